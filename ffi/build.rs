@@ -1,0 +1,206 @@
+//! pkg-config -> bindgen -> cc. Finds DPDK, binds the allow-lists below, compiles shim.c, and hands the linker's arguments
+//! to the package above (`links = "dpdk"`: a dependency's own `rustc-link-arg` would not reach the binary).
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, exit};
+
+/// Drivers of the static link, each linked whole: a driver is reached only through its constructor. Those that the installed
+/// DPDK does not ship are left out.
+const DRIVERS: &[&str] = &[
+    "bus_auxiliary",
+    "bus_pci",
+    "bus_vdev",
+    "bus_vmbus",
+    "mempool_ring",
+    "mempool_stack",
+    // Virtual devices and host interfaces.
+    "net_af_packet",
+    "net_af_xdp",
+    "net_bond",
+    "net_failsafe",
+    "net_memif",
+    "net_null",
+    "net_pcap",
+    "net_ring",
+    "net_tap",
+    "net_vdev_netvsc",
+    "net_vhost",
+    // Virtual machines and clouds.
+    "net_avp",
+    "net_ena",
+    "net_gve",
+    "net_netvsc",
+    "net_virtio",
+    "net_vmxnet3",
+    // NICs.
+    "common_iavf",
+    "common_idpf",
+    "common_mlx5",
+    "common_sfc_efx",
+    "net_ark",
+    "net_atlantic",
+    "net_axgbe",
+    "net_bnx2x",
+    "net_bnxt",
+    "net_cxgbe",
+    "net_e1000",
+    "net_enic",
+    "net_fm10k",
+    "net_hinic",
+    "net_hns3",
+    "net_i40e",
+    "net_iavf",
+    "net_ice",
+    "net_idpf",
+    "net_igc",
+    "net_ionic",
+    "net_ixgbe",
+    "net_mlx4",
+    "net_mlx5",
+    "net_nfp",
+    "net_ngbe",
+    "net_qede",
+    "net_sfc",
+    "net_txgbe",
+];
+
+const FUNCTIONS: &[&str] = &[
+    "mpfwd_.*",
+    "rte_eal_init",
+    "rte_eal_cleanup",
+    "rte_eal_remote_launch",
+    "rte_eal_wait_lcore",
+    "rte_get_main_lcore",
+    "rte_get_next_lcore",
+    "rte_get_tsc_hz",
+    "rte_strerror",
+    "rte_version",
+    "rte_eth_dev_adjust_nb_rx_tx_desc",
+    "rte_eth_dev_close",
+    "rte_eth_dev_configure",
+    "rte_eth_dev_get_name_by_port",
+    "rte_eth_dev_info_get",
+    "rte_eth_dev_set_mtu",
+    "rte_eth_dev_socket_id",
+    "rte_eth_dev_start",
+    "rte_eth_dev_stop",
+    "rte_eth_link_get_nowait",
+    "rte_eth_macaddr_get",
+    "rte_eth_promiscuous_enable",
+    "rte_eth_rx_queue_setup",
+    "rte_eth_tx_queue_setup",
+    "rte_eth_from_rings",
+    "rte_mbuf_dynfield_register",
+    "rte_pktmbuf_free_bulk",
+    "rte_pktmbuf_pool_create",
+    "rte_mempool_avail_count",
+    "rte_mempool_free",
+    "rte_ring_create",
+    "rte_ring_free",
+];
+
+const CONSTANTS: &[&str] = &["MPFWD_.*"];
+
+fn main() {
+    for file in ["build.rs", "wrapper.h", "shim.h", "shim.c"] {
+        println!("cargo::rerun-if-changed={file}");
+    }
+    for variable in ["PKG_CONFIG_PATH", "PKG_CONFIG_LIBDIR", "PKG_CONFIG_SYSROOT_DIR"] {
+        println!("cargo::rerun-if-env-changed={variable}");
+    }
+    let version = pkg_config(&["--modversion"]);
+    let cflags = words(&pkg_config(&["--cflags"]));
+    let static_link = std::env::var_os("CARGO_FEATURE_SHARED").is_none();
+    let link_args = if static_link { static_args() } else { words(&pkg_config(&["--libs"])) };
+
+    bind(&cflags);
+    let mut shim = cc::Build::new();
+    shim.file("shim.c").opt_level(3).flag_if_supported("-Wno-deprecated-declarations");
+    for flag in &cflags {
+        shim.flag(flag);
+    }
+    shim.compile("mpfwd_shim");
+
+    println!("cargo::metadata=version={}", version.trim());
+    println!("cargo::metadata=link={}", if static_link { "static" } else { "shared" });
+    println!("cargo::metadata=link_args={}", link_args.join("\u{1f}"));
+}
+
+/// One line, and no backtrace: what is missing, and the package that brings it.
+fn fail(line: &str) -> ! {
+    eprintln!("mpfwd: {line}");
+    exit(1)
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+fn pkg_config(args: &[&str]) -> String {
+    let output = Command::new("pkg-config").args(args).arg("libdpdk").output().unwrap_or_else(|_| {
+        fail("pkg-config is missing, which finds DPDK: install it (Debian, Ubuntu: apt-get install pkg-config libdpdk-dev libclang-dev)")
+    });
+    if !output.status.success() {
+        fail(
+            "DPDK's development files are missing (pkg-config knows no libdpdk): install them (Debian, Ubuntu: apt-get install libdpdk-dev; \
+              a DPDK of your own: set PKG_CONFIG_PATH)",
+        );
+    }
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn bind(cflags: &[String]) {
+    if clang_sys::load().is_err() {
+        fail("libclang is missing, which reads DPDK's headers: install it (Debian, Ubuntu: apt-get install libclang-dev)");
+    }
+    let mut builder = bindgen::Builder::default()
+        .header("wrapper.h")
+        .clang_args(cflags)
+        .layout_tests(false)
+        .generate_comments(false)
+        .prepend_enum_name(false)
+        // Seen only through pointers and by the offsets that wrapper.h takes.
+        .opaque_type("rte_(mbuf|mempool|ring)")
+        .opaque_type("rte_(device|bus|eth_fp_ops)");
+    for function in FUNCTIONS {
+        builder = builder.allowlist_function(function);
+    }
+    for constant in CONSTANTS {
+        builder = builder.allowlist_var(constant);
+    }
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("bindings.rs");
+    match builder.generate() {
+        Ok(bindings) => bindings.write_to_file(out).expect("OUT_DIR is writable"),
+        Err(error) => fail(&format!("bindgen could not read DPDK's headers: {error}")),
+    }
+}
+
+/// The drivers whole, then every archive and every system library that pkg-config names; the linker takes what is referred to.
+fn static_args() -> Vec<String> {
+    let lib_dir = pkg_config(&["--variable=libdir"]);
+    let lib_dir = Path::new(lib_dir.trim());
+    if !lib_dir.join("librte_eal.a").exists() {
+        fail("this DPDK has no static archives: build with --features shared");
+    }
+    let mut args = vec![format!("-L{}", lib_dir.display()), "-Wl,--whole-archive".to_owned()];
+    args.extend(
+        DRIVERS.iter().map(|name| format!("librte_{name}.a")).filter(|name| lib_dir.join(name).exists()).map(|name| format!("-l:{name}")),
+    );
+    args.extend(["-Wl,--no-whole-archive", "-Wl,--as-needed", "-Wl,--start-group"].map(str::to_owned));
+    let named = words(&pkg_config(&["--static", "--libs"]));
+    let archives = named.iter().filter(|word| word.starts_with("-l:librte_"));
+    let system = named.iter().filter(|word| word.starts_with("-l") && !word.starts_with("-l:") && !word.starts_with("-lrte_"));
+    let mut seen = std::collections::HashSet::new();
+    args.extend(archives.chain(system.filter(|word| linkable(word))).filter(|word| seen.insert(word.as_str())).cloned());
+    args.push("-Wl,--end-group".to_owned());
+    args
+}
+
+/// pkg-config also names libraries of libraries (libsystemd, for libpcap's D-Bus) that need not be installed.
+fn linkable(word: &str) -> bool {
+    let name = &word[2..];
+    [format!("lib{name}.so"), format!("lib{name}.a")].iter().any(|file| {
+        let found = Command::new("cc").arg(format!("-print-file-name={file}")).output();
+        found.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).trim() != file)
+    })
+}

@@ -1,0 +1,91 @@
+#define _GNU_SOURCE
+#include "shim.h"
+
+#include <sched.h>
+
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+#include <rte_lcore.h>
+#include <rte_mbuf.h>
+#include <rte_ring.h>
+
+int mpfwd_errno(void)
+{
+	return rte_errno;
+}
+
+unsigned int mpfwd_lcore_cpu(unsigned int lcore)
+{
+	rte_cpuset_t set = rte_lcore_cpuset(lcore);
+	unsigned int cpu;
+
+	for (cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, &set))
+			return cpu;
+	return lcore;
+}
+
+uint16_t mpfwd_next_port(uint16_t port)
+{
+	uint64_t next = rte_eth_find_next_owned_by((uint16_t)(port + 1), RTE_ETH_DEV_NO_OWNER);
+
+	return next < RTE_MAX_ETHPORTS ? (uint16_t)next : UINT16_MAX;
+}
+
+uint16_t mpfwd_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **pkts, uint16_t n)
+{
+	return rte_eth_rx_burst(port, queue, pkts, n);
+}
+
+uint16_t mpfwd_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **pkts, uint16_t n)
+{
+	return rte_eth_tx_burst(port, queue, pkts, n);
+}
+
+int mpfwd_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **pkts, unsigned int n)
+{
+	return rte_pktmbuf_alloc_bulk(pool, pkts, n);
+}
+
+int mpfwd_chain(struct rte_mbuf *head, struct rte_mbuf *tail)
+{
+	return rte_pktmbuf_chain(head, tail);
+}
+
+unsigned int mpfwd_ring_enqueue(struct rte_ring *ring, void *const *items, unsigned int n)
+{
+	return rte_ring_enqueue_burst(ring, items, n, NULL);
+}
+
+unsigned int mpfwd_ring_dequeue(struct rte_ring *ring, void **items, unsigned int n)
+{
+	return rte_ring_dequeue_burst(ring, items, n, NULL);
+}
+
+unsigned int mpfwd_ring_count(const struct rte_ring *ring)
+{
+	return rte_ring_count(ring);
+}
+
+unsigned int mpfwd_ring_mask(const struct rte_ring *ring)
+{
+	return ring->mask;
+}
+
+int mpfwd_port_stats(uint16_t port, struct mpfwd_port_stats *out)
+{
+	struct rte_eth_stats stats;
+	int err = rte_eth_stats_get(port, &stats);
+
+	if (err != 0)
+		return err;
+	out->ipackets = stats.ipackets;
+	out->opackets = stats.opackets;
+	out->ibytes = stats.ibytes;
+	out->obytes = stats.obytes;
+	out->imissed = stats.imissed;
+	out->ierrors = stats.ierrors;
+	out->oerrors = stats.oerrors;
+	out->rx_nombuf = stats.rx_nombuf;
+	return 0;
+}

@@ -1,0 +1,37 @@
+/* DPDK's inline functions, made callable. Each is called once per burst, never once per packet. */
+#ifndef MPFWD_SHIM_H
+#define MPFWD_SHIM_H
+
+#include <stdint.h>
+
+struct rte_mbuf;
+struct rte_mempool;
+struct rte_ring;
+
+/* rte_errno of the calling thread. */
+int mpfwd_errno(void);
+/* The first CPU that an lcore is pinned to. */
+unsigned int mpfwd_lcore_cpu(unsigned int lcore);
+/* The next port after `port` that no other layer owns (as RTE_ETH_FOREACH_DEV walks); UINT16_MAX: none. Start at UINT16_MAX. */
+uint16_t mpfwd_next_port(uint16_t port);
+
+uint16_t mpfwd_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **pkts, uint16_t n);
+uint16_t mpfwd_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **pkts, uint16_t n);
+
+/* rte_pktmbuf_alloc_bulk: all `n` or a negative errno. */
+int mpfwd_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **pkts, unsigned int n);
+/* rte_pktmbuf_chain: 0, or -EOVERFLOW when the chain would be too long. */
+int mpfwd_chain(struct rte_mbuf *head, struct rte_mbuf *tail);
+
+unsigned int mpfwd_ring_enqueue(struct rte_ring *ring, void *const *items, unsigned int n);
+unsigned int mpfwd_ring_dequeue(struct rte_ring *ring, void **items, unsigned int n);
+unsigned int mpfwd_ring_count(const struct rte_ring *ring);
+unsigned int mpfwd_ring_mask(const struct rte_ring *ring);
+
+/* Packets that the device itself lost before any burst returned them, and what it says it took and sent. */
+struct mpfwd_port_stats {
+	uint64_t ipackets, opackets, ibytes, obytes, imissed, ierrors, oerrors, rx_nombuf;
+};
+int mpfwd_port_stats(uint16_t port, struct mpfwd_port_stats *out);
+
+#endif

@@ -1,0 +1,50 @@
+/* What bindgen reads. Functions, types and constants are picked by build.rs's allow-lists; what differs between
+ * DPDK's versions is settled here and in shim.c, so that Rust sees one shape. */
+#include <stddef.h>
+
+#include <rte_config.h>
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+#include <rte_eth_ring.h>
+#include <rte_launch.h>
+#include <rte_lcore.h>
+#include <rte_mbuf.h>
+#include <rte_mbuf_dyn.h>
+#include <rte_mempool.h>
+#include <rte_ring.h>
+#include <rte_version.h>
+
+#include "shim.h"
+
+/* 22.11 has flat mbuf fields, newer versions nest them in anonymous unions: the compiler knows where they are. */
+enum {
+	MPFWD_MBUF_BUF_ADDR = offsetof(struct rte_mbuf, buf_addr),
+	MPFWD_MBUF_DATA_OFF = offsetof(struct rte_mbuf, data_off),
+	MPFWD_MBUF_NB_SEGS = offsetof(struct rte_mbuf, nb_segs),
+	MPFWD_MBUF_PORT = offsetof(struct rte_mbuf, port),
+	MPFWD_MBUF_PKT_LEN = offsetof(struct rte_mbuf, pkt_len),
+	MPFWD_MBUF_DATA_LEN = offsetof(struct rte_mbuf, data_len),
+	MPFWD_MBUF_BUF_LEN = offsetof(struct rte_mbuf, buf_len),
+	MPFWD_MBUF_NEXT = offsetof(struct rte_mbuf, next),
+	/* Where a ring's consumers and producer stand, and where its items start: for a look at the head. */
+	MPFWD_RING_PROD_TAIL = offsetof(struct rte_ring, prod.tail),
+	MPFWD_RING_CONS_HEAD = offsetof(struct rte_ring, cons.head),
+	MPFWD_RING_ITEMS = sizeof(struct rte_ring),
+};
+
+static const unsigned int MPFWD_RING_SP_ENQ = RING_F_SP_ENQ;
+static const unsigned int MPFWD_RING_SC_DEQ = RING_F_SC_DEQ;
+static const unsigned int MPFWD_MAX_PORTS = RTE_MAX_ETHPORTS;
+static const unsigned int MPFWD_MAX_LCORES = RTE_MAX_LCORE;
+static const unsigned int MPFWD_MEMPOOL_CACHE_MAX = RTE_MEMPOOL_CACHE_MAX_SIZE;
+static const unsigned int MPFWD_PKTMBUF_HEADROOM = RTE_PKTMBUF_HEADROOM;
+static const unsigned int MPFWD_ETHER_MIN_MTU = RTE_ETHER_MIN_MTU;
+static const int MPFWD_SOCKET_ANY = SOCKET_ID_ANY;
+static const uint64_t MPFWD_RX_OFFLOAD_SCATTER = RTE_ETH_RX_OFFLOAD_SCATTER;
+static const uint64_t MPFWD_RX_OFFLOAD_RSS_HASH = RTE_ETH_RX_OFFLOAD_RSS_HASH;
+static const uint64_t MPFWD_TX_OFFLOAD_MULTI_SEGS = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+static const uint64_t MPFWD_TX_OFFLOAD_MBUF_FAST_FREE = RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE;
+static const uint64_t MPFWD_RSS_FUNCTIONS = RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP | RTE_ETH_RSS_SCTP;
+static const int MPFWD_MQ_RX_NONE = RTE_ETH_MQ_RX_NONE;
+static const int MPFWD_MQ_RX_RSS = RTE_ETH_MQ_RX_RSS;
