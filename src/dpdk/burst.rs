@@ -1,0 +1,157 @@
+//! A bounded batch of packets, in arrival order: what drivers and rings fill and empty, without allocation.
+
+use std::mem::MaybeUninit;
+
+use dpdk_sys as sys;
+
+use super::Mbuf;
+
+/// The most packets that one burst holds (testpmd's limit).
+pub const BURST_MAX: usize = 512;
+
+/// Up to [`BURST_MAX`] owned packets.
+pub struct Burst {
+    len: usize,
+    slots: [MaybeUninit<Mbuf>; BURST_MAX],
+}
+
+impl Burst {
+    pub fn new() -> Self {
+        Self { len: 0, slots: [const { MaybeUninit::uninit() }; BURST_MAX] }
+    }
+
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    #[inline]
+    pub fn packets(&self) -> &[Mbuf] {
+        // SAFETY: the first `len` slots are initialised, and Mbuf has the layout of what the slot holds.
+        unsafe { std::slice::from_raw_parts(self.slots.as_ptr().cast(), self.len) }
+    }
+
+    #[inline]
+    pub fn packets_mut(&mut self) -> &mut [Mbuf] {
+        // SAFETY: as `packets`.
+        unsafe { std::slice::from_raw_parts_mut(self.slots.as_mut_ptr().cast(), self.len) }
+    }
+
+    /// Appends a packet. Panics when the burst is full: whoever fills one burst from another never meets that.
+    #[inline]
+    pub fn push(&mut self, packet: Mbuf) {
+        self.slots[self.len].write(packet);
+        self.len += 1;
+    }
+
+    /// Takes the last packet.
+    pub fn pop(&mut self) -> Option<Mbuf> {
+        self.len = self.len.checked_sub(1)?;
+        // SAFETY: the slot was initialised, and `len` no longer covers it.
+        Some(unsafe { self.slots[self.len].assume_init_read() })
+    }
+
+    /// Takes all packets out, in order; what the iterator has not given out when it is dropped is freed.
+    #[inline]
+    pub fn drain(&mut self) -> Drain<'_> {
+        let end = std::mem::take(&mut self.len);
+        Drain { slots: &mut self.slots, next: 0, end }
+    }
+
+    /// Removes the packets that `keep` does not want, in order, and hands each to `removed`.
+    pub fn retain(&mut self, mut keep: impl FnMut(&Mbuf) -> bool, mut removed: impl FnMut(Mbuf)) {
+        let mut kept = 0;
+        let end = std::mem::take(&mut self.len);
+        for at in 0..end {
+            // SAFETY: slots `..end` were initialised, each is moved out once, and `len` does not cover them meanwhile.
+            let packet = unsafe { self.slots[at].assume_init_read() };
+            if keep(&packet) {
+                self.slots[kept].write(packet);
+                kept += 1;
+            } else {
+                removed(packet);
+            }
+        }
+        self.len = kept;
+    }
+
+    /// Lets `fill` write up to `want` packets behind the last one; it returns how many it wrote.
+    #[inline(always)]
+    pub(super) fn append(&mut self, want: usize, fill: impl FnOnce(*mut *mut sys::rte_mbuf, u16) -> usize) -> usize {
+        let room = want.min(BURST_MAX - self.len);
+        let filled = fill(self.slots[self.len..].as_mut_ptr().cast(), room as u16);
+        debug_assert!(filled <= room);
+        self.len += filled;
+        filled
+    }
+
+    /// Lets `take` take packets from the front; it returns how many it now owns. The others move up.
+    #[inline(always)]
+    pub(super) fn give(&mut self, take: impl FnOnce(*mut *mut sys::rte_mbuf, u16) -> usize) -> usize {
+        let taken = take(self.slots.as_mut_ptr().cast(), self.len as u16);
+        debug_assert!(taken <= self.len);
+        if taken == self.len {
+            self.len = 0;
+        } else {
+            self.move_up(taken);
+        }
+        taken
+    }
+
+    #[cold]
+    fn move_up(&mut self, taken: usize) {
+        let left = self.len - taken;
+        // SAFETY: both ranges lie in `slots`; the front was given away, so that the rest is moved, not copied.
+        unsafe { std::ptr::copy(self.slots.as_ptr().add(taken), self.slots.as_mut_ptr(), left) };
+        self.len = left;
+    }
+}
+
+impl Default for Burst {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Burst {
+    fn drop(&mut self) {
+        self.drain();
+    }
+}
+
+/// Packets on their way out of a [`Burst`].
+pub struct Drain<'b> {
+    slots: &'b mut [MaybeUninit<Mbuf>; BURST_MAX],
+    next: usize,
+    end: usize,
+}
+
+impl Iterator for Drain<'_> {
+    type Item = Mbuf;
+
+    #[inline]
+    fn next(&mut self) -> Option<Mbuf> {
+        if self.next == self.end {
+            return None;
+        }
+        let at = self.next;
+        self.next += 1;
+        // SAFETY: slots `..end` were initialised when the drain began, and each is read once.
+        Some(unsafe { self.slots[at].assume_init_read() })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.end - self.next, Some(self.end - self.next))
+    }
+}
+
+impl Drop for Drain<'_> {
+    fn drop(&mut self) {
+        self.for_each(drop);
+    }
+}

@@ -1,0 +1,164 @@
+//! EAL: started once, ended once; the lcores, and running one job on each.
+
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::sync::Arc;
+
+use dpdk_sys as sys;
+
+use super::clock::TscRate;
+use crate::error::{Error, Result};
+
+/// One EAL thread, pinned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lcore {
+    /// EAL's number for it.
+    pub id: u32,
+    /// The CPU it is pinned to; of several the first.
+    pub cpu: u32,
+    pub main: bool,
+}
+
+struct Running {
+    /// EAL keeps pointers into its arguments.
+    _args: Vec<CString>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // SAFETY: the last handle is gone, and every port, pool and ring holds one, so that all of them are closed.
+        unsafe { sys::rte_eal_cleanup() };
+    }
+}
+
+/// A handle of the running EAL; it is cleaned up with the last one.
+#[derive(Clone)]
+pub struct Eal {
+    _running: Arc<Running>,
+}
+
+impl Eal {
+    /// Starts EAL with its own arguments (`args[0]` is the program's name).
+    ///
+    /// # Errors
+    /// When hugepages or permissions are missing, or EAL refuses an argument.
+    pub fn start(args: &[String]) -> Result<Self> {
+        preflight(args)?;
+        let args = args.iter().map(|arg| super::c_string(arg)).collect::<Result<Vec<_>>>()?;
+        let mut argv: Vec<*mut c_char> = args.iter().map(|arg| arg.as_ptr().cast_mut()).collect();
+        argv.push(std::ptr::null_mut());
+        // SAFETY: argv is a null-terminated array of strings that live as long as EAL does (`Running` keeps them).
+        let code = unsafe { sys::rte_eal_init((argv.len() - 1) as c_int, argv.as_mut_ptr()) };
+        if code < 0 {
+            return Err(Error::Setup(format!(
+                "EAL did not start ({}): its own lines above say why; the part of the command line before -- is EAL's",
+                super::last_reason()
+            )));
+        }
+        Ok(Self { _running: Arc::new(Running { _args: args }) })
+    }
+
+    /// Ticks per second of the time stamp counter.
+    pub fn tsc_rate(&self) -> TscRate {
+        TscRate::from_eal()
+    }
+
+    /// All lcores: the main lcore first, then the others by number.
+    pub fn lcores(&self) -> Vec<Lcore> {
+        // SAFETY: reads EAL's configuration.
+        let main = unsafe { sys::rte_get_main_lcore() };
+        let mut ids = vec![main];
+        let mut id = u32::MAX;
+        loop {
+            // SAFETY: any number is a valid place to go on from; u32::MAX starts.
+            id = unsafe { sys::rte_get_next_lcore(id, 1, 0) };
+            if id >= sys::MPFWD_MAX_LCORES {
+                break;
+            }
+            ids.push(id);
+        }
+        // SAFETY: the ids are those of enabled lcores.
+        ids.into_iter().map(|id| Lcore { id, cpu: unsafe { sys::mpfwd_lcore_cpu(id) }, main: id == main }).collect()
+    }
+
+    /// Runs each job on its lcore, the main lcore's in the calling thread, and returns when all have ended. Jobs may borrow.
+    ///
+    /// # Errors
+    /// When an lcore is busy; the jobs that did start are waited for.
+    pub fn run<'a>(&self, jobs: Vec<(Lcore, Box<dyn FnOnce() + Send + 'a>)>) -> Result<()> {
+        let mut here = None;
+        let mut launched = Vec::new();
+        let mut failed = None;
+        for (lcore, job) in jobs {
+            if lcore.main {
+                here = Some(job);
+                continue;
+            }
+            let job: *mut Job<'a> = Box::into_raw(Box::new(job));
+            // SAFETY: `trampoline` takes back the box; what the job borrows outlives this function, which waits for it below.
+            let code = unsafe { sys::rte_eal_remote_launch(Some(trampoline), job.cast(), lcore.id) };
+            if code == 0 {
+                launched.push(lcore.id);
+            } else {
+                // SAFETY: the launch failed, so that the box is still ours.
+                drop(unsafe { Box::from_raw(job) });
+                failed = Some(Error::Setup(format!("lcore {} does not take work: {}", lcore.id, super::reason(code))));
+                break;
+            }
+        }
+        if failed.is_none()
+            && let Some(job) = here
+        {
+            job();
+        }
+        for id in launched {
+            // SAFETY: the lcore was launched above.
+            unsafe { sys::rte_eal_wait_lcore(id) };
+        }
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+type Job<'a> = Box<dyn FnOnce() + Send + 'a>;
+
+unsafe extern "C" fn trampoline(job: *mut c_void) -> c_int {
+    // SAFETY: `run` made the box and gave it away to this one call. A panic here aborts, as it must: the other lcores wait.
+    let job = unsafe { Box::from_raw(job.cast::<Job<'_>>()) };
+    job();
+    0
+}
+
+/// What EAL would take many lines to say.
+fn preflight(args: &[String]) -> Result<()> {
+    let has = |name: &str| args.iter().any(|arg| arg == name || arg.starts_with(&format!("{name}=")));
+    if has("--no-huge") || has("--help") || has("-h") || has("--version") || has("-v") {
+        return Ok(());
+    }
+    let free = free_hugepages();
+    if free == 0 {
+        return Err(Error::Setup(
+            "no free hugepages: reserve 1024 of 2 MiB with `echo 1024 > /proc/sys/vm/nr_hugepages` as root, or write `--no-huge -m 1024 --no-shconf` before --".into(),
+        ));
+    }
+    if !nix::unistd::geteuid().is_root() && !has("--huge-dir") && !has("--in-memory") {
+        return Err(Error::Setup(
+            "no permission to use hugepages and NICs: run it with sudo, or write `--no-huge -m 1024 --no-shconf --no-pci` before -- for virtual ports".into(),
+        ));
+    }
+    if !has("--huge-dir") && !has("--in-memory") && !hugetlbfs_is_mounted() {
+        return Err(Error::Setup(
+            "hugepages are reserved but not mounted: `mkdir -p /dev/hugepages && mount -t hugetlbfs none /dev/hugepages` as root, or write --in-memory before --".into(),
+        ));
+    }
+    Ok(())
+}
+
+/// Free hugepages of all sizes and memory nodes.
+fn free_hugepages() -> u64 {
+    let Ok(sizes) = std::fs::read_dir("/sys/kernel/mm/hugepages") else { return 0 };
+    let free = |size: std::fs::DirEntry| std::fs::read_to_string(size.path().join("free_hugepages")).ok()?.trim().parse::<u64>().ok();
+    sizes.flatten().filter_map(free).sum()
+}
+
+fn hugetlbfs_is_mounted() -> bool {
+    std::fs::read_to_string("/proc/mounts").is_ok_and(|mounts| mounts.lines().any(|line| line.split(' ').nth(2) == Some("hugetlbfs")))
+}

@@ -1,0 +1,178 @@
+//! One packet. An `Mbuf` is owned: not `Clone`, freed on drop, moved into whatever takes it.
+
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dpdk_sys as sys;
+
+use crate::error::{Error, Result};
+
+/// A packet of one or more segments, owned by whoever holds this.
+#[repr(transparent)]
+pub struct Mbuf(NonNull<sys::rte_mbuf>);
+
+// SAFETY: an mbuf has no tie to a thread, and the one `Mbuf` that exists for it is its only owner.
+unsafe impl Send for Mbuf {}
+
+impl Mbuf {
+    /// A field of the mbuf's header, at an offset that the C compiler gave.
+    #[inline(always)]
+    fn field<T>(&self, offset: u32) -> *mut T {
+        // SAFETY: the offsets come from offsetof in wrapper.h, so the result stays inside the header.
+        unsafe { self.0.as_ptr().byte_add(offset as usize).cast() }
+    }
+
+    #[inline(always)]
+    fn get<T: Copy>(&self, offset: u32) -> T {
+        // SAFETY: the field is initialised since the mbuf was allocated, and only its owner, us, writes it.
+        unsafe { self.field::<T>(offset).read() }
+    }
+
+    /// Bytes of the whole packet, all segments together.
+    #[inline]
+    pub fn pkt_len(&self) -> u32 {
+        self.get(sys::MPFWD_MBUF_PKT_LEN)
+    }
+
+    /// Bytes in the first segment.
+    #[inline]
+    pub fn data_len(&self) -> u16 {
+        self.get(sys::MPFWD_MBUF_DATA_LEN)
+    }
+
+    /// How many segments the packet is made of.
+    pub fn segments(&self) -> u16 {
+        self.get(sys::MPFWD_MBUF_NB_SEGS)
+    }
+
+    /// The port the packet came in by: what `set_port` wrote, else what the driver did (net_ring writes nothing).
+    #[inline]
+    pub fn port(&self) -> u16 {
+        self.get(sys::MPFWD_MBUF_PORT)
+    }
+
+    #[inline]
+    pub fn set_port(&mut self, port: u16) {
+        // SAFETY: we own the mbuf, and the offset is that of a u16.
+        unsafe { self.field::<u16>(sys::MPFWD_MBUF_PORT).write(port) }
+    }
+
+    #[inline(always)]
+    fn data_ptr(&self) -> *mut u8 {
+        let address: *mut u8 = self.get(sys::MPFWD_MBUF_BUF_ADDR);
+        let offset: u16 = self.get(sys::MPFWD_MBUF_DATA_OFF);
+        // SAFETY: data_off is at most buf_len, so the result stays inside the buffer or one past it.
+        unsafe { address.add(offset as usize) }
+    }
+
+    /// The bytes of the first segment.
+    #[inline]
+    pub fn data(&self) -> &[u8] {
+        // SAFETY: data_len bytes from data_off on lie in the buffer, which lives as long as the mbuf.
+        unsafe { std::slice::from_raw_parts(self.data_ptr(), self.data_len() as usize) }
+    }
+
+    /// The bytes of the first segment, to change.
+    #[inline]
+    pub fn data_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as `data`, and we own the mbuf; drivers hand out buffers that nobody else refers to.
+        unsafe { std::slice::from_raw_parts_mut(self.data_ptr(), self.data_len() as usize) }
+    }
+
+    /// Asks for the first cache line of the packet's bytes.
+    #[inline(always)]
+    pub fn prefetch(&self) {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch never faults, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(self.data_ptr().cast::<i8>()) }
+    }
+
+    /// The bytes of all segments, copied together. Allocates: not for the loop.
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.pkt_len() as usize);
+        let mut segment = Some(self.0);
+        while let Some(at) = segment {
+            let view = std::mem::ManuallyDrop::new(Mbuf(at));
+            bytes.extend_from_slice(view.data());
+            segment = NonNull::new(view.get::<*mut sys::rte_mbuf>(sys::MPFWD_MBUF_NEXT));
+        }
+        bytes
+    }
+
+    /// Writes `bytes` as the whole content of this single-segment packet.
+    ///
+    /// # Errors
+    /// When they don't fit behind the headroom.
+    pub fn fill(&mut self, bytes: &[u8]) -> Result<()> {
+        let room = self.get::<u16>(sys::MPFWD_MBUF_BUF_LEN) - self.get::<u16>(sys::MPFWD_MBUF_DATA_OFF);
+        if bytes.len() > room as usize || self.segments() != 1 {
+            return Err(Error::Setup(format!("{} bytes don't fit into one segment of {room}", bytes.len())));
+        }
+        // SAFETY: checked above that the bytes fit into the buffer that we own; both offsets are those of the types written.
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.data_ptr(), bytes.len());
+            self.field::<u16>(sys::MPFWD_MBUF_DATA_LEN).write(bytes.len() as u16);
+            self.field::<u32>(sys::MPFWD_MBUF_PKT_LEN).write(bytes.len() as u32);
+        }
+        Ok(())
+    }
+
+    /// Appends another packet as further segments of this one.
+    ///
+    /// # Errors
+    /// When the chain would have more segments than DPDK allows; `tail` is then freed.
+    pub fn chain(&mut self, tail: Mbuf) -> Result<()> {
+        // SAFETY: both are valid mbufs that we own; on success the head owns the tail, which must not be freed again.
+        let code = unsafe { sys::mpfwd_chain(self.0.as_ptr(), tail.0.as_ptr()) };
+        super::check(|| "chaining segments".to_owned(), code)?;
+        std::mem::forget(tail);
+        Ok(())
+    }
+}
+
+impl Drop for Mbuf {
+    fn drop(&mut self) {
+        let mut pointer = self.0.as_ptr();
+        // SAFETY: we own the mbuf, and nobody can use it after its drop; free_bulk frees all its segments.
+        unsafe { sys::rte_pktmbuf_free_bulk(&mut pointer, 1) }
+    }
+}
+
+/// Where in an mbuf the time stamp counter's value of its arrival is kept, once the packet leaves its burst.
+#[derive(Clone, Copy, Debug)]
+pub struct StampField {
+    offset: u32,
+}
+
+impl StampField {
+    /// Registers eight bytes of every mbuf for the stamp. Every call returns the same field.
+    ///
+    /// # Errors
+    /// When other libraries have taken all of the mbuf's dynamic space.
+    pub fn register() -> Result<Self> {
+        let mut field: sys::rte_mbuf_dynfield = sys::rte_mbuf_dynfield { name: [0; 64], size: 8, align: 8, flags: 0 };
+        for (to, from) in field.name.iter_mut().zip(b"mpfwd_dynfield_arrival_ticks") {
+            *to = *from as std::ffi::c_char;
+        }
+        // SAFETY: the description is complete and outlives the call.
+        let offset = unsafe { sys::rte_mbuf_dynfield_register(&field) };
+        Ok(Self { offset: super::check(|| "no room for an arrival stamp in the mbuf".to_owned(), offset)? })
+    }
+
+    fn slot(self, mbuf: &Mbuf) -> &AtomicU64 {
+        // SAFETY: DPDK reserved eight aligned bytes at this offset for us alone. All access is atomic, because a worker that looks
+        // at a shard's head may read it while another one, which took the packet, already writes it again.
+        unsafe { AtomicU64::from_ptr(mbuf.field(self.offset)) }
+    }
+
+    /// The arrival stamp, in ticks; meaningful once `write` was called for this packet.
+    #[inline]
+    pub fn read(self, mbuf: &Mbuf) -> u64 {
+        self.slot(mbuf).load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub fn write(self, mbuf: &mut Mbuf, ticks: u64) {
+        self.slot(mbuf).store(ticks, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,45 @@
+//! Safe, owned wrappers of DPDK: the only room that sees `dpdk_sys`, and the only one (besides the lock-free parts of other
+//! rooms) with `unsafe`. Nothing here decides anything about packets.
+
+mod burst;
+pub mod clock;
+mod eal;
+mod mbuf;
+mod mempool;
+mod port;
+mod ring;
+mod rxq;
+mod txq;
+
+pub use burst::{BURST_MAX, Burst, Drain};
+pub use eal::{Eal, Lcore};
+pub use mbuf::{Mbuf, StampField};
+pub use mempool::Mempool;
+pub use port::{MAX_PORTS, Port, PortConfig, PortInfo, find_ports};
+pub use ring::{RingConsumer, RingProducer, RxTxRing, ring};
+pub use rxq::{Lease, RxQueue};
+pub use txq::TxQueue;
+
+use crate::error::Error;
+
+/// The text DPDK has for an error number; DPDK returns them negated.
+fn reason(code: i32) -> String {
+    // SAFETY: rte_strerror takes any number and returns a string that stays valid until this thread's next call.
+    let text = unsafe { std::ffi::CStr::from_ptr(dpdk_sys::rte_strerror(code.abs())) };
+    text.to_string_lossy().into_owned()
+}
+
+/// `Ok` for zero and above, else what failed and DPDK's reason.
+fn check(what: impl FnOnce() -> String, code: i32) -> Result<u32, Error> {
+    u32::try_from(code).map_err(|_| Error::Setup(format!("{}: {}", what(), reason(code))))
+}
+
+/// The reason of the last call that returned a null pointer.
+fn last_reason() -> String {
+    // SAFETY: reads this thread's rte_errno.
+    reason(unsafe { dpdk_sys::mpfwd_errno() })
+}
+
+fn c_string(text: &str) -> Result<std::ffi::CString, Error> {
+    std::ffi::CString::new(text).map_err(|_| Error::Usage(format!("{text:?} holds a NUL byte")))
+}

@@ -1,0 +1,177 @@
+//! `rte_ring`s of packets: a shard between lcores, or what a net_ring port receives from and sends to.
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+
+use dpdk_sys as sys;
+
+use super::{Burst, Eal, Mbuf, StampField};
+use crate::error::{Error, Result};
+
+struct Inner {
+    ring: NonNull<sys::rte_ring>,
+    mask: u32,
+    _eal: Eal,
+}
+
+// SAFETY: an rte_ring is made to be used from several threads; which ends may be, the types below keep to.
+unsafe impl Send for Inner {}
+// SAFETY: as above.
+unsafe impl Sync for Inner {}
+
+impl Inner {
+    fn create(eal: &Eal, name: &str, size: u32, flags: u32) -> Result<Arc<Self>> {
+        let c_name = super::c_string(name)?;
+        // SAFETY: the name outlives the call; DPDK checks the size.
+        let ring = unsafe { sys::rte_ring_create(c_name.as_ptr(), size, sys::MPFWD_SOCKET_ANY, flags) };
+        let ring = NonNull::new(ring).ok_or_else(|| {
+            Error::Setup(format!(
+                "no ring {name} of {size} entries ({}): --ring-size takes a power of two that fits into memory",
+                super::last_reason()
+            ))
+        })?;
+        // SAFETY: reads the size of the ring just made.
+        let mask = unsafe { sys::mpfwd_ring_mask(ring.as_ptr()) };
+        Ok(Arc::new(Self { ring, mask, _eal: eal.clone() }))
+    }
+
+    fn enqueue(&self, burst: &mut Burst) -> usize {
+        burst.give(|packets, count| {
+            // SAFETY: the ring is alive, and takes ownership of what it accepts; the caller is its only producer, or one of many
+            // of a multi-producer ring.
+            unsafe { sys::mpfwd_ring_enqueue(self.ring.as_ptr(), packets.cast(), u32::from(count)) as usize }
+        })
+    }
+
+    fn dequeue(&self, burst: &mut Burst, want: usize) -> usize {
+        burst.append(want, |slots, room| {
+            // SAFETY: the ring is alive, and gives up ownership of what it returns; the caller is its only consumer, or one of many
+            // of a multi-consumer ring.
+            unsafe { sys::mpfwd_ring_dequeue(self.ring.as_ptr(), slots.cast(), u32::from(room)) as usize }
+        })
+    }
+
+    fn position(&self, offset: u32) -> &AtomicU32 {
+        // SAFETY: offsetof gave the offset of an aligned u32 inside the ring's header, which other lcores write atomically.
+        unsafe { AtomicU32::from_ptr(self.ring.as_ptr().byte_add(offset as usize).cast()) }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.position(sys::MPFWD_RING_CONS_HEAD).load(Ordering::Relaxed) == self.position(sys::MPFWD_RING_PROD_TAIL).load(Ordering::Acquire)
+    }
+
+    fn head_stamp(&self, field: StampField) -> Option<u64> {
+        let head = self.position(sys::MPFWD_RING_CONS_HEAD).load(Ordering::Relaxed);
+        // Acquire: pairs with the producer's release of its tail, so that the item and its stamp are seen as written.
+        if head == self.position(sys::MPFWD_RING_PROD_TAIL).load(Ordering::Acquire) {
+            return None;
+        }
+        let at = sys::MPFWD_RING_ITEMS as usize + (head & self.mask) as usize * size_of::<*mut sys::rte_mbuf>();
+        // SAFETY: the slot lies in the ring. Other consumers may have taken the item since: it is read atomically, and then
+        // still points to an mbuf, whose memory stays mapped as long as the pool.
+        let item = unsafe { AtomicPtr::from_ptr(self.ring.as_ptr().byte_add(at).cast::<*mut sys::rte_mbuf>()) }.load(Ordering::Relaxed);
+        let item = NonNull::new(item)?;
+        // SAFETY: `Mbuf` is a NonNull pointer in another type; ManuallyDrop keeps this look at it from freeing what isn't ours.
+        let view = std::mem::ManuallyDrop::new(unsafe { std::mem::transmute::<NonNull<sys::rte_mbuf>, Mbuf>(item) });
+        Some(field.read(&view))
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let mut rest = Burst::new();
+        while self.dequeue(&mut rest, super::BURST_MAX) > 0 {
+            rest.drain();
+        }
+        // SAFETY: no handle is left.
+        unsafe { sys::rte_ring_free(self.ring.as_ptr()) }
+    }
+}
+
+/// The putting end of a ring. Not `Clone`: a single-producer ring has exactly one.
+pub struct RingProducer(Arc<Inner>);
+
+/// The taking end of a ring. Not `Clone`: a single-consumer ring has exactly one.
+pub struct RingConsumer(Arc<Inner>);
+
+/// A ring of `size` entries (a power of two; one stays free) with so many ends: DPDK's cheaper single-ended code is used where
+/// there is one producer, or one consumer.
+///
+/// # Errors
+/// When the size is no power of two or the memory isn't there.
+pub fn ring(eal: &Eal, name: &str, size: u32, producers: usize, consumers: usize) -> Result<(Vec<RingProducer>, Vec<RingConsumer>)> {
+    let mut flags = 0;
+    if producers == 1 {
+        flags |= sys::MPFWD_RING_SP_ENQ;
+    }
+    if consumers == 1 {
+        flags |= sys::MPFWD_RING_SC_DEQ;
+    }
+    let inner = Inner::create(eal, name, size, flags)?;
+    let puts = (0..producers).map(|_| RingProducer(inner.clone())).collect();
+    let takes = (0..consumers).map(|_| RingConsumer(inner.clone())).collect();
+    Ok((puts, takes))
+}
+
+impl RingProducer {
+    /// Moves packets from the front of the burst into the ring; those that find no room stay. Returns how many went.
+    #[inline]
+    pub fn put(&mut self, burst: &mut Burst) -> usize {
+        self.0.enqueue(burst)
+    }
+}
+
+impl RingConsumer {
+    /// Appends up to `want` packets to the burst. Returns how many.
+    #[inline]
+    pub fn take(&mut self, burst: &mut Burst, want: usize) -> usize {
+        self.0.dequeue(burst, want)
+    }
+
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The arrival stamp of the oldest packet, without taking it. With several consumers a hint: it may be gone by now.
+    #[inline]
+    pub fn head_stamp(&self, field: StampField) -> Option<u64> {
+        self.0.head_stamp(field)
+    }
+}
+
+/// A pair of rings under a net_ring port: what the port receives from, and what it sends to.
+pub struct RxTxRing {
+    rx: Arc<Inner>,
+    tx: Arc<Inner>,
+}
+
+impl RxTxRing {
+    /// Makes the rings and a net_ring port of that name on them, with one queue each way. Returns its port number too.
+    ///
+    /// # Errors
+    /// When a ring or the port can't be made.
+    pub fn create(eal: &Eal, name: &str, size: u32) -> Result<(Self, u16)> {
+        let [rx, tx] = ["rx", "tx"].map(|end| Inner::create(eal, &format!("{name}_{end}"), size, 0));
+        let pair = Self { rx: rx?, tx: tx? };
+        let c_name = super::c_string(name)?;
+        let mut rx_rings = [pair.rx.ring.as_ptr()];
+        let mut tx_rings = [pair.tx.ring.as_ptr()];
+        // SAFETY: the name and both arrays outlive the call, which copies the pointers. The rings outlive the port's traffic,
+        // because `self` is kept by whoever puts and takes, and multi-ended, because the port's ends are the driver's.
+        let port = unsafe { sys::rte_eth_from_rings(c_name.as_ptr(), rx_rings.as_mut_ptr(), 1, tx_rings.as_mut_ptr(), 1, 0) };
+        let port = super::check(|| format!("no net_ring port {name}"), port)?;
+        Ok((pair, port as u16))
+    }
+
+    /// Gives packets to the port to receive. Returns how many fitted; the others stay in the burst.
+    pub fn inject(&mut self, burst: &mut Burst) -> usize {
+        self.rx.enqueue(burst)
+    }
+
+    /// Takes what the port has sent.
+    pub fn collect(&mut self, burst: &mut Burst, want: usize) -> usize {
+        self.tx.dequeue(burst, want)
+    }
+}

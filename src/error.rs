@@ -1,0 +1,33 @@
+//! What can go wrong before packets flow, and the exit code each has. Once the loops run nothing fails: outcomes are counters.
+
+use thiserror::Error;
+
+/// Every message is one line that says what, why, and what to write instead.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The arguments contradict each other, the lcores or the ports.
+    #[error("{0}")]
+    Usage(String),
+    /// The machine lacks something: hugepages, a permission, a device that starts.
+    #[error("{0}")]
+    Setup(String),
+    /// The report could not be written after the run.
+    #[error("{0}")]
+    Output(String),
+    /// A packet was lost or counted twice: the report says where.
+    #[error("CONSERVATION BROKEN: see the report")]
+    Conservation,
+}
+
+impl Error {
+    /// 2: nothing was forwarded. 3: the sum of the counters is wrong. 1: anything after the run.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Usage(_) | Error::Setup(_) => 2,
+            Error::Conservation => 3,
+            Error::Output(_) => 1,
+        }
+    }
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
