@@ -1,0 +1,130 @@
+//! What is done to a packet. An engine says what a packet costs and does it; where that happens is not its business.
+
+mod io;
+mod mac;
+mod macswap;
+mod spin;
+
+pub use io::Io;
+pub use mac::Mac;
+pub use macswap::MacSwap;
+pub use spin::{Marking, Spin, SpinTicks};
+
+use crate::dpdk::{Burst, MAX_PORTS, Mbuf};
+use crate::stats::DropCause;
+
+/// What the engine expects of a packet before it has done anything to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The cheap stage is enough.
+    Cheap,
+    /// It needs the expensive stage.
+    Defer,
+}
+
+/// What has become of a packet after a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Send it by this port.
+    Forward(u16),
+    Drop(DropCause),
+    /// Only now it shows that it needs the expensive stage. The expensive stage itself must not say this.
+    Defer,
+}
+
+/// A network function of two stages. Each lcore has an engine of its own.
+pub trait Engine: Send {
+    /// Which stage a packet needs. Asked once per packet.
+    fn classify(&mut self, packet: &Mbuf) -> Class;
+
+    /// The cheap stage, for a packet that came in by port `from`.
+    fn cheap(&mut self, packet: &mut Mbuf, from: u16) -> Verdict;
+
+    /// The expensive stage, for a packet that came in by port `from`.
+    fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict;
+
+    /// Classifies and serves a whole burst of one queue at once, if all of it is cheap and leaves by one port, which is
+    /// returned; packets to drop are taken out of the burst and handed to `dropped`. `None`: nothing was done, go packet by packet.
+    #[inline]
+    fn cheap_burst(&mut self, burst: &mut Burst, from: u16, dropped: impl FnMut(Mbuf, DropCause)) -> Option<u16> {
+        let _ = (burst, from, dropped);
+        None
+    }
+}
+
+/// For each port the one that its packets leave by, and the addresses that they leave with.
+#[derive(Clone, Debug)]
+pub struct Peers {
+    /// By incoming port: destination and source address as the first 12 bytes of the frame.
+    headers: [[u8; 12]; MAX_PORTS],
+    out: [u16; MAX_PORTS],
+}
+
+impl Peers {
+    /// No port is joined to another yet.
+    pub fn new() -> Self {
+        Self { headers: [[0; 12]; MAX_PORTS], out: [u16::MAX; MAX_PORTS] }
+    }
+
+    /// What comes in by `from` leaves by `out`, whose own address is `own`, towards `peer`.
+    pub fn join(&mut self, from: u16, out: u16, peer: [u8; 6], own: [u8; 6]) {
+        let header = &mut self.headers[usize::from(from) % MAX_PORTS];
+        header[..6].copy_from_slice(&peer);
+        header[6..].copy_from_slice(&own);
+        self.out[usize::from(from) % MAX_PORTS] = out;
+    }
+
+    #[inline]
+    fn out(&self, from: u16) -> u16 {
+        self.out[usize::from(from) % MAX_PORTS]
+    }
+
+    #[inline]
+    fn header(&self, from: u16) -> &[u8; 12] {
+        &self.headers[usize::from(from) % MAX_PORTS]
+    }
+}
+
+impl Default for Peers {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Bytes of an Ethernet header.
+const ETHERNET_HEADER: usize = 14;
+
+/// How far ahead of the packet being changed the next one's bytes are asked for.
+const PREFETCH_AHEAD: usize = 4;
+
+/// Changes the addresses of every frame of a burst, and drops those that have none.
+#[inline(always)]
+fn rewrite_burst(burst: &mut Burst, mut rewrite: impl FnMut(&mut [u8; 12]), mut dropped: impl FnMut(Mbuf, DropCause)) {
+    let packets = burst.packets_mut();
+    for packet in packets.iter().take(PREFETCH_AHEAD) {
+        packet.prefetch();
+    }
+    let mut runts = 0;
+    for at in 0..packets.len() {
+        if let Some(ahead) = packets.get(at + PREFETCH_AHEAD) {
+            ahead.prefetch();
+        }
+        match addresses(&mut packets[at]) {
+            Some(addresses) => rewrite(addresses),
+            None => runts += 1,
+        }
+    }
+    if runts > 0 {
+        burst.retain(|packet| usize::from(packet.data_len()) >= ETHERNET_HEADER, |packet| dropped(packet, DropCause::Runt));
+    }
+}
+
+/// Destination and source address of a frame that has an Ethernet header in its first segment.
+#[inline(always)]
+fn addresses(packet: &mut Mbuf) -> Option<&mut [u8; 12]> {
+    let data = packet.data_mut();
+    if data.len() < ETHERNET_HEADER {
+        return None;
+    }
+    data.first_chunk_mut::<12>()
+}

@@ -1,0 +1,192 @@
+//! `spin`: any forwarding engine made as expensive as asked, to measure schedulers with work of a known cost. Some packets are
+//! marked, and cost more.
+
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use rand_distr::{Distribution, Geometric};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{Class, Engine, Verdict};
+use crate::dpdk::clock::busy_wait;
+use crate::dpdk::{Burst, Mbuf};
+use crate::stats::DropCause;
+
+/// What the two stages cost, in ticks of the time stamp counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpinTicks {
+    pub cheap: u64,
+    pub expensive: u64,
+}
+
+/// How marked packets are found.
+#[derive(Clone, Debug)]
+pub enum Marking {
+    /// By a hash of the packet's first bytes: the same packet is always marked, or never. Marked below this threshold.
+    Hash(u64),
+    /// By a seeded sequence, for traffic whose packets are all alike.
+    Sequence(Sequence),
+}
+
+impl Marking {
+    /// Marks a packet with probability `p` (0 to 1) by its bytes.
+    pub fn by_hash(p: f64) -> Self {
+        Self::Hash(if p >= 1.0 { u64::MAX } else { (p * 2f64.powi(64)) as u64 })
+    }
+
+    /// Marks a packet with probability `p` (0 to 1) by chance; the same seed marks the same packets of a queue's sequence.
+    pub fn by_sequence(p: f64, seed: u64) -> Self {
+        Self::Sequence(Sequence::new(p, seed))
+    }
+
+    #[inline]
+    fn marks(&mut self, packet: &Mbuf) -> bool {
+        match self {
+            Self::Hash(threshold) => hash(packet.data()) <= *threshold && *threshold > 0,
+            Self::Sequence(sequence) => sequence.next_is_marked(),
+        }
+    }
+}
+
+/// Bytes that the hash looks at: Ethernet, IPv6 and TCP headers and a little of the payload.
+const HASHED_BYTES: usize = 96;
+
+#[inline]
+fn hash(data: &[u8]) -> u64 {
+    xxh3_64(&data[..data.len().min(HASHED_BYTES)])
+}
+
+/// Independent trials of probability `p`, one per packet, that cost nothing between two marked packets: the distance to the next
+/// one is drawn from the geometric distribution.
+#[derive(Clone, Debug)]
+pub struct Sequence {
+    random: SmallRng,
+    distances: Geometric,
+    /// Every packet is marked: nothing to draw.
+    always: bool,
+    /// Packets to pass before the next marked one.
+    to_pass: u64,
+}
+
+impl Sequence {
+    fn new(p: f64, seed: u64) -> Self {
+        let p = p.clamp(0.0, 1.0);
+        let distances = Geometric::new(p).expect("a clamped probability is valid");
+        let mut sequence = Self { random: SmallRng::seed_from_u64(seed), distances, always: p == 1.0, to_pass: 0 };
+        sequence.to_pass = sequence.distance();
+        sequence
+    }
+
+    #[inline]
+    fn next_is_marked(&mut self) -> bool {
+        if self.to_pass > 0 {
+            self.to_pass -= 1;
+            return false;
+        }
+        self.to_pass = self.distance();
+        true
+    }
+
+    /// Passes `packets` packets if none of them is marked.
+    #[inline]
+    fn pass(&mut self, packets: u64) -> bool {
+        let all = self.to_pass >= packets;
+        if all {
+            self.to_pass -= packets;
+        }
+        all
+    }
+
+    #[inline]
+    fn distance(&mut self) -> u64 {
+        if self.always { 0 } else { self.distances.sample(&mut self.random) }
+    }
+}
+
+/// A forwarding engine whose packets cost what [`SpinTicks`] says.
+#[derive(Clone, Debug)]
+pub struct Spin<E> {
+    forward: E,
+    ticks: SpinTicks,
+    marking: Marking,
+}
+
+impl<E: Engine> Spin<E> {
+    pub fn new(forward: E, ticks: SpinTicks, marking: Marking) -> Self {
+        Self { forward, ticks, marking }
+    }
+}
+
+impl<E: Engine> Engine for Spin<E> {
+    #[inline]
+    fn classify(&mut self, packet: &Mbuf) -> Class {
+        if self.marking.marks(packet) { Class::Defer } else { Class::Cheap }
+    }
+
+    #[inline]
+    fn cheap(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
+        if self.ticks.cheap > 0 {
+            busy_wait(self.ticks.cheap);
+        }
+        self.forward.cheap(packet, from)
+    }
+
+    #[inline]
+    fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
+        if self.ticks.expensive > 0 {
+            busy_wait(self.ticks.expensive);
+        }
+        self.forward.cheap(packet, from)
+    }
+
+    #[inline]
+    fn cheap_burst(&mut self, burst: &mut Burst, from: u16, dropped: impl FnMut(Mbuf, DropCause)) -> Option<u16> {
+        let Marking::Sequence(sequence) = &mut self.marking else { return None };
+        if self.ticks.cheap > 0 || !sequence.pass(burst.len() as u64) {
+            return None;
+        }
+        self.forward.cheap_burst(burst, from, dropped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn share(p: f64, packets: u32) -> f64 {
+        let mut sequence = Sequence::new(p, 7);
+        let marked = (0..packets).filter(|_| sequence.next_is_marked()).count();
+        marked as f64 / f64::from(packets)
+    }
+
+    #[test]
+    fn marks_the_share_that_was_asked_for() {
+        assert_eq!(share(0.0, 100_000), 0.0);
+        assert_eq!(share(1.0, 100_000), 1.0);
+        for p in [0.5, 0.1, 0.001] {
+            let packets = 4_000_000;
+            let deviation = (p * (1.0 - p) / f64::from(packets)).sqrt();
+            assert!((share(p, packets) - p).abs() < 5.0 * deviation, "p = {p}");
+        }
+    }
+
+    #[test]
+    fn a_passed_burst_counts_like_its_packets() {
+        let (mut by_one, mut by_burst) = (Sequence::new(0.01, 3), Sequence::new(0.01, 3));
+        for _ in 0..10_000 {
+            let marks: Vec<bool> = (0..32).map(|_| by_one.next_is_marked()).collect();
+            if !by_burst.pass(32) {
+                assert_eq!(marks, (0..32).map(|_| by_burst.next_is_marked()).collect::<Vec<_>>());
+            } else {
+                assert!(!marks.contains(&true));
+            }
+        }
+    }
+
+    #[test]
+    fn the_hash_spreads_and_repeats() {
+        let below = (0..100_000u32).filter(|n| hash(&[[0u8; 60].as_slice(), &n.to_be_bytes()].concat()) < u64::MAX / 10).count();
+        assert!((9_500..10_500).contains(&below), "{below}");
+        assert_eq!(hash(b"same"), hash(b"same"));
+        assert_ne!(hash(&[0; 8]), hash(&[0; 16]));
+    }
+}

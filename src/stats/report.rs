@@ -1,0 +1,295 @@
+//! What a run came to: one structure, printed as a table and written as JSON. Its keys are described in docs/report.md.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use comfy_table::{CellAlignment, Table, TableComponent, presets};
+use serde::Serialize;
+
+/// The whole run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    pub mode: String,
+    /// Lcores per micropool as A:B; none with a single pool.
+    pub pools: Option<String>,
+    pub forward_mode: String,
+    pub burst: u16,
+    pub dpdk: String,
+    /// Time during which packets were received, in seconds.
+    pub elapsed_s: f64,
+    pub rx_pkts: u64,
+    pub tx_pkts: u64,
+    /// Packets by why they were dropped; all causes, also those that did not occur.
+    pub drops: BTreeMap<&'static str, u64>,
+    /// Whether rx_pkts == tx_pkts + drops, and every buffer is back in the pool.
+    pub conserved: bool,
+    pub mbufs: u32,
+    /// Buffers that were in the pool after all ports were closed.
+    pub mbufs_free: u32,
+    pub shed_pkts: u64,
+    pub taken_pkts: u64,
+    pub latency: Option<Latency>,
+    pub step_cycles: Option<StepCycles>,
+    pub lcores: Vec<LcoreRow>,
+    pub queues: Vec<QueueRow>,
+    pub ports: Vec<PortRow>,
+}
+
+/// From the stamp until the driver accepted the packet.
+#[derive(Clone, Debug, Serialize)]
+pub struct Latency {
+    /// What stamped arrivals.
+    pub clock: &'static str,
+    /// What the stamp does not see.
+    pub bound: &'static str,
+    pub cheap: LatencyRow,
+    pub expensive: LatencyRow,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct LatencyRow {
+    pub pkts: u64,
+    pub p50_ns: u64,
+    pub p90_ns: u64,
+    pub p99_ns: u64,
+    pub p999_ns: u64,
+    pub max_ns: u64,
+}
+
+impl LatencyRow {
+    /// Of a histogram in nanoseconds.
+    pub fn of(histogram: &hdrhistogram::Histogram<u64>) -> Self {
+        let at = |quantile| histogram.value_at_quantile(quantile);
+        Self { pkts: histogram.len(), p50_ns: at(0.5), p90_ns: at(0.9), p99_ns: at(0.99), p999_ns: at(0.999), max_ns: histogram.max() }
+    }
+}
+
+/// Cycles per packet and step, the cost of measuring taken off.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct StepCycles {
+    pub rx: f64,
+    pub classify: f64,
+    pub engine: f64,
+    pub tx: f64,
+    pub statistics: f64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct LcoreRow {
+    pub lcore: u32,
+    pub cpu: u32,
+    pub main: bool,
+    /// The micropool: A or B.
+    pub pool: crate::policy::Pool,
+    pub rx_pkts: u64,
+    pub tx_pkts: u64,
+    /// Packets that finished in the cheap stage here.
+    pub cheap_pkts: u64,
+    /// Packets that went through the expensive stage here.
+    pub expensive_pkts: u64,
+    pub shed_pkts: u64,
+    pub taken_pkts: u64,
+    /// Packets that had to wait in the run queue.
+    pub requeued_pkts: u64,
+    pub drops: BTreeMap<&'static str, u64>,
+    pub polls: u64,
+    pub rx_bursts: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct QueueRow {
+    pub port: u16,
+    /// rx or tx.
+    pub direction: &'static str,
+    pub queue: u16,
+    /// The lcores that poll it, or send by it.
+    pub lcores: Vec<u32>,
+    pub pkts: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct PortRow {
+    pub port: u16,
+    pub name: String,
+    /// What the device itself counted, and lost before any lcore saw it.
+    pub device: DeviceStats,
+}
+
+/// Counts of the device; packets that it lost on reception never were in a burst, and are not part of `rx_pkts`.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct DeviceStats {
+    pub ipackets: u64,
+    pub opackets: u64,
+    /// Lost because the receive queue was full.
+    pub imissed: u64,
+    /// Lost because they were broken.
+    pub ierrors: u64,
+    /// Accepted for sending, but not sent.
+    pub oerrors: u64,
+    /// Lost because the pool had no buffer.
+    pub rx_nombuf: u64,
+}
+
+impl DeviceStats {
+    /// Packets that the device lost: imissed, ierrors, rx_nombuf, oerrors.
+    fn losses(&self) -> [u64; 4] {
+        [self.imissed, self.ierrors, self.rx_nombuf, self.oerrors]
+    }
+}
+
+impl Report {
+    fn mpps(&self, pkts: u64) -> String {
+        let rate = if self.elapsed_s > 0.0 { pkts as f64 / self.elapsed_s / 1e6 } else { 0.0 };
+        format!("{rate:.3}")
+    }
+
+    fn lcore_table(&self) -> Table {
+        let mut table = table(&["lcore", "cpu", "pool", "rx", "tx", "cheap", "expensive", "shed", "taken", "waited", "dropped", "tx Mpps"]);
+        for row in &self.lcores {
+            let name = if row.main { format!("{} main", row.lcore) } else { row.lcore.to_string() };
+            let mut cells = vec![name, row.cpu.to_string(), format!("{:?}", row.pool)];
+            let dropped = row.drops.values().sum::<u64>();
+            let counts =
+                [row.rx_pkts, row.tx_pkts, row.cheap_pkts, row.expensive_pkts, row.shed_pkts, row.taken_pkts, row.requeued_pkts, dropped];
+            cells.extend(counts.map(grouped));
+            cells.push(self.mpps(row.tx_pkts));
+            table.add_row(cells);
+        }
+        table
+    }
+
+    fn queue_table(&self) -> Table {
+        let mut table = table(&["port", "queue", "lcores", "packets", "Mpps"]);
+        for row in &self.queues {
+            let lcores: Vec<String> = row.lcores.iter().map(u32::to_string).collect();
+            table.add_row(vec![
+                row.port.to_string(),
+                format!("{} {}", row.direction, row.queue),
+                lcores.join(" "),
+                grouped(row.pkts),
+                self.mpps(row.pkts),
+            ]);
+        }
+        table
+    }
+
+    fn device_table(&self) -> Option<Table> {
+        let mut table = table(&["port", "name", "imissed", "ierrors", "rx_nombuf", "oerrors"]);
+        let lossy = self.ports.iter().filter(|row| row.device.losses().iter().any(|&count| count > 0));
+        for row in lossy {
+            let mut cells = vec![row.port.to_string(), row.name.clone()];
+            cells.extend(row.device.losses().map(grouped));
+            table.add_row(cells);
+        }
+        (table.row_count() > 0).then_some(table)
+    }
+
+    fn latency_table(latency: &Latency) -> Table {
+        let mut table = table(&["latency", "packets", "p50", "p90", "p99", "p99.9", "max"]);
+        for (class, row) in [("cheap", latency.cheap), ("expensive", latency.expensive)] {
+            if row.pkts > 0 {
+                let mut cells = vec![class.to_owned(), grouped(row.pkts)];
+                cells.extend([row.p50_ns, row.p90_ns, row.p99_ns, row.p999_ns, row.max_ns].map(time));
+                table.add_row(cells);
+            }
+        }
+        table
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pools = self.pools.as_ref().map_or(String::new(), |pools| format!(" {pools}"));
+        writeln!(f, "mode {}{pools}, forward-mode {}, burst {}, {:.3} s", self.mode, self.forward_mode, self.burst, self.elapsed_s)?;
+        writeln!(f, "{}", self.lcore_table())?;
+        writeln!(f, "{}", self.queue_table())?;
+        if let Some(latency) = &self.latency {
+            writeln!(f, "{}", Self::latency_table(latency))?;
+            writeln!(f, "latency is {}; {}", latency.clock, latency.bound)?;
+        }
+        if let Some(steps) = &self.step_cycles {
+            writeln!(
+                f,
+                "cycles per packet: rx {:.1}, classify {:.1}, engine {:.1}, tx {:.1}, statistics {:.1}",
+                steps.rx, steps.classify, steps.engine, steps.tx, steps.statistics
+            )?;
+        }
+        if let Some(table) = self.device_table() {
+            writeln!(f, "lost by devices before or after the forwarder had them:\n{table}")?;
+        }
+        let dropped: u64 = self.drops.values().sum();
+        let causes: Vec<String> =
+            self.drops.iter().filter(|(_, count)| **count > 0).map(|(cause, count)| format!("{cause} {}", grouped(*count))).collect();
+        let causes = if causes.is_empty() { String::new() } else { format!(" ({})", causes.join(", ")) };
+        writeln!(
+            f,
+            "received {} ({} Mpps), sent {} ({} Mpps), dropped {}{causes}",
+            grouped(self.rx_pkts),
+            self.mpps(self.rx_pkts),
+            grouped(self.tx_pkts),
+            self.mpps(self.tx_pkts),
+            grouped(dropped)
+        )?;
+        if self.conserved {
+            return write!(
+                f,
+                "conserved: received = sent + dropped, and all {} buffers are back in the pool",
+                grouped(u64::from(self.mbufs))
+            );
+        }
+        let sum = self.tx_pkts + dropped;
+        write!(
+            f,
+            "CONSERVATION BROKEN: RECEIVED {}, SENT + DROPPED {}; {} OF {} BUFFERS IN THE POOL",
+            self.rx_pkts, sum, self.mbufs_free, self.mbufs
+        )
+    }
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_style(TableComponent::HeaderLines, '─').set_header(header);
+    for column in table.column_iter_mut() {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// A count with thin groups of three digits.
+fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A time with three significant digits and its unit.
+fn time(ns: u64) -> String {
+    let (value, unit) = match ns {
+        0..1_000 => return format!("{ns} ns"),
+        1_000..1_000_000 => (ns as f64 / 1e3, "us"),
+        1_000_000..1_000_000_000 => (ns as f64 / 1e6, "ms"),
+        _ => (ns as f64 / 1e9, "s"),
+    };
+    let decimals = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
+    format!("{value:.decimals$} {unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_easy_to_read() {
+        assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(
+            [7, 1_234, 12_340, 123_400, 9_999_000, 2_000_000_000].map(time),
+            ["7 ns", "1.23 us", "12.3 us", "123 us", "10.0 ms", "2.00 s"]
+        );
+    }
+}
