@@ -1,0 +1,243 @@
+//! The whole of a run: read, plan, set up, launch, drain, tear down, report.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::cli::{Cli, ForwardMode, Mode, Timestamps};
+use crate::config::{self, Plan};
+use crate::control::{self, Control, Signals};
+use crate::datapath::{LcoreLoop, Queues, RunState, Settings, Shared, TAKE_BUDGET_NS};
+use crate::dpdk::clock::TscRate;
+use crate::dpdk::{self, Eal, Mempool, Port, PortConfig, RingConsumer, RingProducer, RxQueue, StampField, TxQueue};
+use crate::engine::{Engine, Io, Mac, MacSwap, Marking, Peers, Spin, SpinTicks};
+use crate::error::{Error, Result};
+use crate::policy::{Policy, Pools, Rtc};
+use crate::stats::{LcoreStats, Report};
+
+mod outcome;
+mod printed;
+
+/// Runs the program with the whole command line, its name first.
+///
+/// # Errors
+/// Whatever keeps packets from flowing, a report that can't be written, or a broken conservation check.
+pub fn main(args: &[String]) -> Result<()> {
+    let (eal_args, own_args) = split(args);
+    let Some(cli) = Cli::read(own_args)? else { return Ok(()) };
+    config::check_alone(&cli)?;
+    if let Some(path) = &cli.report {
+        outcome::check_writable(path)?;
+    }
+    let signals = Signals::catch()?;
+    let cpus = control::allowed_cpus()?;
+    let eal = Eal::start(eal_args)?;
+    let lcores = eal.lcores();
+    let plan = config::plan(&cli, &lcores, &dpdk::find_ports(&eal)?)?;
+    let cpus = control::spare_cpus(&lcores, &cpus);
+    let report = forward(&eal, &cli, plan, &signals, cpus)?;
+    drop(eal);
+    println!("{report}");
+    if let Some(path) = &cli.report {
+        outcome::write_json(path, &report)?;
+    }
+    if report.conserved { Ok(()) } else { Err(Error::Conservation) }
+}
+
+/// What is before `--` is EAL's, what is behind it is ours. Without EAL arguments a request for help is ours.
+fn split(args: &[String]) -> (&[String], &[String]) {
+    let is_help = |arg: &String| ["-h", "--help", "-V", "--version"].contains(&arg.as_str());
+    match args.iter().position(|arg| arg == "--") {
+        Some(at) => (&args[..at], &args[at + 1..]),
+        None if args[1..].iter().any(is_help) => (&args[..1], &args[1..]),
+        None => (args, &[]),
+    }
+}
+
+/// Everything that is set up and has to be torn down again.
+struct Setup {
+    pool: Mempool,
+    ports: Vec<Port>,
+    rxqs: Vec<RxQueue>,
+    /// By lcore, by port.
+    txqs: Vec<Vec<TxQueue>>,
+    /// By lcore: where it sheds to.
+    producers: Vec<Option<RingProducer>>,
+    /// By lcore: where it takes from.
+    consumers: Vec<Vec<RingConsumer>>,
+    stamp: StampField,
+}
+
+fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: nix::sched::CpuSet) -> Result<Report> {
+    let setup = set_up(eal, cli, &mut plan)?;
+    printed::map(&plan, cli, &setup.ports);
+    let stats: Vec<LcoreStats> = plan.lcores.iter().map(|lcore| LcoreStats::new(&lcore.rx, &lcore.tx_queue)).collect();
+    let Setup { pool, ports, rxqs, txqs, producers, consumers, stamp } = setup;
+    let links = std::array::from_fn(|_| AtomicBool::new(true));
+    let pollers = plan.lcores.iter().filter(|lcore| lcore.pool == crate::policy::Pool::A).count();
+    let run = RunState::new(pollers, cli.packets);
+    let rate = eal.tsc_rate();
+    let launch = Launch {
+        eal,
+        cli,
+        plan: &plan,
+        rate,
+        settings: Settings {
+            burst: usize::from(cli.burst),
+            on_full: cli.on_full,
+            idle: cli.idle,
+            stamping: cli.timestamps == Timestamps::Software,
+            stamp,
+            take_budget_ticks: rate.ticks(TAKE_BUDGET_NS),
+        },
+        shared: Shared { run: &run, links: &links },
+        stats: &stats,
+    };
+    let queues = assign(&plan, &rxqs, txqs, producers, consumers)?;
+    let ended = AtomicBool::new(false);
+    let (duration, stats_period) = (cli.duration, cli.stats_period);
+    let control = Control { run: &run, signals, ports: &ports, links: &links, stats: &stats, cpus, duration, stats_period, ended: &ended };
+    let elapsed = std::thread::scope(|scope| -> Result<Duration> {
+        let watcher = scope.spawn(|| control.watch());
+        let outcome = launch.by_engine(queues);
+        run.drain();
+        ended.store(true, Ordering::Release);
+        watcher.thread().unpark();
+        let elapsed = watcher.join().map_err(|_| Error::Setup("the control thread failed".into()));
+        outcome.and(elapsed)
+    })?;
+    let devices = ports.iter().map(Port::stats).collect::<Vec<_>>();
+    drop((rxqs, ports));
+    Ok(outcome::report(cli, &plan, &stats, &devices, elapsed, rate, &pool))
+}
+
+fn set_up(eal: &Eal, cli: &Cli, plan: &mut Plan) -> Result<Setup> {
+    let stamp = StampField::register()?;
+    let pool = Mempool::create(eal, "mpfwd_mbufs", plan.mbufs, plan.mbuf_cache, plan.mbuf_room)?;
+    let (mut ports, mut rxqs) = (Vec::new(), Vec::new());
+    let mut txqs: Vec<Vec<TxQueue>> = plan.lcores.iter().map(|_| Vec::new()).collect();
+    for (at, port) in plan.ports.iter().enumerate() {
+        let config = PortConfig {
+            rxq: port.rxq,
+            txq_users: port.txq_users.clone(),
+            rxd: cli.rxd,
+            txd: cli.txd,
+            max_pkt_len: cli.max_pkt_len,
+            scatter: plan.scatter,
+            promiscuous: cli.promiscuous,
+        };
+        let (started, rx, mut handles) = Port::start(eal, &port.info, &config, &pool, &mut plan.warnings)?;
+        ports.push(started);
+        rxqs.extend(rx);
+        for (lcore, own) in plan.lcores.iter().zip(&mut txqs) {
+            let queue = usize::from(lcore.tx_queue[at].1);
+            own.extend(handles[queue].pop());
+        }
+    }
+    let mut producers: Vec<Option<RingProducer>> = plan.lcores.iter().map(|_| None).collect();
+    let mut consumers: Vec<Vec<RingConsumer>> = plan.lcores.iter().map(|_| Vec::new()).collect();
+    for shard in 0..plan.shards {
+        let shedders: Vec<usize> = (0..plan.lcores.len()).filter(|&at| plan.lcores[at].shard == Some(shard)).collect();
+        let workers: Vec<usize> = (0..plan.lcores.len()).filter(|&at| plan.lcores[at].pool == crate::policy::Pool::B).collect();
+        let (puts, takes) = dpdk::ring(eal, &format!("mpfwd_shard{shard}"), cli.ring_size, shedders.len(), workers.len())?;
+        shedders.into_iter().zip(puts).for_each(|(at, put)| producers[at] = Some(put));
+        workers.into_iter().zip(takes).for_each(|(at, take)| consumers[at].push(take));
+    }
+    Ok(Setup { pool, ports, rxqs, txqs, producers, consumers, stamp })
+}
+
+/// Gives each lcore its queues.
+fn assign<'q>(
+    plan: &Plan,
+    rxqs: &'q [RxQueue],
+    txqs: Vec<Vec<TxQueue>>,
+    producers: Vec<Option<RingProducer>>,
+    consumers: Vec<Vec<RingConsumer>>,
+) -> Result<Vec<Queues<'q>>> {
+    let lease = |&(port, queue): &(u16, u16)| {
+        let rxq = rxqs.iter().find(|rxq| (rxq.port(), rxq.queue()) == (port, queue));
+        rxq.and_then(RxQueue::try_lease).ok_or_else(|| Error::Setup(format!("port {port}'s queue {queue} has a poller already")))
+    };
+    let rest = txqs.into_iter().zip(producers).zip(consumers);
+    plan.lcores
+        .iter()
+        .zip(rest)
+        .map(|(lcore, ((tx, shard), shards))| {
+            let rx = lcore.rx.iter().map(lease).collect::<Result<Vec<_>>>()?;
+            Ok(Queues { rx, tx, shard, shards })
+        })
+        .collect()
+}
+
+/// Turns what was chosen at run time into one loop compiled for it: engine, then work, then mode, then metering.
+struct Launch<'a> {
+    eal: &'a Eal,
+    cli: &'a Cli,
+    plan: &'a Plan,
+    rate: TscRate,
+    settings: Settings,
+    shared: Shared<'a>,
+    stats: &'a [LcoreStats],
+}
+
+impl<'a> Launch<'a> {
+    fn by_engine(&self, queues: Vec<Queues<'a>>) -> Result<()> {
+        let peers = self.peers();
+        match self.cli.forward_mode {
+            ForwardMode::Io => self.by_work(queues, Io::new(peers)),
+            ForwardMode::Mac => self.by_work(queues, Mac::new(peers)),
+            ForwardMode::MacSwap => self.by_work(queues, MacSwap::new(peers)),
+        }
+    }
+
+    fn by_work<E: Engine + Clone>(&self, queues: Vec<Queues<'a>>, engine: E) -> Result<()> {
+        let Some(work) = self.cli.work else { return self.by_mode(queues, |_| engine.clone()) };
+        let ticks = |time: Duration| self.rate.ticks(time.as_nanos() as u64);
+        let spin = SpinTicks { cheap: ticks(work.cheap), expensive: ticks(work.expensive) };
+        let by_sequence = self.plan.ports.iter().any(|port| config::marks_by_sequence(work.mark, &port.info));
+        self.by_mode(queues, |lcore| {
+            let marking = if by_sequence { Marking::by_sequence(work.p, work.seed.wrapping_add(lcore)) } else { Marking::by_hash(work.p) };
+            Spin::new(engine.clone(), spin, marking)
+        })
+    }
+
+    fn by_mode<E: Engine>(&self, queues: Vec<Queues<'a>>, engine: impl Fn(u64) -> E) -> Result<()> {
+        match self.plan.mode {
+            Mode::Rtc => self.by_meter(queues, engine, Rtc),
+            Mode::Pools => self.by_meter(queues, engine, Pools),
+        }
+    }
+
+    fn by_meter<E: Engine, P: Policy + Copy>(&self, queues: Vec<Queues<'a>>, engine: impl Fn(u64) -> E, policy: P) -> Result<()> {
+        match self.cli.record_core_cycles {
+            false => self.run::<E, P, false>(queues, engine, policy),
+            true => self.run::<E, P, true>(queues, engine, policy),
+        }
+    }
+
+    fn run<E: Engine, P: Policy + Copy, const METER: bool>(
+        &self,
+        queues: Vec<Queues<'a>>,
+        engine: impl Fn(u64) -> E,
+        policy: P,
+    ) -> Result<()> {
+        let mut jobs: Vec<(dpdk::Lcore, Box<dyn FnOnce() + Send + '_>)> = Vec::new();
+        for (at, (queues, lcore)) in queues.into_iter().zip(&self.plan.lcores).enumerate() {
+            let engine = engine(u64::from(lcore.lcore.id));
+            let (pool, settings, shared, stats) = (lcore.pool, self.settings, self.shared, &self.stats[at]);
+            // Made on the lcore itself, so that its memory is near that lcore.
+            let job = move || LcoreLoop::<E, P, METER>::new(pool, engine, policy, settings, shared, queues, stats).run();
+            jobs.push((lcore.lcore, Box::new(job)));
+        }
+        self.eal.run(jobs)
+    }
+
+    fn peers(&self) -> Peers {
+        let mut peers = Peers::new();
+        for port in &self.plan.ports {
+            if let Some(out) = self.plan.ports.iter().find(|other| other.info.id == port.out) {
+                peers.join(port.info.id, out.info.id, out.peer, out.info.mac.into_array());
+            }
+        }
+        peers
+    }
+}

@@ -1,0 +1,142 @@
+//! The report of a run, made of what the lcores counted, and its file.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use hdrhistogram::Histogram as HdrHistogram;
+use serde::Serialize;
+
+use crate::cli::{Cli, Timestamps};
+use crate::config::Plan;
+use crate::dpdk::Mempool;
+use crate::dpdk::clock::{TscRate, tsc};
+use crate::error::{Error, Result};
+use crate::stats::{
+    DeviceStats, DropCause, Histogram, Lap, Latency, LatencyRow, LcoreRow, LcoreStats, PortRow, QueueRow, Report, StepCycles,
+};
+
+/// An enum's name as it is written on the command line and in JSON.
+pub(super) fn name(value: &impl Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+pub(super) fn report(
+    cli: &Cli,
+    plan: &Plan,
+    stats: &[LcoreStats],
+    devices: &[DeviceStats],
+    elapsed: Duration,
+    rate: TscRate,
+    pool: &Mempool,
+) -> Report {
+    let sum = |count: fn(&LcoreStats) -> u64| stats.iter().map(count).sum::<u64>();
+    let drops: BTreeMap<_, _> =
+        DropCause::ALL.into_iter().map(|cause| (cause.name(), stats.iter().map(|lcore| lcore.dropped(cause)).sum::<u64>())).collect();
+    let (rx_pkts, tx_pkts) = (sum(LcoreStats::rx_pkts), sum(LcoreStats::tx_pkts));
+    let (mbufs, mbufs_free) = (pool.capacity(), pool.available());
+    let ports = plan.ports.iter().zip(devices);
+    Report {
+        mode: name(&plan.mode),
+        pools: plan.pools.map(|pools| pools.to_string()),
+        forward_mode: name(&cli.forward_mode),
+        burst: cli.burst,
+        dpdk: format!("{} {}", env!("MPFWD_DPDK_VERSION"), env!("MPFWD_DPDK_LINK")),
+        elapsed_s: elapsed.as_secs_f64(),
+        rx_pkts,
+        tx_pkts,
+        conserved: rx_pkts == tx_pkts + drops.values().sum::<u64>() && mbufs == mbufs_free,
+        drops,
+        mbufs,
+        mbufs_free,
+        shed_pkts: sum(|lcore| lcore.shed_pkts.get()),
+        taken_pkts: sum(|lcore| lcore.taken_pkts.get()),
+        latency: (cli.timestamps == Timestamps::Software).then(|| latency(stats, rate)),
+        step_cycles: cli.record_core_cycles.then(|| step_cycles(stats)),
+        lcores: plan.lcores.iter().zip(stats).map(|(plan, stats)| lcore_row(plan, stats)).collect(),
+        queues: queue_rows(plan, stats),
+        ports: ports.map(|(port, &device)| PortRow { port: port.info.id, name: port.info.name.clone(), device }).collect(),
+    }
+}
+
+fn lcore_row(plan: &crate::config::LcorePlan, stats: &LcoreStats) -> LcoreRow {
+    LcoreRow {
+        lcore: plan.lcore.id,
+        cpu: plan.lcore.cpu,
+        main: plan.lcore.main,
+        pool: plan.pool,
+        rx_pkts: stats.rx_pkts(),
+        tx_pkts: stats.tx_pkts(),
+        cheap_pkts: stats.cheap_pkts.get(),
+        expensive_pkts: stats.expensive_pkts.get(),
+        shed_pkts: stats.shed_pkts.get(),
+        taken_pkts: stats.taken_pkts.get(),
+        requeued_pkts: stats.requeued_pkts.get(),
+        drops: DropCause::ALL.into_iter().map(|cause| (cause.name(), stats.dropped(cause))).collect(),
+        polls: stats.polls.get(),
+        rx_bursts: stats.rx_bursts.get(),
+    }
+}
+
+/// One row per queue of every port, whoever polls it or sends by it.
+fn queue_rows(plan: &Plan, stats: &[LcoreStats]) -> Vec<QueueRow> {
+    let mut rows: BTreeMap<(u16, &'static str, u16), QueueRow> = BTreeMap::new();
+    for (lcore, stats) in plan.lcores.iter().zip(stats) {
+        let counted = stats.rx.iter().map(|queue| ("rx", queue)).chain(stats.tx.iter().map(|queue| ("tx", queue)));
+        for (direction, counted) in counted {
+            let (port, queue) = (counted.port, counted.queue);
+            let row =
+                rows.entry((port, direction, queue)).or_insert_with(|| QueueRow { port, direction, queue, lcores: Vec::new(), pkts: 0 });
+            row.lcores.push(lcore.lcore.id);
+            row.pkts += counted.pkts.get();
+        }
+    }
+    rows.into_values().collect()
+}
+
+fn latency(stats: &[LcoreStats], rate: TscRate) -> Latency {
+    let row = |pick: fn(&LcoreStats) -> &Histogram| {
+        let mut hdr = HdrHistogram::new_with_bounds(1, 3_600_000_000_000, 3).expect("constant bounds are valid");
+        stats.iter().for_each(|lcore| pick(lcore).add_to(&mut hdr, |ticks| rate.ns(ticks)));
+        LatencyRow::of(&hdr)
+    };
+    Latency {
+        clock: "software: from the start of the poll that brought the packet until the driver had accepted it, by the time stamp counter",
+        bound: "the wait in the NIC's queue before that poll is not in it",
+        cheap: row(|lcore| &lcore.cheap_latency),
+        expensive: row(|lcore| &lcore.expensive_latency),
+    }
+}
+
+/// Per packet over all lcores; each lap contains one reading of the clock, whose cost is measured here and taken off.
+fn step_cycles(stats: &[LcoreStats]) -> StepCycles {
+    let reading = (0..1000).map(|_| tsc().abs_diff(tsc())).min().unwrap_or(0);
+    let pkts = stats.iter().map(|lcore| lcore.steps.pkts()).sum::<u64>().max(1);
+    let each = |lap: Lap| {
+        let ticks: u64 = stats.iter().map(|lcore| lcore.steps.ticks(lap)).sum();
+        let laps: u64 = stats.iter().map(|lcore| lcore.steps.laps(lap)).sum();
+        ticks.saturating_sub(laps * reading) as f64 / pkts as f64
+    };
+    StepCycles {
+        rx: each(Lap::Rx),
+        classify: each(Lap::Classify),
+        engine: each(Lap::Engine),
+        tx: each(Lap::Tx),
+        statistics: each(Lap::Statistics),
+    }
+}
+
+/// Before anything is set up: whether the report can be written at the end.
+pub(super) fn check_writable(path: &Path) -> Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if path.is_dir() || !parent.is_dir() {
+        return Err(Error::Usage(format!("--report {}: write the name of a file in a folder that exists", path.display())));
+    }
+    Ok(())
+}
+
+pub(super) fn write_json(path: &Path, report: &Report) -> Result<()> {
+    let text =
+        serde_json::to_string_pretty(report).map_err(|error| Error::Output(format!("the report can't be written as JSON: {error}")))?;
+    std::fs::write(path, text + "\n").map_err(|error| Error::Output(format!("the report can't be written to {}: {error}", path.display())))
+}

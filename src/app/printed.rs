@@ -1,0 +1,67 @@
+//! The resolved map, as it is printed at the start.
+
+use crate::cli::Cli;
+use crate::config::{LcorePlan, Plan, PortPlan};
+use crate::dpdk::Port;
+use crate::policy::Pool;
+
+pub(super) fn map(plan: &Plan, cli: &Cli, ports: &[Port]) {
+    for warning in &plan.warnings {
+        eprintln!("mpfwd: warning: {warning}");
+    }
+    let pools = plan.pools.map_or(String::new(), |pools| format!(" {pools}"));
+    println!(
+        "mpfwd {}, DPDK {} ({}): mode {}{pools}, forward-mode {}, burst {}, {} mbufs",
+        env!("CARGO_PKG_VERSION"),
+        env!("MPFWD_DPDK_VERSION"),
+        env!("MPFWD_DPDK_LINK"),
+        super::outcome::name(&plan.mode),
+        super::outcome::name(&cli.forward_mode),
+        cli.burst,
+        plan.mbufs,
+    );
+    for (plan, port) in plan.ports.iter().zip(ports) {
+        println!("{}", port_line(plan, port));
+    }
+    for lcore in &plan.lcores {
+        println!("{}", lcore_line(lcore, plan));
+    }
+}
+
+fn port_line(plan: &PortPlan, port: &Port) -> String {
+    let (rxd, txd) = port.descriptors();
+    let info = &plan.info;
+    format!(
+        "  port {}   {} {}, {} rx queues of {rxd}, {} tx queues of {txd} -> port {}{}",
+        info.id,
+        info.name,
+        info.mac,
+        plan.rxq,
+        plan.txq_users.len(),
+        plan.out,
+        if port.link_is_up() { "" } else { ", LINK DOWN" },
+    )
+}
+
+fn lcore_line(lcore: &LcorePlan, plan: &Plan) -> String {
+    let who = format!(
+        "  lcore {:<3} cpu {:<3} pool {:?}{}",
+        lcore.lcore.id,
+        lcore.lcore.cpu,
+        lcore.pool,
+        if lcore.lcore.main { " (main)" } else { "" }
+    );
+    let polled: Vec<String> = lcore.rx.iter().map(|(port, queue)| format!("{port}:{queue}")).collect();
+    let does = match (lcore.pool, lcore.shard) {
+        (Pool::A, _) if polled.is_empty() => "polls nothing".to_owned(),
+        (Pool::A, Some(shard)) => format!("polls {}, sheds to shard {shard}", polled.join(" ")),
+        (Pool::A, None) => format!("polls {}, runs all of it", polled.join(" ")),
+        (Pool::B, _) if plan.shards == 1 => "works on shard 0".to_owned(),
+        (Pool::B, _) => format!("works on shards 0-{}", plan.shards - 1),
+    };
+    let sends = lcore.tx_queue.iter().map(|(port, queue)| {
+        let shared = plan.ports.iter().any(|p| p.info.id == *port && p.txq_users[usize::from(*queue)] > 1);
+        format!("{port}:{queue}{}", if shared { " (shared)" } else { "" })
+    });
+    format!("{who:<32} {does}, sends by {}", sends.collect::<Vec<_>>().join(" "))
+}

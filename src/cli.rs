@@ -1,0 +1,365 @@
+//! The arguments behind `--`: their names (testpmd's and l3fwd's where those have one), their syntax, their help. What they mean
+//! together is `config`'s business.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use macaddr::MacAddr6;
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "mpfwd",
+    version,
+    override_usage = "mpfwd [EAL arguments] -- [arguments]",
+    about = "Forwards packets, and keeps the expensive ones out of the way of the others.",
+    after_help = "EAL arguments (before --): -l 0-9 (lcores), -a 0000:01:00.0 (a NIC), --vdev net_null0 (a virtual port), --no-huge -m 1024, …\n\
+                  Example: mpfwd -l 0-9 -- --pools 8:2 --forward-mode mac"
+)]
+pub struct Cli {
+    /// Split the lcores: the first A (main lcore included) poll and run the cheap stage, the other B run the expensive stage
+    #[arg(long, value_name = "A:B")]
+    pub pools: Option<Pools>,
+    /// How lcores share work [default: pools with --pools, else rtc]
+    #[arg(long, value_enum)]
+    pub mode: Option<Mode>,
+    /// What is done to a packet: nothing, set both MAC addresses, or swap them
+    #[arg(long, value_enum, default_value_t = ForwardMode::Io)]
+    pub forward_mode: ForwardMode,
+    /// Which lcore polls which queue: "(port,queue,lcore),…" [default: queue i of every port on the i-th lcore that polls]
+    #[arg(long, value_name = "(PORT,QUEUE,LCORE),…")]
+    pub config: Option<QueueMap>,
+    /// The ports to use, as a bit mask in hexadecimal [default: all]
+    #[arg(long, value_name = "MASK", value_parser = parse_mask)]
+    pub portmask: Option<u64>,
+    /// Receive queues per port [default: one per lcore that polls]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub rxq: Option<u16>,
+    /// Transmit queues per port; lcores share them if there are fewer [default: one per lcore]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub txq: Option<u16>,
+    /// Descriptors per receive queue
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u16).range(32..))]
+    pub rxd: u16,
+    /// Descriptors per transmit queue
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u16).range(32..))]
+    pub txd: u16,
+    /// Packets per burst
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=crate::dpdk::BURST_MAX as i64))]
+    pub burst: u16,
+    /// Packet buffers in the pool [default: what all queues, shards and lcores can hold]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(64..=1 << 26))]
+    pub mbufs: Option<u32>,
+    /// The longest frame, in bytes with its checksum
+    #[arg(long, value_name = "BYTES", default_value_t = crate::config::DEFAULT_MAX_PKT_LEN, value_parser = clap::value_parser!(u32).range(86..=16_000))]
+    pub max_pkt_len: u32,
+    /// Destination address of what leaves by a port in mac mode (repeatable) [default: 02:00:00:00:00:PORT]
+    #[arg(long, value_name = "PORT,MAC")]
+    pub eth_peer: Vec<EthPeer>,
+    /// Receive packets for all addresses
+    #[arg(short = 'P', long)]
+    pub promiscuous: bool,
+    /// Shards between the pools [default: one per lcore that sheds]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub shards: Option<u16>,
+    /// Entries per shard, a power of two
+    #[arg(long, value_name = "N", default_value_t = 2048)]
+    pub ring_size: u32,
+    /// What happens to a packet whose shard is full: drop it, or run it where it is
+    #[arg(long, value_enum, default_value_t = OnFull::Drop)]
+    pub on_full: OnFull,
+    /// What an lcore does that finds nothing to do
+    #[arg(long, value_enum, default_value_t = Idle::Pause)]
+    pub idle: Idle,
+    /// Stop after so long: seconds, or with a unit (500ms, 2min)
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = parse_seconds)]
+    pub duration: Option<Duration>,
+    /// Stop once so many packets were received; the bursts that cross the number are finished
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub packets: Option<u64>,
+    /// Print a line of statistics so often: seconds, or with a unit
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = parse_seconds)]
+    pub stats_period: Option<Duration>,
+    /// Write the report as JSON too
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Make packets cost CPU time: "spin:cheap=200ns,expensive=100us,p=0.0001[,seed=1][,mark=auto|hash|sequence]"
+    #[arg(long, value_name = "SPEC")]
+    pub work: Option<Work>,
+    /// Where latency is counted from: the poll that brought the packet, or not at all
+    #[arg(long, value_enum, default_value_t = Timestamps::Software)]
+    pub timestamps: Timestamps,
+    /// Measure what each step of the loop costs (slows it down)
+    #[arg(long)]
+    pub record_core_cycles: bool,
+}
+
+impl Cli {
+    /// Reads the arguments behind `--`; `Ok(None)` when help or the version was asked for, and printed.
+    ///
+    /// # Errors
+    /// The first thing wrong, as one line.
+    pub fn read(args: &[String]) -> Result<Option<Self>> {
+        let words = std::iter::once("mpfwd").chain(args.iter().map(String::as_str));
+        match Self::try_parse_from(words) {
+            Ok(cli) => Ok(Some(cli)),
+            Err(error) if !error.use_stderr() => {
+                print!("{error}");
+                Ok(None)
+            }
+            Err(error) => Err(Error::Usage(one_line(&error.to_string()))),
+        }
+    }
+}
+
+/// clap says what, why and what to write instead on several lines, and then repeats the usage.
+fn one_line(text: &str) -> String {
+    let text = text.split("Usage:").next().unwrap_or(text).replace("For more information, try '--help'.", "");
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.strip_prefix("error: ").unwrap_or(&line).trim_end().to_owned()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// RSS and run-to-completion, nothing shared
+    Rtc,
+    /// Two micropools joined by the sharded queue
+    Pools,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ForwardMode {
+    Io,
+    Mac,
+    #[value(name = "macswap")]
+    MacSwap,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnFull {
+    Drop,
+    Run,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Idle {
+    /// Look again at once
+    Spin,
+    /// Let the CPU rest for some tens of nanoseconds
+    Pause,
+    /// Give the CPU to another thread: for more lcores than CPUs
+    Yield,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Timestamps {
+    Software,
+    Off,
+}
+
+/// Lcores per micropool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pools {
+    pub a: usize,
+    pub b: usize,
+}
+
+impl FromStr for Pools {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let parts = text.split_once(':').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+        match parts {
+            Some((0, _) | (_, 0)) => Err("each pool needs an lcore: write 1:1 or more, or --mode rtc for a single pool".into()),
+            Some((a, b)) => Ok(Self { a, b }),
+            None => Err("write two numbers as A:B, for example 8:2".into()),
+        }
+    }
+}
+
+impl std::fmt::Display for Pools {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.a, self.b)
+    }
+}
+
+/// One queue and the lcore that polls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueOf {
+    pub port: u16,
+    pub queue: u16,
+    pub lcore: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueMap(pub Vec<QueueOf>);
+
+impl FromStr for QueueMap {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let bare: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+        let entry = |entry: &str| -> Option<QueueOf> {
+            let mut numbers = entry.split(',');
+            let queue_of =
+                QueueOf { port: numbers.next()?.parse().ok()?, queue: numbers.next()?.parse().ok()?, lcore: numbers.next()?.parse().ok()? };
+            numbers.next().is_none().then_some(queue_of)
+        };
+        let inner = bare.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
+        let entries = inner.and_then(|inner| inner.split("),(").map(entry).collect::<Option<Vec<_>>>());
+        entries.map(Self).ok_or_else(|| "write \"(port,queue,lcore)\", several joined by commas, for example \"(0,0,1),(1,0,2)\"".into())
+    }
+}
+
+/// The address behind a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EthPeer {
+    pub port: u16,
+    pub mac: MacAddr6,
+}
+
+impl FromStr for EthPeer {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let parts =
+            text.split_once(',').and_then(|(port, mac)| Some(Self { port: port.trim().parse().ok()?, mac: mac.trim().parse().ok()? }));
+        parts.ok_or_else(|| "write PORT,MAC, for example 0,02:00:00:00:00:01".into())
+    }
+}
+
+/// What packets cost, and which.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Work {
+    pub cheap: Duration,
+    pub expensive: Duration,
+    /// The share of packets that are expensive, from 0 to 1.
+    pub p: f64,
+    pub seed: u64,
+    pub mark: Mark,
+}
+
+/// How expensive packets are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Mark {
+    /// By sequence where all of a port's packets are alike, by hash elsewhere
+    Auto,
+    Hash,
+    Sequence,
+}
+
+impl FromStr for Work {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let keys = text.strip_prefix("spin:").ok_or("the only kind is spin: write spin:cheap=200ns,expensive=100us,p=0.0001")?;
+        let mut work = Self { cheap: Duration::ZERO, expensive: Duration::ZERO, p: 0.0, seed: 1, mark: Mark::Auto };
+        for pair in keys.split(',') {
+            let (key, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not KEY=VALUE"))?;
+            let time = || {
+                humantime::parse_duration(value)
+                    .map_err(|_| format!("{key}={value}: write a time with its unit, for example 200ns or 100us"))
+            };
+            match key {
+                "cheap" => work.cheap = time()?,
+                "expensive" => work.expensive = time()?,
+                "p" => {
+                    let p = value.parse::<f64>().ok().filter(|p| (0.0..=1.0).contains(p));
+                    work.p = p.ok_or_else(|| format!("p={value}: write a share from 0 to 1, for example 0.0001"))?;
+                }
+                "seed" => work.seed = value.parse().map_err(|_| format!("seed={value}: write a whole number"))?,
+                "mark" => work.mark = Mark::from_str(value, false).map_err(|_| format!("mark={value}: write auto, hash or sequence"))?,
+                _ => return Err(format!("unknown key {key:?}: there are cheap, expensive, p, seed and mark")),
+            }
+        }
+        if work.expensive < work.cheap {
+            return Err(format!("expensive={:?} is less than cheap={:?}: swap them", work.expensive, work.cheap));
+        }
+        Ok(work)
+    }
+}
+
+fn parse_mask(text: &str) -> std::result::Result<u64, String> {
+    let digits = text.strip_prefix("0x").or(text.strip_prefix("0X")).unwrap_or(text);
+    match u64::from_str_radix(digits, 16) {
+        Ok(0) => Err("it names no port: write 0x1 for port 0, 0x3 for ports 0 and 1".into()),
+        Ok(mask) => Ok(mask),
+        Err(_) => Err("write a hexadecimal mask, for example 0x3".into()),
+    }
+}
+
+fn parse_seconds(text: &str) -> std::result::Result<Duration, String> {
+    let seconds = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let time = seconds.or_else(|| humantime::parse_duration(text).ok());
+    time.filter(|time| !time.is_zero()).ok_or_else(|| "write a time above 0: seconds, or with a unit, for example 10, 0.5 or 500ms".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(line: &str) -> std::result::Result<Cli, String> {
+        let args: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        Cli::read(&args).map(|cli| cli.expect("no help asked for")).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_main_job() {
+        let cli =
+            read("--pools 8:2 --forward-mode macswap --config (0,0,1),(1,0,2) --eth-peer 1,02:00:00:00:00:07 --duration 1.5").unwrap();
+        assert_eq!(cli.pools, Some(Pools { a: 8, b: 2 }));
+        assert_eq!(cli.config.unwrap().0[1], QueueOf { port: 1, queue: 0, lcore: 2 });
+        assert_eq!(cli.eth_peer[0].port, 1);
+        assert_eq!(cli.duration, Some(Duration::from_millis(1500)));
+    }
+
+    #[test]
+    fn work_is_read_with_units() {
+        let work = read("--work spin:cheap=200ns,expensive=100us,p=0.0001").unwrap().work.unwrap();
+        assert_eq!((work.cheap, work.expensive, work.p), (Duration::from_nanos(200), Duration::from_micros(100), 0.0001));
+    }
+
+    #[test]
+    fn bad_input_is_one_line_that_says_what_to_write() {
+        for (line, says) in [
+            ("--pools 8", "A:B"),
+            ("--pools 0:2", "each pool needs an lcore"),
+            ("--mode pool", "'pools'"),
+            ("--forward-mode macswp", "'macswap'"),
+            ("--on-full wait", "drop, run"),
+            ("--config 0,0,1", "(port,queue,lcore)"),
+            ("--portmask 0", "0x1"),
+            ("--burst 0", "1..=512"),
+            ("--eth-peer 0", "PORT,MAC"),
+            ("--work loop", "spin:"),
+            ("--work spin:p=2", "from 0 to 1"),
+            ("--work spin:cheap=200", "unit"),
+            ("--work spin:cheap=2us,expensive=1us", "swap"),
+            ("--duration 0", "above 0"),
+            ("--duration -1", "above 0"),
+            ("--durations 1", "--duration"),
+            ("8:2", "8:2"),
+        ] {
+            let message = read(line).unwrap_err();
+            assert!(message.contains(says) && !message.contains('\n'), "{line}: {message}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_a_parser_panic(text in "\\PC{0,40}") {
+            let _ = (text.parse::<Pools>(), text.parse::<QueueMap>(), text.parse::<EthPeer>(), text.parse::<Work>());
+            let _ = (parse_mask(&text), parse_seconds(&text));
+            let _ = format!("spin:{text}").parse::<Work>();
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! What the arguments mean together with the lcores and ports that exist: a validated plan of which lcore does what. Pure: nothing
+//! is touched until the plan stands.
+
+use crate::cli::{Cli, EthPeer, Mark, Mode, Pools, QueueOf};
+use crate::dpdk::{BURST_MAX, Lcore, Mempool, PortInfo};
+use crate::error::{Error, Result};
+use crate::policy::Pool;
+
+/// Bytes of the longest plain Ethernet frame, with its checksum.
+pub const DEFAULT_MAX_PKT_LEN: u32 = 1518;
+
+/// Bytes of a packet buffer, headroom not included, that every driver can work with.
+const PLAIN_ROOM: u32 = 2048;
+
+/// Packets that an lcore keeps per port when the driver does not take them.
+pub const WAITING_MAX: usize = 1024;
+
+/// One lcore's part.
+#[derive(Clone, Debug)]
+pub struct LcorePlan {
+    pub lcore: Lcore,
+    pub pool: Pool,
+    /// The receive queues it polls: port and queue.
+    pub rx: Vec<(u16, u16)>,
+    /// The transmit queue that it sends by, on every port.
+    pub tx_queue: Vec<(u16, u16)>,
+    /// The shard it puts deferred packets into.
+    pub shard: Option<usize>,
+}
+
+/// One port's part.
+#[derive(Clone, Debug)]
+pub struct PortPlan {
+    pub info: PortInfo,
+    pub rxq: u16,
+    /// How many lcores send by each transmit queue.
+    pub txq_users: Vec<usize>,
+    /// The port that its packets leave by.
+    pub out: u16,
+    /// Destination address of what leaves by this port.
+    pub peer: [u8; 6],
+}
+
+/// Everything that is to be set up.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub mode: Mode,
+    /// Lcores per micropool; `None` with a single pool.
+    pub pools: Option<Pools>,
+    pub lcores: Vec<LcorePlan>,
+    pub ports: Vec<PortPlan>,
+    pub shards: usize,
+    pub mbufs: u32,
+    /// Buffers that each lcore keeps at hand.
+    pub mbuf_cache: u32,
+    /// Bytes of a buffer, headroom included.
+    pub mbuf_room: u16,
+    /// Frames may need several buffers.
+    pub scatter: bool,
+    pub warnings: Vec<String>,
+}
+
+fn usage<T>(message: String) -> Result<T> {
+    Err(Error::Usage(message))
+}
+
+/// What can be said before EAL starts, so that nothing is touched for it.
+///
+/// # Errors
+/// When arguments contradict each other.
+pub fn check_alone(cli: &Cli) -> Result<Mode> {
+    if !cli.ring_size.is_power_of_two() || cli.ring_size < 2 {
+        let near = cli.ring_size.clamp(2, 1 << 30).next_power_of_two();
+        return usage(format!("--ring-size {}: a ring's size is a power of two, for example {near}", cli.ring_size));
+    }
+    for (name, value) in [("--rxd", cli.rxd), ("--txd", cli.txd)] {
+        if !value.is_power_of_two() {
+            return usage(format!(
+                "{name} {value}: a queue's size is a power of two, for example {}",
+                value.checked_next_power_of_two().unwrap_or(1 << 15)
+            ));
+        }
+    }
+    let mode = cli.mode.unwrap_or(if cli.pools.is_some() { Mode::Pools } else { Mode::Rtc });
+    match (mode, cli.pools) {
+        (Mode::Pools, None) => {
+            return usage("--mode pools needs to know how to split the lcores: add --pools A:B, for example --pools 1:1".into());
+        }
+        (Mode::Rtc, Some(pools)) => {
+            return usage(format!("--mode rtc has a single pool: leave out --pools {pools}, or write --mode pools"));
+        }
+        (Mode::Rtc, None) if cli.shards.is_some() => {
+            return usage("--shards: there are none with --mode rtc; leave it out, or add --pools A:B".into());
+        }
+        _ => {}
+    }
+    if let (Some(shards), Some(pools)) = (cli.shards, cli.pools)
+        && usize::from(shards) > pools.a
+    {
+        return usage(format!("--shards {shards}: only {} lcores shed (pool A of --pools {pools}), so at most {}", pools.a, pools.a));
+    }
+    if let Some(QueueOf { port, queue, .. }) = cli.config.as_ref().and_then(|map| first_double(&map.0)) {
+        return usage(format!("--config maps port {port}'s queue {queue} twice: each queue has one lcore"));
+    }
+    if cli.config.is_some() && cli.rxq.is_some() {
+        return usage("--config says how many receive queues there are: leave out --rxq".into());
+    }
+    Ok(mode)
+}
+
+fn first_double(map: &[QueueOf]) -> Option<QueueOf> {
+    let same = |a: &QueueOf, b: &QueueOf| (a.port, a.queue) == (b.port, b.queue);
+    map.iter().enumerate().find(|(at, entry)| map[..*at].iter().any(|before| same(before, entry))).map(|(_, entry)| *entry)
+}
+
+/// The plan for the lcores and ports that there are. `lcores`: the main lcore first.
+///
+/// # Errors
+/// When the arguments don't fit them.
+pub fn plan(cli: &Cli, lcores: &[Lcore], ports: &[PortInfo]) -> Result<Plan> {
+    let mode = check_alone(cli)?;
+    let mut warnings = Vec::new();
+    let ports = chosen_ports(cli, ports)?;
+    let polling = split(cli.pools, lcores)?;
+    let mut rx = vec![Vec::new(); lcores.len()];
+    let rxqs = match &cli.config {
+        Some(map) => map_queues(&map.0, lcores, polling, &ports, &mut rx)?,
+        None => spread_queues(cli, lcores, polling, &ports, &mut rx, &mut warnings)?,
+    };
+    let txqs = transmit_queues(cli, lcores.len(), &ports, &rxqs, &mut warnings)?;
+    for (at, lcore) in lcores[..polling].iter().enumerate() {
+        if rx[at].is_empty() {
+            warnings.push(format!("lcore {} polls no queue: the ports have too few, or --config leaves it out", lcore.id));
+        }
+    }
+    let shards = if mode == Mode::Pools { cli.shards.map_or(polling, usize::from) } else { 0 };
+    let lcores: Vec<LcorePlan> = lcores
+        .iter()
+        .zip(rx)
+        .enumerate()
+        .map(|(at, (&lcore, rx))| LcorePlan {
+            lcore,
+            pool: if at < polling { Pool::A } else { Pool::B },
+            rx,
+            tx_queue: ports.iter().zip(&txqs).map(|(port, &txq)| (port.id, (at % usize::from(txq)) as u16)).collect(),
+            shard: (at < polling && shards > 0).then(|| at % shards),
+        })
+        .collect();
+    let peers = peers(&cli.eth_peer, &ports)?;
+    let plans: Vec<PortPlan> = ports
+        .iter()
+        .enumerate()
+        .map(|(at, &info)| PortPlan {
+            info: info.clone(),
+            rxq: rxqs[at],
+            txq_users: users(lcores.len(), txqs[at]),
+            out: paired(at, &ports, &mut warnings),
+            peer: peers[at],
+        })
+        .collect();
+    let (mbuf_room, scatter) = buffer_room(cli.max_pkt_len, &ports)?;
+    let (mbufs, mbuf_cache) = buffers(cli, &lcores, &plans, shards, &mut warnings);
+    Ok(Plan { mode, pools: cli.pools, lcores, ports: plans, shards, mbufs, mbuf_cache, mbuf_room, scatter, warnings })
+}
+
+fn chosen_ports<'p>(cli: &Cli, ports: &'p [PortInfo]) -> Result<Vec<&'p PortInfo>> {
+    if ports.is_empty() {
+        return usage(
+            "no ports: give EAL a NIC bound to vfio-pci (-a 0000:01:00.0) or a virtual port (--vdev net_null0), before --".into(),
+        );
+    }
+    let ids = || ports.iter().map(|port| port.id.to_string()).collect::<Vec<_>>().join(", ");
+    let exists = |id: u64| ports.iter().any(|port| u64::from(port.id) == id);
+    if let Some(id) = cli.portmask.and_then(|mask| (0..64).find(|&id| mask >> id & 1 == 1 && !exists(id))) {
+        return usage(format!("--portmask names port {id}, which does not exist: there are {}", ids()));
+    }
+    let named = cli.config.iter().flat_map(|map| map.0.iter().map(|entry| ("--config", entry.port)));
+    for (argument, id) in named.chain(cli.eth_peer.iter().map(|peer| ("--eth-peer", peer.port))) {
+        if !exists(u64::from(id)) {
+            return usage(format!("{argument} names port {id}, which does not exist: there are {}", ids()));
+        }
+    }
+    Ok(ports.iter().filter(|port| cli.portmask.is_none_or(|mask| port.id < 64 && mask >> port.id & 1 == 1)).collect())
+}
+
+/// How many lcores poll: pool A, or all.
+fn split(pools: Option<Pools>, lcores: &[Lcore]) -> Result<usize> {
+    let Some(pools) = pools else { return Ok(lcores.len()) };
+    if pools.a.checked_add(pools.b) != Some(lcores.len()) {
+        let fit = match lcores.len() {
+            0 | 1 => "two lcores at least (EAL's -l 0-1, or --lcores '(0-1)@0' on one CPU)".into(),
+            count => format!("--pools {}:{}", count - (count / 5).max(1), (count / 5).max(1)),
+        };
+        return usage(format!("--pools {pools} wants {} lcores, EAL has {}: write {fit}", pools.a.saturating_add(pools.b), lcores.len()));
+    }
+    Ok(pools.a)
+}
+
+/// `--config`: exactly what was asked for. Returns the number of receive queues per port.
+fn map_queues(map: &[QueueOf], lcores: &[Lcore], polling: usize, ports: &[&PortInfo], rx: &mut [Vec<(u16, u16)>]) -> Result<Vec<u16>> {
+    let mut rxqs = vec![0u16; ports.len()];
+    for entry in map {
+        let Some(at) = lcores.iter().position(|lcore| lcore.id == entry.lcore) else {
+            let ids: Vec<String> = lcores.iter().map(|lcore| lcore.id.to_string()).collect();
+            return usage(format!("--config names lcore {}, which EAL does not have: there are {}", entry.lcore, ids.join(", ")));
+        };
+        if at >= polling {
+            return usage(format!(
+                "--config has lcore {} poll, but it is in pool B: choose one of the first {polling}, or change --pools",
+                entry.lcore
+            ));
+        }
+        let Some(port) = ports.iter().position(|port| port.id == entry.port) else {
+            return usage(format!("--config names port {}, which --portmask leaves out: change one of them", entry.port));
+        };
+        if entry.queue >= ports[port].max_rxq {
+            return usage(format!(
+                "--config names queue {} of port {}, which has {} receive queues",
+                entry.queue, entry.port, ports[port].max_rxq
+            ));
+        }
+        rx[at].push((entry.port, entry.queue));
+        rxqs[port] = rxqs[port].max(entry.queue + 1);
+    }
+    for (at, port) in ports.iter().enumerate() {
+        if rxqs[at] == 0 {
+            return usage(format!(
+                "--config leaves out port {}: add \"({},0,LCORE)\", or leave the port out by --portmask",
+                port.id, port.id
+            ));
+        }
+        if let Some(queue) = (0..rxqs[at]).find(|&queue| !map.iter().any(|entry| (entry.port, entry.queue) == (port.id, queue))) {
+            return usage(format!("--config leaves out queue {queue} of port {}: its packets would never be received", port.id));
+        }
+    }
+    Ok(rxqs)
+}
+
+/// Queue i of every port on the i-th lcore that polls.
+fn spread_queues(
+    cli: &Cli,
+    lcores: &[Lcore],
+    polling: usize,
+    ports: &[&PortInfo],
+    rx: &mut [Vec<(u16, u16)>],
+    warnings: &mut Vec<String>,
+) -> Result<Vec<u16>> {
+    let mut rxqs = Vec::with_capacity(ports.len());
+    for port in ports {
+        let wanted = cli.rxq.unwrap_or(polling.min(usize::from(u16::MAX)) as u16);
+        if wanted > port.max_rxq && cli.rxq.is_some() {
+            return usage(format!("--rxq {wanted}: port {} ({}) has {} receive queues", port.id, port.name, port.max_rxq));
+        }
+        let count = wanted.min(port.max_rxq);
+        if count < wanted {
+            warnings.push(format!("port {} ({}) has {} receive queues for {polling} lcores that poll", port.id, port.name, port.max_rxq));
+        }
+        // With the default, ports with too few queues start at different lcores, so that all get some.
+        let offset = if count < wanted { rxqs.iter().map(|&count| usize::from(count)).sum() } else { 0 };
+        for queue in 0..count {
+            rx[(usize::from(queue) + offset) % polling].push((port.id, queue));
+        }
+        rxqs.push(count);
+    }
+    debug_assert_eq!(rx.len(), lcores.len());
+    Ok(rxqs)
+}
+
+/// The number of transmit queues per port: one per lcore, or as many as there are.
+fn transmit_queues(cli: &Cli, lcores: usize, ports: &[&PortInfo], rxqs: &[u16], warnings: &mut Vec<String>) -> Result<Vec<u16>> {
+    let mut txqs = Vec::with_capacity(ports.len());
+    for (port, &rxq) in ports.iter().zip(rxqs) {
+        let wanted = cli.txq.unwrap_or(lcores.min(usize::from(u16::MAX)) as u16);
+        if wanted > port.max_txq && cli.txq.is_some() {
+            return usage(format!("--txq {wanted}: port {} ({}) has {} transmit queues", port.id, port.name, port.max_txq));
+        }
+        if port.paired_queues && cli.txq.is_some_and(|txq| txq != rxq) {
+            return usage(format!("--txq {wanted}: port {} ({}) needs as many transmit as receive queues, {rxq}", port.id, port.driver));
+        }
+        let count = if port.paired_queues { rxq } else { wanted.min(port.max_txq) }.min(wanted.max(1));
+        if usize::from(count) < lcores {
+            warnings.push(format!("port {} ({}): {lcores} lcores share {count} transmit queues under a lock", port.id, port.name));
+        }
+        txqs.push(count);
+    }
+    Ok(txqs)
+}
+
+/// How many of `lcores` send by each of `txqs` queues.
+fn users(lcores: usize, txqs: u16) -> Vec<usize> {
+    (0..usize::from(txqs)).map(|queue| (lcores + usize::from(txqs) - 1 - queue) / usize::from(txqs)).collect()
+}
+
+/// Ports are joined two by two in order, as testpmd pairs them; an odd one out sends back by itself.
+fn paired(at: usize, ports: &[&PortInfo], warnings: &mut Vec<String>) -> u16 {
+    match ports.get(at ^ 1) {
+        Some(port) => port.id,
+        None => {
+            if ports.len() > 1 {
+                warnings.push(format!("port {} has no partner: its packets leave by itself", ports[at].id));
+            }
+            ports[at].id
+        }
+    }
+}
+
+/// For each port the address behind it: as told, else testpmd's.
+fn peers(told: &[EthPeer], ports: &[&PortInfo]) -> Result<Vec<[u8; 6]>> {
+    if let Some((at, peer)) = told.iter().enumerate().find(|(at, peer)| told[..*at].iter().any(|before| before.port == peer.port)) {
+        return usage(format!("--eth-peer names port {} twice (the {}th time as {}): keep one", peer.port, at + 1, peer.mac));
+    }
+    let address = |port: &&PortInfo| {
+        let told = told.iter().find(|peer| peer.port == port.id);
+        told.map_or([0x02, 0, 0, 0, 0, port.id as u8], |peer| peer.mac.into_array())
+    };
+    Ok(ports.iter().map(address).collect())
+}
+
+/// Bytes of a buffer, and whether a frame may need several: large buffers only where a port can't split frames.
+fn buffer_room(max_pkt_len: u32, ports: &[&PortInfo]) -> Result<(u16, bool)> {
+    let headroom = u32::from(Mempool::HEADROOM);
+    if let Some(port) = ports.iter().find(|port| max_pkt_len > port.max_pkt_len && max_pkt_len > DEFAULT_MAX_PKT_LEN) {
+        return usage(format!(
+            "--max-pkt-len {max_pkt_len}: port {} ({}) takes frames of up to {} bytes",
+            port.id, port.name, port.max_pkt_len
+        ));
+    }
+    if max_pkt_len <= PLAIN_ROOM {
+        return Ok(((PLAIN_ROOM + headroom) as u16, false));
+    }
+    if ports.iter().all(|port| port.scatters) {
+        return Ok(((PLAIN_ROOM + headroom) as u16, true));
+    }
+    Ok(((max_pkt_len.next_multiple_of(64) + headroom) as u16, false))
+}
+
+/// As many buffers as can be held at once, and how many of them each lcore keeps at hand.
+fn buffers(cli: &Cli, lcores: &[LcorePlan], ports: &[PortPlan], shards: usize, warnings: &mut Vec<String>) -> (u32, u32) {
+    let descriptors: usize =
+        ports.iter().map(|port| usize::from(port.rxq) * usize::from(cli.rxd) + port.txq_users.len() * usize::from(cli.txd)).sum();
+    let in_loops = lcores.len() * (Mempool::CACHE_MAX as usize * 3 / 2 + 2 * BURST_MAX + ports.len() * WAITING_MAX);
+    let needed = descriptors + in_loops + shards * cli.ring_size as usize;
+    // A pool is cheapest on memory at one less than a power of two.
+    let mbufs = cli.mbufs.unwrap_or(((needed + 1).next_power_of_two() - 1).max(8191) as u32);
+    if (mbufs as usize) < descriptors {
+        warnings.push(format!("--mbufs {mbufs} is less than the {descriptors} descriptors of all queues: expect rx_nombuf"));
+    }
+    // DPDK wants a cache to be at most two thirds of the pool; all of them together should leave half of it to the queues.
+    let cache = (mbufs / 2 / lcores.len().max(1) as u32 * 2 / 3).clamp(0, Mempool::CACHE_MAX);
+    (mbufs, cache)
+}
+
+/// How packets are marked that come from this port.
+pub fn marks_by_sequence(mark: Mark, port: &PortInfo) -> bool {
+    match mark {
+        Mark::Auto => port.uniform_traffic,
+        Mark::Hash => false,
+        Mark::Sequence => true,
+    }
+}
+
+#[cfg(test)]
+mod tests;

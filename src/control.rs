@@ -1,0 +1,170 @@
+//! What happens beside the datapath, on a thread that is no lcore: signals, the end of the run, the state of links, the line of
+//! live statistics.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::datapath::RunState;
+use crate::dpdk::{Lcore, MAX_PORTS, Port};
+use crate::error::{Error, Result};
+use crate::stats::{DropCause, LcoreStats};
+
+/// How often control looks around: coarse, because on a small machine it takes its time from an lcore.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// How often links are asked for their state.
+const LINKS_EVERY: Duration = Duration::from_millis(500);
+
+/// How long finishing what was received may take, before it is dropped.
+pub const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+
+/// Counts SIGINT and SIGTERM.
+#[derive(Clone)]
+pub struct Signals {
+    seen: Arc<AtomicUsize>,
+}
+
+impl Signals {
+    /// From now on the signals no longer end the process.
+    ///
+    /// # Errors
+    /// When the kernel refuses a handler.
+    pub fn catch() -> Result<Self> {
+        let seen = Arc::new(AtomicUsize::new(0));
+        for signal in [SIGINT, SIGTERM] {
+            let flag = seen.clone();
+            signal_hook::flag::register_usize(signal, flag, 1)
+                .map_err(|error| Error::Setup(format!("no handler for signal {signal}: {error}")))?;
+        }
+        Ok(Self { seen })
+    }
+
+    /// Whether one has come since the last call.
+    pub fn take(&self) -> bool {
+        self.seen.swap(0, Ordering::Relaxed) > 0
+    }
+}
+
+/// The CPUs that this process may use that are no lcore's; all of them when the lcores have taken all.
+pub fn spare_cpus(lcores: &[Lcore], allowed: &CpuSet) -> CpuSet {
+    let mut spare = *allowed;
+    for lcore in lcores {
+        // A CPU beyond what a CpuSet can name is in no set, so it need not be taken out.
+        let _ = spare.unset(lcore.cpu as usize);
+    }
+    if (0..CpuSet::count()).any(|cpu| spare.is_set(cpu).unwrap_or(false)) { spare } else { *allowed }
+}
+
+/// The CPUs that this process may use. To be asked before EAL pins the calling thread.
+///
+/// # Errors
+/// When the kernel does not say.
+pub fn allowed_cpus() -> Result<CpuSet> {
+    sched_getaffinity(Pid::from_raw(0)).map_err(|error| Error::Setup(format!("the kernel does not say which CPUs may be used: {error}")))
+}
+
+/// What control watches and whom it tells.
+pub struct Control<'a> {
+    pub run: &'a RunState,
+    pub signals: &'a Signals,
+    pub ports: &'a [Port],
+    pub links: &'a [AtomicBool; MAX_PORTS],
+    pub stats: &'a [LcoreStats],
+    pub cpus: CpuSet,
+    pub duration: Option<Duration>,
+    pub stats_period: Option<Duration>,
+    /// Set by the caller when all lcores have returned.
+    pub ended: &'a AtomicBool,
+}
+
+impl Control<'_> {
+    /// Runs until the lcores have ended. Returns how long packets were received.
+    pub fn watch(&self) -> Duration {
+        // EAL has pinned the thread that made this one; where that can't be undone, control shares that lcore's CPU.
+        let _ = sched_setaffinity(Pid::from_raw(0), &self.cpus);
+        let start = Instant::now();
+        let mut drained_at = None;
+        let mut links_at = start;
+        let mut line = StatsLine::new(start);
+        while !self.ended.load(Ordering::Acquire) {
+            let now = Instant::now();
+            let over = self.duration.is_some_and(|duration| now - start >= duration);
+            let signal = self.signals.take();
+            if (over || signal) && !self.run.is_draining() {
+                self.run.drain();
+            } else if signal {
+                self.run.abandon();
+            }
+            if self.run.is_draining() {
+                let since = *drained_at.get_or_insert(now);
+                if now - since >= DRAIN_LIMIT {
+                    self.run.abandon();
+                }
+            }
+            if now >= links_at {
+                self.look_at_links();
+                links_at = now + LINKS_EVERY;
+            }
+            if let Some(period) = self.stats_period {
+                line.print_when_due(now, period, self.stats);
+            }
+            std::thread::park_timeout(self.until_next(start, now, &line));
+        }
+        drained_at.unwrap_or_else(Instant::now) - start
+    }
+
+    /// Not longer than to the next thing that has a time.
+    fn until_next(&self, start: Instant, now: Instant, line: &StatsLine) -> Duration {
+        let end = self.duration.filter(|_| !self.run.is_draining()).map(|duration| start + duration);
+        let next_line = self.stats_period.map(|period| line.printed_at + period);
+        let next = end.into_iter().chain(next_line).min();
+        next.map_or(LOOK_EVERY, |at| at.saturating_duration_since(now).min(LOOK_EVERY))
+    }
+
+    fn look_at_links(&self) {
+        for port in self.ports {
+            self.links[usize::from(port.id())].store(port.link_is_up(), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Live statistics: one line per period, rates since the last.
+struct StatsLine {
+    start: Instant,
+    printed_at: Instant,
+    last: [u64; 5],
+}
+
+impl StatsLine {
+    fn new(start: Instant) -> Self {
+        Self { start, printed_at: start, last: [0; 5] }
+    }
+
+    fn print_when_due(&mut self, now: Instant, period: Duration, stats: &[LcoreStats]) {
+        if now - self.printed_at < period {
+            return;
+        }
+        let sum = |count: fn(&LcoreStats) -> u64| stats.iter().map(count).sum::<u64>();
+        let dropped = |lcore: &LcoreStats| DropCause::ALL.iter().map(|&cause| lcore.dropped(cause)).sum::<u64>();
+        let counts = [
+            sum(LcoreStats::rx_pkts),
+            sum(LcoreStats::tx_pkts),
+            sum(|lcore| lcore.shed_pkts.get()),
+            sum(|lcore| lcore.taken_pkts.get()),
+            stats.iter().map(dropped).sum(),
+        ];
+        let seconds = (now - self.printed_at).as_secs_f64();
+        let mut text = format!("{:7.1} s", (now - self.start).as_secs_f64());
+        for ((name, count), last) in ["rx", "tx", "shed", "taken", "dropped"].iter().zip(counts).zip(self.last) {
+            text += &format!("  {name} {:.3} Mpps", (count - last) as f64 / seconds / 1e6);
+        }
+        println!("{text}");
+        self.printed_at = now;
+        self.last = counts;
+    }
+}

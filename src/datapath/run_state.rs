@@ -1,0 +1,69 @@
+//! The few words that lcores and control say to each other while packets flow.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+/// Read in every step, written a few times per run; the count is written often, so it has a cache line of its own.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct RunState {
+    draining: AtomicBool,
+    abandoned: AtomicBool,
+    pollers: AtomicUsize,
+    limit_pkts: Option<u64>,
+    received: Received,
+}
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Received(AtomicU64);
+
+impl RunState {
+    /// `pollers`: lcores of pool A. `limit_pkts`: stop once so many packets were received.
+    pub fn new(pollers: usize, limit_pkts: Option<u64>) -> Self {
+        Self {
+            draining: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
+            pollers: AtomicUsize::new(pollers),
+            limit_pkts,
+            received: Received::default(),
+        }
+    }
+
+    /// Receive nothing more, finish what is there.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Finish nothing more: drop it, and count it.
+    pub fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Relaxed)
+    }
+
+    /// Counts towards the limit, if there is one, and ends the run when it is reached.
+    #[inline(always)]
+    pub(super) fn count_received(&self, pkts: u64) {
+        if let Some(limit) = self.limit_pkts
+            && self.received.0.fetch_add(pkts, Ordering::Relaxed) + pkts >= limit
+        {
+            self.drain();
+        }
+    }
+
+    /// Release: what this lcore has put into shards is visible to whoever sees that it is done.
+    pub(super) fn poller_is_done(&self) {
+        self.pollers.fetch_sub(1, Ordering::Release);
+    }
+
+    pub(super) fn pollers_are_done(&self) -> bool {
+        self.pollers.load(Ordering::Acquire) == 0
+    }
+}
