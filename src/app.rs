@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use nix::sched::CpuSet;
+
 use crate::cli::{Cli, ForwardMode, Mode, Timestamps};
 use crate::config::{self, Plan};
 use crate::control::{self, Control, Signals};
@@ -28,19 +30,42 @@ pub fn main(args: &[String]) -> Result<()> {
     if let Some(path) = &cli.report {
         outcome::check_writable(path)?;
     }
-    let signals = Signals::catch()?;
-    let cpus = control::allowed_cpus()?;
+    let host = Host::before_eal()?;
     let eal = Eal::start(eal_args)?;
-    let lcores = eal.lcores();
-    let plan = config::plan(&cli, &lcores, &dpdk::find_ports(&eal)?)?;
-    let cpus = control::spare_cpus(&lcores, &cpus);
-    let report = forward(&eal, &cli, plan, &signals, cpus)?;
+    let report = run(&eal, &cli, &host)?;
     drop(eal);
     println!("{report}");
     if let Some(path) = &cli.report {
         outcome::write_json(path, &report)?;
     }
     if report.conserved { Ok(()) } else { Err(Error::Conservation) }
+}
+
+/// What a run needs of the process around it.
+pub struct Host {
+    signals: Signals,
+    /// The CPUs that the process may use.
+    cpus: CpuSet,
+}
+
+impl Host {
+    /// Catches signals, and notes which CPUs there are before EAL pins the calling thread.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn before_eal() -> Result<Self> {
+        Ok(Self { signals: Signals::catch()?, cpus: control::allowed_cpus()? })
+    }
+}
+
+/// One run on the ports that EAL has now: plans, sets up, forwards until the end, tears down. Must be called by the main lcore.
+///
+/// # Errors
+/// When the arguments don't fit the lcores and ports, or something does not start; all is closed again.
+pub fn run(eal: &Eal, cli: &Cli, host: &Host) -> Result<Report> {
+    let lcores = eal.lcores();
+    let plan = config::plan(cli, &lcores, &dpdk::find_ports(eal)?)?;
+    forward(eal, cli, plan, &host.signals, control::spare_cpus(&lcores, &host.cpus))
 }
 
 /// What is before `--` is EAL's, what is behind it is ours. Without EAL arguments a request for help is ours.
@@ -67,7 +92,7 @@ struct Setup {
     stamp: StampField,
 }
 
-fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: nix::sched::CpuSet) -> Result<Report> {
+fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet) -> Result<Report> {
     let setup = set_up(eal, cli, &mut plan)?;
     printed::map(&plan, cli, &setup.ports);
     let stats: Vec<LcoreStats> = plan.lcores.iter().map(|lcore| LcoreStats::new(&lcore.rx, &lcore.tx_queue)).collect();
