@@ -76,6 +76,11 @@ impl Shard for WaitingShard {
     fn head_stamp(&self) -> Option<u64> {
         self.ring.head_stamp(self.stamp)
     }
+
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.ring.is_empty()
+    }
 }
 
 /// One lcore's loop. With `METER` it notes what each step costs.
@@ -172,7 +177,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         match self.pool {
             Pool::A => self.run_queue.is_empty() && self.kept.is_empty(),
             // Looked at in this order: what pool A put before it said that it is done is then visible.
-            Pool::B => self.shared.run.pollers_are_done() && self.shards.iter().all(|shard| shard.ring.is_empty()),
+            Pool::B => self.shared.run.pollers_are_done() && self.shards.iter().all(|shard| shard.is_empty()),
         }
     }
 
@@ -185,7 +190,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         }
         for shard in &mut self.shards {
             while shard.ring.take(&mut self.burst, self.settings.burst) > 0 {
-                count += self.burst.drain().count();
+                count += self.burst.free();
             }
         }
         self.stats.drop_pkts(DropCause::Shutdown, count as u64);

@@ -158,7 +158,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     #[cold]
     fn shard_is_full(&mut self) {
         match self.settings.on_full {
-            OnFull::Drop => self.stats.drop_pkts(DropCause::ShardFull, self.deferred.drain().count() as u64),
+            OnFull::Drop => self.stats.drop_pkts(DropCause::ShardFull, self.deferred.free() as u64),
             OnFull::Run => self.deferred.drain().for_each(|packet| self.kept.push(packet)),
         }
     }

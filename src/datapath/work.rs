@@ -17,6 +17,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         let start = tsc();
         self.start_laps();
         let taken = self.shards[at].ring.take(&mut self.burst, self.budget.items());
+        self.burst.prefetch_headers();
         self.lap(Lap::Rx);
         for packet in self.burst.drain() {
             expensive(&mut self.engine, packet, self.settings.stamp, &mut self.tx, self.stats);

@@ -63,6 +63,21 @@ impl Burst {
         Drain { slots: &mut self.slots, next: 0, end }
     }
 
+    /// Frees all packets at once. Returns how many there were.
+    pub fn free(&mut self) -> usize {
+        self.give(|packets, count| {
+            // SAFETY: the first `count` slots hold packets that we own, and `give` forgets them.
+            unsafe { sys::rte_pktmbuf_free_bulk(packets, u32::from(count)) };
+            usize::from(count)
+        })
+    }
+
+    /// Asks for the headers of all packets, which another lcore wrote last: all at once, instead of one after the other.
+    #[inline]
+    pub fn prefetch_headers(&self) {
+        self.packets().iter().for_each(Mbuf::prefetch_header);
+    }
+
     /// Removes the packets that `keep` does not want, in order, and hands each to `removed`.
     pub fn retain(&mut self, mut keep: impl FnMut(&Mbuf) -> bool, mut removed: impl FnMut(Mbuf)) {
         let mut kept = 0;
@@ -120,7 +135,7 @@ impl Default for Burst {
 
 impl Drop for Burst {
     fn drop(&mut self) {
-        self.drain();
+        self.free();
     }
 }
 

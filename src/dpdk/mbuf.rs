@@ -59,10 +59,10 @@ impl Mbuf {
 
     #[inline(always)]
     fn data_ptr(&self) -> *mut u8 {
-        let address: *mut u8 = self.get(sys::MPFWD_MBUF_BUF_ADDR);
+        let address: NonNull<u8> = self.get(sys::MPFWD_MBUF_BUF_ADDR);
         let offset: u16 = self.get(sys::MPFWD_MBUF_DATA_OFF);
         // SAFETY: data_off is at most buf_len, so the result stays inside the buffer or one past it.
-        unsafe { address.add(offset as usize) }
+        unsafe { address.as_ptr().add(offset as usize) }
     }
 
     /// The bytes of the first segment.
@@ -85,6 +85,18 @@ impl Mbuf {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: a prefetch never faults, whatever the address.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(self.data_ptr().cast::<i8>()) }
+    }
+
+    /// Asks for both cache lines of the packet's header.
+    #[inline(always)]
+    pub(super) fn prefetch_header(&self) {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        let header: *const i8 = self.0.as_ptr().cast();
+        // SAFETY: as `prefetch`.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(header);
+            _mm_prefetch::<_MM_HINT_T0>(header.wrapping_add(64));
+        }
     }
 
     /// The bytes of all segments, copied together. Allocates: not for the loop.

@@ -82,7 +82,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         let mut rest = Burst::new();
         while self.dequeue(&mut rest, super::BURST_MAX) > 0 {
-            rest.drain();
+            rest.free();
         }
         // SAFETY: no handle is left.
         unsafe { sys::rte_ring_free(self.ring.as_ptr()) }

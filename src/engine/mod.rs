@@ -101,19 +101,19 @@ const PREFETCH_AHEAD: usize = 4;
 #[inline(always)]
 fn rewrite_burst(burst: &mut Burst, mut rewrite: impl FnMut(&mut [u8; 12]), mut dropped: impl FnMut(Mbuf, DropCause)) {
     let packets = burst.packets_mut();
-    for packet in packets.iter().take(PREFETCH_AHEAD) {
-        packet.prefetch();
-    }
+    let near = packets.len().min(PREFETCH_AHEAD);
+    packets[..near].iter().for_each(Mbuf::prefetch);
     let mut runts = 0;
-    for at in 0..packets.len() {
-        if let Some(ahead) = packets.get(at + PREFETCH_AHEAD) {
-            ahead.prefetch();
-        }
-        match addresses(&mut packets[at]) {
-            Some(addresses) => rewrite(addresses),
-            None => runts += 1,
-        }
+    let mut change = |packet: &mut Mbuf| match addresses(packet) {
+        Some(addresses) => rewrite(addresses),
+        None => runts += 1,
+    };
+    for at in near..packets.len() {
+        packets[at].prefetch();
+        change(&mut packets[at - near]);
     }
+    let rest = packets.len() - near;
+    packets[rest..].iter_mut().for_each(change);
     if runts > 0 {
         burst.retain(|packet| usize::from(packet.data_len()) >= ETHERNET_HEADER, |packet| dropped(packet, DropCause::Runt));
     }

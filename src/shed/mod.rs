@@ -9,6 +9,9 @@ pub use budget::TakeBudget;
 pub trait Shard {
     /// When the item at the head arrived, in ticks; `None` when the shard is empty. With several workers a hint.
     fn head_stamp(&self) -> Option<u64>;
+
+    /// As `head_stamp`, without looking at the item.
+    fn is_empty(&self) -> bool;
 }
 
 /// The shard whose head has waited longest; of equals the first.
@@ -17,6 +20,9 @@ pub trait Shard {
 /// show during one scan.
 #[inline]
 pub fn oldest<S: Shard>(shards: &[S]) -> Option<usize> {
+    if let [only] = shards {
+        return (!only.is_empty()).then_some(0);
+    }
     let mut best: Option<(usize, u64)> = None;
     for (at, shard) in shards.iter().enumerate() {
         if let Some(stamp) = shard.head_stamp() {
@@ -39,10 +45,15 @@ mod tests {
         fn head_stamp(&self) -> Option<u64> {
             *self
         }
+
+        fn is_empty(&self) -> bool {
+            self.is_none()
+        }
     }
 
     #[test]
     fn nothing_to_take_from_empty_shards() {
+        assert_eq!(oldest::<Option<u64>>(&[None]), None);
         assert_eq!(oldest::<Option<u64>>(&[]), None);
         assert_eq!(oldest(&[None, None]), None);
     }
