@@ -72,6 +72,15 @@ unsigned int mpfwd_ring_mask(const struct rte_ring *ring)
 	return ring->mask;
 }
 
+int mpfwd_link_is_up(uint16_t port)
+{
+	struct rte_eth_link link;
+
+	if (rte_eth_link_get_nowait(port, &link) < 0)
+		return 1;
+	return link.link_status == RTE_ETH_LINK_UP;
+}
+
 int mpfwd_port_stats(uint16_t port, struct mpfwd_port_stats *out)
 {
 	struct rte_eth_stats stats;

@@ -32,6 +32,9 @@ unsigned int mpfwd_ring_mask(const struct rte_ring *ring);
 struct mpfwd_port_stats {
 	uint64_t ipackets, opackets, ibytes, obytes, imissed, ierrors, oerrors, rx_nombuf;
 };
+/* Whether the link is up; a driver that does not know counts as up. (The structure is nested from 25.03 on.) */
+int mpfwd_link_is_up(uint16_t port);
+
 int mpfwd_port_stats(uint16_t port, struct mpfwd_port_stats *out);
 
 #endif

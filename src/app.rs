@@ -34,7 +34,7 @@ pub fn main(args: &[String]) -> Result<()> {
     let eal = Eal::start(eal_args)?;
     let report = run(&eal, &cli, &host)?;
     drop(eal);
-    println!("{report}");
+    control::say(&report);
     if let Some(path) = &cli.report {
         outcome::write_json(path, &report)?;
     }
@@ -218,11 +218,10 @@ impl<'a> Launch<'a> {
         let Some(work) = self.cli.work else { return self.by_mode(queues, |_| engine.clone()) };
         let ticks = |time: Duration| self.rate.ticks(time.as_nanos() as u64);
         let spin = SpinTicks { cheap: ticks(work.cheap), expensive: ticks(work.expensive) };
-        let by_sequence = self.plan.ports.iter().any(|port| config::marks_by_sequence(work.mark, &port.info));
-        self.by_mode(queues, |lcore| {
-            let marking = if by_sequence { Marking::by_sequence(work.p, work.seed.wrapping_add(lcore)) } else { Marking::by_hash(work.p) };
-            Spin::new(engine.clone(), spin, marking)
-        })
+        let by_sequence = self.plan.ports.iter().filter(|port| config::marks_by_sequence(work.mark, &port.info));
+        let by_sequence = by_sequence.fold(0, |ports, port| ports | 1u64 << (port.info.id % 64));
+        let marking = |lcore: u64| Marking::new(work.p, work.seed.wrapping_add(lcore), by_sequence);
+        self.by_mode(queues, |lcore| Spin::new(engine.clone(), spin, marking(lcore)))
     }
 
     fn by_mode<E: Engine>(&self, queues: Vec<Queues<'a>>, engine: impl Fn(u64) -> E) -> Result<()> {

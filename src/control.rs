@@ -1,6 +1,7 @@
 //! What happens beside the datapath, on a thread that is no lcore: signals, the end of the run, the state of links, the line of
 //! live statistics.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -22,6 +23,11 @@ const LINKS_EVERY: Duration = Duration::from_millis(500);
 
 /// How long finishing what was received may take, before it is dropped.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+
+/// Prints a line. Whoever reads it may be gone: that must not end a run in the middle.
+pub fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
 
 /// Counts SIGINT and SIGTERM.
 #[derive(Clone)]
@@ -88,7 +94,6 @@ impl Control<'_> {
         // EAL has pinned the thread that made this one; where that can't be undone, control shares that lcore's CPU.
         let _ = sched_setaffinity(Pid::from_raw(0), &self.cpus);
         let start = Instant::now();
-        let mut drained_at = None;
         let mut links_at = start;
         let mut line = StatsLine::new(start);
         while !self.ended.load(Ordering::Acquire) {
@@ -100,11 +105,8 @@ impl Control<'_> {
             } else if signal {
                 self.run.abandon();
             }
-            if self.run.is_draining() {
-                let since = *drained_at.get_or_insert(now);
-                if now - since >= DRAIN_LIMIT {
-                    self.run.abandon();
-                }
+            if self.run.drained_at().is_some_and(|since| now.saturating_duration_since(since) >= DRAIN_LIMIT) {
+                self.run.abandon();
             }
             if now >= links_at {
                 self.look_at_links();
@@ -115,7 +117,7 @@ impl Control<'_> {
             }
             std::thread::park_timeout(self.until_next(start, now, &line));
         }
-        drained_at.unwrap_or_else(Instant::now) - start
+        self.run.drained_at().unwrap_or_else(Instant::now) - start
     }
 
     /// Not longer than to the next thing that has a time.
@@ -163,7 +165,7 @@ impl StatsLine {
         for ((name, count), last) in ["rx", "tx", "shed", "taken", "dropped"].iter().zip(counts).zip(self.last) {
             text += &format!("  {name} {:.3} Mpps", (count - last) as f64 / seconds / 1e6);
         }
-        println!("{text}");
+        say(text);
         self.printed_at = now;
         self.last = counts;
     }

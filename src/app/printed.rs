@@ -2,6 +2,7 @@
 
 use crate::cli::Cli;
 use crate::config::{LcorePlan, Plan, PortPlan};
+use crate::control::say;
 use crate::dpdk::Port;
 use crate::policy::Pool;
 
@@ -10,7 +11,7 @@ pub(super) fn map(plan: &Plan, cli: &Cli, ports: &[Port]) {
         eprintln!("mpfwd: warning: {warning}");
     }
     let pools = plan.pools.map_or(String::new(), |pools| format!(" {pools}"));
-    println!(
+    say(format_args!(
         "mpfwd {}, DPDK {} ({}): mode {}{pools}, forward-mode {}, burst {}, {} mbufs",
         env!("CARGO_PKG_VERSION"),
         env!("MPFWD_DPDK_VERSION"),
@@ -19,12 +20,12 @@ pub(super) fn map(plan: &Plan, cli: &Cli, ports: &[Port]) {
         super::outcome::name(&cli.forward_mode),
         cli.burst,
         plan.mbufs,
-    );
+    ));
     for (plan, port) in plan.ports.iter().zip(ports) {
-        println!("{}", port_line(plan, port));
+        say(port_line(plan, port));
     }
     for lcore in &plan.lcores {
-        println!("{}", lcore_line(lcore, plan));
+        say(lcore_line(lcore, plan));
     }
 }
 

@@ -1,12 +1,15 @@
 //! The few words that lcores and control say to each other while packets flow.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 
 /// Read in every step, written a few times per run; the count is written often, so it has a cache line of its own.
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct RunState {
     draining: AtomicBool,
+    drained_at: OnceLock<Instant>,
     abandoned: AtomicBool,
     pollers: AtomicUsize,
     limit_pkts: Option<u64>,
@@ -22,6 +25,7 @@ impl RunState {
     pub fn new(pollers: usize, limit_pkts: Option<u64>) -> Self {
         Self {
             draining: AtomicBool::new(false),
+            drained_at: OnceLock::new(),
             abandoned: AtomicBool::new(false),
             pollers: AtomicUsize::new(pollers),
             limit_pkts,
@@ -30,13 +34,20 @@ impl RunState {
     }
 
     /// Receive nothing more, finish what is there.
+    #[cold]
     pub fn drain(&self) {
+        self.drained_at.get_or_init(Instant::now);
         self.draining.store(true, Ordering::Relaxed);
     }
 
     #[inline(always)]
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// When the end was called.
+    pub fn drained_at(&self) -> Option<Instant> {
+        self.drained_at.get().copied()
     }
 
     /// Finish nothing more: drop it, and count it.

@@ -93,7 +93,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     fn classify(&mut self, arrival: Arrival) {
         let mut packets = self.burst.drain();
         while let Some(mut packet) = packets.next() {
-            match self.engine.classify(&packet) {
+            match self.engine.classify(&packet, arrival.port) {
                 Class::Cheap => self.cheap.push(packet),
                 Class::Defer => {
                     label(&mut packet, arrival, self.settings.stamp);

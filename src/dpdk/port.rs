@@ -129,7 +129,6 @@ impl Drop for Opened {
 
 /// A started port.
 pub struct Port {
-    id: u16,
     rxd: u16,
     txd: u16,
     opened: Started,
@@ -185,11 +184,11 @@ impl Port {
         let opened = Arc::new(opened);
         let rxqs = (0..config.rxq).map(|queue| RxQueue::new(id, queue, opened.clone())).collect();
         let txqs = config.txq_users.iter().enumerate().map(|(queue, &users)| TxQueue::handles(id, queue as u16, users, &opened)).collect();
-        Ok((Self { id, rxd, txd, opened }, rxqs, txqs))
+        Ok((Self { rxd, txd, opened }, rxqs, txqs))
     }
 
     pub fn id(&self) -> u16 {
-        self.id
+        self.opened.id
     }
 
     /// Descriptors per receive and per transmit queue, as the driver adjusted them.
@@ -199,11 +198,8 @@ impl Port {
 
     /// Whether the link is up now; a driver that doesn't know counts as up.
     pub fn link_is_up(&self) -> bool {
-        let mut link = MaybeUninit::<sys::rte_eth_link>::zeroed();
-        // SAFETY: the port is started; DPDK fills the structure.
-        let code = unsafe { sys::rte_eth_link_get_nowait(self.id, link.as_mut_ptr()) };
-        // SAFETY: zeroed or filled; plain data.
-        code < 0 || unsafe { link.assume_init() }.link_status() != 0
+        // SAFETY: the port is open as long as `self.opened`.
+        unsafe { sys::mpfwd_link_is_up(self.opened.id) != 0 }
     }
 
     /// What the device counted since it started; zeros where it does not count.

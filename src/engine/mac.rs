@@ -17,7 +17,7 @@ impl Mac {
 
 impl Engine for Mac {
     #[inline]
-    fn classify(&mut self, _: &Mbuf) -> Class {
+    fn classify(&mut self, _: &Mbuf, _: u16) -> Class {
         Class::Cheap
     }
 

@@ -17,7 +17,7 @@ impl MacSwap {
 
 impl Engine for MacSwap {
     #[inline]
-    fn classify(&mut self, _: &Mbuf) -> Class {
+    fn classify(&mut self, _: &Mbuf, _: u16) -> Class {
         Class::Cheap
     }
 

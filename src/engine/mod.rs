@@ -34,8 +34,8 @@ pub enum Verdict {
 
 /// A network function of two stages. Each lcore has an engine of its own.
 pub trait Engine: Send {
-    /// Which stage a packet needs. Asked once per packet.
-    fn classify(&mut self, packet: &Mbuf) -> Class;
+    /// Which stage a packet that came in by port `from` needs. Asked once per packet.
+    fn classify(&mut self, packet: &Mbuf, from: u16) -> Class;
 
     /// The cheap stage, for a packet that came in by port `from`.
     fn cheap(&mut self, packet: &mut Mbuf, from: u16) -> Verdict;

@@ -18,32 +18,31 @@ pub struct SpinTicks {
     pub expensive: u64,
 }
 
-/// How marked packets are found.
+/// Which packets are marked: each with the same probability, found by its bytes, or by chance where all of a port's are alike.
 #[derive(Clone, Debug)]
-pub enum Marking {
-    /// By a hash of the packet's first bytes: the same packet is always marked, or never. Marked below this threshold.
-    Hash(u64),
-    /// By a seeded sequence, for traffic whose packets are all alike.
-    Sequence(Sequence),
+pub struct Marking {
+    /// A packet whose hash is below this is marked: the same packet always, or never.
+    below: u128,
+    sequence: Sequence,
+    /// By incoming port, a bit each: whether the sequence marks its packets instead of the hash.
+    by_sequence: u64,
 }
 
 impl Marking {
-    /// Marks a packet with probability `p` (0 to 1) by its bytes.
-    pub fn by_hash(p: f64) -> Self {
-        Self::Hash(if p >= 1.0 { u64::MAX } else { (p * 2f64.powi(64)) as u64 })
-    }
-
-    /// Marks a packet with probability `p` (0 to 1) by chance; the same seed marks the same packets of a queue's sequence.
-    pub fn by_sequence(p: f64, seed: u64) -> Self {
-        Self::Sequence(Sequence::new(p, seed))
+    /// Marks packets with probability `p` (0 to 1). `by_sequence` has a bit for each port where a sequence does it: the same seed
+    /// marks the same places of it.
+    pub fn new(p: f64, seed: u64, by_sequence: u64) -> Self {
+        Self { below: (p * 2f64.powi(64)) as u128, sequence: Sequence::new(p, seed), by_sequence }
     }
 
     #[inline]
-    fn marks(&mut self, packet: &Mbuf) -> bool {
-        match self {
-            Self::Hash(threshold) => hash(packet.data()) <= *threshold && *threshold > 0,
-            Self::Sequence(sequence) => sequence.next_is_marked(),
-        }
+    fn is_by_sequence(&self, from: u16) -> bool {
+        self.by_sequence >> (from % 64) & 1 == 1
+    }
+
+    #[inline]
+    fn marks(&mut self, packet: &Mbuf, from: u16) -> bool {
+        if self.is_by_sequence(from) { self.sequence.next_is_marked() } else { u128::from(hash(packet.data())) < self.below }
     }
 }
 
@@ -58,7 +57,7 @@ fn hash(data: &[u8]) -> u64 {
 /// Independent trials of probability `p`, one per packet, that cost nothing between two marked packets: the distance to the next
 /// one is drawn from the geometric distribution.
 #[derive(Clone, Debug)]
-pub struct Sequence {
+struct Sequence {
     random: SmallRng,
     distances: Geometric,
     /// Every packet is marked: nothing to draw.
@@ -118,8 +117,8 @@ impl<E: Engine> Spin<E> {
 
 impl<E: Engine> Engine for Spin<E> {
     #[inline]
-    fn classify(&mut self, packet: &Mbuf) -> Class {
-        if self.marking.marks(packet) { Class::Defer } else { Class::Cheap }
+    fn classify(&mut self, packet: &Mbuf, from: u16) -> Class {
+        if self.marking.marks(packet, from) { Class::Defer } else { Class::Cheap }
     }
 
     #[inline]
@@ -140,8 +139,7 @@ impl<E: Engine> Engine for Spin<E> {
 
     #[inline]
     fn cheap_burst(&mut self, burst: &mut Burst, from: u16, dropped: impl FnMut(Mbuf, DropCause)) -> Option<u16> {
-        let Marking::Sequence(sequence) = &mut self.marking else { return None };
-        if self.ticks.cheap > 0 || !sequence.pass(burst.len() as u64) {
+        if self.ticks.cheap > 0 || !self.marking.is_by_sequence(from) || !self.marking.sequence.pass(burst.len() as u64) {
             return None;
         }
         self.forward.cheap_burst(burst, from, dropped)
