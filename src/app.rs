@@ -24,7 +24,7 @@ mod printed;
 /// # Errors
 /// Whatever keeps packets from flowing, a report that can't be written, or a broken conservation check.
 pub fn main(args: &[String]) -> Result<()> {
-    let (eal_args, own_args) = split(args);
+    let (eal_args, own_args) = split(args)?;
     let Some(cli) = Cli::read(own_args)? else { return Ok(()) };
     config::check_alone(&cli)?;
     if let Some(path) = &cli.report {
@@ -68,13 +68,17 @@ pub fn run(eal: &Eal, cli: &Cli, host: &Host) -> Result<Report> {
     forward(eal, cli, plan, &host.signals, control::spare_cpus(&lcores, &host.cpus))
 }
 
-/// What is before `--` is EAL's, what is behind it is ours. Without EAL arguments a request for help is ours.
-fn split(args: &[String]) -> (&[String], &[String]) {
+/// What is before `--` is EAL's, what is behind it is ours. Without `--` a request for help is ours, and our own arguments have lost
+/// their way.
+fn split(args: &[String]) -> Result<(&[String], &[String])> {
     let is_help = |arg: &String| ["-h", "--help", "-V", "--version"].contains(&arg.as_str());
     match args.iter().position(|arg| arg == "--") {
-        Some(at) => (&args[..at], &args[at + 1..]),
-        None if args[1..].iter().any(is_help) => (&args[..1], &args[1..]),
-        None => (args, &[]),
+        Some(at) => Ok((&args[..at], &args[at + 1..])),
+        None if args[1..].iter().any(is_help) => Ok((&args[..1], &args[1..])),
+        None => match args[1..].iter().find(|arg| Cli::knows(arg)) {
+            Some(arg) => Err(Error::Usage(format!("{arg} is mpfwd's, not EAL's: write -- before it"))),
+            None => Ok((args, &[])),
+        },
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{CommandFactory, Parser, ValueEnum};
 use macaddr::MacAddr6;
 use serde::Serialize;
 
@@ -99,6 +99,12 @@ pub struct Cli {
 }
 
 impl Cli {
+    /// Whether `arg` is one of the long arguments here, with or without a value.
+    pub fn knows(arg: &str) -> bool {
+        let name = arg.strip_prefix("--").map(|rest| rest.split('=').next().unwrap_or(rest));
+        name.is_some_and(|name| Self::command().get_arguments().any(|argument| argument.get_long() == Some(name)))
+    }
+
     /// Reads the arguments behind `--`; `Ok(None)` when help or the version was asked for, and printed.
     ///
     /// # Errors
