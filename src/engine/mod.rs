@@ -3,11 +3,13 @@
 mod io;
 mod mac;
 mod macswap;
+mod rewrite;
 mod spin;
 
 pub use io::Io;
 pub use mac::Mac;
 pub use macswap::MacSwap;
+pub use rewrite::{Addresses, Rewrite};
 pub use spin::{Marking, Spin, SpinTicks};
 
 use crate::dpdk::{Burst, MAX_PORTS, Mbuf};
@@ -89,42 +91,4 @@ impl Default for Peers {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// Bytes of an Ethernet header.
-const ETHERNET_HEADER: usize = 14;
-
-/// How far ahead of the packet being changed the next one's bytes are asked for.
-const PREFETCH_AHEAD: usize = 4;
-
-/// Changes the addresses of every frame of a burst, and drops those that have none.
-#[inline(always)]
-fn rewrite_burst(burst: &mut Burst, mut rewrite: impl FnMut(&mut [u8; 12]), mut dropped: impl FnMut(Mbuf, DropCause)) {
-    let packets = burst.packets_mut();
-    let near = packets.len().min(PREFETCH_AHEAD);
-    packets[..near].iter().for_each(Mbuf::prefetch);
-    let mut runts = 0;
-    let mut change = |packet: &mut Mbuf| match addresses(packet) {
-        Some(addresses) => rewrite(addresses),
-        None => runts += 1,
-    };
-    for at in near..packets.len() {
-        packets[at].prefetch();
-        change(&mut packets[at - near]);
-    }
-    let rest = packets.len() - near;
-    packets[rest..].iter_mut().for_each(change);
-    if runts > 0 {
-        burst.retain(|packet| usize::from(packet.data_len()) >= ETHERNET_HEADER, |packet| dropped(packet, DropCause::Runt));
-    }
-}
-
-/// Destination and source address of a frame that has an Ethernet header in its first segment.
-#[inline(always)]
-fn addresses(packet: &mut Mbuf) -> Option<&mut [u8; 12]> {
-    let data = packet.data_mut();
-    if data.len() < ETHERNET_HEADER {
-        return None;
-    }
-    data.first_chunk_mut::<12>()
 }

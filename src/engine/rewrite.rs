@@ -1,0 +1,92 @@
+//! Engines that change a frame's MAC addresses and nothing else; which way, `mac` and `macswap` say.
+
+use std::marker::PhantomData;
+
+use super::{Class, Engine, Peers, Verdict};
+use crate::dpdk::{Burst, Mbuf};
+use crate::stats::DropCause;
+
+/// A way of changing a frame's destination and source address, its first 12 bytes.
+pub trait Addresses: Clone + Send {
+    /// `outgoing`: the addresses of the port that the frame leaves by, its peer's and its own.
+    fn change(addresses: &mut [u8; 12], outgoing: &[u8; 12]);
+}
+
+/// Forwards by port, with the addresses changed as `A` does.
+#[derive(Clone, Debug)]
+pub struct Rewrite<A> {
+    peers: Peers,
+    way: PhantomData<A>,
+}
+
+impl<A: Addresses> Rewrite<A> {
+    pub fn new(peers: Peers) -> Self {
+        Self { peers, way: PhantomData }
+    }
+}
+
+impl<A: Addresses> Engine for Rewrite<A> {
+    #[inline]
+    fn classify(&mut self, _: &Mbuf, _: u16) -> Class {
+        Class::Cheap
+    }
+
+    #[inline]
+    fn cheap(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
+        match addresses(packet) {
+            Some(addresses) => A::change(addresses, self.peers.header(from)),
+            None => return Verdict::Drop(DropCause::Runt),
+        }
+        Verdict::Forward(self.peers.out(from))
+    }
+
+    #[inline]
+    fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
+        self.cheap(packet, from)
+    }
+
+    #[inline]
+    fn cheap_burst(&mut self, burst: &mut Burst, from: u16, dropped: impl FnMut(Mbuf, DropCause)) -> Option<u16> {
+        let outgoing = *self.peers.header(from);
+        rewrite_burst(burst, |addresses| A::change(addresses, &outgoing), dropped);
+        Some(self.peers.out(from))
+    }
+}
+
+/// Bytes of an Ethernet header.
+const ETHERNET_HEADER: usize = 14;
+
+/// How far ahead of the packet being changed the next one's bytes are asked for.
+const PREFETCH_AHEAD: usize = 4;
+
+/// Changes the addresses of every frame of a burst, and drops those that have none.
+#[inline(always)]
+fn rewrite_burst(burst: &mut Burst, mut rewrite: impl FnMut(&mut [u8; 12]), mut dropped: impl FnMut(Mbuf, DropCause)) {
+    let packets = burst.packets_mut();
+    let near = packets.len().min(PREFETCH_AHEAD);
+    packets[..near].iter().for_each(Mbuf::prefetch);
+    let mut runts = 0;
+    let mut change = |packet: &mut Mbuf| match addresses(packet) {
+        Some(addresses) => rewrite(addresses),
+        None => runts += 1,
+    };
+    for at in near..packets.len() {
+        packets[at].prefetch();
+        change(&mut packets[at - near]);
+    }
+    let rest = packets.len() - near;
+    packets[rest..].iter_mut().for_each(change);
+    if runts > 0 {
+        burst.retain(|packet| usize::from(packet.data_len()) >= ETHERNET_HEADER, |packet| dropped(packet, DropCause::Runt));
+    }
+}
+
+/// Destination and source address of a frame that has an Ethernet header in its first segment.
+#[inline(always)]
+fn addresses(packet: &mut Mbuf) -> Option<&mut [u8; 12]> {
+    let data = packet.data_mut();
+    if data.len() < ETHERNET_HEADER {
+        return None;
+    }
+    data.first_chunk_mut::<12>()
+}
