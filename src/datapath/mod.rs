@@ -20,7 +20,7 @@ use crate::engine::Engine;
 use crate::policy::{Policy, Pool, Step, View};
 use crate::runq::RunQueue;
 use crate::shed::{Shard, TakeBudget};
-use crate::stats::{DropCause, Lap, LcoreStats};
+use crate::stats::{Counter, DropCause, Lap, LcoreStats};
 
 /// How long the work may take that a worker takes at once, in nanoseconds: what it holds, nobody else can help with.
 pub const TAKE_BUDGET_NS: u64 = 20_000;
@@ -83,6 +83,12 @@ impl Shard for WaitingShard {
     }
 }
 
+/// A receive queue that this lcore polls.
+struct Polled<'a> {
+    lease: Lease<'a>,
+    received_pkts: &'a Counter,
+}
+
 /// One lcore's loop. With `METER` it notes what each step costs.
 pub struct LcoreLoop<'a, E, P, const METER: bool> {
     pool: Pool,
@@ -91,7 +97,7 @@ pub struct LcoreLoop<'a, E, P, const METER: bool> {
     settings: Settings,
     shared: Shared<'a>,
     stats: &'a LcoreStats,
-    rx: Vec<Lease<'a>>,
+    rx: Vec<Polled<'a>>,
     /// Which of `rx` is polled next.
     next_rx: usize,
     shard: Option<RingProducer>,
@@ -128,7 +134,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             policy,
             shared,
             stats,
-            rx: queues.rx,
+            rx: queues.rx.into_iter().zip(&stats.rx).map(|(lease, received)| Polled { lease, received_pkts: &received.pkts }).collect(),
             next_rx: 0,
             shard: queues.shard,
             shards: queues.shards.into_iter().map(|ring| WaitingShard { ring, stamp }).collect(),

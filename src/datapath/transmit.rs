@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::{Settings, Stage};
 use crate::config::WAITING_MAX;
 use crate::dpdk::{BURST_MAX, Burst, MAX_PORTS, Mbuf, TxQueue};
-use crate::stats::{DropCause, LcoreStats};
+use crate::stats::{Counter, DropCause, LcoreStats, PortQueue};
 
 /// A packet that the driver has not taken yet.
 struct Waiting {
@@ -17,8 +17,10 @@ struct Waiting {
 }
 
 /// One port's way out.
-struct Outlet {
+struct Outlet<'a> {
     txq: TxQueue,
+    /// Counts what the driver accepts.
+    sent_pkts: &'a Counter,
     staged: Burst,
     /// The arrival of each packet in `staged`.
     stamps: Box<[u64; BURST_MAX]>,
@@ -32,13 +34,26 @@ struct Accepted {
     stage: Stage,
 }
 
+impl Accepted {
+    #[inline(always)]
+    fn book(&self, stats: &LcoreStats, now: u64) {
+        let latency = match self.stage {
+            Stage::Cheap => &stats.cheap_latency,
+            Stage::Expensive => &stats.expensive_latency,
+        };
+        latency.record(now.wrapping_sub(self.stamp), self.pkts);
+    }
+}
+
 pub(super) struct Transmit<'a> {
-    outlets: Vec<Outlet>,
+    outlets: Vec<Outlet<'a>>,
     /// By port: its place in `outlets`.
     places: [u8; MAX_PORTS],
     /// A bit per outlet that has something staged, and one per outlet where packets wait.
     staged: u64,
     waiting: u64,
+    /// The last burst that was sent whole, which needs no list.
+    accepted_burst: Accepted,
     accepted: Vec<Accepted>,
     settings: Settings,
     links: &'a [AtomicBool; MAX_PORTS],
@@ -51,10 +66,24 @@ impl<'a> Transmit<'a> {
         for (at, txq) in queues.iter().enumerate() {
             places[usize::from(txq.port())] = at as u8;
         }
-        let outlet =
-            |txq| Outlet { txq, staged: Burst::new(), stamps: Box::new([0; BURST_MAX]), waiting: VecDeque::with_capacity(WAITING_MAX) };
-        let outlets = queues.into_iter().map(outlet).collect();
-        Self { outlets, places, staged: 0, waiting: 0, accepted: Vec::with_capacity(2 * BURST_MAX), settings, links, stats }
+        let outlet = |(txq, sent): (TxQueue, &'a PortQueue)| Outlet {
+            txq,
+            sent_pkts: &sent.pkts,
+            staged: Burst::new(),
+            stamps: Box::new([0; BURST_MAX]),
+            waiting: VecDeque::with_capacity(WAITING_MAX),
+        };
+        Self {
+            outlets: queues.into_iter().zip(&stats.tx).map(outlet).collect(),
+            places,
+            staged: 0,
+            waiting: 0,
+            accepted_burst: Accepted { stamp: 0, pkts: 0, stage: Stage::Cheap },
+            accepted: Vec::with_capacity(2 * BURST_MAX),
+            settings,
+            links,
+            stats,
+        }
     }
 
     #[inline(always)]
@@ -67,9 +96,10 @@ impl<'a> Transmit<'a> {
     pub(super) fn send_burst(&mut self, port: u16, burst: &mut Burst, stamp: u64, stage: Stage) {
         let at = self.place(port);
         if self.waiting & 1 << at == 0 {
-            let sent = self.outlets[at].txq.send(burst) as u64;
-            self.stats.tx[at].pkts.add(sent);
-            self.accept(stamp, sent, stage);
+            let outlet = &mut self.outlets[at];
+            let pkts = outlet.txq.send(burst) as u64;
+            outlet.sent_pkts.add(pkts);
+            self.accepted_burst = Accepted { stamp, pkts, stage };
         }
         if !burst.is_empty() {
             self.wait(at, burst, stamp, stage);
@@ -104,7 +134,7 @@ impl<'a> Transmit<'a> {
             if self.waiting & 1 << at == 0 {
                 let outlet = &mut self.outlets[at];
                 sent = outlet.txq.send(&mut outlet.staged);
-                self.stats.tx[at].pkts.add(sent as u64);
+                outlet.sent_pkts.add(sent as u64);
                 self.accept_staged(at, sent, stage);
             }
             if !self.outlets[at].staged.is_empty() {
@@ -134,23 +164,17 @@ impl<'a> Transmit<'a> {
         self.stats.drop_pkts(self.cause(at), dropped);
     }
 
-    #[inline(always)]
-    fn accept(&mut self, stamp: u64, pkts: u64, stage: Stage) {
-        if self.settings.stamping {
-            self.accepted.push(Accepted { stamp, pkts, stage });
-        }
-    }
-
     /// Books the latency of all that was accepted since the last reading of the clock, up to `now`.
     #[inline(always)]
     pub(super) fn close(&mut self, now: u64) {
-        for accepted in self.accepted.drain(..) {
-            let latency = match accepted.stage {
-                Stage::Cheap => &self.stats.cheap_latency,
-                Stage::Expensive => &self.stats.expensive_latency,
-            };
-            latency.record(now.wrapping_sub(accepted.stamp), accepted.pkts);
+        if self.settings.stamping {
+            if self.accepted_burst.pkts > 0 {
+                self.accepted_burst.book(self.stats, now);
+                self.accepted_burst.pkts = 0;
+            }
+            self.accepted.iter().for_each(|accepted| accepted.book(self.stats, now));
         }
+        self.accepted.clear();
     }
 
     /// Why a port takes nothing.
@@ -190,9 +214,9 @@ impl<'a> Transmit<'a> {
             if outlet.waiting.is_empty() {
                 self.waiting &= !(1 << at);
             }
-            self.stats.tx[at].pkts.add(sent as u64);
+            outlet.sent_pkts.add(sent as u64);
             for (place, &stage) in stages[..sent].iter().enumerate() {
-                self.accept(self.outlets[at].stamps[place], 1, stage);
+                self.accepted.push(Accepted { stamp: outlet.stamps[place], pkts: 1, stage });
             }
         }
         self.close(crate::dpdk::clock::tsc());

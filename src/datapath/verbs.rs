@@ -1,6 +1,6 @@
 //! What pool A does with a burst: poll, classify, shed, serve, transmit.
 
-use super::{LcoreLoop, Stage};
+use super::{LcoreLoop, Polled, Stage};
 use crate::cli::OnFull;
 use crate::dpdk::Mbuf;
 use crate::dpdk::clock::tsc;
@@ -25,16 +25,16 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.tx.close(now);
         self.lap(Lap::Statistics);
         let at = self.next_rx;
-        let Some(queue) = self.rx.get_mut(at) else { return self.rest() };
-        let received = queue.poll(&mut self.burst, self.settings.burst);
-        let arrival = Arrival { port: queue.port(), ticks: now };
+        let Some(Polled { lease, received_pkts }) = self.rx.get_mut(at) else { return self.rest() };
+        let received = lease.poll(&mut self.burst, self.settings.burst);
+        received_pkts.add(received as u64);
+        let arrival = Arrival { port: lease.port(), ticks: now };
         self.next_rx = if at + 1 == self.rx.len() { 0 } else { at + 1 };
         self.stats.polls.add(1);
         if received == 0 {
             return self.rest();
         }
         self.lap(Lap::Rx);
-        self.stats.rx[at].pkts.add(received as u64);
         self.stats.rx_bursts.add(1);
         self.shared.run.count_received(received as u64);
         if METER {

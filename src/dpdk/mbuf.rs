@@ -79,20 +79,12 @@ impl Mbuf {
         unsafe { std::slice::from_raw_parts_mut(self.data_ptr(), self.data_len() as usize) }
     }
 
-    /// Asks for the first cache line of the packet's bytes.
-    #[inline(always)]
-    pub fn prefetch(&self) {
-        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch never faults, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(self.data_ptr().cast::<i8>()) }
-    }
-
     /// Asks for both cache lines of the packet's header.
     #[inline(always)]
     pub(super) fn prefetch_header(&self) {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         let header: *const i8 = self.0.as_ptr().cast();
-        // SAFETY: as `prefetch`.
+        // SAFETY: a prefetch never faults, whatever the address.
         unsafe {
             _mm_prefetch::<_MM_HINT_T0>(header);
             _mm_prefetch::<_MM_HINT_T0>(header.wrapping_add(64));

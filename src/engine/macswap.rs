@@ -11,9 +11,8 @@ impl Addresses for Swap {
     /// By two loads and two stores that overlap, instead of six-byte copies.
     #[inline(always)]
     fn change(addresses: &mut [u8; 12], _: &[u8; 12]) {
-        let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5] = *addresses;
-        let front = u64::from_le_bytes([d0, d1, d2, d3, d4, d5, s0, s1]);
-        let back = u64::from_le_bytes([d4, d5, s0, s1, s2, s3, s4, s5]);
+        let [Some(front), Some(back)] = [addresses.first_chunk(), addresses.last_chunk()].map(Option::<&[u8; 8]>::copied) else { return };
+        let (front, back) = (u64::from_le_bytes(front), u64::from_le_bytes(back));
         addresses[..8].copy_from_slice(&(back >> 16 | front << 48).to_le_bytes());
         addresses[8..].copy_from_slice(&((front >> 16) as u32).to_le_bytes());
     }
