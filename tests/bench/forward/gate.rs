@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
+use crate::others::{self, Others};
 use crate::process::{self, Failure};
 use crate::stats::median;
 
@@ -121,19 +122,26 @@ pub struct Gate {
     last: Option<(Instant, Reading)>,
     /// The fastest independent chains so far.
     best_ns: f64,
+    /// Whether others were quiet during the latest window.
+    quiet: bool,
 }
 
 impl Gate {
     pub fn new(cpus: Cpus) -> Gate {
-        Gate { cpus, chase: cycle_of(CHASE_LINES), last: None, best_ns: f64::INFINITY }
+        Gate { cpus, chase: cycle_of(CHASE_LINES), last: None, best_ns: f64::INFINITY, quiet: false }
     }
 
-    /// Runs one window between two readings; `None` where something moved.
+    /// Runs one window between two readings; `None` where something moved, or others used the CPUs as well.
     pub fn window<T>(&mut self, uses: Uses, run: impl FnOnce() -> Result<T, Failure>) -> Result<Option<Accepted<T>>, Failure> {
+        if !self.quiet {
+            others::wait_for_quiet()?;
+        }
         let before = self.now()?;
+        let others = Others::now();
         let figure = run()?;
+        self.quiet = others.were_quiet();
         let after = self.read()?;
-        Ok(before.same(&after, uses).then_some(Accepted { figure, before, after }))
+        Ok((self.quiet && before.same(&after, uses)).then_some(Accepted { figure, before, after }))
     }
 
     /// The latest reading if it is fresh, else a new one.

@@ -6,6 +6,7 @@
 
 mod gate;
 mod handoff;
+mod others;
 mod peers;
 mod process;
 mod runs;

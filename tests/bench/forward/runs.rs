@@ -36,7 +36,7 @@ impl Results {
         }
         if !self.rows.is_empty() {
             println!("ratio: mpfwd / peer. core: how much of its core the receiving CPU had, of the best seen.");
-            println!("discarded: windows during which, or between which, the machine's state moved.");
+            println!("discarded: windows during which, or between which, the machine's state moved, or others used the CPUs.");
         }
         if !self.steps.is_empty() {
             println!("Cycles per packet of each step of mpfwd, the cost of measuring taken off:\n{}", table::steps(&self.steps));

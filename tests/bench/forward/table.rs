@@ -16,6 +16,9 @@ pub struct Row {
     pub peer: String,
     pub mpfwd_mpps: Option<f64>,
     pub peer_mpps: Option<f64>,
+    /// The best window of each: what comes in a program's way only ever slows it down.
+    pub mpfwd_best_mpps: Option<f64>,
+    pub peer_best_mpps: Option<f64>,
     /// Median, least and greatest of the ratios of the pairs: mpfwd / peer.
     pub ratio: Option<f64>,
     pub ratio_min: Option<f64>,
@@ -40,6 +43,8 @@ impl Row {
             peer: peer.to_owned(),
             mpfwd_mpps: None,
             peer_mpps: None,
+            mpfwd_best_mpps: None,
+            peer_best_mpps: None,
             ratio: None,
             ratio_min: None,
             ratio_max: None,
@@ -69,6 +74,8 @@ impl Row {
         Row {
             mpfwd_mpps: median(pairs.iter().map(|pair| pair.mpfwd_mpps)),
             peer_mpps: median(pairs.iter().map(|pair| peer_mpps(&pair.peer))),
+            mpfwd_best_mpps: pairs.iter().map(|pair| pair.mpfwd_mpps).max_by(f64::total_cmp),
+            peer_best_mpps: pairs.iter().map(|pair| peer_mpps(&pair.peer)).max_by(f64::total_cmp),
             ratio: median(ratios()),
             ratio_min: ratios().min_by(f64::total_cmp),
             ratio_max: ratios().max_by(f64::total_cmp),
@@ -89,6 +96,10 @@ impl Row {
             (None, Some(target), _) => format!("{target} MISSED"),
             (None, None, _) => String::from("-"),
         };
+        let best = match (self.mpfwd_best_mpps, self.peer_best_mpps) {
+            (Some(mpfwd), Some(peer)) => format!("{mpfwd:.1} / {peer:.1} = {:.2}", mpfwd / peer),
+            _ => String::from("-"),
+        };
         let spread = match (self.ratio_min, self.ratio_max) {
             (Some(min), Some(max)) => format!("{min:.2}..{max:.2}"),
             _ => String::from("-"),
@@ -101,6 +112,7 @@ impl Row {
             right(number(self.peer_mpps, 1)),
             right(number(self.ratio, 2)),
             right(spread),
+            right(best),
             Cell::new(verdict),
             right(self.rounds.to_string()),
             right(self.discarded.to_string()),
@@ -127,7 +139,20 @@ fn table(header: &[&str]) -> Table {
 /// Paired comparisons; with the distance of the CPUs where any row has one.
 pub fn compared(rows: &[&Row]) -> Table {
     let with_cpus = rows.iter().any(|row| row.cpus.is_some());
-    let mut header = vec!["mode", "burst", "peer", "mpfwd Mpps", "peer Mpps", "ratio", "min..max", "target", "pairs", "discarded", "core"];
+    let mut header = vec![
+        "mode",
+        "burst",
+        "peer",
+        "mpfwd Mpps",
+        "peer Mpps",
+        "ratio",
+        "min..max",
+        "best of each",
+        "target",
+        "pairs",
+        "discarded",
+        "core",
+    ];
     header.extend(with_cpus.then_some("CPUs"));
     let mut table = table(&header);
     table.add_rows(rows.iter().map(|row| row.cells(with_cpus)));
