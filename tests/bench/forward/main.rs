@@ -1,0 +1,118 @@
+//! `cargo bench --bench forward -- [--json FILE] [--rounds N] [--only forward|handoff|steps]`: mpfwd beside other DPDK programs on
+//! the same CPUs and the same virtual ports. Windows of a second are run in turn, each in a fresh process, and count only where
+//! the machine's state stayed what it was (gate.rs). Nothing here links DPDK or knows mpfwd's inside: all are programs with arguments.
+
+#![forbid(unsafe_code)]
+
+mod gate;
+mod handoff;
+mod others;
+mod peers;
+mod process;
+mod runs;
+mod stats;
+mod table;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use gate::{Cpus, Gate};
+use process::Failure;
+use runs::{Bench, Results};
+
+#[derive(Parser)]
+#[command(name = "forward", about = "mpfwd beside dpdk-testpmd, event devices and the bare ring, in interleaved windows of a second")]
+struct Args {
+    /// Write the rows {forward_mode, burst, peer, mpfwd_mpps, peer_mpps, ratio, …} (medians, Mpps) to FILE
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Pairs of windows that have to count for each figure
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rounds: u16,
+    /// Only these parts (all by default)
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Part>,
+    /// cargo passes it to every benchmark
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// io, mac and macswap on one lcore, beside testpmd
+    Forward,
+    /// rx -> shard -> worker -> tx on two lcores, beside event devices and the bare ring
+    Handoff,
+    /// Cycles per packet of each step of mpfwd
+    Steps,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("forward: needs root, for hugepages and for pinning the programs that it runs: run it with sudo");
+        return ExitCode::from(2);
+    }
+    let cpus = match Cpus::of_machine() {
+        Ok(cpus) => cpus,
+        Err(reason) => {
+            eprintln!("forward: {reason}");
+            return ExitCode::from(2);
+        }
+    };
+    if let Err(error) = process::catch_interrupts() {
+        eprintln!("forward: cannot catch Ctrl-C: {error}");
+        return ExitCode::FAILURE;
+    }
+    let mut bench =
+        Bench { gate: Gate::new(cpus), rounds: usize::from(args.rounds), progress: progress_bar(), results: Results::default() };
+    let ended = run(&mut bench, &args);
+    bench.progress.finish_and_clear();
+    bench.results.print();
+    if let Some(file) = &args.json {
+        let text = serde_json::to_string_pretty(&bench.results.rows).expect("rows are plain data");
+        if let Err(error) = std::fs::write(file, text + "\n") {
+            eprintln!("forward: cannot write {}: {error}", file.display());
+            return ExitCode::FAILURE;
+        }
+    }
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        // A program that Ctrl-C reached before this one looks like one that failed.
+        Err(_) if process::check_interrupt().is_err() => {
+            eprintln!("forward: interrupted; the tables are not complete");
+            ExitCode::from(130)
+        }
+        Err(failure) => {
+            eprintln!("forward: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(bench: &mut Bench, args: &Args) -> Result<(), Failure> {
+    let wanted = |part| args.only.is_empty() || args.only.contains(&part);
+    if wanted(Part::Forward) {
+        bench.forward()?;
+    }
+    if wanted(Part::Handoff) {
+        bench.handoff()?;
+    }
+    if wanted(Part::Steps) {
+        bench.steps()?;
+    }
+    Ok(())
+}
+
+/// Drawn on a terminal only.
+fn progress_bar() -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{elapsed_precise} [{bar:30}] {pos}/{len} pairs  {msg}").expect("the template is well-formed");
+    ProgressBar::new(0).with_style(style.progress_chars("=> "))
+}

@@ -1,0 +1,70 @@
+//! How much CPU time processes other than this one and its children use. A forwarder that keeps two CPUs busy loses more by it
+//! than one that keeps one busy, so that windows beside a build say nothing.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
+
+use crate::process::{self, Failure};
+
+/// Share of one CPU that others may use during a window: about what the kernel's own work, counted in ticks, comes to.
+const QUIET: f64 = 0.08;
+const GLANCE: Duration = Duration::from_millis(250);
+/// A glance is short for a clock that counts in hundredths of a second.
+const QUIET_AT_A_GLANCE: f64 = 0.2;
+/// A build may take that long; after it a window is run all the same, and will not count.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Linux tells user space CPU times in these, whatever its own tick.
+const TICK: Duration = Duration::from_millis(10);
+
+/// CPU times at one moment.
+pub struct Others {
+    at: Instant,
+    everybody: Duration,
+    ours: Duration,
+}
+
+impl Others {
+    pub fn now() -> Others {
+        Others { at: Instant::now(), everybody: everybody(), ours: ours() }
+    }
+
+    /// Whether others used next to nothing since; only children that have ended are known as ours.
+    pub fn were_quiet(&self) -> bool {
+        self.share() < QUIET
+    }
+
+    /// Share of one CPU.
+    fn share(&self) -> f64 {
+        let others = everybody().saturating_sub(self.everybody).saturating_sub(ours().saturating_sub(self.ours));
+        others.as_secs_f64() / self.at.elapsed().as_secs_f64()
+    }
+}
+
+/// Returns when others are quiet, or patience is at its end.
+pub fn wait_for_quiet() -> Result<(), Failure> {
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
+        let before = Others::now();
+        process::sleep(GLANCE)?;
+        if before.share() < QUIET_AT_A_GLANCE {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// User and system time of all CPUs; nothing where /proc does not tell.
+fn everybody() -> Duration {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let ticks = stat.lines().next().unwrap_or_default().split_whitespace().skip(1).take(3);
+    TICK * ticks.filter_map(|ticks| ticks.parse::<u32>().ok()).sum()
+}
+
+fn ours() -> Duration {
+    let duration = |time: TimeVal| Duration::from_micros(u64::try_from(time.tv_sec() * 1_000_000 + time.tv_usec()).unwrap_or(0));
+    let used = |who| getrusage(who).map_or(Duration::ZERO, |usage| duration(usage.user_time()) + duration(usage.system_time()));
+    used(UsageWho::RUSAGE_SELF) + used(UsageWho::RUSAGE_CHILDREN)
+}

@@ -1,0 +1,150 @@
+//! One window of each forwarder: the same two virtual ports, rings, mbufs, CPU and forward mode on both sides.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::gate::Cpus;
+use crate::process::{self, Failure, Running, failure};
+
+/// Packets are counted for this long.
+const WINDOW: Duration = Duration::from_secs(1);
+/// Time until a forwarder's caches and predictors are warm.
+const WARM_UP: Duration = Duration::from_millis(300);
+/// EAL, hugepages and ports on a slow machine.
+const START: Duration = Duration::from_secs(30);
+const END: Duration = Duration::from_secs(20);
+const RING_DESCRIPTORS: u32 = 1024;
+const MBUFS: u32 = 16384;
+
+pub fn words(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+/// The arguments that every EAL process here has: which lcore is pinned to which CPU, nothing shared, no PCI device touched.
+pub fn eal(lcores: &str, devices: &str) -> Vec<String> {
+    words(&format!("--lcores {lcores} --in-memory --file-prefix {} --no-pci {devices}", process::file_prefix()))
+}
+
+/// What is forwarded, and how.
+#[derive(Clone, Copy)]
+pub struct Forward {
+    pub mode: &'static str,
+    pub burst: u16,
+}
+
+impl Forward {
+    /// mpfwd with software stamps and all counters, pool A on the receiving CPU and pool B on the other one; the report.
+    pub fn mpfwd(self, cpus: Cpus, more: &str) -> Result<Value, Failure> {
+        let folder = tempfile::tempdir().map_err(|error| Failure::Mpfwd(format!("no folder for a report: {error}")))?;
+        let report = folder.path().join("report.json");
+        let mut args = eal(&format!("0@{},1@{}", cpus.rx, cpus.other), "--vdev=net_null0 --vdev=net_null1");
+        args.extend(words(&format!(
+            "-- --mode pools --pools 1:1 --forward-mode {} --burst {} --timestamps software --rxd {RING_DESCRIPTORS} \
+             --txd {RING_DESCRIPTORS} --mbufs {MBUFS} --duration {} --report {} {more}",
+            self.mode,
+            self.burst,
+            (WARM_UP + WINDOW).as_secs_f64(),
+            report.display()
+        )));
+        let run = || {
+            Running::start(env!("CARGO_BIN_EXE_mpfwd"), &args)?.finish(START + END)?;
+            let text = std::fs::read_to_string(&report).or_else(|error| failure(format!("mpfwd left no report: {error}")))?;
+            serde_json::from_str(&text).or_else(|error| failure(format!("mpfwd's report is no JSON: {error}")))
+        };
+        run().map_err(|reason| match reason {
+            Failure::Peer(reason) => Failure::Mpfwd(reason),
+            other => other,
+        })
+    }
+
+    /// Millions of packets a second that testpmd received on both ports.
+    pub fn testpmd(self, binary: &Path, cpus: Cpus) -> Result<f64, Failure> {
+        let mut args = eal(&format!("0@{},1@{}", cpus.other, cpus.rx), "--vdev=net_null0 --vdev=net_null1");
+        args.extend(words(&format!(
+            "-- -i --nb-cores=1 --forward-mode={} --burst={} --rxd={RING_DESCRIPTORS} --txd={RING_DESCRIPTORS} --total-num-mbufs={MBUFS}",
+            self.mode, self.burst
+        )));
+        let mut testpmd = Running::start(binary, &args)?;
+        testpmd.wait_for("prompt", START, |said| said.contains("testpmd>").then_some(()))?;
+        testpmd.say("start")?;
+        process::sleep(WARM_UP)?;
+        // The rates of a second look are those since the first one.
+        testpmd.say("show port stats all")?;
+        process::sleep(WINDOW)?;
+        testpmd.say("show port stats all")?;
+        testpmd.say("quit")?;
+        let said = testpmd.finish(END)?;
+        let rates: Vec<f64> =
+            said.lines().filter_map(|line| line.trim_start().strip_prefix("Rx-pps:")?.split_whitespace().next()?.parse().ok()).collect();
+        match rates[..] {
+            [_, _, first, second] if first > 0.0 && second > 0.0 => Ok((first + second) / 1e6),
+            _ => failure(format!("{}: two ports' rates were wanted twice, not {rates:?}", binary.display())),
+        }
+    }
+}
+
+/// A number in mpfwd's report.
+fn number(report: &Value, pointer: &str) -> Result<f64, Failure> {
+    report.pointer(pointer).and_then(Value::as_f64).ok_or_else(|| Failure::Mpfwd(format!("mpfwd's report has no number at {pointer}")))
+}
+
+pub const STEPS: [&str; 5] = ["rx", "classify", "engine", "tx", "statistics"];
+
+/// Cycles per packet of each of `STEPS`.
+pub fn step_cycles(report: &Value) -> Result<[f64; STEPS.len()], Failure> {
+    let mut cycles = [0.0; STEPS.len()];
+    for (cycles, step) in cycles.iter_mut().zip(STEPS) {
+        *cycles = number(report, &format!("/step_cycles/{step}"))?;
+    }
+    Ok(cycles)
+}
+
+/// Millions of packets a second that mpfwd received.
+pub fn received_mpps(report: &Value) -> Result<f64, Failure> {
+    Ok(number(report, "/rx_pkts")? / number(report, "/elapsed_s")? / 1e6)
+}
+
+/// Millions of packets a second that the lcores of pool B transmitted: what pool A had to run or drop itself does not count.
+pub fn worked_mpps(report: &Value) -> Result<f64, Failure> {
+    let lcores = report.pointer("/lcores").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let workers = lcores.iter().filter(|lcore| lcore.pointer("/pool").and_then(Value::as_str) == Some("B"));
+    let pkts: Result<Vec<f64>, Failure> = workers.map(|lcore| number(lcore, "/tx_pkts")).collect();
+    Ok(pkts?.iter().sum::<f64>() / number(report, "/elapsed_s")? / 1e6)
+}
+
+/// A program of the distribution, by its name.
+pub fn installed(name: &str, package: &str) -> Result<PathBuf, String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+        .ok_or_else(|| format!("{name} is not installed (Debian, Ubuntu: apt-get install {package})"))
+}
+
+/// The same version's testpmd, linked as mpfwd is; built on first use.
+pub fn static_testpmd() -> Result<PathBuf, String> {
+    let cache = match (std::env::var_os("XDG_CACHE_HOME"), std::env::var_os("HOME")) {
+        (Some(cache), _) if !cache.is_empty() => PathBuf::from(cache),
+        (_, Some(home)) => PathBuf::from(home).join(".cache"),
+        _ => return Err("neither XDG_CACHE_HOME nor HOME says where it may be built".to_owned()),
+    };
+    if cfg!(feature = "shared") {
+        return Err("mpfwd is linked against the shared objects here: testpmd is the peer".to_owned());
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/testpmd-static.sh");
+    let output = Command::new(&script)
+        .arg(cache.join("mpfwd"))
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .output()
+        .map_err(|error| format!("{} does not run: {error}", script.display()))?;
+    if output.status.success() {
+        Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
+    } else {
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(said.lines().last().unwrap_or("its build failed without a word").to_owned())
+    }
+}

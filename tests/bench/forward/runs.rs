@@ -1,0 +1,193 @@
+//! The three parts of the benchmark: which windows are run, beside whom, and what has to be reached.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use crate::gate::{Distance, Gate, Uses};
+use crate::handoff::{self, DEFER_ALL, RING_LINES};
+use crate::peers::{self, Forward, installed};
+use crate::process::{self, Failure};
+use crate::stats::{self, Compared, median};
+use crate::table::{self, Row, StepRow};
+use indicatif::ProgressBar;
+
+const MODES: [&str; 3] = ["io", "mac", "macswap"];
+const BURSTS: [u16; 2] = [32, 64];
+/// The hand-off's burst: what event devices and the ring test use.
+const HANDOFF: Forward = Forward { mode: "io", burst: 32 };
+const HANDOFF_ROW: &str = "handoff";
+
+#[derive(Default)]
+pub struct Results {
+    pub rows: Vec<Row>,
+    steps: Vec<StepRow>,
+    /// Why a peer was skipped, and where the machine did not hold still for long enough.
+    notes: BTreeSet<String>,
+}
+
+impl Results {
+    pub fn print(&self) {
+        let (handoff, forward): (Vec<&Row>, Vec<&Row>) = self.rows.iter().partition(|row| row.forward_mode == HANDOFF_ROW);
+        if !forward.is_empty() {
+            println!("Forwarding on one lcore, two net_null ports; medians of interleaved pairs:\n{}", table::compared(&forward));
+        }
+        if !handoff.is_empty() {
+            println!("From one lcore to another, every packet deferred, no work to do:\n{}", table::compared(&handoff));
+        }
+        if !self.rows.is_empty() {
+            println!("ratio: mpfwd / peer. core: how much of its core the receiving CPU had, of the best seen.");
+            println!("discarded: windows during which, or between which, the machine's state moved, or others used the CPUs.");
+        }
+        if !self.steps.is_empty() {
+            println!("Cycles per packet of each step of mpfwd, the cost of measuring taken off:\n{}", table::steps(&self.steps));
+        }
+        for note in &self.notes {
+            println!("{note}");
+        }
+    }
+}
+
+pub struct Bench {
+    pub gate: Gate,
+    /// Pairs that have to count for each figure.
+    pub rounds: usize,
+    pub progress: ProgressBar,
+    pub results: Results,
+}
+
+impl Bench {
+    pub fn forward(&mut self) -> Result<(), Failure> {
+        self.progress.set_message("testpmd-static: built on first use");
+        let peers: [(&str, f64, Result<PathBuf, String>); 2] =
+            [("testpmd", 1.25, installed("dpdk-testpmd", "dpdk-dev")), ("testpmd-static", 1.0, peers::static_testpmd())];
+        self.progress.inc_length((MODES.len() * BURSTS.len() * peers.len() * self.rounds) as u64);
+        for mode in MODES {
+            for burst in BURSTS {
+                for (name, target, binary) in &peers {
+                    let forward = Forward { mode, burst };
+                    let cpus = self.gate.cpus;
+                    let peer = binary.clone().map(|binary| move || forward.testpmd(&binary, cpus));
+                    let mpfwd = || forward.mpfwd(cpus, "").and_then(|report| peers::received_mpps(&report));
+                    match self.compare(Uses::RxCpu, (mode, burst, name), mpfwd, peer)? {
+                        Ok(Compared { pairs, discarded }) => {
+                            let pairs: Vec<_> = pairs.iter().collect();
+                            self.add(Row::of((mode, burst, name), Some(*target), &pairs, discarded, |&mpps| mpps));
+                        }
+                        Err(reason) => self.add(Row::skipped(mode, burst, name, reason)),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub fn handoff(&mut self) -> Result<(), Failure> {
+        self.progress.inc_length((3 * self.rounds) as u64);
+        let cpus = self.gate.cpus;
+        let mpfwd = || HANDOFF.mpfwd(cpus, DEFER_ALL).and_then(|report| peers::worked_mpps(&report));
+        for (name, target) in [("event_dsw", 1.0), ("event_sw", 2.0)] {
+            let peer = installed("dpdk-test-eventdev", "dpdk-dev").map(|_| move || handoff::eventdev(&format!("{name}0"), cpus));
+            match self.compare(Uses::BothCpus, (HANDOFF_ROW, HANDOFF.burst, name), mpfwd, peer)? {
+                Ok(compared) => self.add_by_distance(name, Some(target), &compared, |&mpps| mpps),
+                Err(reason) => self.add(Row::skipped(HANDOFF_ROW, HANDOFF.burst, name, reason)),
+            }
+        }
+        let peer = installed("dpdk-test", "dpdk-dev").map(|_| move || handoff::ring(cpus));
+        match self.compare(Uses::BothCpus, (HANDOFF_ROW, HANDOFF.burst, "ring"), mpfwd, peer)? {
+            Ok(compared) => {
+                for (i, (name, ..)) in RING_LINES.iter().enumerate() {
+                    self.add_by_distance(name, None, &compared, |mpps| mpps[i]);
+                }
+            }
+            Err(reason) => self.add(Row::skipped(HANDOFF_ROW, HANDOFF.burst, "ring", reason)),
+        }
+        Ok(())
+    }
+
+    /// Medians of what `--record-core-cycles` says.
+    pub fn steps(&mut self) -> Result<(), Failure> {
+        self.progress.inc_length((MODES.len() * BURSTS.len() * self.rounds) as u64);
+        let cpus = self.gate.cpus;
+        for mode in MODES {
+            for burst in BURSTS {
+                let forward = Forward { mode, burst };
+                let run = || forward.mpfwd(cpus, "--record-core-cycles").and_then(|report| peers::step_cycles(&report));
+                self.progress.set_message(format!("{mode} {burst} steps"));
+                let (windows, discarded) = stats::repeat(&mut self.gate, Uses::RxCpu, self.rounds, run, || self.progress.inc(1))?;
+                if windows.len() < self.rounds {
+                    self.note_restless(&format!("{mode} {burst} steps"), windows.len(), discarded);
+                }
+                let cycles = std::array::from_fn(|step| median(windows.iter().map(|window| window[step])).unwrap_or(f64::NAN));
+                self.results.steps.push(StepRow { forward_mode: mode, burst, cycles, windows: windows.len(), discarded });
+            }
+        }
+        Ok(())
+    }
+
+    /// The pairs, or the reason why the peer is skipped. A failure of mpfwd itself is nobody's reason to skip.
+    fn compare<T>(
+        &mut self,
+        uses: Uses,
+        (mode, burst, name): (&str, u16, &str),
+        mpfwd: impl FnMut() -> Result<f64, Failure>,
+        peer: Result<impl FnMut() -> Result<T, Failure>, String>,
+    ) -> Result<Result<Compared<T>, String>, Failure> {
+        let before = self.progress.position();
+        self.progress.set_message(format!("{mode} {burst} {name}"));
+        let outcome = match peer {
+            Ok(peer) => stats::compare(&mut self.gate, uses, self.rounds, mpfwd, peer, |so_far| {
+                self.progress.set_position(before + so_far.pairs.len() as u64);
+                self.progress.set_message(format!("{mode} {burst} {name}, {} windows discarded", so_far.discarded));
+            }),
+            Err(reason) => Err(Failure::Peer(reason)),
+        };
+        self.progress.set_position(before + self.rounds as u64);
+        match outcome {
+            Ok(compared) => {
+                if compared.pairs.len() < self.rounds {
+                    self.note_restless(&format!("{mode} {burst} {name}"), compared.pairs.len(), compared.discarded);
+                }
+                Ok(Ok(compared))
+            }
+            Err(Failure::Peer(reason)) => {
+                // Ctrl-C reaches the peers, too.
+                process::check_interrupt()?;
+                self.results.notes.insert(format!("skipped {name}: {reason}"));
+                Ok(Err(reason))
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// A row for each distance that the CPUs were at, the one with the most pairs first: figures at different distances differ by
+    /// factors, and have no median in common.
+    fn add_by_distance<T>(&mut self, name: &str, target: Option<f64>, compared: &Compared<T>, mpps: impl Fn(&T) -> f64) {
+        let Compared { pairs, discarded } = compared;
+        let mut groups: Vec<(Distance, Vec<_>)> =
+            Distance::ALL.map(|distance| (distance, pairs.iter().filter(|pair| pair.distance == distance).collect())).into();
+        groups.sort_by_key(|(_, pairs)| std::cmp::Reverse(pairs.len()));
+        let filled = groups.iter().filter(|(_, pairs)| !pairs.is_empty()).count();
+        for (distance, pairs) in groups.iter().take(filled.max(1)) {
+            let mut row = Row::of((HANDOFF_ROW, HANDOFF.burst, name), target, pairs, *discarded, &mpps);
+            row.cpus = Some(*distance);
+            row.round_trip_ns = median(pairs.iter().map(|pair| pair.round_trip_ns));
+            self.add(row);
+        }
+    }
+
+    fn note_restless(&mut self, what: &str, counted: usize, discarded: usize) {
+        let wanted = self.rounds;
+        self.results
+            .notes
+            .insert(format!("{what}: the machine did not hold still: {counted} of {wanted} count, {discarded} windows discarded"));
+    }
+
+    fn add(&mut self, row: Row) {
+        if self.progress.is_hidden() {
+            let Row { forward_mode, burst, peer, .. } = &row;
+            let outcome = row.skipped.clone().or(row.ratio.map(|ratio| format!("{ratio:.2}"))).unwrap_or_default();
+            eprintln!("{forward_mode} {burst} {peer}: {outcome}");
+        }
+        self.results.rows.push(row);
+    }
+}

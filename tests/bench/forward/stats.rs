@@ -1,0 +1,98 @@
+//! Medians, and windows of two programs run in turn until enough pairs of them count. What is run is the caller's.
+
+use crate::gate::{Accepted, Distance, Gate, Uses};
+use crate::process::Failure;
+
+/// Windows that may be discarded for each pair that is wanted; beyond that the machine is too restless to wait for.
+const DISCARDS_PER_ROUND: usize = 8;
+
+/// Middle value, or mean of the two in the middle; `None` of nothing.
+pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => None,
+        odd if odd % 2 == 1 => Some(values[middle]),
+        _ => Some((values[middle - 1] + values[middle]) / 2.0),
+    }
+}
+
+pub struct Pair<T> {
+    pub mpfwd_mpps: f64,
+    pub peer: T,
+    pub distance: Distance,
+    /// Round trip between the two CPUs, and how much of its core the receiving one had.
+    pub round_trip_ns: f64,
+    pub core_share: f64,
+}
+
+pub struct Compared<T> {
+    pub pairs: Vec<Pair<T>>,
+    /// Windows during which the machine's state moved, or moved before the other window of the pair.
+    pub discarded: usize,
+}
+
+/// Runs mpfwd and a peer in turn until `rounds` pairs of windows lie in one state each, or too many had to be discarded. `said` is
+/// told of every window.
+pub fn compare<T>(
+    gate: &mut Gate,
+    uses: Uses,
+    rounds: usize,
+    mut mpfwd: impl FnMut() -> Result<f64, Failure>,
+    mut peer: impl FnMut() -> Result<T, Failure>,
+    mut said: impl FnMut(&Compared<T>),
+) -> Result<Compared<T>, Failure> {
+    let mut compared = Compared { pairs: Vec::new(), discarded: 0 };
+    let mut ours: Option<Accepted<f64>> = None;
+    while compared.pairs.len() < rounds && compared.discarded < rounds * DISCARDS_PER_ROUND {
+        let Some(a) = ours.take() else {
+            ours = gate.window(uses, &mut mpfwd)?;
+            compared.discarded += usize::from(ours.is_none());
+            said(&compared);
+            continue;
+        };
+        match gate.window(uses, &mut peer)? {
+            Some(b) if a.before.same(&b.after, uses) => compared.pairs.push(Pair {
+                mpfwd_mpps: a.figure,
+                peer: b.figure,
+                distance: b.before.distance(),
+                round_trip_ns: b.before.round_trip_ns,
+                core_share: gate.share(&b.before),
+            }),
+            // mpfwd's window stays for the next try where the state came back.
+            _ => {
+                compared.discarded += 1;
+                if gate.now()?.same(&a.before, uses) {
+                    ours = Some(a);
+                } else {
+                    compared.discarded += 1;
+                }
+            }
+        }
+        said(&compared);
+    }
+    Ok(compared)
+}
+
+/// Runs one program again and again until `rounds` windows count, or too many had to be discarded; the figures, and how many were.
+pub fn repeat<T>(
+    gate: &mut Gate,
+    uses: Uses,
+    rounds: usize,
+    mut run: impl FnMut() -> Result<T, Failure>,
+    mut said: impl FnMut(),
+) -> Result<(Vec<T>, usize), Failure> {
+    let mut figures = Vec::new();
+    let mut discarded = 0;
+    while figures.len() < rounds && discarded < rounds * DISCARDS_PER_ROUND {
+        match gate.window(uses, &mut run)? {
+            Some(window) => {
+                figures.push(window.figure);
+                said();
+            }
+            None => discarded += 1,
+        }
+    }
+    Ok((figures, discarded))
+}

@@ -1,0 +1,181 @@
+//! Rows of the comparison, as JSON and as tables. How they came about is not known here.
+
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use crate::gate::Distance;
+use crate::peers::STEPS;
+use crate::stats::{Pair, median};
+
+/// mpfwd beside one peer: medians, and what they rest on. A peer that was skipped has a reason instead of figures.
+#[derive(Serialize)]
+pub struct Row {
+    /// io, mac, macswap; handoff for the way from one lcore to the next.
+    pub forward_mode: &'static str,
+    pub burst: u16,
+    pub peer: String,
+    pub mpfwd_mpps: Option<f64>,
+    pub peer_mpps: Option<f64>,
+    /// The best window of each: what comes in a program's way only ever slows it down.
+    pub mpfwd_best_mpps: Option<f64>,
+    pub peer_best_mpps: Option<f64>,
+    /// Median, least and greatest of the ratios of the pairs: mpfwd / peer.
+    pub ratio: Option<f64>,
+    pub ratio_min: Option<f64>,
+    pub ratio_max: Option<f64>,
+    /// The ratio to reach; nothing where the peer is only there to be seen.
+    pub target: Option<f64>,
+    pub rounds: usize,
+    pub discarded: usize,
+    /// How much of its core the receiving CPU had, median, as a share of the best seen.
+    pub core_share: Option<f64>,
+    /// How far apart the two CPUs were, where two CPUs work, and the round trip of a cache line between them, median.
+    pub cpus: Option<Distance>,
+    pub round_trip_ns: Option<f64>,
+    pub skipped: Option<String>,
+}
+
+impl Row {
+    pub fn skipped(forward_mode: &'static str, burst: u16, peer: &str, reason: impl Into<String>) -> Row {
+        Row {
+            forward_mode,
+            burst,
+            peer: peer.to_owned(),
+            mpfwd_mpps: None,
+            peer_mpps: None,
+            mpfwd_best_mpps: None,
+            peer_best_mpps: None,
+            ratio: None,
+            ratio_min: None,
+            ratio_max: None,
+            target: None,
+            rounds: 0,
+            discarded: 0,
+            core_share: None,
+            cpus: None,
+            round_trip_ns: None,
+            skipped: Some(reason.into()),
+        }
+    }
+
+    /// The medians of some pairs; `peer_mpps` takes the peer's figure out of what its window brought.
+    pub fn of<T>(
+        (forward_mode, burst, peer): (&'static str, u16, &str),
+        target: Option<f64>,
+        pairs: &[&Pair<T>],
+        discarded: usize,
+        peer_mpps: impl Fn(&T) -> f64,
+    ) -> Row {
+        if pairs.is_empty() {
+            let reason = format!("the machine did not hold still: all {discarded} windows were discarded");
+            return Row { discarded, ..Row::skipped(forward_mode, burst, peer, reason) };
+        }
+        let ratios = || pairs.iter().map(|pair| pair.mpfwd_mpps / peer_mpps(&pair.peer));
+        Row {
+            mpfwd_mpps: median(pairs.iter().map(|pair| pair.mpfwd_mpps)),
+            peer_mpps: median(pairs.iter().map(|pair| peer_mpps(&pair.peer))),
+            mpfwd_best_mpps: pairs.iter().map(|pair| pair.mpfwd_mpps).max_by(f64::total_cmp),
+            peer_best_mpps: pairs.iter().map(|pair| peer_mpps(&pair.peer)).max_by(f64::total_cmp),
+            ratio: median(ratios()),
+            ratio_min: ratios().min_by(f64::total_cmp),
+            ratio_max: ratios().max_by(f64::total_cmp),
+            target,
+            rounds: pairs.len(),
+            discarded,
+            core_share: median(pairs.iter().map(|pair| pair.core_share)),
+            skipped: None,
+            ..Row::skipped(forward_mode, burst, peer, "")
+        }
+    }
+
+    fn cells(&self, with_cpus: bool) -> Vec<Cell> {
+        let number = |value: Option<f64>, digits: usize| value.map_or(String::from("-"), |value| format!("{value:.digits$}"));
+        let verdict = match (&self.skipped, self.target, self.ratio) {
+            (Some(_), ..) => String::from("skipped"),
+            (None, Some(target), Some(ratio)) if ratio >= target => format!("{target} reached"),
+            (None, Some(target), _) => format!("{target} MISSED"),
+            (None, None, _) => String::from("-"),
+        };
+        let best = match (self.mpfwd_best_mpps, self.peer_best_mpps) {
+            (Some(mpfwd), Some(peer)) => format!("{mpfwd:.1} / {peer:.1} = {:.2}", mpfwd / peer),
+            _ => String::from("-"),
+        };
+        let spread = match (self.ratio_min, self.ratio_max) {
+            (Some(min), Some(max)) => format!("{min:.2}..{max:.2}"),
+            _ => String::from("-"),
+        };
+        let mut cells = vec![
+            Cell::new(self.forward_mode),
+            right(self.burst.to_string()),
+            Cell::new(&self.peer),
+            right(number(self.mpfwd_mpps, 1)),
+            right(number(self.peer_mpps, 1)),
+            right(number(self.ratio, 2)),
+            right(spread),
+            right(best),
+            Cell::new(verdict),
+            right(self.rounds.to_string()),
+            right(self.discarded.to_string()),
+            right(self.core_share.map_or(String::from("-"), |share| format!("{:.0}%", share * 100.0))),
+        ];
+        if with_cpus {
+            let cpus = self.cpus.zip(self.round_trip_ns).map(|(cpus, ns)| format!("{} ({ns:.0} ns)", cpus.word()));
+            cells.push(Cell::new(cpus.unwrap_or(String::from("-"))));
+        }
+        cells
+    }
+}
+
+fn right(text: String) -> Cell {
+    Cell::new(text).set_alignment(CellAlignment::Right)
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic).set_header(header);
+    table
+}
+
+/// Paired comparisons; with the distance of the CPUs where any row has one.
+pub fn compared(rows: &[&Row]) -> Table {
+    let with_cpus = rows.iter().any(|row| row.cpus.is_some());
+    let mut header = vec![
+        "mode",
+        "burst",
+        "peer",
+        "mpfwd Mpps",
+        "peer Mpps",
+        "ratio",
+        "min..max",
+        "best of each",
+        "target",
+        "pairs",
+        "discarded",
+        "core",
+    ];
+    header.extend(with_cpus.then_some("CPUs"));
+    let mut table = table(&header);
+    table.add_rows(rows.iter().map(|row| row.cells(with_cpus)));
+    table
+}
+
+/// Cycles per packet of each step.
+pub struct StepRow {
+    pub forward_mode: &'static str,
+    pub burst: u16,
+    pub cycles: [f64; STEPS.len()],
+    pub windows: usize,
+    pub discarded: usize,
+}
+
+pub fn steps(rows: &[StepRow]) -> Table {
+    let mut table = table(&[&["mode", "burst"], &STEPS[..], &["all steps", "windows", "discarded"]].concat());
+    for row in rows {
+        let mut cells = vec![Cell::new(row.forward_mode), right(row.burst.to_string())];
+        let all: f64 = row.cycles.iter().sum();
+        cells.extend(row.cycles.iter().chain([&all]).map(|cycles| right(format!("{cycles:.2}"))));
+        cells.extend([row.windows, row.discarded].map(|count| right(count.to_string())));
+        table.add_row(cells);
+    }
+    table
+}
