@@ -1,0 +1,270 @@
+//! Starts the built binary as a user does, and reads what it leaves: exit code, output, the JSON report. And the rules that every
+//! report keeps to.
+#![allow(dead_code)] // each test file is a program of its own, and uses only some of this
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use mpfwd::stats::Report;
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+pub const BINARY: &str = env!("CARGO_BIN_EXE_mpfwd");
+
+/// Memory that every machine has: hugepages or not.
+pub const NO_HUGE: &str = "--no-huge -m 512 --no-shconf";
+
+/// Far more than any run here takes, on a machine that is busy with other things too.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A word for EAL's --file-prefix that nobody else has.
+pub fn file_prefix() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("mpfwdtest{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn allowed_cpus() -> Vec<usize> {
+    let set = sched_getaffinity(Pid::from_raw(0)).expect("the kernel says which CPUs there are");
+    (0..CpuSet::count()).filter(|&cpu| set.is_set(cpu).unwrap_or(false)).collect()
+}
+
+/// EAL's argument for so many lcores: one per CPU where there are enough, else all of them on two.
+pub fn lcores(count: usize) -> String {
+    let cpus = allowed_cpus();
+    if cpus.len() >= count {
+        let pairs: Vec<String> = cpus.iter().take(count).enumerate().map(|(lcore, cpu)| format!("{lcore}@{cpu}")).collect();
+        return format!("--lcores {}", pairs.join(","));
+    }
+    let two: Vec<String> = cpus.iter().take(2).map(usize::to_string).collect();
+    format!("--lcores (0-{})@({})", count - 1, two.join(","))
+}
+
+pub fn words(line: &str) -> Vec<String> {
+    line.split_whitespace().map(str::to_owned).collect()
+}
+
+/// The files that a process of this prefix may leave.
+pub fn hugepage_files(prefix: &str) -> Vec<PathBuf> {
+    let files = std::fs::read_dir("/dev/hugepages").into_iter().flatten().flatten();
+    files.map(|file| file.path()).filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix))).collect()
+}
+
+pub fn runtime_dir(prefix: &str) -> PathBuf {
+    Path::new("/var/run/dpdk").join(prefix)
+}
+
+/// Removes what EAL leaves of a process of this prefix.
+pub struct Leftovers(pub String);
+
+impl Drop for Leftovers {
+    fn drop(&mut self) {
+        hugepage_files(&self.0).iter().for_each(|path| drop(std::fs::remove_file(path)));
+        let _ = std::fs::remove_dir_all(runtime_dir(&self.0));
+    }
+}
+
+/// Runs mpfwd to its end on memory that every machine has. The arguments as on a command line, words parted by blanks.
+pub fn run(eal: &str, own: &str) -> Outcome {
+    start(eal, own).finish()
+}
+
+/// As `run`, and comes back at once.
+pub fn start(eal: &str, own: &str) -> Running {
+    start_with(Command::new(BINARY), &format!("{NO_HUGE} {eal}"), own)
+}
+
+/// As `start`, with a command of one's own that ends up as mpfwd, and only EAL's arguments that are given.
+pub fn start_with(mut command: Command, eal: &str, own: &str) -> Running {
+    let prefix = file_prefix();
+    let folder = tempfile::tempdir().expect("a folder for the report");
+    let report = folder.path().join("report.json");
+    command.args(["--no-pci", "--file-prefix", &prefix]).args(words(eal)).arg("--");
+    if !own.contains("--report") {
+        command.arg("--report").arg(&report);
+    }
+    command.args(words(own)).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+    let (sender, lines) = mpsc::channel();
+    let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
+    std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    let mut pipe = child.stderr.take().expect("stderr is piped");
+    let stderr = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = pipe.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    });
+    Running { child, lines, seen: Vec::new(), stderr: Some(stderr), report, _folder: folder, prefix: Leftovers(prefix) }
+}
+
+/// An mpfwd that runs; killed if the test fails meanwhile.
+pub struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+    stderr: Option<JoinHandle<String>>,
+    report: PathBuf,
+    _folder: tempfile::TempDir,
+    prefix: Leftovers,
+}
+
+impl Running {
+    /// Reads its standard output until a line that `is_it` wants.
+    pub fn wait_for_line(&mut self, is_it: impl Fn(&str) -> bool) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => self.seen.push(line),
+                Err(_) => panic!("never printed what was waited for, but: {:#?}", self.seen),
+            }
+            if self.seen.last().is_some_and(|line| is_it(line)) {
+                return;
+            }
+        }
+    }
+
+    /// Waits until packets flow; needs --stats-period.
+    pub fn wait_until_it_forwards(&mut self) {
+        self.wait_for_line(|line| rate(line, "rx").is_some_and(|mpps| mpps > 0.0));
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).expect("the process is there");
+    }
+
+    pub fn prefix(&self) -> &str {
+        &self.prefix.0
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Waits for its end.
+    pub fn finish(mut self) -> Outcome {
+        let end = Instant::now() + PATIENCE;
+        let status = loop {
+            match self.child.try_wait().expect("the process is ours") {
+                Some(status) => break status,
+                None if Instant::now() > end => panic!("still running after {PATIENCE:?}; it said: {:#?}", self.seen),
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
+        };
+        self.seen.extend(self.lines.iter());
+        let stderr = self.stderr.take().and_then(|reader| reader.join().ok()).unwrap_or_default();
+        let report = std::fs::read_to_string(&self.report).ok();
+        let report = report.map(|text| serde_json::from_str(&text).expect("the report is JSON"));
+        Outcome {
+            status,
+            stdout: std::mem::take(&mut self.seen),
+            stderr,
+            report,
+            runtime_dir: runtime_dir(&self.prefix.0),
+            hugepage_files: hugepage_files(&self.prefix.0),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The rate of that name in a line of live statistics, in Mpps.
+pub fn rate(line: &str, name: &str) -> Option<f64> {
+    let mut words = line.split_whitespace().skip_while(|word| *word != name);
+    let value = words.nth(1)?.parse().ok()?;
+    (words.next() == Some("Mpps")).then_some(value)
+}
+
+/// What an mpfwd has left that is gone.
+pub struct Outcome {
+    pub status: ExitStatus,
+    pub stdout: Vec<String>,
+    pub stderr: String,
+    pub report: Option<Value>,
+    pub runtime_dir: PathBuf,
+    pub hugepage_files: Vec<PathBuf>,
+}
+
+impl Outcome {
+    /// The lines on standard error that are mpfwd's own and no warnings.
+    pub fn errors(&self) -> Vec<&str> {
+        self.stderr.lines().filter(|line| line.starts_with("mpfwd: ") && !line.starts_with("mpfwd: warning: ")).collect()
+    }
+
+    /// The report of a run that went well in every respect.
+    #[track_caller]
+    pub fn good_report(&self) -> &Value {
+        assert_eq!(self.status.code(), Some(0), "{}\n{}", self.stdout.join("\n"), self.stderr);
+        assert!(self.errors().is_empty(), "{}", self.stderr);
+        let report = self.report.as_ref().expect("a run that went well writes its report");
+        assert_books_balance(report);
+        report
+    }
+}
+
+/// A count of the report, or of one of its rows.
+#[track_caller]
+pub fn count(row: &Value, key: &str) -> u64 {
+    row[key].as_u64().unwrap_or_else(|| panic!("no count {key} in {row}"))
+}
+
+#[track_caller]
+pub fn dropped(report: &Value, cause: &str) -> u64 {
+    count(&report["drops"], cause)
+}
+
+#[track_caller]
+pub fn rows<'r>(report: &'r Value, key: &str) -> &'r [Value] {
+    report[key].as_array().unwrap_or_else(|| panic!("no rows {key} in {report}"))
+}
+
+pub fn as_json(report: &Report) -> Value {
+    serde_json::to_value(report).expect("a report is JSON")
+}
+
+/// Every packet ended in exactly one counter, every buffer is back, and rows add up to totals, however the run ended.
+#[track_caller]
+pub fn assert_books_balance(report: &Value) {
+    let total = |key: &str| count(report, key);
+    let sum = |key: &str| rows(report, "lcores").iter().map(|row| count(row, key)).sum::<u64>();
+    let drops = report["drops"].as_object().expect("drops by cause");
+    let all_drops: u64 = drops.values().filter_map(Value::as_u64).sum();
+    assert_eq!(report["conserved"], true, "{report:#}");
+    assert_eq!(total("rx_pkts"), total("tx_pkts") + all_drops, "received = sent + dropped: {report:#}");
+    assert_eq!(total("mbufs"), total("mbufs_free"), "the pool is full again");
+    for key in ["rx_pkts", "tx_pkts", "shed_pkts", "taken_pkts"] {
+        assert_eq!(sum(key), total(key), "{key} of lcores: {report:#}");
+    }
+    for (direction, key) in [("rx", "rx_pkts"), ("tx", "tx_pkts")] {
+        let queues = rows(report, "queues").iter().filter(|row| row["direction"] == direction);
+        assert_eq!(queues.map(|row| count(row, "pkts")).sum::<u64>(), total(key), "{key} of queues: {report:#}");
+    }
+    for (cause, number) in drops {
+        let by_lcore: u64 = rows(report, "lcores").iter().map(|row| dropped(row, cause)).sum();
+        assert_eq!(Some(by_lcore), number.as_u64(), "{cause} of lcores: {report:#}");
+    }
+    let served = sum("cheap_pkts") + sum("expensive_pkts");
+    assert_eq!(served, total("tx_pkts") + dropped(report, "tx_full") + dropped(report, "link_down"), "all that was served: {report:#}");
+    let in_shards = total("shed_pkts") - total("taken_pkts");
+    assert!(in_shards <= dropped(report, "shutdown"), "what was shed and not taken was dropped at the end: {report:#}");
+    if let Some(latency) = report["latency"].as_object() {
+        let stamped = count(&latency["cheap"], "pkts") + count(&latency["expensive"], "pkts");
+        assert_eq!(stamped, total("tx_pkts"), "every packet sent has a latency: {report:#}");
+    }
+}
+
+/// What a test says that can't be run here. Not by `eprintln`, which cargo shows of failed tests only.
+pub fn skipped(reason: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "skipped: {reason}");
+}
