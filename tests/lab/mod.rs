@@ -1,0 +1,119 @@
+//! EAL inside the test's own process, with net_ring ports whose packets the test puts in and takes out one by one. EAL's main lcore is
+//! the thread that starts the lab; a second thread moves packets meanwhile.
+#![allow(dead_code)] // each test file is a program of its own, and uses only some of this
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use mpfwd::app::{self, Host};
+use mpfwd::cli::Cli;
+use mpfwd::dpdk::{BURST_MAX, Burst, Eal, Mbuf, Mempool, PortInfo, RxTxRing, find_ports};
+use mpfwd::stats::Report;
+
+use crate::common::{self, Leftovers, words};
+
+/// The longest frame that fits into one buffer.
+const ROOM: u16 = 9600;
+
+pub struct Lab {
+    pool: Mempool,
+    eal: Eal,
+    host: Host,
+    runs: u32,
+    _leftovers: Leftovers,
+}
+
+/// Two net_ring ports: what came in by one leaves by the other.
+pub struct Wires {
+    pub rings: [RxTxRing; 2],
+    pub ports: [PortInfo; 2],
+}
+
+impl Lab {
+    pub fn start(lcores: usize) -> Self {
+        let prefix = common::file_prefix();
+        let line = format!("lab --no-pci --file-prefix {prefix} {} {}", common::NO_HUGE, common::lcores(lcores));
+        let host = Host::before_eal().expect("signals can be caught");
+        let eal = Eal::start(&words(&line)).expect("EAL starts");
+        let pool = Mempool::create(&eal, "lab_pool", 4095, 0, ROOM + Mempool::HEADROOM).expect("a pool");
+        Self { pool, eal, host, runs: 0, _leftovers: Leftovers(prefix) }
+    }
+
+    /// A packet of these segments.
+    pub fn packet(&self, segments: &[&[u8]]) -> Mbuf {
+        let mut buffers = Burst::new();
+        assert_eq!(self.pool.alloc(&mut buffers, segments.len()), segments.len(), "the lab's pool is large enough");
+        let filled = buffers.drain().zip(segments).map(|(mut buffer, bytes)| {
+            buffer.fill(bytes).expect("a segment fits into a buffer");
+            buffer
+        });
+        let chain = |mut head: Mbuf, tail| {
+            head.chain(tail).expect("few segments");
+            head
+        };
+        filled.reduce(chain).expect("at least one segment")
+    }
+
+    /// Two new ports on rings of `ring_size` entries.
+    pub fn wires(&mut self, ring_size: u32) -> Wires {
+        self.runs += 1;
+        let rings = ["a", "b"].map(|end| {
+            let (ring, _) = RxTxRing::create(&self.eal, &format!("lab{}{end}", self.runs), ring_size).expect("a net_ring port");
+            ring
+        });
+        let ports = find_ports(&self.eal).expect("ports describe themselves");
+        Wires { rings, ports: ports.try_into().expect("the ports of earlier runs are closed") }
+    }
+
+    /// One run, while `traffic` moves packets on a thread of its own, and is told when the run is over.
+    pub fn run<T: Send>(
+        &self,
+        own: &str,
+        wires: &mut Wires,
+        traffic: impl FnOnce(&mut [RxTxRing; 2], &AtomicBool) -> T + Send,
+    ) -> (Report, T) {
+        // A run that misses packets should fail, not hang.
+        let cli = Cli::read(&words(&format!("--duration 30 {own}"))).expect("valid arguments").expect("no help");
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let mover = scope.spawn(|| traffic(&mut wires.rings, &over));
+            let report = app::run(&self.eal, &cli, &self.host);
+            over.store(true, Ordering::Release);
+            let moved = mover.join().expect("the traffic's thread ends well");
+            (report.expect("the run starts"), moved)
+        })
+    }
+
+    #[track_caller]
+    pub fn assert_has_all_its_buffers(&self) {
+        assert_eq!(self.pool.available(), self.pool.capacity(), "packets were leaked");
+    }
+}
+
+/// Puts all packets of each list into its port while taking out whatever comes, until the run is over. Returns what came out of each
+/// port, in order.
+pub fn pass_through(mut lists: [Vec<Mbuf>; 2], rings: &mut [RxTxRing; 2], over: &AtomicBool) -> [Vec<Vec<u8>>; 2] {
+    let mut came = [Vec::new(), Vec::new()];
+    lists.iter_mut().for_each(|list| list.reverse());
+    let mut going = [Burst::new(), Burst::new()];
+    let mut taken = Burst::new();
+    loop {
+        let was_over = over.load(Ordering::Acquire);
+        let mut moved = 0;
+        for (at, ring) in rings.iter_mut().enumerate() {
+            while going[at].len() < BURST_MAX
+                && let Some(packet) = lists[at].pop()
+            {
+                going[at].push(packet);
+            }
+            moved += ring.inject(&mut going[at]) + ring.collect(&mut taken, BURST_MAX);
+            came[at].extend(taken.drain().map(|packet| packet.to_vec()));
+        }
+        if moved == 0 && was_over {
+            return came;
+        }
+        if moved == 0 {
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+}
