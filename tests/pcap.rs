@@ -1,0 +1,117 @@
+//! From a capture to a capture through net_pcap: byte for byte, and in order where nothing overtakes.
+
+mod common;
+
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+use common::{Outcome, count, lcores, run};
+use pcap_file::pcap::{PcapHeader, PcapPacket, PcapReader, PcapWriter};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+fn write_capture(path: &Path, frames: &[Vec<u8>]) {
+    let header = PcapHeader { snaplen: 65535, ..PcapHeader::default() };
+    let mut writer = PcapWriter::with_header(File::create(path).expect("a new file"), header).expect("a capture's header");
+    for (at, bytes) in frames.iter().enumerate() {
+        let packet = PcapPacket::new(Duration::from_micros(at as u64), bytes.len() as u32, bytes);
+        writer.write_packet(&packet).expect("a packet");
+    }
+}
+
+fn read_capture(path: &Path) -> Vec<Vec<u8>> {
+    let mut reader = PcapReader::new(File::open(path).expect("the output's capture")).expect("a capture");
+    let mut frames = Vec::new();
+    while let Some(packet) = reader.next_packet() {
+        frames.push(packet.expect("a whole packet").data.into_owned());
+    }
+    frames
+}
+
+fn frames(random: &mut SmallRng, count: usize, longest: usize) -> Vec<Vec<u8>> {
+    let frame = |random: &mut SmallRng| {
+        let len = random.random_range(60..=longest);
+        (0..len).map(|_| random.random()).collect()
+    };
+    (0..count).map(|_| frame(random)).collect()
+}
+
+/// The address that mpfwd prints for a port at its start.
+fn address(outcome: &Outcome, port: &str) -> Vec<u8> {
+    let line = outcome.stdout.iter().find(|line| line.contains(&format!(" {port} "))).expect("the map names the port");
+    let word = line.split_whitespace().find(|word| word.matches(':').count() == 5).expect("an address");
+    word.trim_end_matches(',').split(':').map(|byte| u8::from_str_radix(byte, 16).expect("a byte")).collect()
+}
+
+/// What two ports make of two captures.
+fn through(lcore_count: usize, own: &str, sent: &[Vec<Vec<u8>>; 2]) -> (Outcome, [Vec<Vec<u8>>; 2]) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str| folder.path().join(name);
+    let mut eal = lcores(lcore_count);
+    for (port, frames) in sent.iter().enumerate() {
+        let (rx, tx) = (file(&format!("in{port}.pcap")), file(&format!("out{port}.pcap")));
+        write_capture(&rx, frames);
+        eal += &format!(" --vdev net_pcap{port},rx_pcap={},tx_pcap={}", rx.display(), tx.display());
+    }
+    let total = sent[0].len() + sent[1].len();
+    let outcome = run(&eal, &format!("--packets {total} --duration 30 {own}"));
+    assert_eq!(count(outcome.good_report(), "tx_pkts"), total as u64, "{own}");
+    (outcome, [0, 1].map(|port| read_capture(&file(&format!("out{port}.pcap")))))
+}
+
+#[test]
+fn a_capture_comes_out_as_it_went_in() {
+    let mut random = SmallRng::seed_from_u64(4);
+    let sent = [frames(&mut random, 700, 1514), frames(&mut random, 300, 1514)];
+    for (lcore_count, own) in [
+        (1, "--mode rtc"),
+        (1, "--mode rtc --burst 7"),
+        (2, "--pools 1:1"),
+        (2, "--pools 1:1 --timestamps off"),
+        (2, "--pools 1:1 --work spin:p=1"),
+    ] {
+        let (_, came) = through(lcore_count, own, &sent);
+        assert!(came[1] == sent[0] && came[0] == sent[1], "{own}: the captures differ");
+    }
+}
+
+#[test]
+fn shed_packets_come_out_too() {
+    let mut random = SmallRng::seed_from_u64(5);
+    let sent = [frames(&mut random, 700, 1514), frames(&mut random, 300, 1514)];
+    let (outcome, mut came) = through(2, "--pools 1:1 --work spin:expensive=10us,p=0.3", &sent);
+    let report = outcome.good_report();
+    assert!((1..1000).contains(&count(report, "shed_pkts")), "some are shed: {report:#}");
+    let mut sent = sent;
+    came.iter_mut().chain(&mut sent).for_each(|list| list.sort());
+    assert!(came[1] == sent[0] && came[0] == sent[1], "the captures hold other packets");
+}
+
+#[test]
+fn jumbo_frames_pass_when_allowed() {
+    let sent = [frames(&mut SmallRng::seed_from_u64(6), 100, 9000), Vec::new()];
+    for (lcore_count, own) in [(1, "--mode rtc"), (2, "--pools 1:1 --work spin:p=0.5")] {
+        let (_, [_, mut came]) = through(lcore_count, &format!("{own} --max-pkt-len 9018"), &sent);
+        let mut sent = sent[0].clone();
+        if own.contains("--work") {
+            came.sort();
+            sent.sort();
+        }
+        assert!(came == sent, "{own}: the captures differ");
+    }
+}
+
+#[test]
+fn mac_takes_the_address_of_the_port_it_leaves_by() {
+    let mut random = SmallRng::seed_from_u64(7);
+    let sent = [frames(&mut random, 50, 200), frames(&mut random, 50, 200)];
+    let (outcome, came) = through(1, "--forward-mode mac --eth-peer 1,02:00:00:00:00:99", &sent);
+    let own = ["net_pcap0", "net_pcap1"].map(|port| address(&outcome, port));
+    assert_ne!(own[0], own[1]);
+    let peers = [[2, 0, 0, 0, 0, 0], [2, 0, 0, 0, 0, 0x99]];
+    for out in 0..2 {
+        let wanted = sent[1 - out].iter().map(|frame| [peers[out].as_slice(), &own[out], &frame[12..]].concat());
+        assert!(came[out].iter().cloned().eq(wanted), "port {out}");
+    }
+}
