@@ -1,0 +1,136 @@
+//! net_tap between network namespaces of the test's own: a UDP echo across mpfwd, and a link that goes down. The namespaces have no
+//! names: they, and the taps in them, are gone with the last file that refers to them, however the test ends.
+
+mod common;
+
+use std::fs::{File, OpenOptions};
+use std::net::UdpSocket;
+use std::os::fd::AsRawFd;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use common::{Running, count, dropped, lcores, rate, skipped, start};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::Signal;
+
+struct Namespace(File);
+
+impl Namespace {
+    fn new() -> std::io::Result<Self> {
+        let made = || {
+            unshare(CloneFlags::CLONE_NEWNET)?;
+            File::open("/proc/thread-self/ns/net").map(Self)
+        };
+        // Only a thread of its own may change its namespace without taking the test along.
+        std::thread::scope(|scope| scope.spawn(made).join().expect("no panic"))
+    }
+
+    /// Does something inside; processes and sockets made there stay in.
+    fn inside<T: Send>(&self, job: impl FnOnce() -> T + Send) -> T {
+        let entered = || {
+            setns(&self.0, CloneFlags::CLONE_NEWNET).expect("the namespace is ours");
+            job()
+        };
+        std::thread::scope(|scope| scope.spawn(entered).join().expect("no panic"))
+    }
+
+    /// `ip` with these words.
+    fn ip(&self, line: &str) {
+        let output = self.inside(|| Command::new("ip").args(line.split(' ')).output().expect("ip runs"));
+        assert!(output.status.success(), "ip {line}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Moves an interface from here to another namespace.
+    fn give(&self, interface: &str, to: &Self) {
+        self.ip(&format!("link set {interface} netns /proc/{}/fd/{}", std::process::id(), to.0.as_raw_fd()));
+    }
+}
+
+/// Three namespaces, or none and why.
+fn namespaces() -> Option<[Namespace; 3]> {
+    if let Err(error) = OpenOptions::new().read(true).write(true).open("/dev/net/tun") {
+        skipped(format!("net_tap needs /dev/net/tun: {error}"));
+        return None;
+    }
+    if let Err(error) = Command::new("ip").arg("-V").output() {
+        skipped(format!("net_tap needs ip (Debian: iproute2): {error}"));
+        return None;
+    }
+    let made = (0..3).map(|_| Namespace::new()).collect::<Result<Vec<_>, _>>();
+    made.map_err(|error| skipped(format!("no network namespaces of our own, which takes root: {error}"))).ok()?.try_into().ok()
+}
+
+/// Ports are set up once the map of lcores is printed.
+fn wait_for_ports(mpfwd: &mut Running) {
+    mpfwd.wait_for_line(|line| line.trim_start().starts_with("lcore 0 "));
+}
+
+/// Sends each message until its echo comes back: a datagram may get lost while an address is still being asked for.
+fn echoes(client: &UdpSocket, message: &[u8]) -> bool {
+    let mut buffer = [0; 2048];
+    (0..50).any(|_| client.send(message).is_ok() && matches!(client.recv(&mut buffer), Ok(len) if &buffer[..len] == message))
+}
+
+fn udp_echo_across([between, left, right]: &[Namespace; 3], eal: &str, own: &str) {
+    let eal = format!("{eal} --vdev net_tap0,iface=mpfwd_l --vdev net_tap1,iface=mpfwd_r");
+    let mut mpfwd = between.inside(|| start(&eal, own));
+    wait_for_ports(&mut mpfwd);
+    for (interface, side, address) in [("mpfwd_l", left, "10.77.0.1"), ("mpfwd_r", right, "10.77.0.2")] {
+        between.give(interface, side);
+        side.ip(&format!("addr add {address}/24 dev {interface}"));
+        side.ip(&format!("link set {interface} up"));
+    }
+    let server = right.inside(|| UdpSocket::bind("10.77.0.2:7777")).expect("the address is there");
+    let client = left.inside(|| UdpSocket::bind("10.77.0.1:0")).expect("the address is there");
+    client.connect("10.77.0.2:7777").expect("a route");
+    for socket in [&server, &client] {
+        socket.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
+    }
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut buffer = [0; 2048];
+            while !over.load(Ordering::Relaxed) {
+                if let Ok((len, from)) = server.recv_from(&mut buffer) {
+                    let _ = server.send_to(&buffer[..len], from);
+                }
+            }
+        });
+        let all = (0..200u32).all(|number| echoes(&client, &number.to_be_bytes().repeat(1 + number as usize % 360)));
+        over.store(true, Ordering::Relaxed);
+        assert!(all, "{own}: no echo");
+    });
+    mpfwd.signal(Signal::SIGTERM);
+    let outcome = mpfwd.finish();
+    let report = outcome.good_report();
+    assert!(count(report, "rx_pkts") >= 400, "{own}: there and back: {report:#}");
+    assert_eq!(count(report, "shed_pkts") > 0, own.contains("--work"), "{own}: {report:#}");
+}
+
+#[test]
+fn a_udp_echo_crosses_two_taps() {
+    let Some(namespaces) = namespaces() else { return };
+    udp_echo_across(&namespaces, &lcores(1), "--mode rtc");
+    udp_echo_across(&namespaces, &lcores(2), "--pools 1:1 --work spin:expensive=20us,p=0.5");
+}
+
+#[test]
+fn what_a_link_that_is_down_does_not_take_is_counted_so() {
+    let Some([here, ..]) = namespaces() else { return };
+    let eal = format!("{} --vdev net_tap0,iface=mpfwd_d --vdev net_null0", lcores(1));
+    let mut mpfwd = here.inside(|| start(&eal, "--stats-period 0.1"));
+    mpfwd.wait_until_it_forwards();
+    here.ip("link set mpfwd_d down");
+    mpfwd.wait_for_line(|line| rate(line, "dropped").is_some_and(|mpps| mpps > 0.0));
+    // Control looks at links now and then: what is dropped meanwhile counts as tx_full.
+    for _ in 0..20 {
+        mpfwd.wait_for_line(|line| rate(line, "dropped").is_some());
+    }
+    here.ip("link set mpfwd_d up");
+    mpfwd.wait_for_line(|line| rate(line, "tx").is_some_and(|mpps| mpps > 0.0));
+    mpfwd.signal(Signal::SIGTERM);
+    let outcome = mpfwd.finish();
+    let report = outcome.good_report();
+    assert!(dropped(report, "link_down") > 0, "{report:#}");
+}
