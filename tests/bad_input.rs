@@ -1,0 +1,250 @@
+//! What can't be done is refused: exit code 2, one line that says what to write instead, and nothing left behind.
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+use common::{BINARY, NO_HUGE, Outcome, lcores, run, skipped, start_with};
+
+/// Runs what should be refused; ends soon where it is not.
+fn try_to_run(eal: &str, own: &str) -> Outcome {
+    let ends = if own.contains("--packets") { "" } else { "--packets 100" };
+    run(eal, &format!("{ends} {own}"))
+}
+
+/// Refused in one line that says `says`.
+#[track_caller]
+fn assert_refused(outcome: &Outcome, what: &str, says: &str) {
+    assert_eq!(outcome.status.code(), Some(2), "{what}: {}\n{}", outcome.stdout.join("\n"), outcome.stderr);
+    let errors = outcome.errors();
+    assert!(errors.len() == 1 && errors[0].contains(says), "{what}: one line that says {says:?}, not:\n{}", outcome.stderr);
+    assert_eq!(outcome.stderr.lines().last(), Some(errors[0]), "{what}: nothing comes after it");
+    assert!(!outcome.stderr.contains("panicked"), "{what}: {}", outcome.stderr);
+    assert!(outcome.report.is_none(), "{what}: no report of what did not run");
+    assert!(outcome.hugepage_files.is_empty(), "{what}: left {:?}", outcome.hugepage_files);
+    let left = std::fs::read_dir(&outcome.runtime_dir).map_or(0, Iterator::count);
+    assert_eq!(left, 0, "{what}: left {left} files in {}", outcome.runtime_dir.display());
+}
+
+/// Refused before EAL starts.
+#[track_caller]
+fn assert_refused_at_once(outcome: &Outcome, what: &str, says: &str) {
+    assert_refused(outcome, what, says);
+    assert!(!outcome.stderr.contains("EAL:"), "{what}: EAL need not have started: {}", outcome.stderr);
+    assert!(!outcome.runtime_dir.exists(), "{what}: left {}", outcome.runtime_dir.display());
+}
+
+#[test]
+fn contradictions_are_refused_before_eal_starts() {
+    for (own, says) in [
+        ("--pools 0:2", "each pool needs an lcore"),
+        ("--pools 2:0", "each pool needs an lcore"),
+        ("--pools 2", "A:B"),
+        ("--mode pool", "'pools'"),
+        ("--mode rt", "'rtc'"),
+        ("--mode pools", "--pools A:B"),
+        ("--mode rtc --pools 1:1", "--mode pools"),
+        ("--forward-mode macswp", "'macswap'"),
+        ("--forward-mode 5tuple", "io, mac, macswap"),
+        ("--on-full dorp", "'drop'"),
+        ("--idle yeild", "'yield'"),
+        ("--timestamps hardware", "software, off"),
+        ("--ring-size 1000", "1024"),
+        ("--ring-size 0", "power of two"),
+        ("--ring-size 1", "power of two"),
+        ("--ring-size 4294967295", "power of two"),
+        ("--rxd 1000", "1024"),
+        ("--txd 65535", "32768"),
+        ("--rxd 16", "32"),
+        ("--burst 0", "1..=512"),
+        ("--burst 513", "1..=512"),
+        ("--max-pkt-len 1", "86..=16000"),
+        ("--config (0,0,0),(0,0,0)", "queue 0 twice"),
+        ("--config 0,0,0", "(port,queue,lcore)"),
+        ("--config (0,0,0) --rxq 1", "--rxq"),
+        ("--portmask 0", "0x1"),
+        ("--portmask xyz", "hexadecimal"),
+        ("--pools 1:1 --shards 2", "at most 1"),
+        ("--duration 0", "above 0"),
+        ("--packets 0", "1.."),
+        ("--eth-peer 0,1:2", "PORT,MAC"),
+        ("--work spin:p=2", "from 0 to 1"),
+        ("--durations 1", "--duration"),
+        ("stray", "stray"),
+        ("--report", "--report"),
+        ("--report=", "--report"),
+        ("--report /", "folder"),
+        ("--report /nowhere/report.json", "folder"),
+        ("--report /proc/mpfwd.json", "/proc/mpfwd.json"),
+        ("--report /dev/null/report.json", "folder"),
+    ] {
+        assert_refused_at_once(&try_to_run("--vdev net_null0", own), own, says);
+    }
+}
+
+#[test]
+fn what_does_not_fit_lcores_or_ports_is_refused() {
+    for (lcore_count, vdevs, own, says) in [
+        (1, "--vdev net_null0", "--pools 1:1", "two lcores at least"),
+        (2, "--vdev net_null0", "--pools 8:2", "--pools 1:1"),
+        (3, "--vdev net_null0", "--pools 1:1", "--pools 2:1"),
+        (2, "--vdev net_null0", "--pools 18446744073709551615:1", "--pools 1:1"),
+        (1, "", "", "no ports"),
+        (1, "--vdev net_null0", "--portmask 3", "port 1"),
+        (1, "--vdev net_null0", "--portmask 8000000000000000", "port 63"),
+        (1, "--vdev net_null0", "--config (1,0,0)", "port 1"),
+        (1, "--vdev net_null0", "--config (0,0,7)", "lcore 7"),
+        (2, "--vdev net_null0", "--pools 1:1 --config (0,0,1)", "pool B"),
+        (1, "--vdev net_null0 --vdev net_null1", "--config (0,0,0)", "port 1"),
+        (1, "--vdev net_null0 --vdev net_null1", "--portmask 1 --config (0,0,0),(1,0,0)", "--portmask"),
+        (1, "--vdev net_null0", "--config (0,0,0),(0,2,0)", "queue 1"),
+        (1, "--vdev net_null0", "--config (0,0,0),(0,5000,0)", "1024 receive queues"),
+        (1, "--vdev net_null0", "--eth-peer 4,02:00:00:00:00:01", "port 4"),
+        (1, "--vdev net_null0", "--eth-peer 0,02:00:00:00:00:01 --eth-peer 0,02:00:00:00:00:02", "twice"),
+        (1, "--vdev net_ring0", "--rxq 17", "16 receive queues"),
+        (1, "--vdev net_ring0", "--txq 17", "16 transmit queues"),
+        (1, "--vdev net_null0", "--mbufs 10000000", "--mbufs"),
+        (1, "--vdev net_null0", "--pools 1:1 --ring-size 1073741824 --mbufs 1023", "two lcores at least"),
+        (2, "--vdev net_null0", "--pools 1:1 --ring-size 1073741824 --mbufs 1023", "--ring-size"),
+    ] {
+        let what = format!("{vdevs} -- {own}");
+        assert_refused(&try_to_run(&format!("{} {vdevs}", lcores(lcore_count)), own), &what, says);
+    }
+}
+
+/// A memif without its peer's socket is configured, but does not start.
+const DOES_NOT_START: &str = "--vdev net_memif0,socket=/run/nowhere.sock";
+
+#[test]
+fn a_port_that_fails_takes_the_others_along() {
+    for (vdevs, says) in [
+        (DOES_NOT_START.to_owned(), "net_memif0) does not start"),
+        (format!("--vdev net_null0 --vdev net_pcap0,iface=lo {DOES_NOT_START}"), "net_memif0) does not start"),
+        ("--vdev net_null0 --vdev net_bonding0,mode=0".to_owned(), "net_bonding0) refuses"),
+        ("--vdev net_pcap0,rx_pcap=/nowhere.pcap".to_owned(), "net_pcap0"),
+        ("--vdev net_null0 --vdev net_pcap0,rx_pcap=/nowhere.pcap".to_owned(), "net_pcap0"),
+        ("--vdev net_null0 --vdev net_af_packet0,iface=nowhere0".to_owned(), "net_af_packet0"),
+    ] {
+        assert_refused(&try_to_run(&format!("{} {vdevs}", lcores(1)), ""), &vdevs, says);
+    }
+}
+
+#[test]
+fn what_eal_refuses_is_pointed_at() {
+    for eal in ["-l 4000", "--vdev nosuchdriver0", "--iova-mode=xx", "--nonsense"] {
+        assert_refused(&try_to_run(eal, ""), eal, "EAL did not start");
+    }
+}
+
+#[test]
+fn own_arguments_before_the_dashes_are_recognised() {
+    let output = Command::new(BINARY).args(["--pools", "1:1"]).output().expect("it runs");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), stderr.lines().count()), (Some(2), 1), "{stderr}");
+    assert!(stderr.starts_with("mpfwd: ") && stderr.contains("--"), "{stderr}");
+}
+
+fn has_hugepages() -> bool {
+    let free = std::fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages").unwrap_or_default();
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
+    free.trim().parse().unwrap_or(0) >= 64 && mounts.contains(" /dev/hugepages hugetlbfs ")
+}
+
+/// mpfwd, after `setup` in a mount namespace of its own.
+fn behind(setup: &str) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", &format!("{setup} && exec \"$@\""), "sh", BINARY]);
+    command
+}
+
+fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+#[test]
+fn missing_hugepages_are_named_with_the_way_out() {
+    if !is_root() || !Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|status| status.success()) {
+        return skipped("hiding the hugepages takes root and unshare");
+    }
+    let hidden = "mount -t tmpfs none /sys/kernel/mm/hugepages";
+    let outcome = start_with(behind(hidden), "-l 0 --vdev net_null0", "").finish();
+    assert_refused_at_once(&outcome, hidden, "echo 1024 > /proc/sys/vm/nr_hugepages");
+    assert!(outcome.stderr.contains("--no-huge"), "{}", outcome.stderr);
+    let outcome = start_with(behind(hidden), &format!("{NO_HUGE} -l 0 --vdev net_null0"), "--packets 100").finish();
+    outcome.good_report();
+    if has_hugepages() {
+        let unmounted = "umount -a -t hugetlbfs";
+        let outcome = start_with(behind(unmounted), "-l 0 --vdev net_null0", "").finish();
+        assert_refused_at_once(&outcome, unmounted, "mount -t hugetlbfs");
+    } else {
+        skipped("no hugepages to unmount here");
+    }
+}
+
+#[test]
+fn more_memory_than_hugepages_is_refused() {
+    if !is_root() || !has_hugepages() {
+        return skipped("needs hugepages and root");
+    }
+    let outcome = start_with(Command::new(BINARY), "-m 100000000 -l 0 --vdev net_null0", "").finish();
+    assert_eq!(outcome.status.code(), Some(2), "{}", outcome.stderr);
+    assert_eq!(outcome.errors().len(), 1, "{}", outcome.stderr);
+}
+
+/// A copy of the binary where every user may run it.
+fn as_nobody(folder: &Path) -> Command {
+    use std::os::unix::fs::PermissionsExt;
+    let copy = folder.join("mpfwd");
+    std::fs::copy(BINARY, &copy).expect("the binary can be copied");
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o777)).expect("the folder is ours");
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "env", "-u", "XDG_RUNTIME_DIR"]).arg(copy);
+    command
+}
+
+#[test]
+fn without_permission_it_says_so_and_what_works_without() {
+    let folder = tempfile::tempdir().expect("a folder");
+    if !is_root() || !as_nobody(folder.path()).arg("--version").status().is_ok_and(|status| status.success()) {
+        return skipped("becoming another user takes root and setpriv");
+    }
+    let report = folder.path().join("report.json");
+    if has_hugepages() {
+        let outcome = start_with(as_nobody(folder.path()), "-l 0 --vdev net_null0", "").finish();
+        assert_refused_at_once(&outcome, "nobody", "no permission");
+        assert!(outcome.stderr.contains("--no-huge"), "{}", outcome.stderr);
+    }
+    let eal = format!("{NO_HUGE} -l 0 --vdev net_null0");
+    let outcome = start_with(as_nobody(folder.path()), &eal, &format!("--packets 100 --report {}", report.display())).finish();
+    assert_eq!(outcome.status.code(), Some(0), "{}", outcome.stderr);
+    assert!(report.exists());
+    let outcome = start_with(as_nobody(folder.path()), &eal, "--packets 100 --report /etc/mpfwd.json").finish();
+    assert_refused_at_once(&outcome, "a folder of root's", "/etc/mpfwd.json");
+}
+
+/// What EAL keeps on hugepages after a run that went well, it may keep after one that did not; nothing more.
+#[test]
+fn on_hugepages_a_refusal_leaves_no_more_than_a_good_run() {
+    if !is_root() || !has_hugepages() {
+        return skipped("needs hugepages and root");
+    }
+    let names = |outcome: &Outcome| {
+        let mut names: Vec<String> = std::fs::read_dir(&outcome.runtime_dir)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|file| file.file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    };
+    let good = start_with(Command::new(BINARY), "-l 0 --vdev net_null0", "--packets 100").finish();
+    good.good_report();
+    for (vdevs, own) in [(DOES_NOT_START, ""), ("--vdev net_null0", "--portmask 2"), ("--vdev net_null0", "--mbufs 60000000")] {
+        let bad = start_with(Command::new(BINARY), &format!("-l 0 {vdevs}"), own).finish();
+        assert_eq!(bad.status.code(), Some(2), "{own}: {}", bad.stderr);
+        assert!(bad.hugepage_files.len() <= good.hugepage_files.len(), "{own}: left {:?}", bad.hugepage_files);
+        assert_eq!(names(&bad), names(&good), "{own}");
+    }
+}
