@@ -78,6 +78,7 @@ fn contradictions_are_refused_before_eal_starts() {
         ("--report /nowhere/report.json", "folder"),
         ("--report /proc/mpfwd.json", "/proc/mpfwd.json"),
         ("--report /dev/null/report.json", "folder"),
+        ("--report /dev/null/", "folder"),
     ] {
         assert_refused_at_once(&try_to_run("--vdev net_null0", own), own, says);
     }

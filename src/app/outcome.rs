@@ -1,6 +1,8 @@
 //! The report of a run, made of what the lcores counted, and its file.
 
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
@@ -126,13 +128,22 @@ fn step_cycles(stats: &[LcoreStats]) -> StepCycles {
     }
 }
 
-/// Before anything is set up: whether the report can be written at the end.
+/// Before anything is set up: whether the report can be written at the end. A report that is there stays as it is, and where there is
+/// none, none is left.
 pub(super) fn check_writable(path: &Path) -> Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if path.is_dir() || !parent.is_dir() {
-        return Err(Error::Usage(format!("--report {}: write the name of a file in a folder that exists", path.display())));
-    }
-    Ok(())
+    let tried = match OpenOptions::new().write(true).create_new(true).open(path) {
+        Ok(_) => std::fs::remove_file(path),
+        // Whoever reads a pipe would take this for its end.
+        Err(_) if path.exists() && !path.is_file() && !path.is_dir() => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => OpenOptions::new().write(true).open(path).map(drop),
+        Err(error) => Err(error),
+    };
+    tried.map_err(|error| {
+        Error::Usage(format!(
+            "--report {}: {error}; write the name of a file in a folder that exists and is yours to write to",
+            path.display()
+        ))
+    })
 }
 
 pub(super) fn write_json(path: &Path, report: &Report) -> Result<()> {
