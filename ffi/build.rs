@@ -79,6 +79,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_dev_close",
     "rte_eth_dev_configure",
     "rte_eth_dev_get_name_by_port",
+    "rte_eth_dev_get_port_by_name",
     "rte_eth_dev_info_get",
     "rte_eth_dev_set_mtu",
     "rte_eth_dev_socket_id",

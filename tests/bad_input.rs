@@ -211,16 +211,17 @@ fn without_permission_it_says_so_and_what_works_without() {
         return skipped("becoming another user takes root and setpriv");
     }
     let report = folder.path().join("report.json");
+    let to = |report: &Path| format!("--packets 100 --report {}", report.display());
     if has_hugepages() {
-        let outcome = start_with(as_nobody(folder.path()), "-l 0 --vdev net_null0", "").finish();
+        let outcome = start_with(as_nobody(folder.path()), "-l 0 --vdev net_null0", &to(&report)).finish();
         assert_refused_at_once(&outcome, "nobody", "no permission");
         assert!(outcome.stderr.contains("--no-huge"), "{}", outcome.stderr);
     }
     let eal = format!("{NO_HUGE} -l 0 --vdev net_null0");
-    let outcome = start_with(as_nobody(folder.path()), &eal, &format!("--packets 100 --report {}", report.display())).finish();
+    let outcome = start_with(as_nobody(folder.path()), &eal, &to(&report)).finish();
     assert_eq!(outcome.status.code(), Some(0), "{}", outcome.stderr);
     assert!(report.exists());
-    let outcome = start_with(as_nobody(folder.path()), &eal, "--packets 100 --report /etc/mpfwd.json").finish();
+    let outcome = start_with(as_nobody(folder.path()), &eal, &to(Path::new("/etc/mpfwd.json"))).finish();
     assert_refused_at_once(&outcome, "a folder of root's", "/etc/mpfwd.json");
 }
 

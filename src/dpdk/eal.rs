@@ -1,6 +1,6 @@
 //! EAL: started once, ended once; the lcores, and running one job on each.
 
-use std::ffi::{CString, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::Arc;
 
 use dpdk_sys as sys;
@@ -40,9 +40,10 @@ impl Eal {
     /// Starts EAL with its own arguments (`args[0]` is the program's name).
     ///
     /// # Errors
-    /// When hugepages or permissions are missing, or EAL refuses an argument.
+    /// When hugepages or permissions are missing, EAL refuses an argument, or a virtual port did not come up.
     pub fn start(args: &[String]) -> Result<Self> {
         preflight(args)?;
+        let virtual_ports = virtual_ports(args)?;
         let args = args.iter().map(|arg| super::c_string(arg)).collect::<Result<Vec<_>>>()?;
         let mut argv: Vec<*mut c_char> = args.iter().map(|arg| arg.as_ptr().cast_mut()).collect();
         argv.push(std::ptr::null_mut());
@@ -54,7 +55,14 @@ impl Eal {
                 super::last_reason()
             )));
         }
-        Ok(Self { _running: Arc::new(Running { _args: args }) })
+        let eal = Self { _running: Arc::new(Running { _args: args }) };
+        // EAL also starts without those whose driver refuses.
+        match virtual_ports.iter().find(|name| !is_port(name)) {
+            Some(name) => {
+                Err(Error::Setup(format!("--vdev {} did not become a port: EAL's own lines above say why", name.to_string_lossy())))
+            }
+            None => Ok(eal),
+        }
     }
 
     /// Ticks per second of the time stamp counter.
@@ -125,6 +133,21 @@ unsafe extern "C" fn trampoline(job: *mut c_void) -> c_int {
     let job = unsafe { Box::from_raw(job.cast::<Job<'_>>()) };
     job();
     0
+}
+
+/// The devices of `--vdev` that become a port of their own name.
+fn virtual_ports(args: &[String]) -> Result<Vec<CString>> {
+    let separate = args.windows(2).filter(|pair| pair[0] == "--vdev").map(|pair| pair[1].as_str());
+    let joined = args.iter().filter_map(|arg| arg.strip_prefix("--vdev="));
+    let names = separate.chain(joined).map(|device| device.split(',').next().unwrap_or(device));
+    let is_port = |name: &&str| ["net_", "eth_", "virtio_user"].iter().any(|start| name.starts_with(start));
+    names.filter(is_port).filter(|name| !name.starts_with("net_vdev_netvsc")).map(super::c_string).collect()
+}
+
+fn is_port(name: &CStr) -> bool {
+    let mut id = 0;
+    // SAFETY: EAL has started; the name is only read, and the number written, during the call.
+    unsafe { sys::rte_eth_dev_get_port_by_name(name.as_ptr(), &mut id) == 0 }
 }
 
 /// What EAL would take many lines to say.
