@@ -101,7 +101,8 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet
     printed::map(&plan, cli, &setup.ports);
     let stats: Vec<LcoreStats> = plan.lcores.iter().map(|lcore| LcoreStats::new(&lcore.rx, &lcore.tx_queue)).collect();
     let Setup { pool, ports, rxqs, txqs, producers, consumers, stamp } = setup;
-    let links = std::array::from_fn(|_| AtomicBool::new(true));
+    let up = |id: usize| ports.iter().find(|port| usize::from(port.id()) == id).is_none_or(Port::link_is_up);
+    let links = std::array::from_fn(|id| AtomicBool::new(up(id)));
     let pollers = plan.lcores.iter().filter(|lcore| lcore.pool == crate::policy::Pool::A).count();
     let run = RunState::new(pollers, cli.packets);
     let rate = eal.tsc_rate();
