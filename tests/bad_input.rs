@@ -121,7 +121,7 @@ const DOES_NOT_START: &str = "--vdev net_memif0,socket=/run/nowhere.sock";
 fn a_port_that_fails_takes_the_others_along() {
     for (vdevs, says) in [
         (DOES_NOT_START.to_owned(), "net_memif0) does not start"),
-        (format!("--vdev net_null0 --vdev net_pcap0,iface=lo {DOES_NOT_START}"), "net_memif0) does not start"),
+        (format!("--vdev net_null0 --vdev net_ring0 {DOES_NOT_START}"), "net_memif0) does not start"),
         ("--vdev net_null0 --vdev net_bonding0,mode=0".to_owned(), "net_bonding0) refuses"),
         ("--vdev net_pcap0,rx_pcap=/nowhere.pcap".to_owned(), "net_pcap0"),
         ("--vdev net_null0 --vdev net_pcap0,rx_pcap=/nowhere.pcap".to_owned(), "net_pcap0"),

@@ -1,0 +1,95 @@
+//! Too few buffers, full shards, ports that take nothing: every packet still ends in one counter, under the cause it has.
+
+mod common;
+
+use common::{count, dropped, lcores, rate, rows, run, start};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+/// Each packet is expensive, and takes far longer than a new one takes to come.
+const ALL_EXPENSIVE: &str = "--work spin:cheap=0ns,expensive=20us,p=1";
+
+fn by_pool(report: &Value, pool: &str, key: &str) -> u64 {
+    rows(report, "lcores").iter().filter(|row| row["pool"] == pool).map(|row| count(row, key)).sum()
+}
+
+#[test]
+fn a_pool_without_buffers_only_slows_down() {
+    for (lcore_count, own) in [
+        (1, "--mbufs 64"),
+        (2, "--mbufs 64 --pools 1:1"),
+        (2, &format!("--mbufs 200 --pools 1:1 --ring-size 2048 {ALL_EXPENSIVE}")),
+        (2, &format!("--mbufs 200 --pools 1:1 --ring-size 2048 --forward-mode macswap {ALL_EXPENSIVE}")),
+    ] {
+        let outcome = run(&format!("{} --vdev net_null0,copy=1", lcores(lcore_count)), &format!("--packets 3000 --duration 30 {own}"));
+        let report = outcome.good_report();
+        assert!(outcome.stderr.contains("warning: --mbufs"), "{own}: {}", outcome.stderr);
+        assert!(count(report, "rx_pkts") >= 3000, "{own}: {report:#}");
+        if own.contains("--work") {
+            assert!(by_pool(report, "A", "polls") > by_pool(report, "A", "rx_bursts"), "{own}: some polls found no buffer: {report:#}");
+            assert_eq!(dropped(report, "shard_full"), 0, "{own}: the shard holds more than there are buffers");
+        }
+    }
+}
+
+#[test]
+fn a_pool_smaller_than_a_burst_brings_nothing() {
+    let outcome = run(&format!("{} --vdev net_null0", lcores(1)), "--mbufs 65 --burst 512 --duration 0.2");
+    assert_eq!(count(outcome.good_report(), "rx_pkts"), 0, "net_null takes buffers for a whole burst, or none");
+}
+
+#[test]
+fn a_full_shard_drops_or_runs() {
+    let eal = format!("{} --vdev net_null0", lcores(2));
+    for ring_size in [2, 256] {
+        let own = |on_full: &str| {
+            format!("--pools 1:1 --ring-size {ring_size} --on-full {on_full} --packets 20000 --duration 30 {ALL_EXPENSIVE}")
+        };
+        let dropping = run(&eal, &own("drop"));
+        let report = dropping.good_report();
+        assert!(dropped(report, "shard_full") > 0, "{report:#}");
+        assert_eq!(dropped(report, "shard_full"), count(report, "rx_pkts") - count(report, "tx_pkts"), "{report:#}");
+        assert_eq!(by_pool(report, "A", "expensive_pkts"), 0, "{report:#}");
+
+        let running = run(&eal, &own("run"));
+        let report = running.good_report();
+        assert_eq!(count(report, "rx_pkts"), count(report, "tx_pkts"), "{report:#}");
+        assert!(by_pool(report, "A", "expensive_pkts") > 0, "{report:#}");
+    }
+}
+
+/// A memif whose peer never comes: its link stays down, and it takes nothing.
+#[test]
+fn what_a_port_without_a_link_does_not_take_is_counted_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let memif = format!("net_memif0,role=server,socket={}/memif.sock,socket-abstract=no", folder.path().display());
+    for (lcore_count, own) in [(1, "--mode rtc"), (2, "--pools 1:1"), (2, "--pools 1:1 --work spin:p=0.3")] {
+        let eal = format!("{} --vdev net_null0 --vdev {memif}", lcores(lcore_count));
+        let outcome = run(&eal, &format!("--packets 50000 --duration 30 {own}"));
+        let report = outcome.good_report();
+        assert_eq!(count(report, "tx_pkts"), 0, "{own}: {report:#}");
+        assert_eq!(dropped(report, "link_down") + dropped(report, "shard_full"), count(report, "rx_pkts"), "{own}: {report:#}");
+        assert!(dropped(report, "link_down") > 0, "{own}: {report:#}");
+        assert!(outcome.stdout.iter().any(|line| line.contains("net_memif0") && line.contains("LINK DOWN")), "{own}: said at the start");
+    }
+}
+
+/// One port that takes nothing keeps nobody from sending by the others.
+#[test]
+fn a_port_without_a_link_leaves_the_others_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let memif = format!("net_memif0,role=server,socket={}/memif.sock,socket-abstract=no", folder.path().display());
+    let eal = format!("{} --vdev net_null0 --vdev {memif} --vdev net_null1 --vdev net_null2", lcores(1));
+    let mut mpfwd = start(&eal, "--stats-period 0.1");
+    mpfwd.wait_for_line(|line| {
+        let some = |name| rate(line, name).is_some_and(|mpps| mpps > 0.0);
+        some("tx") && some("dropped")
+    });
+    mpfwd.signal(Signal::SIGINT);
+    let outcome = mpfwd.finish();
+    let report = outcome.good_report();
+    for (name, sends) in [("net_null0", false), ("net_memif0", false), ("net_null1", true), ("net_null2", true)] {
+        let port = rows(report, "ports").iter().find(|row| row["name"] == name).expect("all ports are reported");
+        assert_eq!(count(&port["device"], "opackets") > 0, sends, "{name}: {report:#}");
+    }
+}
