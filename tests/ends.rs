@@ -1,0 +1,147 @@
+//! How a run ends: by count, by time, by signal, in the middle of load, with more work left than anyone wants to wait for; and that two
+//! runs side by side don't notice each other.
+
+mod common;
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use common::{BINARY, NO_HUGE, Running, count, dropped, file_prefix, lcores, rows, run, start, start_with, words};
+use nix::sys::signal::Signal;
+
+const NULLS: &str = "--vdev net_null0 --vdev net_null1";
+
+#[test]
+fn packets_end_the_run_within_a_burst_per_lcore() {
+    for (lcore_count, packets, burst, own) in [
+        (1, 1, 32, ""),
+        (1, 32, 32, "--mode rtc"),
+        (1, 1001, 1, ""),
+        (2, 10_000, 64, "--mode rtc"),
+        (2, 100_000, 512, "--pools 1:1"),
+        (2, 1000, 32, "--pools 1:1 --work spin:expensive=20us,p=0.5 --on-full run"),
+    ] {
+        let own = format!("--packets {packets} --burst {burst} {own}");
+        let outcome = run(&format!("{} {NULLS}", lcores(lcore_count)), &own);
+        let received = count(outcome.good_report(), "rx_pkts");
+        let most = packets + burst * lcore_count as u64;
+        assert!((packets..most).contains(&received), "{own}: {received}");
+    }
+}
+
+#[test]
+fn duration_ends_the_run_when_it_says() {
+    for (own, seconds) in [("--duration 0.3", 0.3), ("--duration 250ms --pools 1:1", 0.25)] {
+        let outcome = run(&format!("{} {NULLS}", lcores(2)), own);
+        let elapsed = outcome.good_report()["elapsed_s"].as_f64().expect("a time");
+        assert!((seconds..seconds + 5.0).contains(&elapsed), "{own}: {elapsed}");
+    }
+}
+
+/// An mpfwd under full load.
+fn loaded(own: &str) -> Running {
+    let mut mpfwd = start(&format!("{} {NULLS}", lcores(2)), &format!("--stats-period 0.05 {own}"));
+    mpfwd.wait_until_it_forwards();
+    mpfwd
+}
+
+#[test]
+fn a_signal_under_load_drains_and_reports() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        for own in [
+            "--mode rtc",
+            "--mode rtc --work spin:expensive=50us,p=0.1",
+            "--pools 1:1",
+            "--pools 1:1 --work spin:expensive=50us,p=0.1",
+            "--pools 1:1 --work spin:expensive=50us,p=0.1 --on-full run --forward-mode mac",
+        ] {
+            let mpfwd = loaded(own);
+            mpfwd.signal(signal);
+            let outcome = mpfwd.finish();
+            let report = outcome.good_report();
+            assert_eq!(dropped(report, "shutdown"), 0, "{own}: all that was received is finished: {report:#}");
+            assert!(outcome.stdout.iter().any(|line| line.starts_with("conserved: ")), "{own}: the report is printed too");
+        }
+    }
+}
+
+/// 2,047 packets of 50 ms each are left to do when the end is called: that is more than a minute and a half.
+const LONG_WORK: &str = "--pools 1:1 --work spin:cheap=0ns,expensive=50ms,p=1";
+
+/// As long as a drain may take.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+
+#[test]
+fn a_second_signal_ends_a_drain_at_once() {
+    let mut mpfwd = loaded(LONG_WORK);
+    let called = Instant::now();
+    while mpfwd.is_running() {
+        // Two that come close together count as one.
+        mpfwd.signal(Signal::SIGTERM);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let outcome = mpfwd.finish();
+    assert!(called.elapsed() < DRAIN_LIMIT, "not by itself: {:?}", called.elapsed());
+    let report = outcome.good_report();
+    assert!(dropped(report, "shutdown") > 0, "{report:#}");
+}
+
+#[test]
+fn a_drain_that_takes_too_long_is_cut_off() {
+    let mpfwd = loaded(LONG_WORK);
+    let called = Instant::now();
+    mpfwd.signal(Signal::SIGINT);
+    let outcome = mpfwd.finish();
+    assert!(called.elapsed() >= DRAIN_LIMIT, "it had its time: {:?}", called.elapsed());
+    let report = outcome.good_report();
+    assert!(dropped(report, "shutdown") > 0 && count(report, "taken_pkts") > 10, "{report:#}");
+}
+
+/// `mpfwd … | head -1` must not end a run in the middle.
+#[test]
+fn nobody_needs_to_read_its_output() {
+    let prefix = common::Leftovers(file_prefix());
+    let folder = tempfile::tempdir().expect("a folder");
+    let report = folder.path().join("report.json");
+    let line = format!(
+        "{NO_HUGE} --no-pci --file-prefix {} {} {NULLS} -- --duration 0.5 --stats-period 0.05 --report {}",
+        prefix.0,
+        lcores(1),
+        report.display()
+    );
+    let mut child = Command::new(BINARY)
+        .args(words(&line))
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("it starts");
+    drop(child.stdout.take());
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    let report = serde_json::from_str(&std::fs::read_to_string(report).expect("the report")).expect("JSON");
+    common::assert_books_balance(&report);
+}
+
+#[test]
+fn two_instances_run_side_by_side() {
+    let hugepages = std::fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages").unwrap_or_default();
+    let enough = nix::unistd::geteuid().is_root() && hugepages.trim().parse().unwrap_or(0) >= 128;
+    let memory = if enough { "" } else { NO_HUGE };
+    let own = "--pools 1:1 --idle yield --stats-period 0.05 --work spin:expensive=20us,p=0.01";
+    let both = [0, 1].map(|_| {
+        let eal = format!("{memory} {} {NULLS}", lcores(2));
+        let mut mpfwd = start_with(Command::new(BINARY), &eal, own);
+        mpfwd.wait_until_it_forwards();
+        mpfwd
+    });
+    let [mut first, mut second] = both;
+    first.wait_until_it_forwards();
+    second.wait_until_it_forwards();
+    assert_ne!(first.prefix(), second.prefix());
+    first.signal(Signal::SIGTERM);
+    first.finish().good_report();
+    assert!(second.is_running());
+    second.wait_until_it_forwards();
+    second.signal(Signal::SIGTERM);
+    let outcome = second.finish();
+    assert!(rows(outcome.good_report(), "lcores").iter().all(|row| count(row, "tx_pkts") > 0), "both of its lcores worked");
+}
