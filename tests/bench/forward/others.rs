@@ -14,8 +14,8 @@ const QUIET: f64 = 0.08;
 const GLANCE: Duration = Duration::from_millis(250);
 /// A glance is short for a clock that counts in hundredths of a second.
 const QUIET_AT_A_GLANCE: f64 = 0.2;
-/// A build may take that long; after it a window is run all the same, and will not count.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than a build takes.
+const PATIENCE: Duration = Duration::from_secs(300);
 /// Linux tells user space CPU times in these, whatever its own tick.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -43,17 +43,17 @@ impl Others {
     }
 }
 
-/// Returns when others are quiet, or patience is at its end.
+/// Returns when others are quiet.
 pub fn wait_for_quiet() -> Result<(), Failure> {
     let end = Instant::now() + PATIENCE;
     while Instant::now() < end {
         let before = Others::now();
         process::sleep(GLANCE)?;
         if before.share() < QUIET_AT_A_GLANCE {
-            break;
+            return Ok(());
         }
     }
-    Ok(())
+    Err(Failure::Busy(PATIENCE.as_secs()))
 }
 
 /// User and system time of all CPUs; nothing where /proc does not tell.

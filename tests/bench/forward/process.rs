@@ -23,6 +23,8 @@ pub enum Failure {
     /// mpfwd does not do what it is asked to: nothing can be compared.
     #[error("{0}")]
     Mpfwd(String),
+    #[error("other processes have kept the CPUs busy for {0} s: run it again when they have ended")]
+    Busy(u64),
 }
 
 pub fn failure<T>(reason: impl Into<String>) -> Result<T, Failure> {
