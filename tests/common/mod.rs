@@ -50,10 +50,11 @@ pub fn words(line: &str) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()
 }
 
-/// The files that a process of this prefix may leave.
+/// The hugepages that a process of this prefix has left.
 pub fn hugepage_files(prefix: &str) -> Vec<PathBuf> {
-    let files = std::fs::read_dir("/dev/hugepages").into_iter().flatten().flatten();
-    files.map(|file| file.path()).filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix))).collect()
+    let start = format!("{prefix}map_");
+    let files = std::fs::read_dir("/dev/hugepages").into_iter().flatten().flatten().map(|file| file.path());
+    files.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&start))).collect()
 }
 
 pub fn runtime_dir(prefix: &str) -> PathBuf {
