@@ -163,10 +163,29 @@ impl StatsLine {
         let seconds = (now - self.printed_at).as_secs_f64();
         let mut text = format!("{:7.1} s", (now - self.start).as_secs_f64());
         for ((name, count), last) in ["rx", "tx", "shed", "taken", "dropped"].iter().zip(counts).zip(self.last) {
-            text += &format!("  {name} {:.3} Mpps", (count - last) as f64 / seconds / 1e6);
+            text += &format!("  {name} {}", rate((count - last) as f64 / seconds));
         }
         say(text);
         self.printed_at = now;
         self.last = counts;
+    }
+}
+
+/// A rate with its unit, of the same width whatever it is.
+fn rate(pps: f64) -> String {
+    match pps {
+        1e6.. => format!("{:7.3} Mpps", pps / 1e6),
+        1e3.. => format!("{:7.3} kpps", pps / 1e3),
+        _ => format!("{pps:7.0}  pps"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rate;
+
+    #[test]
+    fn rates_have_the_unit_that_shows_them() {
+        assert_eq!([0.0, 424.4, 1_234.0, 81_234_567.0].map(rate), ["      0  pps", "    424  pps", "  1.234 kpps", " 81.235 Mpps"]);
     }
 }
