@@ -111,7 +111,7 @@ fn main() {
     let version = pkg_config(&["--modversion"]);
     let cflags = words(&pkg_config(&["--cflags"]));
     let static_link = std::env::var_os("CARGO_FEATURE_SHARED").is_none();
-    let link_args = if static_link { static_args() } else { words(&pkg_config(&["--libs"])) };
+    let link_args = if static_link { static_args() } else { shared_args() };
 
     bind(&cflags);
     let mut shim = cc::Build::new();
@@ -173,6 +173,13 @@ fn bind(cflags: &[String]) {
         Ok(bindings) => bindings.write_to_file(out).expect("OUT_DIR is writable"),
         Err(error) => fail(&format!("bindgen could not read DPDK's headers: {error}")),
     }
+}
+
+/// What pkg-config names; drivers are loaded by EAL, but net_ring also has a function that is called.
+fn shared_args() -> Vec<String> {
+    let mut args = words(&pkg_config(&["--libs"]));
+    args.extend(["-Wl,--as-needed", "-lrte_net_ring"].map(str::to_owned));
+    args
 }
 
 /// The drivers whole, then every archive and every system library that pkg-config names; the linker takes what is referred to.
