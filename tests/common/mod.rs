@@ -57,8 +57,18 @@ pub fn hugepage_files(prefix: &str) -> Vec<PathBuf> {
     files.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&start))).collect()
 }
 
-pub fn runtime_dir(prefix: &str) -> PathBuf {
-    Path::new("/var/run/dpdk").join(prefix)
+/// Where EAL may keep its files of a process of this prefix: root's, other users'.
+pub fn runtime_dirs(prefix: &str) -> [PathBuf; 2] {
+    ["/var/run/dpdk", "/tmp/dpdk"].map(|folder| Path::new(folder).join(prefix))
+}
+
+/// The names of what is in the runtime folders, `.` for a folder itself.
+fn runtime_files(prefix: &str) -> Vec<String> {
+    let folders = runtime_dirs(prefix).into_iter().filter_map(|folder| std::fs::read_dir(folder).ok());
+    let name = |file: std::io::Result<std::fs::DirEntry>| file.ok().map(|file| file.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = folders.flat_map(|files| std::iter::once(".".to_owned()).chain(files.filter_map(name))).collect();
+    names.sort();
+    names
 }
 
 /// Removes what EAL leaves of a process of this prefix.
@@ -67,7 +77,7 @@ pub struct Leftovers(pub String);
 impl Drop for Leftovers {
     fn drop(&mut self) {
         hugepage_files(&self.0).iter().for_each(|path| drop(std::fs::remove_file(path)));
-        let _ = std::fs::remove_dir_all(runtime_dir(&self.0));
+        runtime_dirs(&self.0).iter().for_each(|path| drop(std::fs::remove_dir_all(path)));
     }
 }
 
@@ -167,7 +177,7 @@ impl Running {
             stdout: std::mem::take(&mut self.seen),
             stderr,
             report,
-            runtime_dir: runtime_dir(&self.prefix.0),
+            runtime_files: runtime_files(&self.prefix.0),
             hugepage_files: hugepage_files(&self.prefix.0),
         }
     }
@@ -193,7 +203,8 @@ pub struct Outcome {
     pub stdout: Vec<String>,
     pub stderr: String,
     pub report: Option<Value>,
-    pub runtime_dir: PathBuf,
+    /// The names of what EAL kept of it: nothing at all, or a folder and what is in it.
+    pub runtime_files: Vec<String>,
     pub hugepage_files: Vec<PathBuf>,
 }
 
