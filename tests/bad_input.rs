@@ -5,7 +5,8 @@ mod common;
 use std::path::Path;
 use std::process::Command;
 
-use common::{BINARY, NO_HUGE, Outcome, lcores, run, skipped, start_with};
+use common::{BINARY, NO_HUGE, Outcome, lcores, run, skipped, start, start_with};
+use nix::sys::signal::Signal;
 
 /// Runs what should be refused; ends soon where it is not.
 fn try_to_run(eal: &str, own: &str) -> Outcome {
@@ -128,6 +129,21 @@ fn a_port_that_fails_takes_the_others_along() {
     ] {
         assert_refused(&try_to_run(&format!("{} {vdevs}", lcores(1)), ""), &vdevs, says);
     }
+}
+
+/// A vhost port shows that it was started, and closed again, by its socket.
+#[test]
+fn ports_that_did_start_are_closed_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("vhost.sock");
+    let vhost = format!("{} --vdev net_vhost0,iface={}", lcores(1), socket.display());
+    let mut mpfwd = start(&vhost, "");
+    mpfwd.wait_for_line(|line| line.trim_start().starts_with("lcore 0 "));
+    assert!(socket.exists(), "a started port has a socket");
+    mpfwd.signal(Signal::SIGTERM);
+    mpfwd.finish().good_report();
+    assert_refused(&try_to_run(&format!("{vhost} {DOES_NOT_START}"), ""), "vhost", "net_memif0) does not start");
+    assert!(!socket.exists(), "it was not closed");
 }
 
 #[test]
