@@ -82,7 +82,7 @@ fn a_port_without_a_link_leaves_the_others_alone() {
     let eal = format!("{} --vdev net_null0 --vdev {memif} --vdev net_null1 --vdev net_null2", lcores(1));
     let mut mpfwd = start(&eal, "--stats-period 0.1");
     mpfwd.wait_for_line(|line| {
-        let some = |name| rate(line, name).is_some_and(|mpps| mpps > 0.0);
+        let some = |name| rate(line, name).is_some_and(|pps| pps > 0.0);
         some("tx") && some("dropped")
     });
     mpfwd.signal(Signal::SIGINT);

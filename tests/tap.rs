@@ -122,13 +122,13 @@ fn what_a_link_that_is_down_does_not_take_is_counted_so() {
     let mut mpfwd = here.inside(|| start(&eal, "--stats-period 0.1"));
     mpfwd.wait_until_it_forwards();
     here.ip("link set mpfwd_d down");
-    mpfwd.wait_for_line(|line| rate(line, "dropped").is_some_and(|mpps| mpps > 0.0));
+    mpfwd.wait_for_line(|line| rate(line, "dropped").is_some_and(|pps| pps > 0.0));
     // Control looks at links now and then: what is dropped meanwhile counts as tx_full.
     for _ in 0..20 {
         mpfwd.wait_for_line(|line| rate(line, "dropped").is_some());
     }
     here.ip("link set mpfwd_d up");
-    mpfwd.wait_for_line(|line| rate(line, "tx").is_some_and(|mpps| mpps > 0.0));
+    mpfwd.wait_for_line(|line| rate(line, "tx").is_some_and(|pps| pps > 0.0));
     mpfwd.signal(Signal::SIGTERM);
     let outcome = mpfwd.finish();
     let report = outcome.good_report();

@@ -143,7 +143,7 @@ impl Running {
 
     /// Waits until packets flow; needs --stats-period.
     pub fn wait_until_it_forwards(&mut self) {
-        self.wait_for_line(|line| rate(line, "rx").is_some_and(|mpps| mpps > 0.0));
+        self.wait_for_line(|line| rate(line, "rx").is_some_and(|pps| pps > 0.0));
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -190,11 +190,17 @@ impl Drop for Running {
     }
 }
 
-/// The rate of that name in a line of live statistics, in Mpps.
+/// The rate of that name in a line of live statistics, in packets per second.
 pub fn rate(line: &str, name: &str) -> Option<f64> {
     let mut words = line.split_whitespace().skip_while(|word| *word != name);
-    let value = words.nth(1)?.parse().ok()?;
-    (words.next() == Some("Mpps")).then_some(value)
+    let value: f64 = words.nth(1)?.parse().ok()?;
+    let unit = match words.next()? {
+        "Mpps" => 1e6,
+        "kpps" => 1e3,
+        "pps" => 1.0,
+        _ => return None,
+    };
+    Some(value * unit)
 }
 
 /// What an mpfwd has left that is gone.
