@@ -133,12 +133,16 @@ impl Running {
             let left = end.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
                 Ok(line) => self.seen.push(line),
-                Err(_) => panic!("never printed what was waited for, but: {:#?}", self.seen),
+                Err(_) => panic!("never printed what was waited for; its last lines: {:#?}", self.last_lines()),
             }
             if self.seen.last().is_some_and(|line| is_it(line)) {
                 return;
             }
         }
+    }
+
+    fn last_lines(&self) -> &[String] {
+        &self.seen[self.seen.len().saturating_sub(20)..]
     }
 
     /// Waits until packets flow; needs --stats-period.
@@ -164,7 +168,7 @@ impl Running {
         let status = loop {
             match self.child.try_wait().expect("the process is ours") {
                 Some(status) => break status,
-                None if Instant::now() > end => panic!("still running after {PATIENCE:?}; it said: {:#?}", self.seen),
+                None if Instant::now() > end => panic!("still running after {PATIENCE:?}; its last lines: {:#?}", self.last_lines()),
                 None => std::thread::sleep(Duration::from_millis(5)),
             }
         };
