@@ -75,6 +75,8 @@ const FUNCTIONS: &[&str] = &[
     "rte_get_tsc_hz",
     "rte_strerror",
     "rte_version",
+    "rte_eth_call_rx_callbacks",
+    "rte_eth_call_tx_callbacks",
     "rte_eth_dev_adjust_nb_rx_tx_desc",
     "rte_eth_dev_close",
     "rte_eth_dev_configure",
@@ -99,7 +101,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_ring_free",
 ];
 
-const CONSTANTS: &[&str] = &["MPFWD_.*"];
+const VARIABLES: &[&str] = &["MPFWD_.*", "rte_eth_fp_ops"];
 
 fn main() {
     for file in ["build.rs", "wrapper.h", "shim.h", "shim.c"] {
@@ -161,12 +163,12 @@ fn bind(cflags: &[String]) {
         .prepend_enum_name(false)
         // Seen only through pointers and by the offsets that wrapper.h takes.
         .opaque_type("rte_(mbuf|mempool|ring)")
-        .opaque_type("rte_(device|bus|eth_fp_ops)");
+        .opaque_type("rte_(device|bus)");
     for function in FUNCTIONS {
         builder = builder.allowlist_function(function);
     }
-    for constant in CONSTANTS {
-        builder = builder.allowlist_var(constant);
+    for variable in VARIABLES {
+        builder = builder.allowlist_var(variable);
     }
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("bindings.rs");
     match builder.generate() {

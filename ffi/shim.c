@@ -32,16 +32,6 @@ uint16_t mpfwd_next_port(uint16_t port)
 	return next < RTE_MAX_ETHPORTS ? (uint16_t)next : UINT16_MAX;
 }
 
-uint16_t mpfwd_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **pkts, uint16_t n)
-{
-	return rte_eth_rx_burst(port, queue, pkts, n);
-}
-
-uint16_t mpfwd_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **pkts, uint16_t n)
-{
-	return rte_eth_tx_burst(port, queue, pkts, n);
-}
-
 int mpfwd_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **pkts, unsigned int n)
 {
 	return rte_pktmbuf_alloc_bulk(pool, pkts, n);

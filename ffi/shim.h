@@ -15,9 +15,6 @@ unsigned int mpfwd_lcore_cpu(unsigned int lcore);
 /* The next port after `port` that no other layer owns (as RTE_ETH_FOREACH_DEV walks); UINT16_MAX: none. Start at UINT16_MAX. */
 uint16_t mpfwd_next_port(uint16_t port);
 
-uint16_t mpfwd_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **pkts, uint16_t n);
-uint16_t mpfwd_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **pkts, uint16_t n);
-
 /* rte_pktmbuf_alloc_bulk: all `n` or a negative errno. */
 int mpfwd_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **pkts, unsigned int n);
 /* rte_pktmbuf_chain: 0, or -EOVERFLOW when the chain would be too long. */

@@ -10,7 +10,7 @@ use crate::config::{self, Plan};
 use crate::control::{self, Control, Signals};
 use crate::datapath::{LcoreLoop, Queues, RunState, Settings, Shared, TAKE_BUDGET_NS};
 use crate::dpdk::clock::TscRate;
-use crate::dpdk::{self, Eal, Mempool, Port, PortConfig, RingConsumer, RingProducer, RxQueue, StampField, TxQueue};
+use crate::dpdk::{self, BurstSize, Eal, Mempool, Port, PortConfig, RingConsumer, RingProducer, RxQueue, StampField, TxQueue};
 use crate::engine::{Engine, Io, Mac, MacSwap, Marking, Peers, Spin, SpinTicks};
 use crate::error::{Error, Result};
 use crate::policy::{Policy, Pools, Rtc};
@@ -112,7 +112,7 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet
         plan: &plan,
         rate,
         settings: Settings {
-            burst: usize::from(cli.burst),
+            burst: BurstSize::of(cli.burst),
             on_full: cli.on_full,
             idle: cli.idle,
             stamping: cli.timestamps == Timestamps::Software,

@@ -75,7 +75,7 @@ fn lcore_row(plan: &crate::config::LcorePlan, stats: &LcoreStats) -> LcoreRow {
         taken_pkts: stats.taken_pkts.get(),
         requeued_pkts: stats.requeued_pkts.get(),
         drops: DropCause::ALL.into_iter().map(|cause| (cause.name(), stats.dropped(cause))).collect(),
-        polls: stats.polls.get(),
+        polls: stats.rx_bursts.get() + stats.empty_polls.get(),
         rx_bursts: stats.rx_bursts.get(),
     }
 }

@@ -15,7 +15,7 @@ use transmit::Transmit;
 
 use crate::cli::{Idle, OnFull};
 use crate::dpdk::clock::tsc;
-use crate::dpdk::{Burst, Lease, MAX_PORTS, Mbuf, RingConsumer, RingProducer, StampField, TxQueue};
+use crate::dpdk::{Burst, BurstSize, Lease, MAX_PORTS, Mbuf, RingConsumer, RingProducer, StampField, TxQueue};
 use crate::engine::Engine;
 use crate::policy::{Policy, Pool, Step, View};
 use crate::runq::RunQueue;
@@ -35,7 +35,7 @@ enum Stage {
 /// What all lcores' loops have in common.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    pub burst: usize,
+    pub burst: BurstSize,
     pub on_full: OnFull,
     pub idle: Idle,
     /// Whether latency is counted.
@@ -138,7 +138,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             next_rx: 0,
             shard: queues.shard,
             shards: queues.shards.into_iter().map(|ring| WaitingShard { ring, stamp }).collect(),
-            budget: TakeBudget::new(settings.take_budget_ticks, settings.burst),
+            budget: TakeBudget::new(settings.take_budget_ticks, settings.burst.pkts()),
             tx: Transmit::new(queues.tx, settings, shared.links, stats),
             settings,
             burst: Burst::new(),
@@ -195,7 +195,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             count += 1;
         }
         for shard in &mut self.shards {
-            while shard.ring.take(&mut self.burst, self.settings.burst) > 0 {
+            while shard.ring.take(&mut self.burst, self.settings.burst.pkts()) > 0 {
                 count += self.burst.free();
             }
         }

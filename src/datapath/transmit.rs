@@ -52,8 +52,9 @@ pub(super) struct Transmit<'a> {
     /// A bit per outlet that has something staged, and one per outlet where packets wait.
     staged: u64,
     waiting: u64,
-    /// The last burst that was sent whole, which needs no list.
-    accepted_burst: Accepted,
+    /// The last burst of the cheap stage that was sent unstaged: how many went, and when they arrived. Needs no list.
+    burst_pkts: u64,
+    burst_stamp: u64,
     accepted: Vec<Accepted>,
     settings: Settings,
     links: &'a [AtomicBool; MAX_PORTS],
@@ -78,7 +79,8 @@ impl<'a> Transmit<'a> {
             places,
             staged: 0,
             waiting: 0,
-            accepted_burst: Accepted { stamp: 0, pkts: 0, stage: Stage::Cheap },
+            burst_pkts: 0,
+            burst_stamp: 0,
             accepted: Vec::with_capacity(2 * BURST_MAX),
             settings,
             links,
@@ -91,26 +93,29 @@ impl<'a> Transmit<'a> {
         usize::from(self.places[usize::from(port) % MAX_PORTS])
     }
 
-    /// Sends a burst that arrived together and leaves by one port, without staging it.
+    /// Sends a burst of the cheap stage that arrived together and leaves by one port, without staging it.
     #[inline(always)]
-    pub(super) fn send_burst(&mut self, port: u16, burst: &mut Burst, stamp: u64, stage: Stage) {
+    pub(super) fn send_burst(&mut self, port: u16, burst: &mut Burst, stamp: u64) {
         let at = self.place(port);
         if self.waiting & 1 << at == 0 {
-            let outlet = &mut self.outlets[at];
-            let pkts = outlet.txq.send(burst) as u64;
-            outlet.sent_pkts.add(pkts);
-            self.accepted_burst = Accepted { stamp, pkts, stage };
+            let (outlet, offered) = (&mut self.outlets[at], burst.len());
+            let sent = outlet.txq.send(burst);
+            outlet.sent_pkts.add(sent as u64);
+            if self.settings.stamping {
+                (self.burst_pkts, self.burst_stamp) = (sent as u64, stamp);
+            }
+            if sent == offered {
+                return;
+            }
         }
-        if !burst.is_empty() {
-            self.wait(at, burst, stamp, stage);
-        }
+        self.wait(at, burst, stamp);
     }
 
     #[cold]
-    fn wait(&mut self, at: usize, burst: &mut Burst, stamp: u64, stage: Stage) {
+    fn wait(&mut self, at: usize, burst: &mut Burst, stamp: u64) {
         self.waiting |= 1 << at;
         let waiting = &mut self.outlets[at].waiting;
-        let dropped = burst.drain().map(|packet| keep(waiting, Waiting { packet, stamp, stage })).sum();
+        let dropped = burst.drain().map(|packet| keep(waiting, Waiting { packet, stamp, stage: Stage::Cheap })).sum();
         self.stats.drop_pkts(self.cause(at), dropped);
     }
 
@@ -167,11 +172,17 @@ impl<'a> Transmit<'a> {
     /// Books the latency of all that was accepted since the last reading of the clock, up to `now`.
     #[inline(always)]
     pub(super) fn close(&mut self, now: u64) {
+        if self.burst_pkts > 0 {
+            self.stats.cheap_latency.record(now.wrapping_sub(self.burst_stamp), self.burst_pkts);
+            self.burst_pkts = 0;
+        }
+        if !self.accepted.is_empty() {
+            self.close_accepted(now);
+        }
+    }
+
+    fn close_accepted(&mut self, now: u64) {
         if self.settings.stamping {
-            if self.accepted_burst.pkts > 0 {
-                self.accepted_burst.book(self.stats, now);
-                self.accepted_burst.pkts = 0;
-            }
             self.accepted.iter().for_each(|accepted| accepted.book(self.stats, now));
         }
         self.accepted.clear();
@@ -199,7 +210,7 @@ impl<'a> Transmit<'a> {
             }
             let outlet = &mut self.outlets[at];
             // What is staged stays behind what waits: the staging list is empty here, and serves to hand packets over.
-            let offered = outlet.waiting.len().min(self.settings.burst);
+            let offered = outlet.waiting.len().min(self.settings.burst.pkts());
             let mut stages = [Stage::Cheap; BURST_MAX];
             for (place, waiting) in outlet.waiting.drain(..offered).enumerate() {
                 outlet.stamps[place] = waiting.stamp;

@@ -24,14 +24,16 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.start_laps();
         self.tx.close(now);
         self.lap(Lap::Statistics);
-        let at = self.next_rx;
-        let Some(Polled { lease, received_pkts }) = self.rx.get_mut(at) else { return self.rest() };
+        if self.next_rx >= self.rx.len() {
+            self.next_rx = 0;
+        }
+        let Some(Polled { lease, received_pkts }) = self.rx.get_mut(self.next_rx) else { return self.rest() };
         let received = lease.poll(&mut self.burst, self.settings.burst);
         received_pkts.add(received as u64);
         let arrival = Arrival { port: lease.port(), ticks: now };
-        self.next_rx = if at + 1 == self.rx.len() { 0 } else { at + 1 };
-        self.stats.polls.add(1);
+        self.next_rx += 1;
         if received == 0 {
+            self.stats.empty_polls.add(1);
             return self.rest();
         }
         self.lap(Lap::Rx);
@@ -53,7 +55,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         let Some(first) = self.run_queue.pop() else { return };
         let together = arrival(&first);
         self.burst.push(first);
-        while self.burst.len() < self.settings.burst
+        while self.burst.len() < self.settings.burst.pkts()
             && let Some(next) = self.run_queue.pop_if(|packet| arrival(packet) == together)
         {
             self.burst.push(next);
@@ -73,7 +75,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
             self.lap(Lap::Engine);
             self.stats.cheap_pkts.add(self.burst.len() as u64);
             self.lap(Lap::Statistics);
-            self.tx.send_burst(port, &mut self.burst, arrival.ticks, Stage::Cheap);
+            self.tx.send_burst(port, &mut self.burst, arrival.ticks);
             self.lap(Lap::Tx);
             return;
         }

@@ -9,6 +9,22 @@ use super::Mbuf;
 /// The most packets that one burst holds (testpmd's limit).
 pub const BURST_MAX: usize = 512;
 
+/// How many packets a burst may have: 1 to [`BURST_MAX`], checked once instead of in every poll.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BurstSize(u16);
+
+impl BurstSize {
+    /// As close to `pkts` as is allowed.
+    pub fn of(pkts: u16) -> Self {
+        Self(pkts.clamp(1, BURST_MAX as u16))
+    }
+
+    #[inline(always)]
+    pub fn pkts(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
 /// Up to [`BURST_MAX`] owned packets.
 pub struct Burst {
     len: usize,
@@ -93,6 +109,16 @@ impl Burst {
             }
         }
         self.len = kept;
+    }
+
+    /// Lets `fill` write up to `want` packets into the burst, which is empty; it returns how many it wrote.
+    #[inline(always)]
+    pub(super) fn refill(&mut self, want: BurstSize, fill: impl FnOnce(*mut *mut sys::rte_mbuf, u16) -> u16) -> usize {
+        debug_assert!(self.is_empty());
+        let filled = usize::from(fill(self.slots.as_mut_ptr().cast(), want.0));
+        debug_assert!(filled <= want.pkts());
+        self.len = filled;
+        filled
     }
 
     /// Lets `fill` write up to `want` packets behind the last one; it returns how many it wrote.

@@ -4,6 +4,7 @@
 mod burst;
 pub mod clock;
 mod eal;
+mod fast_path;
 mod mbuf;
 mod mempool;
 mod port;
@@ -11,7 +12,7 @@ mod ring;
 mod rxq;
 mod txq;
 
-pub use burst::{BURST_MAX, Burst, Drain};
+pub use burst::{BURST_MAX, Burst, BurstSize, Drain};
 pub use eal::{Eal, Lcore};
 pub use mbuf::{Mbuf, StampField};
 pub use mempool::Mempool;

@@ -3,30 +3,28 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use dpdk_sys as sys;
-
-use super::Burst;
+use super::fast_path::FastPath;
 use super::port::Started;
+use super::{Burst, BurstSize};
 
 /// A receive queue of a started port; keeps the port open.
 pub struct RxQueue {
-    port: u16,
-    queue: u16,
+    path: FastPath,
     leased: AtomicBool,
     _port: Started,
 }
 
 impl RxQueue {
     pub(super) fn new(port: u16, queue: u16, started: Started) -> Self {
-        Self { port, queue, leased: AtomicBool::new(false), _port: started }
+        Self { path: FastPath::new(port, queue), leased: AtomicBool::new(false), _port: started }
     }
 
     pub fn port(&self) -> u16 {
-        self.port
+        self.path.port()
     }
 
     pub fn queue(&self) -> u16 {
-        self.queue
+        self.path.queue()
     }
 
     /// The right to poll, if nobody has it.
@@ -43,20 +41,19 @@ pub struct Lease<'q> {
 
 impl Lease<'_> {
     pub fn port(&self) -> u16 {
-        self.rxq.port
+        self.rxq.path.port()
     }
 
     pub fn queue(&self) -> u16 {
-        self.rxq.queue
+        self.rxq.path.queue()
     }
 
-    /// Appends up to `want` received packets to the burst. Returns how many.
+    /// Fills the burst, which is empty, with up to `want` received packets. Returns how many.
     #[inline(always)]
-    pub fn poll(&mut self, burst: &mut Burst, want: usize) -> usize {
-        let (port, queue) = (self.rxq.port, self.rxq.queue);
-        burst.append(want, |slots, room| {
+    pub fn poll(&mut self, burst: &mut Burst, want: BurstSize) -> usize {
+        burst.refill(want, |slots, room| {
             // SAFETY: the port is started and the queue exists as long as the RxQueue does; the lease makes us its only user.
-            unsafe { sys::mpfwd_rx_burst(port, queue, slots, room) as usize }
+            unsafe { self.rxq.path.receive(slots, room) }
         })
     }
 }

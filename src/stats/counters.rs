@@ -9,6 +9,10 @@ use super::{Histogram, StepMeter};
 pub struct Counter(AtomicU64);
 
 impl Counter {
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
     /// Only the lcore that owns the counter may call this: a load and a store, not an atomic addition.
     #[inline(always)]
     pub fn add(&self, count: u64) {
@@ -73,8 +77,9 @@ pub struct LcoreStats {
     pub rx: Vec<PortQueue>,
     /// Packets that drivers accepted, by port.
     pub tx: Vec<PortQueue>,
-    pub polls: Counter,
+    /// Polls that brought packets, and polls that brought none.
     pub rx_bursts: Counter,
+    pub empty_polls: Counter,
     /// Packets that finished in the cheap stage.
     pub cheap_pkts: Counter,
     /// Packets that went through the expensive stage here.
@@ -101,8 +106,8 @@ impl LcoreStats {
         Self {
             rx: queues(rx),
             tx: queues(tx),
-            polls: Counter::default(),
             rx_bursts: Counter::default(),
+            empty_polls: Counter::default(),
             cheap_pkts: Counter::default(),
             expensive_pkts: Counter::default(),
             shed_pkts: Counter::default(),

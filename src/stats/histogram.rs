@@ -10,17 +10,17 @@ const PRECISION_BITS: u32 = 6;
 const SPLIT: usize = 1 << PRECISION_BITS;
 /// Values up to 2^40 ticks (minutes) have buckets; longer ones count in the last.
 const VALUE_BITS: u32 = 40;
-const BUCKETS: usize = SPLIT * (VALUE_BITS - PRECISION_BITS + 1) as usize;
+const BUCKETS: usize = SPLIT * VALUE_BITS as usize;
 
 /// Counts of values in ticks. One writer, any number of readers.
 #[derive(Debug)]
 pub struct Histogram {
-    buckets: Box<[Counter]>,
+    buckets: Box<[Counter; BUCKETS]>,
 }
 
 impl Histogram {
     pub fn new() -> Self {
-        Self { buckets: (0..BUCKETS).map(|_| Counter::default()).collect() }
+        Self { buckets: Box::new([const { Counter::new() }; BUCKETS]) }
     }
 
     /// Counts `count` packets that all took `ticks`. Only the owner may call this.
@@ -47,23 +47,19 @@ impl Default for Histogram {
     }
 }
 
-/// The lowest `SPLIT` values have a bucket each; above, the bits behind the leading one choose the bucket.
+/// A double already holds what is asked for, a value's magnitude and then the bits behind its leading one: it is converted and
+/// cut off, in a third of the instructions that counting zeros takes. Zero counts as one. Small values leave some buckets empty.
 #[inline(always)]
 fn bucket(value: u64) -> usize {
-    let value = value.min((1 << VALUE_BITS) - 1);
-    let magnitude = (value | (SPLIT as u64 - 1)).ilog2() + 1 - PRECISION_BITS;
-    let shift = magnitude.saturating_sub(1);
-    ((value >> shift) as usize) + (shift as usize) * SPLIT
+    const ONE: u64 = 1f64.to_bits() >> (f64::MANTISSA_DIGITS - 1 - PRECISION_BITS);
+    let bits = (value.max(1) as i64 as f64).to_bits() >> (f64::MANTISSA_DIGITS - 1 - PRECISION_BITS);
+    (bits.wrapping_sub(ONE) as usize).min(BUCKETS - 1)
 }
 
 /// The highest value that `bucket` puts there.
 fn highest(at: usize) -> u64 {
-    if at < 2 * SPLIT {
-        return at as u64;
-    }
-    let shift = at / SPLIT - 1;
-    let within = (at - shift * SPLIT) as u64;
-    ((within + 1) << shift) - 1
+    let (magnitude, within) = (at / SPLIT, at % SPLIT);
+    (((SPLIT + within + 1) as u64) << magnitude).div_ceil(SPLIT as u64) - 1
 }
 
 #[cfg(test)]
@@ -74,12 +70,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_bucket_holds_its_value_to_its_precision(value in 0..1u64 << VALUE_BITS) {
+        fn a_bucket_holds_its_value_to_its_precision(bits in 1..=VALUE_BITS, value in 1..1u64 << VALUE_BITS) {
+            let value = (value >> (VALUE_BITS - bits)).max(1);
             let top = highest(bucket(value));
             prop_assert!(top >= value);
             prop_assert!(top - value <= value >> (PRECISION_BITS));
             prop_assert_eq!(bucket(top), bucket(value));
-            prop_assert!(bucket(top + 1) == bucket(value) + 1 || top + 1 == 1 << VALUE_BITS);
+            prop_assert!(bucket(top + 1) > bucket(value) || top + 1 == 1 << VALUE_BITS);
         }
 
         #[test]
