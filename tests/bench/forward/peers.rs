@@ -1,7 +1,7 @@
 //! One window of each forwarder: the same two virtual ports, rings, mbufs, CPU and forward mode on both sides.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -124,27 +124,17 @@ pub fn installed(name: &str, package: &str) -> Result<PathBuf, String> {
         .ok_or_else(|| format!("{name} is not installed (Debian, Ubuntu: apt-get install {package})"))
 }
 
-/// The same version's testpmd, linked as mpfwd is; built on first use.
+/// The testpmd that was built together with the DPDK that mpfwd is linked against, and linked the same way.
 pub fn static_testpmd() -> Result<PathBuf, String> {
-    let cache = match (std::env::var_os("XDG_CACHE_HOME"), std::env::var_os("HOME")) {
-        (Some(cache), _) if !cache.is_empty() => PathBuf::from(cache),
-        (_, Some(home)) => PathBuf::from(home).join(".cache"),
-        _ => return Err("neither XDG_CACHE_HOME nor HOME says where it may be built".to_owned()),
-    };
     if cfg!(feature = "shared") {
         return Err("mpfwd is linked against the shared objects here: testpmd is the peer".to_owned());
     }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/testpmd-static.sh");
-    let output = Command::new(&script)
-        .arg(cache.join("mpfwd"))
-        .stdin(Stdio::null())
-        .stderr(Stdio::piped())
-        .output()
-        .map_err(|error| format!("{} does not run: {error}", script.display()))?;
-    if output.status.success() {
-        Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
-    } else {
-        let said = String::from_utf8_lossy(&output.stderr);
-        Err(said.lines().last().unwrap_or("its build failed without a word").to_owned())
+    let prefix = Command::new("pkg-config").args(["--variable=prefix", "libdpdk"]).output();
+    let prefix = prefix.map_err(|error| format!("pkg-config does not run: {error}"))?;
+    let prefix = PathBuf::from(String::from_utf8_lossy(&prefix.stdout).trim());
+    let testpmd = prefix.join("bin/dpdk-testpmd");
+    if prefix != Path::new("/usr") && testpmd.is_file() {
+        return Ok(testpmd);
     }
+    Err("mpfwd is linked against the distribution's DPDK, which has no static testpmd: ./dev dpdk builds one".to_owned())
 }

@@ -57,7 +57,6 @@ pub struct Bench {
 
 impl Bench {
     pub fn forward(&mut self) -> Result<(), Failure> {
-        self.progress.set_message("testpmd-static: built on first use");
         let peers: [(&str, f64, Result<PathBuf, String>); 2] =
             [("testpmd", 1.25, installed("dpdk-testpmd", "dpdk-dev")), ("testpmd-static", 1.0, peers::static_testpmd())];
         self.progress.inc_length((MODES.len() * BURSTS.len() * peers.len() * self.rounds) as u64);
