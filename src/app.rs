@@ -226,7 +226,7 @@ impl<'a> Launch<'a> {
         let by_sequence = self.plan.ports.iter().filter(|port| config::marks_by_sequence(work.mark, &port.info));
         let by_sequence = by_sequence.fold(0, |ports, port| ports | 1u64 << (port.info.id % 64));
         let marking = |lcore: u64| Marking::new(work.p, work.seed.wrapping_add(lcore), by_sequence);
-        self.by_mode(queues, |lcore| Spin::new(engine.clone(), spin, marking(lcore)))
+        self.by_mode(queues, |lcore| Spin::new(engine.clone(), spin, marking(lcore), work.known))
     }
 
     fn by_mode<E: Engine>(&self, queues: Vec<Queues<'a>>, engine: impl Fn(u64) -> E) -> Result<()> {

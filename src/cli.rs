@@ -87,7 +87,7 @@ pub struct Cli {
     /// Write the report as JSON too
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
-    /// Make packets cost CPU time: "spin:cheap=200ns,expensive=100us,p=0.0001[,seed=1][,mark=auto|hash|sequence]"
+    /// Make packets cost CPU time: "spin:cheap=200ns,expensive=100us,p=0.0001[,seed=1][,mark=auto|hash|sequence][,known=yes|no]"
     #[arg(long, value_name = "SPEC")]
     pub work: Option<Work>,
     /// Where latency is counted from: the poll that brought the packet, or not at all
@@ -250,6 +250,8 @@ pub struct Work {
     pub p: f64,
     pub seed: u64,
     pub mark: Mark,
+    /// Whether a packet's cost is known before the work is done.
+    pub known: bool,
 }
 
 /// How expensive packets are found.
@@ -266,7 +268,7 @@ impl FromStr for Work {
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         let keys = text.strip_prefix("spin:").ok_or("the only kind is spin: write spin:cheap=200ns,expensive=100us,p=0.0001")?;
-        let mut work = Self { cheap: Duration::ZERO, expensive: Duration::ZERO, p: 0.0, seed: 1, mark: Mark::Auto };
+        let mut work = Self { cheap: Duration::ZERO, expensive: Duration::ZERO, p: 0.0, seed: 1, mark: Mark::Auto, known: true };
         for pair in keys.split(',') {
             let (key, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not KEY=VALUE"))?;
             let time = || {
@@ -282,7 +284,14 @@ impl FromStr for Work {
                 }
                 "seed" => work.seed = value.parse().map_err(|_| format!("seed={value}: write a whole number"))?,
                 "mark" => work.mark = Mark::from_str(value, false).map_err(|_| format!("mark={value}: write auto, hash or sequence"))?,
-                _ => return Err(format!("unknown key {key:?}: there are cheap, expensive, p, seed and mark")),
+                "known" => {
+                    work.known = match value {
+                        "yes" => true,
+                        "no" => false,
+                        _ => return Err(format!("known={value}: write yes, or no for work whose cost shows only while it is done")),
+                    }
+                }
+                _ => return Err(format!("unknown key {key:?}: there are cheap, expensive, p, seed, mark and known")),
             }
         }
         if work.expensive < work.cheap {

@@ -1,19 +1,14 @@
-//! What pool A does with a burst: poll, classify, shed, serve, transmit.
+//! What is done with a burst: poll, classify, shed, serve, transmit.
 
-use super::{LcoreLoop, Polled, Stage};
+use super::sort::{Alone, Arrival};
+use super::{LcoreLoop, Settings, Stage};
 use crate::cli::OnFull;
-use crate::dpdk::Mbuf;
 use crate::dpdk::clock::tsc;
-use crate::engine::{Class, Engine, Verdict};
+use crate::dpdk::{Burst, Mbuf};
+use crate::engine::{Engine, Verdict};
 use crate::policy::{Place, Policy};
-use crate::stats::{DropCause, Lap};
-
-/// What the packets of a burst have in common: the port they came in by, and when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Arrival {
-    port: u16,
-    ticks: u64,
-}
+use crate::runq::RunQueue;
+use crate::stats::{DropCause, Lap, LcoreStats};
 
 impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     /// Receives a burst of the next queue, and serves it. The stamp is taken before: no packet is said to have come later than
@@ -24,19 +19,30 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.start_laps();
         self.tx.close(now);
         self.lap(Lap::Statistics);
+        if P::ADOPTS && now.wrapping_sub(self.adopted_at) > self.settings.adopt_every_ticks {
+            self.adopt(now);
+        }
         if self.next_rx >= self.rx.len() {
             self.next_rx = 0;
         }
-        let Some(Polled { lease, received_pkts }) = self.rx.get_mut(self.next_rx) else { return self.rest() };
-        let received = lease.poll(&mut self.burst, self.settings.burst);
-        received_pkts.add(received as u64);
-        let arrival = Arrival { port: lease.port(), ticks: now };
+        let Some(polled) = self.rx.get_mut(self.next_rx) else { return self.found_none() };
         self.next_rx += 1;
+        let Some(lease) = polled.hold() else { return self.found_none() };
+        let received = lease.poll(&mut self.burst, self.settings.burst);
+        polled.received_pkts.add(received as u64);
+        let arrival = Arrival { port: polled.rxq.port(), ticks: now };
         if received == 0 {
             self.stats.empty_polls.add(1);
-            return self.rest();
+            return self.found_none();
         }
         self.lap(Lap::Rx);
+        self.received(received, arrival);
+    }
+
+    /// Books a burst that was just received, and serves it.
+    #[inline(always)]
+    pub(super) fn received(&mut self, received: usize, arrival: Arrival) {
+        self.empty_polls = 0;
         self.stats.rx_bursts.add(1);
         self.shared.run.count_received(received as u64);
         if METER {
@@ -46,21 +52,29 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.serve(arrival);
     }
 
-    /// Serves packets that were left over, as many as arrived together.
+    /// Nothing came of this poll.
+    #[cold]
+    fn found_none(&mut self) {
+        self.empty_polls += 1;
+        self.rest();
+    }
+
+    /// Serves packets that were left over, up to the first that must be run alone.
     pub(super) fn serve_run_queue(&mut self) {
         self.start_laps();
         self.tx.close(tsc());
         let stamp = self.settings.stamp;
-        let arrival = |packet: &Mbuf| Arrival { port: packet.port(), ticks: stamp.read(packet) };
-        let Some(first) = self.run_queue.pop() else { return };
-        let together = arrival(&first);
-        self.burst.push(first);
-        while self.burst.len() < self.settings.burst.pkts()
-            && let Some(next) = self.run_queue.pop_if(|packet| arrival(packet) == together)
-        {
-            self.burst.push(next);
+        let mut alone = None;
+        for _ in 0..self.settings.burst.pkts() {
+            let Some(packet) = self.run_queue.pop() else { break };
+            let arrival = Arrival::of(&packet, stamp);
+            alone = self.sorter.sort::<E, P>(&mut self.engine, packet, arrival);
+            if alone.is_some() {
+                break;
+            }
         }
-        self.serve(together);
+        self.lap(Lap::Classify);
+        self.finish(|packet| Arrival::of(packet, stamp), alone);
     }
 
     /// Classifies the burst, sheds what is expensive, serves what is cheap, and transmits.
@@ -79,96 +93,120 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
             self.lap(Lap::Tx);
             return;
         }
-        self.classify(arrival);
+        let alone = self.classify(arrival);
         self.lap(Lap::Classify);
+        self.finish(|_| arrival, alone);
+    }
+
+    /// Parts the burst into cheap and deferred packets. One that must be run here alone goes ahead of all that came after it: those
+    /// wait in the run queue, unclassified, where others can take them.
+    #[inline]
+    fn classify(&mut self, arrival: Arrival) -> Option<Alone> {
+        let mut packets = self.burst.drain();
+        while let Some(packet) = packets.next() {
+            let alone = self.sorter.sort::<E, P>(&mut self.engine, packet, arrival);
+            if alone.is_some() {
+                leave_over(packets, arrival, self.settings, &mut self.run_queue, self.stats);
+                return alone;
+            }
+        }
+        None
+    }
+
+    /// Sheds, serves and transmits what was sorted; then runs what must be run alone, with nothing left in private.
+    #[inline]
+    fn finish(&mut self, arrival: impl Fn(&Mbuf) -> Arrival, alone: Option<Alone>) {
         self.shed();
         self.serve_cheap(arrival);
         self.lap(Lap::Engine);
         self.tx.flush(Stage::Cheap);
         self.shed();
         self.lap(Lap::Tx);
-    }
-
-    /// Parts the burst into cheap and deferred packets. Where a deferred packet is to run here, it goes ahead of all that came
-    /// after it: those wait in the run queue, unclassified, not in private.
-    #[inline]
-    fn classify(&mut self, arrival: Arrival) {
-        let mut packets = self.burst.drain();
-        while let Some(mut packet) = packets.next() {
-            match self.engine.classify(&packet, arrival.port) {
-                Class::Cheap => self.cheap.push(packet),
-                Class::Defer => {
-                    label(&mut packet, arrival, self.settings.stamp);
-                    match P::DEFERRED {
-                        Place::Shed => self.deferred.push(packet),
-                        Place::Here => {
-                            self.kept.push(packet);
-                            let mut left_over = 0;
-                            for mut packet in packets {
-                                label(&mut packet, arrival, self.settings.stamp);
-                                self.run_queue.push(packet);
-                                left_over += 1;
-                            }
-                            self.stats.requeued_pkts.add(left_over);
-                            return;
-                        }
-                    }
-                }
-            }
+        if let Some(alone) = alone {
+            self.run_alone(alone);
         }
     }
 
     /// Runs the cheap stage, and notes who leaves by which port.
     #[inline]
-    fn serve_cheap(&mut self, arrival: Arrival) {
+    fn serve_cheap(&mut self, arrival: impl Fn(&Mbuf) -> Arrival) {
         let mut served = 0;
-        for mut packet in self.cheap.drain() {
-            match self.engine.cheap(&mut packet, arrival.port) {
+        for mut packet in self.sorter.cheap.drain() {
+            let Arrival { port: from, ticks } = arrival(&packet);
+            match self.engine.cheap(&mut packet, from) {
                 Verdict::Forward(port) => {
                     served += 1;
-                    self.tx.stage(port, packet, arrival.ticks);
+                    self.tx.stage(port, packet, ticks);
                 }
                 Verdict::Drop(cause) => {
                     drop(packet);
                     self.stats.drop_pkts(cause, 1);
                 }
                 Verdict::Defer => {
-                    label(&mut packet, arrival, self.settings.stamp);
-                    match P::DEFERRED {
-                        Place::Shed => self.deferred.push(packet),
-                        Place::Here => self.kept.push(packet),
-                    }
+                    Arrival { port: from, ticks }.write_on(&mut packet, self.settings.stamp);
+                    self.sorter.deferred.push(packet);
                 }
             }
         }
         self.stats.cheap_pkts.add(served);
     }
 
-    /// Puts the deferred packets into this lcore's shard.
+    /// Puts the deferred packets where the mode wants them: into this lcore's shard, or into others' inboxes. Those that are to be run
+    /// here are kept.
     #[inline]
-    fn shed(&mut self) {
-        if self.deferred.is_empty() {
+    pub(super) fn shed(&mut self) {
+        if self.sorter.deferred.is_empty() {
             return;
         }
-        let put = self.shard.as_mut().map_or(0, |shard| shard.put(&mut self.deferred));
+        let put = match P::DEFERRED {
+            Place::Shed if !self.announced => self.shard.as_mut().map_or(0, |shard| shard.put(&mut self.sorter.deferred)),
+            Place::Inbox if !self.announced => self.put_into_inboxes(),
+            _ => return self.keep_deferred(),
+        };
         self.stats.shed_pkts.add(put as u64);
-        if !self.deferred.is_empty() {
-            self.shard_is_full();
+        if !self.sorter.deferred.is_empty() {
+            match self.settings.on_full {
+                OnFull::Drop => self.stats.drop_pkts(DropCause::ShardFull, self.sorter.deferred.free() as u64),
+                OnFull::Run => self.keep_deferred(),
+            }
         }
     }
 
-    #[cold]
-    fn shard_is_full(&mut self) {
-        match self.settings.on_full {
-            OnFull::Drop => self.stats.drop_pkts(DropCause::ShardFull, self.deferred.free() as u64),
-            OnFull::Run => self.deferred.drain().for_each(|packet| self.kept.push(packet)),
+    fn put_into_inboxes(&mut self) -> usize {
+        let (boards, inboxes) = (self.shared.boards, &mut self.inboxes);
+        let (mut left, mut put) = (Burst::new(), 0);
+        for packet in self.sorter.deferred.drain() {
+            let at = self.policy.inbox(inboxes.len(), |at| inboxes[at].len() + usize::from(boards[at].is_away()));
+            put += match inboxes[at].put_one(packet) {
+                Ok(()) => 1,
+                Err(packet) => {
+                    left.push(packet);
+                    0
+                }
+            };
         }
+        self.sorter.deferred.append_all(&mut left);
+        put
+    }
+
+    /// Keeps deferred packets to be run here, as many as may wait; the others are dropped.
+    #[cold]
+    fn keep_deferred(&mut self) {
+        let dropped = self.sorter.deferred.drain().filter_map(|packet| self.kept.push(packet).err()).count();
+        self.stats.drop_pkts(DropCause::RunQueueFull, dropped as u64);
     }
 }
 
-/// Writes on the packet what its burst knew of it.
-#[inline(always)]
-fn label(packet: &mut Mbuf, arrival: Arrival, stamp: crate::dpdk::StampField) {
-    packet.set_port(arrival.port);
-    stamp.write(packet, arrival.ticks);
+/// Leaves packets in the run queue, as many as may wait there; the others are dropped, and counted.
+fn leave_over(packets: impl Iterator<Item = Mbuf>, arrival: Arrival, settings: Settings, run_queue: &mut RunQueue<Mbuf>, stats: &LcoreStats) {
+    let (mut left, mut dropped) = (0, 0);
+    for mut packet in packets {
+        arrival.write_on(&mut packet, settings.stamp);
+        match run_queue.push(packet) {
+            Ok(()) => left += 1,
+            Err(_) => dropped += 1,
+        }
+    }
+    stats.requeued_pkts.add(left);
+    stats.drop_pkts(DropCause::RunQueueFull, dropped);
 }

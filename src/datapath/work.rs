@@ -1,24 +1,30 @@
-//! What is done for deferred packets: take, run the expensive stage, transmit. Pool B's job, and pool A's where a packet must be
-//! run where it is.
+//! What is done for packets that are expensive, or may be: take, unbox, run. Whoever does it says so first, so that others can come
+//! to the rescue of what waits behind it.
 
+use super::sort::{Alone, Arrival};
 use super::{LcoreLoop, Stage, Transmit};
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{Mbuf, StampField};
-use crate::engine::{Engine, Verdict};
-use crate::policy::Policy;
-use crate::shed::oldest;
+use crate::engine::{Engine, Verdict, flow_hash};
+use crate::policy::{Permit, Policy};
 use crate::stats::{Lap, LcoreStats};
 
-impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
-    /// Takes from the shard whose head has waited longest, as many packets as the time budget allows, and finishes them.
+impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
+    /// Takes from the shard that the choice falls on, as many packets as the time budget allows, and finishes them.
     #[inline]
     pub(super) fn take(&mut self) {
-        let Some(at) = oldest(&self.shards) else { return self.rest() };
+        let Some(at) = self.pick.pick(&self.shards) else { return self.found_none() };
+        let Some(permit) = self.permit() else { return };
         let start = tsc();
         self.start_laps();
-        let taken = self.shards[at].ring.take(&mut self.burst, self.budget.items());
+        let items = self.budget.items();
+        let taken = self.shards[at].ring.take(&mut self.burst, items);
         self.burst.prefetch_headers();
         self.lap(Lap::Rx);
+        let away = items == 1 && taken == 1 && (P::RESCUES || P::STEALS);
+        if away {
+            self.leave(start, flow_hash(&self.burst.packets()[0]), Stage::Expensive);
+        }
         for packet in self.burst.drain() {
             expensive(&mut self.engine, packet, self.settings.stamp, &mut self.tx, self.stats);
         }
@@ -26,6 +32,11 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.tx.flush(Stage::Expensive);
         self.lap(Lap::Tx);
         let end = tsc();
+        if away {
+            self.come_back(end);
+        }
+        drop(permit);
+        self.empty_polls = 0;
         self.budget.observe(taken, end.wrapping_sub(start));
         self.stats.taken_pkts.add(taken as u64);
         self.tx.close(end);
@@ -35,33 +46,60 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         }
     }
 
-    /// Runs one deferred packet of this lcore's own to its end.
+    /// The right to do expensive work, where the mode limits it; `None`, and noted, when there is none to be had.
+    #[inline]
+    fn permit(&mut self) -> Option<Option<Permit<'a>>> {
+        if !P::CAPPED {
+            return Some(None);
+        }
+        let permit = self.shared.permits.try_take(self.pool);
+        self.refused = permit.is_none();
+        permit.map(Some)
+    }
+
+    /// Runs one kept packet to its end.
     pub(super) fn run_kept(&mut self) {
-        self.start_laps();
-        self.tx.close(tsc());
+        let Some(permit) = self.permit() else { return };
         if let Some(packet) = self.kept.pop() {
-            expensive(&mut self.engine, packet, self.settings.stamp, &mut self.tx, self.stats);
-            self.lap(Lap::Engine);
-            self.tx.flush(Stage::Expensive);
-            self.lap(Lap::Tx);
+            self.run_alone(Alone { packet, unknown: false });
+        }
+        drop(permit);
+    }
+
+    /// Runs one packet of the inbox to its end.
+    pub(super) fn unbox(&mut self) {
+        let Some(inbox) = &mut self.inbox else { return };
+        inbox.take(&mut self.burst, 1);
+        if let Some(packet) = self.burst.pop() {
+            self.stats.taken_pkts.add(1);
+            self.run_alone(Alone { packet, unknown: false });
         }
     }
-}
 
-/// Runs the expensive stage of one packet, and notes which port it leaves by.
-#[inline(always)]
-fn expensive<E: Engine>(engine: &mut E, mut packet: Mbuf, stamp: StampField, tx: &mut Transmit<'_>, stats: &LcoreStats) {
-    let ticks = stamp.read(&packet);
-    let from = packet.port();
-    match engine.expensive(&mut packet, from) {
-        Verdict::Forward(port) => {
-            stats.expensive_pkts.add(1);
-            tx.stage(port, packet, ticks);
+    /// Puts kept packets into the own shard again.
+    pub(super) fn shed_kept(&mut self) {
+        while self.sorter.deferred.len() < self.settings.burst.pkts()
+            && let Some(packet) = self.kept.pop()
+        {
+            self.sorter.deferred.push(packet);
         }
-        Verdict::Drop(cause) => {
-            drop(packet);
-            stats.drop_pkts(cause, 1);
+        self.refused = false;
+        self.shed();
+    }
+
+    /// Runs one packet of unknown or expensive cost to its end, and says so meanwhile.
+    pub(super) fn run_alone(&mut self, Alone { mut packet, unknown }: Alone) {
+        let start = tsc();
+        self.start_laps();
+        self.tx.close(start);
+        let stage = if unknown { Stage::Cheap } else { Stage::Expensive };
+        if P::RESCUES || P::STEALS {
+            self.leave(start, flow_hash(&packet), stage);
         }
-        Verdict::Defer => unreachable!("the expensive stage is the last one"),
+        if unknown {
+            self.run_unknown(packet);
+        } else {
+            packet = match expensive_one...
+        }
     }
 }

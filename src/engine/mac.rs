@@ -9,7 +9,9 @@ pub struct SetBoth;
 
 impl Addresses for SetBoth {
     #[inline(always)]
-    fn change(addresses: &mut [u8; 12], outgoing: &[u8; 12]) {
-        *addresses = *outgoing;
+    fn change(frame: &mut [u8], outgoing: &[u8; 12]) {
+        if let Some(addresses) = frame.first_chunk_mut() {
+            *addresses = *outgoing;
+        }
     }
 }

@@ -22,6 +22,8 @@ pub enum Class {
     Cheap,
     /// It needs the expensive stage.
     Defer,
+    /// The cheap stage may turn out to be expensive: it is run with nothing held in private behind it.
+    Unknown,
 }
 
 /// What has become of a packet after a stage.

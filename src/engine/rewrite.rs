@@ -8,8 +8,9 @@ use crate::stats::DropCause;
 
 /// A way of changing a frame's destination and source address, its first 12 bytes.
 pub trait Addresses: Clone + Send {
-    /// `outgoing`: the addresses of the port that the frame leaves by, its peer's and its own.
-    fn change(addresses: &mut [u8; 12], outgoing: &[u8; 12]);
+    /// `frame`: all of an Ethernet header, and what of the frame follows it in the first segment. `outgoing`: the addresses of the
+    /// port that the frame leaves by, its peer's and its own.
+    fn change(frame: &mut [u8], outgoing: &[u8; 12]);
 }
 
 /// Forwards by port, with the addresses changed as `A` does.
@@ -33,8 +34,8 @@ impl<A: Addresses> Engine for Rewrite<A> {
 
     #[inline]
     fn cheap(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
-        match addresses(packet) {
-            Some(addresses) => A::change(addresses, self.peers.header(from)),
+        match frame(packet) {
+            Some(frame) => A::change(frame, self.peers.header(from)),
             None => return Verdict::Drop(DropCause::Runt),
         }
         Verdict::Forward(self.peers.out(from))
@@ -48,7 +49,7 @@ impl<A: Addresses> Engine for Rewrite<A> {
     #[inline]
     fn cheap_burst(&mut self, burst: &mut Burst, from: u16, dropped: impl FnMut(Mbuf, DropCause)) -> Option<u16> {
         let outgoing = *self.peers.header(from);
-        rewrite_burst(burst, |addresses| A::change(addresses, &outgoing), dropped);
+        rewrite_burst(burst, |frame| A::change(frame, &outgoing), dropped);
         Some(self.peers.out(from))
     }
 }
@@ -59,11 +60,11 @@ const ETHERNET_HEADER: usize = 14;
 /// Changes the addresses of every frame of a burst, and drops those that have none. Nothing is asked for ahead: a packet takes so
 /// few instructions, independent of the others', that the CPU has a burst's worth of misses under way by itself.
 #[inline(always)]
-fn rewrite_burst(burst: &mut Burst, mut rewrite: impl FnMut(&mut [u8; 12]), mut dropped: impl FnMut(Mbuf, DropCause)) {
+fn rewrite_burst(burst: &mut Burst, mut rewrite: impl FnMut(&mut [u8]), mut dropped: impl FnMut(Mbuf, DropCause)) {
     let mut runts = 0;
     for packet in burst.packets_mut() {
-        match addresses(packet) {
-            Some(addresses) => rewrite(addresses),
+        match frame(packet) {
+            Some(frame) => rewrite(frame),
             None => runts += 1,
         }
     }
@@ -72,12 +73,8 @@ fn rewrite_burst(burst: &mut Burst, mut rewrite: impl FnMut(&mut [u8; 12]), mut 
     }
 }
 
-/// Destination and source address of a frame that has an Ethernet header in its first segment.
+/// The first segment of a frame that has all of its Ethernet header there.
 #[inline(always)]
-fn addresses(packet: &mut Mbuf) -> Option<&mut [u8; 12]> {
-    let data = packet.data_mut();
-    if data.len() < ETHERNET_HEADER {
-        return None;
-    }
-    data.first_chunk_mut::<12>()
+fn frame(packet: &mut Mbuf) -> Option<&mut [u8]> {
+    Some(packet.data_mut()).filter(|data| data.len() >= ETHERNET_HEADER)
 }

@@ -107,24 +107,32 @@ pub struct Spin<E> {
     forward: E,
     ticks: SpinTicks,
     marking: Marking,
+    /// Whether a packet's cost is known before the work is done.
+    known: bool,
 }
 
 impl<E: Engine> Spin<E> {
-    pub fn new(forward: E, ticks: SpinTicks, marking: Marking) -> Self {
-        Self { forward, ticks, marking }
+    /// With `known` marked packets are deferred; without, a packet is found to be expensive while it is being served.
+    pub fn new(forward: E, ticks: SpinTicks, marking: Marking, known: bool) -> Self {
+        Self { forward, ticks, marking, known }
     }
 }
 
 impl<E: Engine> Engine for Spin<E> {
     #[inline]
     fn classify(&mut self, packet: &Mbuf, from: u16) -> Class {
-        if self.marking.marks(packet, from) { Class::Defer } else { Class::Cheap }
+        match self.known {
+            false => Class::Unknown,
+            true if self.marking.marks(packet, from) => Class::Defer,
+            true => Class::Cheap,
+        }
     }
 
     #[inline]
     fn cheap(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
-        if self.ticks.cheap > 0 {
-            busy_wait(self.ticks.cheap);
+        let ticks = if !self.known && self.marking.marks(packet, from) { self.ticks.expensive } else { self.ticks.cheap };
+        if ticks > 0 {
+            busy_wait(ticks);
         }
         self.forward.cheap(packet, from)
     }
@@ -139,7 +147,7 @@ impl<E: Engine> Engine for Spin<E> {
 
     #[inline]
     fn cheap_burst(&mut self, burst: &mut Burst, from: u16, dropped: impl FnMut(Mbuf, DropCause)) -> Option<u16> {
-        if self.ticks.cheap > 0 || !self.marking.is_by_sequence(from) || !self.marking.sequence.pass(burst.len() as u64) {
+        if self.ticks.cheap > 0 || !self.known || !self.marking.is_by_sequence(from) || !self.marking.sequence.pass(burst.len() as u64) {
             return None;
         }
         self.forward.cheap_burst(burst, from, dropped)

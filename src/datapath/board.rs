@@ -1,0 +1,50 @@
+//! What an lcore lets the others see and take: whether it is away in a long stage, how much waits, its run queue, and the receive
+//! queues that it polls. Written seldom, and never on the lines that the owner's own work touches.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::dpdk::{Mbuf, RxQueue};
+use crate::policy::{PeerHint, Pool};
+use crate::runq::{Heartbeat, Stealer};
+
+/// One lcore's, read by all.
+pub struct Board<'a> {
+    pub pool: Pool,
+    pub heartbeat: Heartbeat,
+    /// Packets left over in a burst, unclassified.
+    pub run_queue: Stealer<Mbuf>,
+    /// Deferred packets that it must run itself.
+    pub kept: Stealer<Mbuf>,
+    /// The receive queues that it polls first of all, each with its place in every lcore's `LcoreStats::rx`.
+    pub rxqs: Vec<(usize, &'a RxQueue)>,
+    waiting_pkts: Hint,
+}
+
+/// A count on a cache line of its own: idle lcores look at it, its owner writes it only when it leaves something or comes back.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Hint(AtomicU32);
+
+impl<'a> Board<'a> {
+    pub fn new(pool: Pool, run_queue: Stealer<Mbuf>, kept: Stealer<Mbuf>, rxqs: Vec<(usize, &'a RxQueue)>) -> Self {
+        Self { pool, heartbeat: Heartbeat::new(), run_queue, kept, rxqs, waiting_pkts: Hint::default() }
+    }
+
+    /// Tells how many packets others may take. Written only when it changes between none, few and many.
+    #[inline]
+    pub(super) fn tell_waiting(&self, pkts: usize) {
+        let coarse = (pkts as u32).next_power_of_two() & !u32::from(pkts == 0);
+        if self.waiting_pkts.0.load(Ordering::Relaxed) != coarse {
+            self.waiting_pkts.0.store(coarse, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    pub(super) fn hint(&self, now: u64) -> PeerHint {
+        PeerHint {
+            pool: self.pool,
+            waiting_pkts: self.waiting_pkts.0.load(Ordering::Relaxed),
+            away: self.heartbeat.away(now),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Sorting a burst's packets by what they may cost, and what a packet says of its arrival once it has left its burst.
+
+use crate::dpdk::{Burst, Mbuf, StampField};
+use crate::engine::{Class, Engine};
+use crate::policy::{Place, Policy};
+
+/// The port by which a packet came in, and when, in ticks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Arrival {
+    pub port: u16,
+    pub ticks: u64,
+}
+
+impl Arrival {
+    /// As it was written on the packet.
+    #[inline]
+    pub(super) fn of(packet: &Mbuf, stamp: StampField) -> Self {
+        Self { port: packet.port(), ticks: stamp.read(packet) }
+    }
+
+    /// Writes on the packet what its burst knew of it.
+    #[inline(always)]
+    pub(super) fn write_on(self, packet: &mut Mbuf, stamp: StampField) {
+        packet.set_port(self.port);
+        stamp.write(packet, self.ticks);
+    }
+}
+
+/// A packet that is run here, with nothing behind it in private.
+pub(super) struct Alone {
+    pub packet: Mbuf,
+    /// Its cost is not known: the cheap stage runs. Otherwise the expensive one.
+    pub unknown: bool,
+}
+
+/// The piles that a burst is sorted into.
+pub(super) struct Sorter {
+    stamp: StampField,
+    /// What the cheap stage serves.
+    pub cheap: Burst,
+    /// What goes to another lcore.
+    pub deferred: Burst,
+}
+
+impl Sorter {
+    pub(super) fn new(stamp: StampField) -> Self {
+        Self { stamp, cheap: Burst::new(), deferred: Burst::new() }
+    }
+
+    /// Puts a packet on its pile, or gives it back because it must be run alone. Where nobody could take what waits behind it, a packet of
+    /// unknown cost is served like a cheap one.
+    #[inline(always)]
+    pub(super) fn sort<E: Engine, P: Policy>(&mut self, engine: &mut E, mut packet: Mbuf, arrival: Arrival) -> Option<Alone> {
+        match engine.classify(&packet, arrival.port) {
+            Class::Unknown if P::STEALS || P::RESCUES => {
+                arrival.write_on(&mut packet, self.stamp);
+                return Some(Alone { packet, unknown: true });
+            }
+            Class::Cheap | Class::Unknown => self.cheap.push(packet),
+            Class::Defer => {
+                arrival.write_on(&mut packet, self.stamp);
+                if P::DEFERRED == Place::Here {
+                    return Some(Alone { packet, unknown: false });
+                }
+                self.deferred.push(packet);
+            }
+        }
+        None
+    }
+}
