@@ -162,7 +162,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
                 Step::Serve => self.serve_run_queue(),
                 Step::Run => self.run_kept(),
                 Step::Take => self.take(),
-                Step::Rest => self.rest(),
+                Step::Shed | Step::Unbox | Step::LookAround | Step::Rest => self.rest(),
             }
             self.tx.retry();
         }
@@ -171,7 +171,16 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
 
     #[inline(always)]
     fn view(&self) -> View {
-        View { pool: self.pool, run_queue_pkts: self.run_queue.len(), kept_pkts: self.kept.len(), draining: self.shared.run.is_draining() }
+        View {
+            pool: self.pool,
+            run_queue_pkts: self.run_queue.len(),
+            kept_pkts: self.kept.len(),
+            inbox_pkts: 0,
+            done_pkts: 0,
+            found_nothing: false,
+            refused: false,
+            draining: self.shared.run.is_draining(),
+        }
     }
 
     /// Asked only while draining: whether all that this lcore could still get has been finished.

@@ -98,7 +98,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
                 Class::Defer => {
                     label(&mut packet, arrival, self.settings.stamp);
                     match P::DEFERRED {
-                        Place::Shed => self.deferred.push(packet),
+                        Place::Shed | Place::Inbox => self.deferred.push(packet),
                         Place::Here => {
                             self.kept.push(packet);
                             let mut left_over = 0;
@@ -133,7 +133,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
                 Verdict::Defer => {
                     label(&mut packet, arrival, self.settings.stamp);
                     match P::DEFERRED {
-                        Place::Shed => self.deferred.push(packet),
+                        Place::Shed | Place::Inbox => self.deferred.push(packet),
                         Place::Here => self.kept.push(packet),
                     }
                 }
