@@ -3,18 +3,14 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::dpdk::{Mbuf, RxQueue};
+use crate::dpdk::RxQueue;
 use crate::policy::{PeerHint, Pool};
-use crate::runq::{Heartbeat, Stealer};
+use crate::runq::Heartbeat;
 
 /// One lcore's, read by all.
 pub struct Board<'a> {
     pub pool: Pool,
     pub heartbeat: Heartbeat,
-    /// Packets left over in a burst, unclassified.
-    pub run_queue: Stealer<Mbuf>,
-    /// Deferred packets that it must run itself.
-    pub kept: Stealer<Mbuf>,
     /// The receive queues that it polls first of all, each with its place in every lcore's `LcoreStats::rx`.
     pub rxqs: Vec<(usize, &'a RxQueue)>,
     waiting_pkts: Hint,
@@ -26,8 +22,8 @@ pub struct Board<'a> {
 struct Hint(AtomicU32);
 
 impl<'a> Board<'a> {
-    pub fn new(pool: Pool, run_queue: Stealer<Mbuf>, kept: Stealer<Mbuf>, rxqs: Vec<(usize, &'a RxQueue)>) -> Self {
-        Self { pool, heartbeat: Heartbeat::new(), run_queue, kept, rxqs, waiting_pkts: Hint::default() }
+    pub fn new(pool: Pool, rxqs: Vec<(usize, &'a RxQueue)>) -> Self {
+        Self { pool, heartbeat: Heartbeat::new(), rxqs, waiting_pkts: Hint::default() }
     }
 
     /// Tells how many packets others may take. Written only when it changes between none, few and many.

@@ -2,28 +2,37 @@
 //!
 //! The verbs: poll, classify, shed, serve, transmit; run, take; rest.
 
+mod board;
 mod idle;
+mod rescue;
 mod run_state;
+mod sort;
 mod transmit;
 mod verbs;
+mod waiting;
 mod work;
 
 use std::sync::atomic::AtomicBool;
 
+pub use board::Board;
 pub use run_state::RunState;
+use sort::Sorter;
 use transmit::Transmit;
+pub use waiting::{Growing, Waiting, WaitingStealer};
 
 use crate::cli::{Idle, OnFull};
 use crate::dpdk::clock::tsc;
-use crate::dpdk::{Burst, BurstSize, Lease, MAX_PORTS, Mbuf, RingConsumer, RingProducer, StampField, TxQueue};
+use crate::dpdk::{Burst, BurstSize, Lease, MAX_PORTS, RingConsumer, RingProducer, RxQueue, StampField, TxQueue};
 use crate::engine::Engine;
-use crate::policy::{Policy, Pool, Step, View};
-use crate::runq::RunQueue;
-use crate::shed::{Shard, TakeBudget};
+use crate::policy::{PeerHint, Permits, Place, Policy, Pool, Step, View};
+use crate::shed::{Pick, Shard, TakeBudget};
 use crate::stats::{Counter, DropCause, Lap, LcoreStats};
 
 /// How long the work may take that a worker takes at once, in nanoseconds: what it holds, nobody else can help with.
 pub const TAKE_BUDGET_NS: u64 = 20_000;
+
+/// How often an lcore with work of its own looks whether another one's queues want polling, in nanoseconds.
+pub const ADOPT_EVERY_NS: u64 = 2_000;
 
 /// Which of the two stages a packet went through to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,23 +47,36 @@ pub struct Settings {
     pub burst: BurstSize,
     pub on_full: OnFull,
     pub idle: Idle,
+    pub pick: Pick,
     /// Whether latency is counted.
     pub stamping: bool,
     /// Where a packet's arrival stands once it has left its burst.
     pub stamp: StampField,
     pub take_budget_ticks: u64,
+    pub adopt_every_ticks: u64,
+    /// The most packets that may wait in a run queue.
+    pub runq_max: usize,
 }
 
 /// The queues of one lcore.
 pub struct Queues<'a> {
     /// The receive queues that it polls, in the order of its `LcoreStats::rx`.
-    pub rx: Vec<Lease<'a>>,
+    pub rx: Vec<&'a RxQueue>,
     /// One transmit queue per port, in the order of its `LcoreStats::tx`.
     pub tx: Vec<TxQueue>,
     /// Where it puts deferred packets.
     pub shard: Option<RingProducer>,
     /// Where it takes them from.
     pub shards: Vec<RingConsumer>,
+    /// Where others put them for it, and where it puts them for each lcore.
+    pub inbox: Option<RingConsumer>,
+    pub inboxes: Vec<RingProducer>,
+    /// Packets left over in a burst, unclassified, each with its stamp and port.
+    pub run_queue: Waiting,
+    /// Deferred packets that this lcore must run itself.
+    pub kept: Waiting,
+    /// Thieves' ends of all lcores' run queues and kept packets, by lcore.
+    pub stealers: Vec<[WaitingStealer; 2]>,
 }
 
 /// What all lcores share.
@@ -63,6 +85,10 @@ pub struct Shared<'a> {
     pub run: &'a RunState,
     /// By port: whether its link was up when control looked last.
     pub links: &'a [AtomicBool; MAX_PORTS],
+    /// By lcore, in the order of the map.
+    pub boards: &'a [Board<'a>],
+    /// Rights to do expensive work, where the mode limits it.
+    pub permits: &'a Permits,
 }
 
 /// A shard's taking end, as the choice among shards sees it.
@@ -83,14 +109,28 @@ impl Shard for WaitingShard {
     }
 }
 
-/// A receive queue that this lcore polls.
+/// A receive queue that this lcore polls, by a lease that it keeps as long as it is not away.
 struct Polled<'a> {
-    lease: Lease<'a>,
+    rxq: &'a RxQueue,
+    lease: Option<Lease<'a>>,
     received_pkts: &'a Counter,
+}
+
+impl<'a> Polled<'a> {
+    /// The lease; `None` while another lcore polls the queue.
+    #[inline(always)]
+    fn hold(&mut self) -> Option<&mut Lease<'a>> {
+        if self.lease.is_none() {
+            self.lease = self.rxq.try_lease();
+        }
+        self.lease.as_mut()
+    }
 }
 
 /// One lcore's loop. With `METER` it notes what each step costs.
 pub struct LcoreLoop<'a, E, P, const METER: bool> {
+    /// Its place among `Shared::boards`.
+    me: usize,
     pool: Pool,
     engine: E,
     policy: P,
@@ -100,26 +140,36 @@ pub struct LcoreLoop<'a, E, P, const METER: bool> {
     rx: Vec<Polled<'a>>,
     /// Which of `rx` is polled next.
     next_rx: usize,
+    /// Polls, or looks at the shards, since the last one that found something or the last look around.
+    empty_polls: usize,
+    /// It wanted a permit and got none.
+    refused: bool,
+    /// When it looked last whether other lcores' queues want polling.
+    adopted_at: u64,
     shard: Option<RingProducer>,
     shards: Vec<WaitingShard>,
+    pick: Pick,
     budget: TakeBudget,
+    inbox: Option<RingConsumer>,
+    inboxes: Vec<RingProducer>,
     tx: Transmit<'a>,
-    /// What the last poll, or the run queue, brought.
+    /// What the last poll brought.
     burst: Burst,
-    /// Those of `burst` that the cheap stage serves.
-    cheap: Burst,
-    /// Those that go to the shard.
-    deferred: Burst,
-    /// Packets left over in a burst, unclassified, each with its stamp and port.
-    run_queue: RunQueue<Mbuf>,
-    /// Deferred packets that this lcore must run itself.
-    kept: RunQueue<Mbuf>,
+    sorter: Sorter,
+    run_queue: Waiting,
+    kept: Waiting,
+    stealers: Vec<[WaitingStealer; 2]>,
+    /// What the others were seen to show of themselves last.
+    hints: Vec<PeerHint>,
+    /// It has said that it will shed nothing more.
+    announced: bool,
     last_lap: u64,
 }
 
 impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
+    /// The loop of the lcore whose board is the one at `me`.
     pub fn new(
-        pool: Pool,
+        me: usize,
         engine: E,
         policy: P,
         settings: Settings,
@@ -128,24 +178,34 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         stats: &'a LcoreStats,
     ) -> Self {
         let stamp = settings.stamp;
+        let polled = |(rxq, received): (&'a RxQueue, &'a crate::stats::PortQueue)| Polled { rxq, lease: None, received_pkts: &received.pkts };
         Self {
-            pool,
+            me,
+            pool: shared.boards[me].pool,
             engine,
             policy,
             shared,
             stats,
-            rx: queues.rx.into_iter().zip(&stats.rx).map(|(lease, received)| Polled { lease, received_pkts: &received.pkts }).collect(),
+            rx: queues.rx.into_iter().zip(&stats.rx).map(polled).collect(),
             next_rx: 0,
+            empty_polls: 0,
+            refused: false,
+            adopted_at: 0,
             shard: queues.shard,
             shards: queues.shards.into_iter().map(|ring| WaitingShard { ring, stamp }).collect(),
+            pick: settings.pick,
             budget: TakeBudget::new(settings.take_budget_ticks, settings.burst.pkts()),
+            inbox: queues.inbox,
+            inboxes: queues.inboxes,
             tx: Transmit::new(queues.tx, settings, shared.links, stats),
             settings,
             burst: Burst::new(),
-            cheap: Burst::new(),
-            deferred: Burst::new(),
-            run_queue: RunQueue::with_capacity(2 * crate::dpdk::BURST_MAX),
-            kept: RunQueue::with_capacity(2 * crate::dpdk::BURST_MAX),
+            sorter: Sorter::new(stamp),
+            run_queue: queues.run_queue,
+            kept: queues.kept,
+            stealers: queues.stealers,
+            hints: Vec::with_capacity(shared.boards.len()),
+            announced: false,
             last_lap: 0,
         }
     }
@@ -161,7 +221,10 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
                 Step::Poll => self.poll(),
                 Step::Serve => self.serve_run_queue(),
                 Step::Run => self.run_kept(),
+                Step::Shed => self.shed_kept(),
+                Step::Unbox => self.unbox(),
                 Step::Take => self.take(),
+                Step::LookAround => self.look_around(),
                 Step::Rest => self.rest(),
             }
             self.tx.retry();
@@ -171,20 +234,41 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
 
     #[inline(always)]
     fn view(&self) -> View {
-        View { pool: self.pool, run_queue_pkts: self.run_queue.len(), kept_pkts: self.kept.len(), draining: self.shared.run.is_draining() }
+        View {
+            pool: self.pool,
+            run_queue_pkts: self.run_queue.len(),
+            kept_pkts: self.kept.len(),
+            shards_wait: P::WORKERS_POLL && self.pool == Pool::B && self.shards_wait(),
+            inbox_pkts: if P::DEFERRED == Place::Inbox { self.inbox.as_ref().map_or(0, RingConsumer::len) } else { 0 },
+            done_pkts: self.stats.cheap_pkts.get() + self.stats.expensive_pkts.get(),
+            found_nothing: self.empty_polls >= self.rx.len(),
+            refused: self.refused,
+            draining: self.shared.run.is_draining(),
+        }
     }
 
-    /// Asked only while draining: whether all that this lcore could still get has been finished.
+    #[inline]
+    fn shards_wait(&self) -> bool {
+        self.shards.iter().any(|shard| !shard.is_empty())
+    }
+
+    /// Asked only while draining: whether all that this lcore could still get has been finished. First it says that it will shed
+    /// nothing more, once it holds nothing; from then on what it still gets from others it runs to the end itself.
     #[cold]
     fn is_done(&mut self) -> bool {
         if self.shared.run.is_abandoned() {
             self.abandon();
         }
-        match self.pool {
-            Pool::A => self.run_queue.is_empty() && self.kept.is_empty(),
-            // Looked at in this order: what pool A put before it said that it is done is then visible.
-            Pool::B => self.shared.run.pollers_are_done() && self.shards.iter().all(|shard| shard.is_empty()),
+        if !self.run_queue.is_empty() || !self.kept.is_empty() {
+            return false;
         }
+        if !self.announced {
+            self.announced = true;
+            self.shared.run.lcore_sheds_no_more();
+        }
+        // Looked at in this order: what others put before they said so is then visible.
+        let takes = self.pool == Pool::B || self.inbox.is_some();
+        !takes || self.shared.run.no_lcore_sheds() && !self.shards_wait() && self.inbox.as_ref().is_none_or(RingConsumer::is_empty)
     }
 
     /// Drops what is still to be done, when there is no time left to do it.
@@ -194,8 +278,8 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         while self.run_queue.pop().or_else(|| self.kept.pop()).is_some() {
             count += 1;
         }
-        for shard in &mut self.shards {
-            while shard.ring.take(&mut self.burst, self.settings.burst.pkts()) > 0 {
+        for ring in self.shards.iter_mut().map(|shard| &mut shard.ring).chain(&mut self.inbox) {
+            while ring.take(&mut self.burst, self.settings.burst.pkts()) > 0 {
                 count += self.burst.free();
             }
         }
@@ -204,9 +288,6 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
 
     fn wind_up(mut self) {
         self.tx.close(tsc());
-        if self.pool == Pool::A {
-            self.shared.run.poller_is_done();
-        }
         self.tx.wind_up(|| self.shared.run.is_abandoned());
     }
 

@@ -21,9 +21,10 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         let taken = self.shards[at].ring.take(&mut self.burst, items);
         self.burst.prefetch_headers();
         self.lap(Lap::Rx);
-        let away = items == 1 && taken == 1 && (P::RESCUES || P::STEALS);
-        if away {
-            self.leave(start, flow_hash(&self.burst.packets()[0]), Stage::Expensive);
+        let may_be_long = (P::STEALS || P::RESCUES) && items == 1;
+        if may_be_long && let Some(packet) = self.burst.packets().first() {
+            let flow = flow_hash(packet);
+            self.leave(start, flow, Stage::Expensive);
         }
         for packet in self.burst.drain() {
             expensive(&mut self.engine, packet, self.settings.stamp, &mut self.tx, self.stats);
@@ -31,11 +32,11 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         self.lap(Lap::Engine);
         self.tx.flush(Stage::Expensive);
         self.lap(Lap::Tx);
-        let end = tsc();
-        if away {
-            self.come_back(end);
+        if may_be_long {
+            self.come_back();
         }
         drop(permit);
+        let end = tsc();
         self.empty_polls = 0;
         self.budget.observe(taken, end.wrapping_sub(start));
         self.stats.taken_pkts.add(taken as u64);
@@ -46,7 +47,8 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         }
     }
 
-    /// The right to do expensive work, where the mode limits it; `None`, and noted, when there is none to be had.
+    /// The right to do expensive work: none is needed where the mode sets no cap, and none is given, which is noted, where too many
+    /// lcores have one.
     #[inline]
     fn permit(&mut self) -> Option<Option<Permit<'a>>> {
         if !P::CAPPED {
@@ -88,18 +90,44 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
     }
 
     /// Runs one packet of unknown or expensive cost to its end, and says so meanwhile.
-    pub(super) fn run_alone(&mut self, Alone { mut packet, unknown }: Alone) {
+    pub(super) fn run_alone(&mut self, Alone { packet, unknown }: Alone) {
         let start = tsc();
         self.start_laps();
         self.tx.close(start);
         let stage = if unknown { Stage::Cheap } else { Stage::Expensive };
-        if P::RESCUES || P::STEALS {
+        if P::STEALS || P::RESCUES {
             self.leave(start, flow_hash(&packet), stage);
         }
         if unknown {
-            self.run_unknown(packet);
+            let arrival = Arrival::of(&packet, self.settings.stamp);
+            self.sorter.cheap.push(packet);
+            self.serve_cheap(|_| arrival);
         } else {
-            packet = match expensive_one...
+            expensive(&mut self.engine, packet, self.settings.stamp, &mut self.tx, self.stats);
         }
+        if P::STEALS || P::RESCUES {
+            self.come_back();
+        }
+        self.lap(Lap::Engine);
+        self.tx.flush(stage);
+        self.shed();
+        self.lap(Lap::Tx);
+    }
+}
+
+/// Runs the expensive stage of one packet, and notes which port it leaves by.
+#[inline(always)]
+fn expensive<E: Engine>(engine: &mut E, mut packet: Mbuf, stamp: StampField, tx: &mut Transmit<'_>, stats: &LcoreStats) {
+    let Arrival { port: from, ticks } = Arrival::of(&packet, stamp);
+    match engine.expensive(&mut packet, from) {
+        Verdict::Forward(port) => {
+            stats.expensive_pkts.add(1);
+            tx.stage(port, packet, ticks);
+        }
+        Verdict::Drop(cause) => {
+            drop(packet);
+            stats.drop_pkts(cause, 1);
+        }
+        Verdict::Defer => unreachable!("the expensive stage is the last one"),
     }
 }

@@ -1,11 +1,29 @@
 //! What an lcore does next, as pure decisions over a view of the queues: one file per mode. Carries nothing out, and knows no
 //! packets, so that the same code can decide in the datapath and in a simulation.
+//!
+//! A decision has two parts. `next` sees only what is the lcore's own, and so costs a few instructions per burst. Only when it answers
+//! `LookAround` is a `PeersView` made of the other lcores' hints, and `help` asked: an lcore that has work never reads another's
+//! cache lines.
 
+mod hybrid;
+#[cfg(test)]
+mod model;
+mod permits;
 mod pools;
 mod rtc;
+mod shed_random;
+mod steal;
+mod steal_every;
+mod view;
 
+pub use hybrid::Hybrid;
+pub use permits::{Permit, Permits};
 pub use pools::Pools;
 pub use rtc::Rtc;
+pub use shed_random::ShedRandom;
+pub use steal::Steal;
+pub use steal_every::StealEvery;
+pub use view::{PeerHint, PeersView, View};
 
 /// Which micropool an lcore belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -16,18 +34,6 @@ pub enum Pool {
     B,
 }
 
-/// What an lcore sees when it decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct View {
-    pub pool: Pool,
-    /// The packets that wait in its run queue.
-    pub run_queue_pkts: usize,
-    /// The deferred packets that it must run itself.
-    pub kept_pkts: usize,
-    /// The run is to end: receive nothing more, finish what is there.
-    pub draining: bool,
-}
-
 /// The next thing to do. Each is done for one burst, or one packet where it may be expensive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -35,12 +41,41 @@ pub enum Step {
     Poll,
     /// Serve a burst of the own run queue.
     Serve,
-    /// Run one deferred packet here.
+    /// Run one deferred packet here; under a cap only with a permit.
     Run,
-    /// Take from the shards and run the expensive stage.
+    /// Put the kept packets into the own shard again, as far as it has room now.
+    Shed,
+    /// Run one packet of the own inbox.
+    Unbox,
+    /// Take from the shards and run the expensive stage; under a cap only with a permit.
     Take,
+    /// See what the other lcores have, and ask `help`.
+    LookAround,
     /// Nothing of one's own is left.
     Rest,
+}
+
+/// What to do for others, or with what others left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Help {
+    /// Steal half of that lcore's run queue, and serve a burst of it in the same step; only the rest goes into the own run queue. A
+    /// thief that only moved packets could be robbed of them before it serves, and idle lcores pass a packet round for ever.
+    Steal { victim: usize, why: Why },
+    /// If a lease of that lcore's receive queues is free: poll a burst, serve or shed it, give the lease back.
+    TakeOver { victim: usize, why: Why },
+    /// Take from the shards, with a permit.
+    Take,
+    /// Nobody needs anything that this lcore may do.
+    Rest,
+}
+
+/// Why another lcore's packets are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The thief had nothing to do.
+    Idle,
+    /// The owner has been in one packet longer than `--rescue-after`.
+    Rescue,
 }
 
 /// Where the expensive stage of a deferred packet is to run.
@@ -50,13 +85,46 @@ pub enum Place {
     Here,
     /// In the other pool, by way of this lcore's shard.
     Shed,
+    /// On the lcore that `Policy::inbox` names, by way of that lcore's inbox.
+    Inbox,
 }
 
-/// A mode. Chosen once, by monomorphisation.
+/// A mode. Chosen once, by monomorphisation; one value per lcore.
 pub trait Policy: Send {
     /// Where a deferred packet goes.
     const DEFERRED: Place;
+    /// Whether run queues are stolen from: what waits has to be where others can take it, and hinted at.
+    const STEALS: bool = false;
+    /// Whether lcores are rescued: each publishes when it starts on a packet of unknown or expensive cost, and gives its leases back
+    /// until it returns.
+    const RESCUES: bool = false;
+    /// Whether pool B polls receive queues too, when it has no expensive work.
+    const WORKERS_POLL: bool = false;
+    /// Whether `Step::Run`, `Step::Take` and `Help::Take` need a permit.
+    const CAPPED: bool = false;
 
     /// The next step of the lcore that sees `view`.
     fn next(&mut self, view: &View) -> Step;
+
+    /// Whether an lcore that polls, and has work itself, polls for `peer` too, whose leases are free. Asked now and then.
+    #[inline]
+    fn adopts(&self, peer: &PeerHint) -> bool {
+        let _ = peer;
+        false
+    }
+
+    /// What the lcore does that asked to look around. Never names the asking lcore as victim.
+    #[inline]
+    fn help(&mut self, peers: &PeersView<'_>) -> Help {
+        let _ = peers;
+        Help::Rest
+    }
+
+    /// The lcore, below `lcores`, whose inbox gets a deferred packet; asked only where `DEFERRED` is `Place::Inbox`. `pkts` tells how
+    /// many packets an lcore's inbox holds, the one that is being run included.
+    #[inline]
+    fn inbox(&mut self, lcores: usize, pkts: impl Fn(usize) -> usize) -> usize {
+        let _ = (lcores, pkts);
+        0
+    }
 }

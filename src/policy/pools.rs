@@ -27,33 +27,16 @@ mod tests {
     use super::*;
     use crate::policy::Rtc;
 
-    fn view(pool: Pool, kept_pkts: usize, run_queue_pkts: usize, draining: bool) -> View {
-        View { pool, run_queue_pkts, kept_pkts, draining }
-    }
-
     #[test]
     fn pool_a_finishes_what_it_holds_before_it_polls() {
-        assert_eq!(Pools.next(&view(Pool::A, 1, 1, false)), Step::Run);
-        assert_eq!(Pools.next(&view(Pool::A, 0, 1, false)), Step::Serve);
-        assert_eq!(Pools.next(&view(Pool::A, 0, 0, false)), Step::Poll);
-        assert_eq!(Rtc.next(&view(Pool::A, 1, 1, false)), Step::Run);
-        assert_eq!(Rtc.next(&view(Pool::A, 0, 0, false)), Step::Poll);
-    }
-
-    #[test]
-    fn pool_b_never_polls() {
-        for draining in [false, true] {
-            assert_eq!(Pools.next(&view(Pool::B, 0, 0, draining)), Step::Take);
-        }
-    }
-
-    #[test]
-    fn nothing_is_polled_while_draining() {
-        for kept in 0..2 {
-            for waiting in 0..2 {
-                assert_ne!(Pools.next(&view(Pool::A, kept, waiting, true)), Step::Poll);
-                assert_ne!(Rtc.next(&view(Pool::A, kept, waiting, true)), Step::Poll);
-            }
+        let empty = View::empty(Pool::A);
+        for (view, step) in [
+            (View { kept_pkts: 1, run_queue_pkts: 1, ..empty }, Step::Run),
+            (View { run_queue_pkts: 1, ..empty }, Step::Serve),
+            (empty, Step::Poll),
+            (View { draining: true, ..empty }, Step::Rest),
+        ] {
+            assert_eq!((Pools.next(&view), Rtc.next(&view)), (step, step), "{view:?}");
         }
     }
 }

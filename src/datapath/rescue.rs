@@ -1,0 +1,106 @@
+//! What an lcore does for the others: look around, steal, take over; and what it tells them of itself: that it leaves, that it is back.
+
+use super::sort::Arrival;
+use super::{LcoreLoop, Stage};
+use crate::dpdk::clock::tsc;
+use crate::engine::Engine;
+use crate::policy::{Help, PeersView, Policy, Why};
+
+impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
+    /// Says that it is about to be away, with a packet of unknown or expensive cost: from now on others may poll its queues and take
+    /// what waits in its run queue.
+    #[inline]
+    pub(super) fn leave(&mut self, now: u64, flow: u32, stage: Stage) {
+        let board = &self.shared.boards[self.me];
+        board.tell_waiting(self.run_queue.len() + self.kept.len());
+        board.heartbeat.start(now, flow, stage as u8);
+        if P::RESCUES {
+            self.rx.iter_mut().for_each(|polled| polled.lease = None);
+        }
+    }
+
+    /// Says that it is back. Its queues are polled by whoever gets their leases first.
+    #[inline]
+    pub(super) fn come_back(&mut self) {
+        self.shared.boards[self.me].heartbeat.stop();
+    }
+
+    /// Sees what the others have, and does what the policy makes of it.
+    #[cold]
+    pub(super) fn look_around(&mut self) {
+        let now = tsc();
+        self.tx.close(now);
+        self.hints.clear();
+        self.hints.extend(self.shared.boards.iter().map(|board| board.hint(now)));
+        let view = PeersView {
+            me: self.me,
+            pool: self.pool,
+            draining: self.shared.run.is_draining(),
+            refused: self.refused,
+            shards_wait: self.shards_wait(),
+            may_take: self.shared.permits.may_take(self.pool),
+            peers: &self.hints,
+        };
+        let help = self.policy.help(&view);
+        (self.empty_polls, self.refused) = (0, false);
+        match help {
+            Help::Steal { victim, why } => self.steal(victim, why, now),
+            Help::TakeOver { victim, .. } => {
+                if !self.take_over(victim, now) {
+                    self.rest();
+                }
+            }
+            Help::Take => self.take(),
+            Help::Rest => self.rest(),
+        }
+    }
+
+    /// Polls for the lcores that are away, if it is time to look for them.
+    #[cold]
+    pub(super) fn adopt(&mut self, now: u64) {
+        self.adopted_at = now;
+        for at in 0..self.shared.boards.len() {
+            if at != self.me && self.policy.adopts(&self.shared.boards[at].hint(now)) {
+                self.take_over(at, now);
+            }
+        }
+    }
+
+    /// Moves up to half of another lcore's run queue into the own one, whose step comes next.
+    fn steal(&mut self, victim: usize, why: Why, now: u64) {
+        let [run_queue, kept] = &mut self.stealers[victim];
+        // Others only take from the own queue: the room that there is now stays.
+        let room = self.settings.runq_max.saturating_sub(self.run_queue.len());
+        let mut stolen = run_queue.steal(room.min(self.settings.burst.pkts()), &mut self.burst).count();
+        if stolen > 0 {
+            self.run_queue.push_burst(&mut self.burst);
+        } else {
+            // What is kept there is known to be expensive: one, to go where this lcore's own would.
+            stolen = kept.steal(1, &mut self.sorter.deferred).count();
+            self.shed();
+        }
+        match stolen {
+            0 => self.rest(),
+            _ => self.stats.rescue.stole(stolen as u64, why == Why::Rescue, tsc().wrapping_sub(now)),
+        }
+    }
+
+    /// Polls one burst of each of another lcore's receive queues whose lease is free, and serves it; the lease is given back before.
+    fn take_over(&mut self, victim: usize, now: u64) -> bool {
+        let mut found = false;
+        let boards = self.shared.boards;
+        for &(place, rxq) in &boards[victim].rxqs {
+            let Some(mut lease) = rxq.try_lease() else { continue };
+            let stamp = tsc();
+            let received = lease.poll(&mut self.burst, self.settings.burst);
+            drop(lease);
+            self.stats.rx[place].pkts.add(received as u64);
+            if received > 0 {
+                found = true;
+                self.stats.rescue.took_over(received as u64, stamp.wrapping_sub(now));
+                self.received(received, Arrival { port: rxq.port(), ticks: stamp });
+            }
+        }
+        found
+    }
+}
