@@ -19,7 +19,7 @@ use crate::dpdk::{Burst, Lease, MAX_PORTS, Mbuf, RingConsumer, RingProducer, Sta
 use crate::engine::Engine;
 use crate::policy::{Policy, Pool, Step, View};
 use crate::runq::RunQueue;
-use crate::shed::{Shard, TakeBudget};
+use crate::shed::{RankMeter, Shard, TakeBudget};
 use crate::stats::{Counter, DropCause, Lap, LcoreStats};
 
 /// How long the work may take that a worker takes at once, in nanoseconds: what it holds, nobody else can help with.
@@ -81,6 +81,11 @@ impl Shard for WaitingShard {
     fn is_empty(&self) -> bool {
         self.ring.is_empty()
     }
+
+    #[inline]
+    fn len(&self) -> usize {
+        self.ring.len()
+    }
 }
 
 /// A receive queue that this lcore polls.
@@ -103,6 +108,7 @@ pub struct LcoreLoop<'a, E, P, const METER: bool> {
     shard: Option<RingProducer>,
     shards: Vec<WaitingShard>,
     budget: TakeBudget,
+    rank: RankMeter,
     tx: Transmit<'a>,
     /// What the last poll, or the run queue, brought.
     burst: Burst,
@@ -139,6 +145,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             shard: queues.shard,
             shards: queues.shards.into_iter().map(|ring| WaitingShard { ring, stamp }).collect(),
             budget: TakeBudget::new(settings.take_budget_ticks, settings.burst),
+            rank: RankMeter::new(),
             tx: Transmit::new(queues.tx, settings, shared.links, stats),
             settings,
             burst: Burst::new(),

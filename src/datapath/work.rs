@@ -6,14 +6,15 @@ use crate::dpdk::clock::tsc;
 use crate::dpdk::{Mbuf, StampField};
 use crate::engine::{Engine, Verdict};
 use crate::policy::Policy;
-use crate::shed::oldest;
+use crate::shed::{Oldest, Pick};
 use crate::stats::{Lap, LcoreStats};
 
 impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     /// Takes from the shard whose head has waited longest, as many packets as the time budget allows, and finishes them.
     #[inline]
     pub(super) fn take(&mut self) {
-        let Some(at) = oldest(&self.shards) else { return self.rest() };
+        let Some(at) = Oldest.pick(&self.shards) else { return self.rest() };
+        self.rank.before_take(&self.shards, at, &self.stats.rank);
         let start = tsc();
         self.start_laps();
         let taken = self.shards[at].ring.take(&mut self.burst, self.budget.items());

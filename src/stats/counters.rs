@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Histogram, StepMeter};
+use super::{Histogram, RankCounts, StepMeter};
 
 /// A count that one lcore writes.
 #[derive(Debug, Default)]
@@ -90,6 +90,8 @@ pub struct LcoreStats {
     pub cheap_latency: Histogram,
     /// As above, for packets of the expensive stage.
     pub expensive_latency: Histogram,
+    /// How far its takes from shards were from the order of arrival.
+    pub rank: RankCounts,
     /// Cycles of each step, if they are measured.
     pub steps: StepMeter,
 }
@@ -111,6 +113,7 @@ impl LcoreStats {
             drops: Default::default(),
             cheap_latency: Histogram::new(),
             expensive_latency: Histogram::new(),
+            rank: RankCounts::default(),
             steps: StepMeter::default(),
         }
     }
