@@ -6,14 +6,15 @@ use std::time::Duration;
 use nix::sched::CpuSet;
 
 use crate::cli::{Cli, ForwardMode, Mode, Timestamps};
-use crate::config::{self, Plan};
+use crate::config::{self, LcorePlan, Plan};
 use crate::control::{self, Control, Signals};
-use crate::datapath::{LcoreLoop, Queues, RunState, Settings, Shared, TAKE_BUDGET_NS};
+use crate::datapath::{ADOPT_EVERY_NS, Board, LcoreLoop, Queues, RunState, Settings, Shared, TAKE_BUDGET_NS, Waiting, WaitingStealer};
 use crate::dpdk::clock::TscRate;
 use crate::dpdk::{self, BurstSize, Eal, Mempool, Port, PortConfig, RingConsumer, RingProducer, RxQueue, StampField, TxQueue};
 use crate::engine::{Engine, Io, Mac, MacSwap, Marking, Peers, Spin, SpinTicks};
 use crate::error::{Error, Result};
-use crate::policy::{Policy, Pools, Rtc};
+use crate::policy::{Hybrid, Permits, Policy, Pool, Pools, Rtc, ShedRandom, Steal, StealEvery};
+use crate::shed::Picker;
 use crate::stats::{LcoreStats, Report};
 
 mod outcome;
@@ -93,18 +94,22 @@ struct Setup {
     producers: Vec<Option<RingProducer>>,
     /// By lcore: where it takes from.
     consumers: Vec<Vec<RingConsumer>>,
+    /// By lcore: its inbox, and its ways into all lcores' inboxes. Empty where the mode has none.
+    inboxes: Vec<(RingConsumer, Vec<RingProducer>)>,
     stamp: StampField,
 }
 
 fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet) -> Result<Report> {
     let setup = set_up(eal, cli, &mut plan)?;
     printed::map(&plan, cli, &setup.ports);
-    let stats: Vec<LcoreStats> = plan.lcores.iter().map(|lcore| LcoreStats::new(&lcore.rx, &lcore.tx_queue)).collect();
-    let Setup { pool, ports, rxqs, txqs, producers, consumers, stamp } = setup;
+    let stats: Vec<LcoreStats> = plan.lcores.iter().map(|lcore| LcoreStats::new(&plan.may_poll(lcore), &lcore.tx_queue)).collect();
+    let Setup { pool, ports, rxqs, txqs, producers, consumers, inboxes, stamp } = setup;
     let up = |id: usize| ports.iter().find(|port| usize::from(port.id()) == id).is_none_or(Port::link_is_up);
     let links = std::array::from_fn(|id| AtomicBool::new(up(id)));
-    let pollers = plan.lcores.iter().filter(|lcore| lcore.pool == crate::policy::Pool::A).count();
-    let run = RunState::new(pollers, cli.packets);
+    let run = RunState::new(plan.lcores.len(), cli.packets);
+    let boards = boards(&plan, &rxqs)?;
+    let pool_a = plan.lcores.iter().filter(|lcore| lcore.pool == Pool::A).count();
+    let permits = Permits::new(cli.expensive_cap.unwrap_or(plan.lcores.len() - pool_a), pool_a);
     let rate = eal.tsc_rate();
     let launch = Launch {
         eal,
@@ -118,11 +123,13 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet
             stamping: cli.timestamps == Timestamps::Software,
             stamp,
             take_budget_ticks: rate.ticks(TAKE_BUDGET_NS),
+            adopt_every_ticks: rate.ticks(ADOPT_EVERY_NS),
+            runq_max: cli.runq_max,
         },
-        shared: Shared { run: &run, links: &links },
+        shared: Shared { run: &run, links: &links, boards: &boards, permits: &permits },
         stats: &stats,
     };
-    let queues = assign(&plan, &rxqs, txqs, producers, consumers)?;
+    let queues = assign(&plan, cli, &rxqs, Ends { txqs, producers, consumers, inboxes })?;
     let ended = AtomicBool::new(false);
     let (duration, stats_period) = (cli.duration, cli.stats_period);
     let control = Control { run: &run, signals, ports: &ports, links: &links, stats: &stats, cpus, duration, stats_period, ended: &ended };
@@ -136,7 +143,7 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet
         outcome.and(elapsed)
     })?;
     let devices = ports.iter().map(Port::stats).collect::<Vec<_>>();
-    drop((rxqs, ports));
+    drop((boards, rxqs, ports));
     Ok(outcome::report(cli, &plan, &stats, &devices, elapsed, rate, &pool))
 }
 
@@ -167,33 +174,74 @@ fn set_up(eal: &Eal, cli: &Cli, plan: &mut Plan) -> Result<Setup> {
     let mut consumers: Vec<Vec<RingConsumer>> = plan.lcores.iter().map(|_| Vec::new()).collect();
     for shard in 0..plan.shards {
         let shedders: Vec<usize> = (0..plan.lcores.len()).filter(|&at| plan.lcores[at].shard == Some(shard)).collect();
-        let workers: Vec<usize> = (0..plan.lcores.len()).filter(|&at| plan.lcores[at].pool == crate::policy::Pool::B).collect();
+        let workers: Vec<usize> = (0..plan.lcores.len()).filter(|&at| takes(plan, &plan.lcores[at])).collect();
         let (puts, takes) = dpdk::ring(eal, &format!("mpfwd_shard{shard}"), cli.ring_size, shedders.len(), workers.len())?;
         shedders.into_iter().zip(puts).for_each(|(at, put)| producers[at] = Some(put));
         workers.into_iter().zip(takes).for_each(|(at, take)| consumers[at].push(take));
     }
-    Ok(Setup { pool, ports, rxqs, txqs, producers, consumers, stamp })
+    let inboxes = if plan.mode == Mode::ShedRandom { inboxes(eal, plan.lcores.len(), cli.ring_size)? } else { Vec::new() };
+    Ok(Setup { pool, ports, rxqs, txqs, producers, consumers, inboxes, stamp })
 }
 
-/// Gives each lcore its queues.
-fn assign<'q>(
-    plan: &Plan,
-    rxqs: &'q [RxQueue],
+/// Whether an lcore takes from shards: workers do, and where they help each other out all lcores.
+fn takes(plan: &Plan, lcore: &LcorePlan) -> bool {
+    plan.mode == Mode::Hybrid || lcore.pool == Pool::B
+}
+
+/// A ring per lcore that every lcore puts into: by lcore its taking end, and one putting end of each.
+fn inboxes(eal: &Eal, lcores: usize, size: u32) -> Result<Vec<(RingConsumer, Vec<RingProducer>)>> {
+    let mut puts: Vec<Vec<RingProducer>> = (0..lcores).map(|_| Vec::new()).collect();
+    let mut takes = Vec::new();
+    for at in 0..lcores {
+        let (producers, consumers) = dpdk::ring(eal, &format!("mpfwd_inbox{at}"), size, lcores, 1)?;
+        takes.extend(consumers);
+        puts.iter_mut().zip(producers).for_each(|(own, producer)| own.push(producer));
+    }
+    Ok(takes.into_iter().zip(puts).collect())
+}
+
+/// The queue of a port.
+fn rxq(rxqs: &[RxQueue], (port, queue): (u16, u16)) -> Result<&RxQueue> {
+    let found = rxqs.iter().find(|rxq| (rxq.port(), rxq.queue()) == (port, queue));
+    found.ok_or_else(|| Error::Setup(format!("port {port} was started without its queue {queue}")))
+}
+
+/// What each lcore shows of itself.
+fn boards<'q>(plan: &Plan, rxqs: &'q [RxQueue]) -> Result<Vec<Board<'q>>> {
+    let board = |lcore: &LcorePlan| {
+        let own = lcore.rx.iter().map(|&queue| rxq(rxqs, queue)).collect::<Result<_>>()?;
+        Ok(Board::new(lcore.pool, own))
+    };
+    plan.lcores.iter().map(board).collect()
+}
+
+/// Ends of queues, by lcore.
+struct Ends {
     txqs: Vec<Vec<TxQueue>>,
     producers: Vec<Option<RingProducer>>,
     consumers: Vec<Vec<RingConsumer>>,
-) -> Result<Vec<Queues<'q>>> {
-    let lease = |&(port, queue): &(u16, u16)| {
-        let rxq = rxqs.iter().find(|rxq| (rxq.port(), rxq.queue()) == (port, queue));
-        rxq.and_then(RxQueue::try_lease).ok_or_else(|| Error::Setup(format!("port {port}'s queue {queue} has a poller already")))
-    };
-    let rest = txqs.into_iter().zip(producers).zip(consumers);
+    inboxes: Vec<(RingConsumer, Vec<RingProducer>)>,
+}
+
+/// Gives each lcore its queues.
+fn assign<'q>(plan: &Plan, cli: &Cli, rxqs: &'q [RxQueue], ends: Ends) -> Result<Vec<Queues<'q>>> {
+    let waiting = || Waiting::new(cli.grow, 2 * usize::from(cli.burst), cli.runq_max);
+    let mut queues: Vec<[Waiting; 2]> = plan.lcores.iter().map(|_| [waiting(), waiting()]).collect();
+    let stealers: Vec<Vec<[WaitingStealer; 2]>> =
+        plan.lcores.iter().map(|_| queues.iter_mut().map(|pair| pair.each_mut().map(Waiting::stealer)).collect()).collect();
+    let workers = plan.lcores.iter().filter(|lcore| lcore.pool == Pool::B).count();
+    let mut inboxes = ends.inboxes.into_iter();
+    let rest = ends.txqs.into_iter().zip(ends.producers).zip(ends.consumers).zip(queues).zip(stealers);
+    let mut worker = 0;
     plan.lcores
         .iter()
         .zip(rest)
-        .map(|(lcore, ((tx, shard), shards))| {
-            let rx = lcore.rx.iter().map(lease).collect::<Result<Vec<_>>>()?;
-            Ok(Queues { rx, tx, shard, shards })
+        .map(|(lcore, ((((tx, shard), shards), [run_queue, kept]), stealers))| {
+            let rx = lcore.rx.iter().map(|&queue| rxq(rxqs, queue)).collect::<Result<Vec<_>>>()?;
+            let (inbox, inboxes) = inboxes.next().unzip();
+            let picker = Picker::new(cli.shard_pick, u64::from(lcore.lcore.id), worker, workers);
+            worker += usize::from(lcore.pool == Pool::B);
+            Ok(Queues { rx, tx, shard, shards, inbox, inboxes: inboxes.unwrap_or_default(), run_queue, kept, stealers, picker })
         })
         .collect()
 }
@@ -231,30 +279,44 @@ impl<'a> Launch<'a> {
 
     fn by_mode<E: Engine>(&self, queues: Vec<Queues<'a>>, engine: impl Fn(u64) -> E) -> Result<()> {
         match self.plan.mode {
-            Mode::Rtc => self.by_meter(queues, engine, Rtc),
-            Mode::Pools => self.by_meter(queues, engine, Pools),
+            Mode::Rtc => self.by_meter(queues, engine, |_| Rtc),
+            Mode::Steal => match self.cli.steal_every {
+                None => self.by_meter(queues, engine, Steal::new),
+                Some(every) => self.by_meter(queues, engine, |seed| StealEvery::new(seed, every)),
+            },
+            Mode::ShedRandom => self.by_meter(queues, engine, ShedRandom::new),
+            Mode::Pools => self.by_meter(queues, engine, |_| Pools),
+            Mode::Hybrid => {
+                let rescue_after = self.rate.ticks(self.cli.rescue_after.as_nanos() as u64);
+                self.by_meter(queues, engine, |seed| Hybrid::new(seed, rescue_after))
+            }
         }
     }
 
-    fn by_meter<E: Engine, P: Policy + Copy>(&self, queues: Vec<Queues<'a>>, engine: impl Fn(u64) -> E, policy: P) -> Result<()> {
+    fn by_meter<E: Engine, P: Policy>(
+        &self,
+        queues: Vec<Queues<'a>>,
+        engine: impl Fn(u64) -> E,
+        policy: impl Fn(u64) -> P,
+    ) -> Result<()> {
         match self.cli.record_core_cycles {
             false => self.run::<E, P, false>(queues, engine, policy),
             true => self.run::<E, P, true>(queues, engine, policy),
         }
     }
 
-    fn run<E: Engine, P: Policy + Copy, const METER: bool>(
+    fn run<E: Engine, P: Policy, const METER: bool>(
         &self,
         queues: Vec<Queues<'a>>,
         engine: impl Fn(u64) -> E,
-        policy: P,
+        policy: impl Fn(u64) -> P,
     ) -> Result<()> {
         let mut jobs: Vec<(dpdk::Lcore, Box<dyn FnOnce() + Send + '_>)> = Vec::new();
         for (at, (queues, lcore)) in queues.into_iter().zip(&self.plan.lcores).enumerate() {
-            let engine = engine(u64::from(lcore.lcore.id));
-            let (pool, settings, shared, stats) = (lcore.pool, self.settings, self.shared, &self.stats[at]);
+            let (engine, policy) = (engine(u64::from(lcore.lcore.id)), policy(u64::from(lcore.lcore.id)));
+            let (settings, shared, stats) = (self.settings, self.shared, &self.stats[at]);
             // Made on the lcore itself, so that its memory is near that lcore.
-            let job = move || LcoreLoop::<E, P, METER>::new(pool, engine, policy, settings, shared, queues, stats).run();
+            let job = move || LcoreLoop::<E, P, METER>::new(at, engine, policy, settings, shared, queues, stats).run();
             jobs.push((lcore.lcore, Box::new(job)));
         }
         self.eal.run(jobs)

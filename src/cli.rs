@@ -87,6 +87,18 @@ pub struct Cli {
     /// Write the report as JSON too
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
+    #[arg(long)]
+    pub steal_every: Option<std::num::NonZeroU64>,
+    #[arg(long, value_enum, default_value_t = crate::datapath::Growing::Double)]
+    pub grow: crate::datapath::Growing,
+    #[arg(long, default_value_t = 4096)]
+    pub runq_max: usize,
+    #[arg(long, value_enum, default_value_t = crate::shed::ShardPick::Oldest)]
+    pub shard_pick: crate::shed::ShardPick,
+    #[arg(long, default_value = "20us", value_parser = humantime::parse_duration)]
+    pub rescue_after: Duration,
+    #[arg(long)]
+    pub expensive_cap: Option<usize>,
     /// Make packets cost CPU time: "spin:cheap=200ns,expensive=100us,p=0.0001[,seed=1][,mark=auto|hash|sequence][,known=yes|no]"
     #[arg(long, value_name = "SPEC")]
     pub work: Option<Work>,
@@ -134,8 +146,14 @@ fn one_line(text: &str) -> String {
 pub enum Mode {
     /// RSS and run-to-completion, nothing shared
     Rtc,
+    /// Every lcore polls; an idle one steals
+    Steal,
+    /// Deferred packets go to the shorter of two random lcores
+    ShedRandom,
     /// Two micropools joined by the sharded queue
     Pools,
+    /// As pools, and their lcores help each other out
+    Hybrid,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]

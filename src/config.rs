@@ -60,6 +60,14 @@ pub struct Plan {
     pub warnings: Vec<String>,
 }
 
+impl Plan {
+    /// The receive queues that an lcore may ever poll: its own, then in `hybrid` all others.
+    pub fn may_poll(&self, lcore: &LcorePlan) -> Vec<(u16, u16)> {
+        let others = self.lcores.iter().filter(|other| self.mode == Mode::Hybrid && other.lcore.id != lcore.lcore.id);
+        lcore.rx.iter().chain(others.flat_map(|other| &other.rx)).copied().collect()
+    }
+}
+
 fn usage<T>(message: String) -> Result<T> {
     Err(Error::Usage(message))
 }
@@ -81,15 +89,15 @@ pub fn check_alone(cli: &Cli) -> Result<Mode> {
             ));
         }
     }
-    let mode = cli.mode.unwrap_or(if cli.pools.is_some() { Mode::Pools } else { Mode::Rtc });
+    let mode = cli.mode.unwrap_or(if cli.pools.is_some() { Mode::Hybrid } else { Mode::Rtc });
     match (mode, cli.pools) {
-        (Mode::Pools, None) => {
+        (Mode::Pools | Mode::Hybrid, None) => {
             return usage("--mode pools needs to know how to split the lcores: add --pools A:B, for example --pools 1:1".into());
         }
-        (Mode::Rtc, Some(pools)) => {
+        (Mode::Rtc | Mode::Steal | Mode::ShedRandom, Some(pools)) => {
             return usage(format!("--mode rtc has a single pool: leave out --pools {pools}, or write --mode pools"));
         }
-        (Mode::Rtc, None) if cli.shards.is_some() => {
+        (Mode::Rtc | Mode::Steal | Mode::ShedRandom, None) if cli.shards.is_some() => {
             return usage("--shards: there are none with --mode rtc; leave it out, or add --pools A:B".into());
         }
         _ => {}
@@ -121,7 +129,8 @@ pub fn plan(cli: &Cli, lcores: &[Lcore], ports: &[PortInfo]) -> Result<Plan> {
     let mode = check_alone(cli)?;
     let mut warnings = Vec::new();
     let ports = chosen_ports(cli, ports)?;
-    let polling = split(cli.pools, lcores)?;
+    let pool_a = split(cli.pools, lcores)?;
+    let polling = if mode == Mode::Hybrid { lcores.len() } else { pool_a };
     let mut rx = vec![Vec::new(); lcores.len()];
     let rxqs = match &cli.config {
         Some(map) => map_queues(&map.0, lcores, polling, &ports, &mut rx)?,
@@ -133,14 +142,14 @@ pub fn plan(cli: &Cli, lcores: &[Lcore], ports: &[PortInfo]) -> Result<Plan> {
             warnings.push(format!("lcore {} polls no queue: the ports have too few, or --config leaves it out", lcore.id));
         }
     }
-    let shards = if mode == Mode::Pools { cli.shards.map_or(polling, usize::from) } else { 0 };
+    let shards = if matches!(mode, Mode::Pools | Mode::Hybrid) { cli.shards.map_or(polling, usize::from) } else { 0 };
     let lcores: Vec<LcorePlan> = lcores
         .iter()
         .zip(rx)
         .enumerate()
         .map(|(at, (&lcore, rx))| LcorePlan {
             lcore,
-            pool: if at < polling { Pool::A } else { Pool::B },
+            pool: if at < pool_a { Pool::A } else { Pool::B },
             rx,
             tx_queue: ports.iter().zip(&txqs).map(|(port, &txq)| (port.id, (at % usize::from(txq)) as u16)).collect(),
             shard: (at < polling && shards > 0).then(|| at % shards),

@@ -89,7 +89,10 @@ fn queue_rows(plan: &Plan, stats: &[LcoreStats]) -> Vec<QueueRow> {
             let (port, queue) = (counted.port, counted.queue);
             let row =
                 rows.entry((port, direction, queue)).or_insert_with(|| QueueRow { port, direction, queue, lcores: Vec::new(), pkts: 0 });
-            row.lcores.push(lcore.lcore.id);
+            // In some modes any lcore may poll any queue: those that never did are left out.
+            if direction == "tx" || lcore.rx.contains(&(port, queue)) || counted.pkts.get() > 0 {
+                row.lcores.push(lcore.lcore.id);
+            }
             row.pkts += counted.pkts.get();
         }
     }

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::Stage;
 use crate::dpdk::RxQueue;
 use crate::policy::{PeerHint, Pool};
 use crate::runq::Heartbeat;
@@ -11,8 +12,8 @@ use crate::runq::Heartbeat;
 pub struct Board<'a> {
     pub pool: Pool,
     pub heartbeat: Heartbeat,
-    /// The receive queues that it polls first of all, each with its place in every lcore's `LcoreStats::rx`.
-    pub rxqs: Vec<(usize, &'a RxQueue)>,
+    /// The receive queues that are its own, each by port and queue.
+    pub rxqs: Vec<&'a RxQueue>,
     waiting_pkts: Hint,
 }
 
@@ -22,7 +23,7 @@ pub struct Board<'a> {
 struct Hint(AtomicU32);
 
 impl<'a> Board<'a> {
-    pub fn new(pool: Pool, rxqs: Vec<(usize, &'a RxQueue)>) -> Self {
+    pub fn new(pool: Pool, rxqs: Vec<&'a RxQueue>) -> Self {
         Self { pool, heartbeat: Heartbeat::new(), rxqs, waiting_pkts: Hint::default() }
     }
 
@@ -37,10 +38,17 @@ impl<'a> Board<'a> {
 
     #[inline]
     pub(super) fn hint(&self, now: u64) -> PeerHint {
+        let away = self.heartbeat.away(now);
         PeerHint {
             pool: self.pool,
             waiting_pkts: self.waiting_pkts.0.load(Ordering::Relaxed),
-            away: self.heartbeat.away(now),
+            away_ticks: away.map(|(ticks, ..)| ticks),
+            declared: away.is_some_and(|(_, _, stage)| stage == Stage::Expensive as u8),
         }
+    }
+
+    #[inline]
+    pub(super) fn is_away(&self) -> bool {
+        self.heartbeat.away(u64::MAX).is_some()
     }
 }

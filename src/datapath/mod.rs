@@ -25,7 +25,7 @@ use crate::dpdk::clock::tsc;
 use crate::dpdk::{Burst, BurstSize, Lease, MAX_PORTS, RingConsumer, RingProducer, RxQueue, StampField, TxQueue};
 use crate::engine::Engine;
 use crate::policy::{PeerHint, Permits, Place, Policy, Pool, Step, View};
-use crate::shed::{Pick, Shard, TakeBudget};
+use crate::shed::{Picker, RankMeter, Shard, TakeBudget};
 use crate::stats::{Counter, DropCause, Lap, LcoreStats};
 
 /// How long the work may take that a worker takes at once, in nanoseconds: what it holds, nobody else can help with.
@@ -47,7 +47,6 @@ pub struct Settings {
     pub burst: BurstSize,
     pub on_full: OnFull,
     pub idle: Idle,
-    pub pick: Pick,
     /// Whether latency is counted.
     pub stamping: bool,
     /// Where a packet's arrival stands once it has left its burst.
@@ -77,6 +76,8 @@ pub struct Queues<'a> {
     pub kept: Waiting,
     /// Thieves' ends of all lcores' run queues and kept packets, by lcore.
     pub stealers: Vec<[WaitingStealer; 2]>,
+    /// Which shard it takes from next.
+    pub picker: Picker,
 }
 
 /// What all lcores share.
@@ -106,6 +107,11 @@ impl Shard for WaitingShard {
     #[inline]
     fn is_empty(&self) -> bool {
         self.ring.is_empty()
+    }
+
+    #[inline]
+    fn len(&self) -> usize {
+        self.ring.len()
     }
 }
 
@@ -148,7 +154,8 @@ pub struct LcoreLoop<'a, E, P, const METER: bool> {
     adopted_at: u64,
     shard: Option<RingProducer>,
     shards: Vec<WaitingShard>,
-    pick: Pick,
+    picker: Picker,
+    rank: RankMeter,
     budget: TakeBudget,
     inbox: Option<RingConsumer>,
     inboxes: Vec<RingProducer>,
@@ -193,7 +200,8 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             adopted_at: 0,
             shard: queues.shard,
             shards: queues.shards.into_iter().map(|ring| WaitingShard { ring, stamp }).collect(),
-            pick: settings.pick,
+            picker: queues.picker,
+            rank: RankMeter::new(),
             budget: TakeBudget::new(settings.take_budget_ticks, settings.burst.pkts()),
             inbox: queues.inbox,
             inboxes: queues.inboxes,

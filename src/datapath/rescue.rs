@@ -81,7 +81,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         }
         match stolen {
             0 => self.rest(),
-            _ => self.stats.rescue.stole(stolen as u64, why == Why::Rescue, tsc().wrapping_sub(now)),
+            _ => self.stole(stolen as u64, why, now),
         }
     }
 
@@ -89,15 +89,16 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     fn take_over(&mut self, victim: usize, now: u64) -> bool {
         let mut found = false;
         let boards = self.shared.boards;
-        for &(place, rxq) in &boards[victim].rxqs {
+        for rxq in &boards[victim].rxqs {
             let Some(mut lease) = rxq.try_lease() else { continue };
             let stamp = tsc();
             let received = lease.poll(&mut self.burst, self.settings.burst);
             drop(lease);
-            self.stats.rx[place].pkts.add(received as u64);
             if received > 0 {
+                self.stats.add_received(rxq.port(), rxq.queue(), received as u64);
                 found = true;
-                self.stats.rescue.took_over(received as u64, stamp.wrapping_sub(now));
+                self.stats.rescue.takeovers.add(1);
+                self.stats.rescue.takeover_pkts.add(received as u64);
                 self.received(received, Arrival { port: rxq.port(), ticks: stamp });
             }
         }

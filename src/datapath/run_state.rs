@@ -11,7 +11,8 @@ pub struct RunState {
     draining: AtomicBool,
     drained_at: OnceLock<Instant>,
     abandoned: AtomicBool,
-    pollers: AtomicUsize,
+    /// Lcores that may still put something where others take it.
+    shedding: AtomicUsize,
     limit_pkts: Option<u64>,
     received: Received,
 }
@@ -21,13 +22,13 @@ pub struct RunState {
 struct Received(AtomicU64);
 
 impl RunState {
-    /// `pollers`: lcores of pool A. `limit_pkts`: stop once so many packets were received.
-    pub fn new(pollers: usize, limit_pkts: Option<u64>) -> Self {
+    /// `lcores`: all of the map. `limit_pkts`: stop once so many packets were received.
+    pub fn new(lcores: usize, limit_pkts: Option<u64>) -> Self {
         Self {
             draining: AtomicBool::new(false),
             drained_at: OnceLock::new(),
             abandoned: AtomicBool::new(false),
-            pollers: AtomicUsize::new(pollers),
+            shedding: AtomicUsize::new(lcores),
             limit_pkts,
             received: Received::default(),
         }
@@ -69,12 +70,12 @@ impl RunState {
         }
     }
 
-    /// Release: what this lcore has put into shards is visible to whoever sees that it is done.
-    pub(super) fn poller_is_done(&self) {
-        self.pollers.fetch_sub(1, Ordering::Release);
+    /// Release: what this lcore has put into shards and inboxes is visible to whoever sees that it is done.
+    pub(super) fn lcore_sheds_no_more(&self) {
+        self.shedding.fetch_sub(1, Ordering::Release);
     }
 
-    pub(super) fn pollers_are_done(&self) -> bool {
-        self.pollers.load(Ordering::Acquire) == 0
+    pub(super) fn no_lcore_sheds(&self) -> bool {
+        self.shedding.load(Ordering::Acquire) == 0
     }
 }

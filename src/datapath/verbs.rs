@@ -173,19 +173,17 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     }
 
     fn put_into_inboxes(&mut self) -> usize {
-        let (boards, inboxes) = (self.shared.boards, &mut self.inboxes);
-        let (mut left, mut put) = (Burst::new(), 0);
-        for packet in self.sorter.deferred.drain() {
+        let (boards, inboxes, one) = (self.shared.boards, &mut self.inboxes, &mut self.burst);
+        let mut put = 0;
+        while let Some(packet) = self.sorter.deferred.pop() {
             let at = self.policy.inbox(inboxes.len(), |at| inboxes[at].len() + usize::from(boards[at].is_away()));
-            put += match inboxes[at].put_one(packet) {
-                Ok(()) => 1,
-                Err(packet) => {
-                    left.push(packet);
-                    0
-                }
-            };
+            one.push(packet);
+            if inboxes[at].put(one) == 0 {
+                one.drain().for_each(|packet| self.sorter.deferred.push(packet));
+                break;
+            }
+            put += 1;
         }
-        self.sorter.deferred.append_all(&mut left);
         put
     }
 

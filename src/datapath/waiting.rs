@@ -4,7 +4,8 @@ use crate::dpdk::{Burst, Mbuf};
 use crate::runq::{Append, Double, RunQueue, Stealer, Stolen};
 
 /// How a run queue grows, decided once per run. It is asked for per packet that waits, not per packet that is forwarded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Growing {
     Double,
     Append,

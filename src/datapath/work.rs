@@ -7,14 +7,18 @@ use crate::dpdk::clock::tsc;
 use crate::dpdk::{Mbuf, StampField};
 use crate::engine::{Engine, Verdict, flow_hash};
 use crate::policy::{Permit, Policy};
+use crate::shed::Pick;
 use crate::stats::{Lap, LcoreStats};
 
 impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
     /// Takes from the shard that the choice falls on, as many packets as the time budget allows, and finishes them.
     #[inline]
     pub(super) fn take(&mut self) {
-        let Some(at) = self.pick.pick(&self.shards) else { return self.found_none() };
+        let Some(at) = self.picker.pick(&self.shards) else { return self.found_none() };
         let Some(permit) = self.permit() else { return };
+        if self.shards.len() > 1 {
+            self.rank.before_take(&self.shards, at, &self.stats.rank);
+        }
         let start = tsc();
         self.start_laps();
         let items = self.budget.items();

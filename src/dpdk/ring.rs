@@ -61,6 +61,13 @@ impl Inner {
         self.position(sys::MPFWD_RING_CONS_HEAD).load(Ordering::Relaxed) == self.position(sys::MPFWD_RING_PROD_TAIL).load(Ordering::Acquire)
     }
 
+    fn len(&self) -> usize {
+        let head = self.position(sys::MPFWD_RING_CONS_HEAD).load(Ordering::Relaxed);
+        let tail = self.position(sys::MPFWD_RING_PROD_TAIL).load(Ordering::Acquire);
+        // Consumers may have gone past the head that was read: the tail never is behind it, but both are not of one moment.
+        tail.wrapping_sub(head).min(self.mask + 1) as usize
+    }
+
     fn head_stamp(&self, field: StampField) -> Option<u64> {
         let head = self.position(sys::MPFWD_RING_CONS_HEAD).load(Ordering::Relaxed);
         // Acquire: pairs with the producer's release of its tail, so that the item and its stamp are seen as written.
@@ -120,6 +127,17 @@ impl RingProducer {
     pub fn put(&mut self, burst: &mut Burst) -> usize {
         self.0.enqueue(burst)
     }
+
+    /// Packets in the ring: a hint.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 impl RingConsumer {
@@ -132,6 +150,12 @@ impl RingConsumer {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Packets in the ring; with several ends in use a hint.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// The arrival stamp of the oldest packet, without taking it. With several consumers a hint: it may be gone by now.

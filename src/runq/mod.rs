@@ -18,6 +18,7 @@ mod double;
 mod ring;
 #[allow(unsafe_code)]
 mod slots;
+mod heartbeat;
 mod sync;
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -31,6 +32,7 @@ use rand::rngs::SmallRng;
 
 pub use append::Append;
 pub use double::Double;
+pub use heartbeat::Heartbeat;
 use sync::Arc;
 pub use word::{Batch, Word};
 

@@ -1,73 +1,45 @@
-//! The sharded queue between the lcores that shed and those that work: which shard to take from, and how much. Generic over the
-//! ring; knows no packets.
+//! The sharded queue between the lcores that shed and those that work: which shard to take from, how much, and how far that is from
+//! the order of arrival. Generic over the ring; knows no packets.
 
 mod budget;
+mod pick;
+mod rank;
 
 pub use budget::TakeBudget;
+pub use pick::{Affine, Oldest, Pick, Picker, Random, RoundRobin, ShardPick, TwoChoice};
+pub use rank::{RankMeter, rank_error_bound};
 
-/// One shard, as a worker sees it before it takes anything.
+/// One shard, as a worker sees it before it takes anything. With several workers all of it is a hint.
 pub trait Shard {
-    /// When the item at the head arrived, in ticks; `None` when the shard is empty. With several workers a hint.
+    /// When the item at the head arrived, in ticks; `None` when the shard is empty.
     fn head_stamp(&self) -> Option<u64>;
 
     /// As `head_stamp`, without looking at the item.
     fn is_empty(&self) -> bool;
+
+    /// Items in the shard.
+    fn len(&self) -> usize;
 }
 
-/// The shard whose head has waited longest; of equals the first.
-///
-/// With one worker and stamps taken before items are put, this serves items in the order of their stamps among what the shards
-/// show during one scan.
+/// Whether `stamp` is before `other`. Stamps wrap in centuries, but two lcores' clocks may differ by a few ticks: what counts is
+/// the distance.
 #[inline]
-pub fn oldest<S: Shard>(shards: &[S]) -> Option<usize> {
-    if let [only] = shards {
-        return (!only.is_empty()).then_some(0);
-    }
-    let mut best: Option<(usize, u64)> = None;
-    for (at, shard) in shards.iter().enumerate() {
-        if let Some(stamp) = shard.head_stamp() {
-            // Stamps wrap in centuries, but two lcores' clocks may differ by a few ticks: compare by distance.
-            if best.is_none_or(|(_, oldest)| (stamp.wrapping_sub(oldest) as i64) < 0) {
-                best = Some((at, stamp));
-            }
-        }
-    }
-    best.map(|(at, _)| at)
+fn is_before(stamp: u64, other: u64) -> bool {
+    (stamp.wrapping_sub(other) as i64) < 0
 }
 
+/// A shard for tests: items stand in it by their stamps.
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    impl Shard for Option<u64> {
-        fn head_stamp(&self) -> Option<u64> {
-            *self
-        }
-
-        fn is_empty(&self) -> bool {
-            self.is_none()
-        }
+impl Shard for std::collections::VecDeque<u64> {
+    fn head_stamp(&self) -> Option<u64> {
+        self.front().copied()
     }
 
-    #[test]
-    fn nothing_to_take_from_empty_shards() {
-        assert_eq!(oldest::<Option<u64>>(&[None]), None);
-        assert_eq!(oldest::<Option<u64>>(&[]), None);
-        assert_eq!(oldest(&[None, None]), None);
+    fn is_empty(&self) -> bool {
+        std::collections::VecDeque::is_empty(self)
     }
 
-    #[test]
-    fn stamps_may_wrap() {
-        assert_eq!(oldest(&[Some(3), Some(u64::MAX - 5)]), Some(1));
-    }
-
-    proptest! {
-        #[test]
-        fn takes_the_first_of_the_smallest(shards in prop::collection::vec(prop::option::of(0..1000u64), 0..40)) {
-            let expected = shards.iter().enumerate().filter_map(|(at, stamp)| stamp.map(|stamp| (stamp, at))).min().map(|(_, at)| at);
-            prop_assert_eq!(oldest(&shards), expected);
-        }
+    fn len(&self) -> usize {
+        std::collections::VecDeque::len(self)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Histogram, StepMeter};
+use super::{Histogram, RankCounts, StepMeter};
 
 /// A count that one lcore writes.
 #[derive(Debug, Default)]
@@ -36,12 +36,15 @@ pub enum DropCause {
     LinkDown,
     /// Its first segment is shorter than the Ethernet header that was to be changed.
     Runt,
+    /// It had to wait in a run queue that was as long as it may be.
+    RunQueueFull,
     /// The run ended and it could not be finished in time.
     Shutdown,
 }
 
 impl DropCause {
-    pub const ALL: [Self; 5] = [Self::ShardFull, Self::TxFull, Self::LinkDown, Self::Runt, Self::Shutdown];
+    pub const ALL: [Self; 6] =
+        [Self::ShardFull, Self::TxFull, Self::LinkDown, Self::Runt, Self::RunQueueFull, Self::Shutdown];
 
     /// The key in the report.
     pub fn name(self) -> &'static str {
@@ -50,6 +53,7 @@ impl DropCause {
             Self::TxFull => "tx_full",
             Self::LinkDown => "link_down",
             Self::Runt => "runt",
+            Self::RunQueueFull => "run_queue_full",
             Self::Shutdown => "shutdown",
         }
     }
@@ -95,6 +99,8 @@ pub struct LcoreStats {
     pub cheap_latency: Histogram,
     /// As above, for packets of the expensive stage.
     pub expensive_latency: Histogram,
+    /// How far its takes from shards were from the order of arrival.
+    pub rank: RankCounts,
     /// Cycles of each step, if they are measured.
     pub steps: StepMeter,
 }
@@ -116,6 +122,7 @@ impl LcoreStats {
             drops: Default::default(),
             cheap_latency: Histogram::new(),
             expensive_latency: Histogram::new(),
+            rank: RankCounts::default(),
             steps: StepMeter::default(),
         }
     }
@@ -127,6 +134,13 @@ impl LcoreStats {
 
     pub fn dropped(&self, cause: DropCause) -> u64 {
         self.drops[cause as usize].get()
+    }
+
+    /// Counts packets of a queue that it may poll; one of another lcore, so that it is looked for.
+    pub fn add_received(&self, port: u16, queue: u16, count: u64) {
+        if let Some(of_queue) = self.rx.iter().find(|of_queue| (of_queue.port, of_queue.queue) == (port, queue)) {
+            of_queue.pkts.add(count);
+        }
     }
 
     pub fn rx_pkts(&self) -> u64 {

@@ -3,9 +3,11 @@
 mod counters;
 mod cycles;
 mod histogram;
+mod rank;
 mod report;
 
 pub use counters::{Counter, DropCause, LcoreStats, PortQueue};
 pub use cycles::{Lap, StepMeter};
 pub use histogram::Histogram;
+pub use rank::RankCounts;
 pub use report::{DeviceStats, Latency, LatencyRow, LcoreRow, PortRow, QueueRow, Report, StepCycles};
