@@ -7,17 +7,19 @@ use nix::sched::CpuSet;
 
 use crate::cli::{Cli, ForwardMode, Mode, Timestamps};
 use crate::config::{self, Plan};
-use crate::control::{self, Control, Signals};
+use crate::control::{self, Control, IncidentReader, Signals};
 use crate::datapath::{LcoreLoop, Queues, RunState, Settings, Shared, TAKE_BUDGET_NS};
-use crate::dpdk::clock::TscRate;
+use crate::dpdk::clock::{TscRate, tsc};
 use crate::dpdk::{self, Eal, Mempool, Port, PortConfig, RingConsumer, RingProducer, RxQueue, StampField, TxQueue};
 use crate::engine::{Engine, Io, Mac, MacSwap, Marking, Peers, Spin, SpinTicks};
 use crate::error::{Error, Result};
 use crate::policy::{Policy, Pools, Rtc};
-use crate::stats::{LcoreStats, Report};
+use crate::stats::{Incidents, LcoreStats, Report};
 
 mod outcome;
 mod printed;
+
+use outcome::Ended;
 
 /// Runs the program with the whole command line, its name first.
 ///
@@ -106,6 +108,9 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet
     let pollers = plan.lcores.iter().filter(|lcore| lcore.pool == crate::policy::Pool::A).count();
     let run = RunState::new(pollers, cli.packets);
     let rate = eal.tsc_rate();
+    let incidents = Incidents::new(plan.lcores.len());
+    let lcore_ids = plan.lcores.iter().map(|lcore| lcore.lcore.id).collect();
+    let reader = IncidentReader { incidents: &incidents, lcore_ids, rate, run_start_ticks: tsc() };
     let launch = Launch {
         eal,
         cli,
@@ -119,13 +124,24 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet
             stamp,
             take_budget_ticks: rate.ticks(TAKE_BUDGET_NS),
         },
-        shared: Shared { run: &run, links: &links },
+        shared: Shared { run: &run, links: &links, incidents: &incidents },
         stats: &stats,
     };
     let queues = assign(&plan, &rxqs, txqs, producers, consumers)?;
     let ended = AtomicBool::new(false);
     let (duration, stats_period) = (cli.duration, cli.stats_period);
-    let control = Control { run: &run, signals, ports: &ports, links: &links, stats: &stats, cpus, duration, stats_period, ended: &ended };
+    let control = Control {
+        run: &run,
+        signals,
+        ports: &ports,
+        links: &links,
+        stats: &stats,
+        incidents: &reader,
+        cpus,
+        duration,
+        stats_period,
+        ended: &ended,
+    };
     let elapsed = std::thread::scope(|scope| -> Result<Duration> {
         let watcher = scope.spawn(|| control.watch());
         let outcome = launch.by_engine(queues);
@@ -137,7 +153,8 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet
     })?;
     let devices = ports.iter().map(Port::stats).collect::<Vec<_>>();
     drop((rxqs, ports));
-    Ok(outcome::report(cli, &plan, &stats, &devices, elapsed, rate, &pool))
+    let ended = Ended { stats: &stats, devices: &devices, incidents: reader.read(), elapsed, rate, pool: &pool };
+    Ok(outcome::report(cli, &plan, ended))
 }
 
 fn set_up(eal: &Eal, cli: &Cli, plan: &mut Plan) -> Result<Setup> {

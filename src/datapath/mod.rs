@@ -20,7 +20,7 @@ use crate::engine::Engine;
 use crate::policy::{Policy, Pool, Step, View};
 use crate::runq::RunQueue;
 use crate::shed::{RankMeter, Shard, TakeBudget};
-use crate::stats::{Counter, DropCause, Lap, LcoreStats};
+use crate::stats::{Counter, DropCause, Incidents, Lap, LcoreStats};
 
 /// How long the work may take that a worker takes at once, in nanoseconds: what it holds, nobody else can help with.
 pub const TAKE_BUDGET_NS: u64 = 20_000;
@@ -63,6 +63,8 @@ pub struct Shared<'a> {
     pub run: &'a RunState,
     /// By port: whether its link was up when control looked last.
     pub links: &'a [AtomicBool; MAX_PORTS],
+    /// Where each lcore writes down when it was stuck, or helped one that was.
+    pub incidents: &'a Incidents,
 }
 
 /// A shard's taking end, as the choice among shards sees it.

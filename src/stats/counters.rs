@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Histogram, RankCounts, StepMeter};
+use super::{Histogram, RankCounts, RescueStats, StepMeter};
 
 /// A count that one lcore writes.
 #[derive(Debug, Default)]
@@ -92,6 +92,8 @@ pub struct LcoreStats {
     pub expensive_latency: Histogram,
     /// How far its takes from shards were from the order of arrival.
     pub rank: RankCounts,
+    /// What it did for other lcores.
+    pub rescue: RescueStats,
     /// Cycles of each step, if they are measured.
     pub steps: StepMeter,
 }
@@ -114,6 +116,7 @@ impl LcoreStats {
             cheap_latency: Histogram::new(),
             expensive_latency: Histogram::new(),
             rank: RankCounts::default(),
+            rescue: RescueStats::default(),
             steps: StepMeter::default(),
         }
     }
