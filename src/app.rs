@@ -7,18 +7,20 @@ use nix::sched::CpuSet;
 
 use crate::cli::{Cli, ForwardMode, Mode, Timestamps};
 use crate::config::{self, LcorePlan, Plan};
-use crate::control::{self, Control, Signals};
+use crate::control::{self, Control, IncidentReader, Signals};
 use crate::datapath::{ADOPT_EVERY_NS, Board, LcoreLoop, Queues, RunState, Settings, Shared, TAKE_BUDGET_NS, Waiting, WaitingStealer};
-use crate::dpdk::clock::TscRate;
+use crate::dpdk::clock::{TscRate, tsc};
 use crate::dpdk::{self, BurstSize, Eal, Mempool, Port, PortConfig, RingConsumer, RingProducer, RxQueue, StampField, TxQueue};
 use crate::engine::{Engine, Io, Mac, MacSwap, Marking, Peers, Spin, SpinTicks};
 use crate::error::{Error, Result};
 use crate::policy::{Hybrid, Permits, Policy, Pool, Pools, Rtc, ShedRandom, Steal, StealEvery};
 use crate::shed::Picker;
-use crate::stats::{LcoreStats, Report};
+use crate::stats::{Incidents, LcoreStats, Report};
 
 mod outcome;
 mod printed;
+
+use outcome::Ended;
 
 /// Runs the program with the whole command line, its name first.
 ///
@@ -111,6 +113,9 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet
     let pool_a = plan.lcores.iter().filter(|lcore| lcore.pool == Pool::A).count();
     let permits = Permits::new(cli.expensive_cap.unwrap_or(plan.lcores.len() - pool_a), pool_a);
     let rate = eal.tsc_rate();
+    let incidents = Incidents::new(plan.lcores.len());
+    let lcore_ids = plan.lcores.iter().map(|lcore| lcore.lcore.id).collect();
+    let reader = IncidentReader { incidents: &incidents, lcore_ids, rate, run_start_ticks: tsc() };
     let launch = Launch {
         eal,
         cli,
@@ -124,15 +129,27 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet
             stamp,
             take_budget_ticks: rate.ticks(TAKE_BUDGET_NS),
             adopt_every_ticks: rate.ticks(ADOPT_EVERY_NS),
+            rescue_after_ticks: rate.ticks(cli.rescue_after.as_nanos() as u64),
             runq_max: cli.runq_max,
         },
-        shared: Shared { run: &run, links: &links, boards: &boards, permits: &permits },
+        shared: Shared { run: &run, links: &links, boards: &boards, permits: &permits, incidents: &incidents },
         stats: &stats,
     };
     let queues = assign(&plan, cli, &rxqs, Ends { txqs, producers, consumers, inboxes })?;
     let ended = AtomicBool::new(false);
     let (duration, stats_period) = (cli.duration, cli.stats_period);
-    let control = Control { run: &run, signals, ports: &ports, links: &links, stats: &stats, cpus, duration, stats_period, ended: &ended };
+    let control = Control {
+        run: &run,
+        signals,
+        ports: &ports,
+        links: &links,
+        stats: &stats,
+        incidents: &reader,
+        cpus,
+        duration,
+        stats_period,
+        ended: &ended,
+    };
     let elapsed = std::thread::scope(|scope| -> Result<Duration> {
         let watcher = scope.spawn(|| control.watch());
         let outcome = launch.by_engine(queues);
@@ -143,8 +160,10 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet
         outcome.and(elapsed)
     })?;
     let devices = ports.iter().map(Port::stats).collect::<Vec<_>>();
-    drop((boards, rxqs, ports));
-    Ok(outcome::report(cli, &plan, &stats, &devices, elapsed, rate, &pool))
+    let incidents = reader.read();
+    drop(boards);
+    drop((rxqs, ports));
+    Ok(outcome::report(cli, &plan, Ended { stats: &stats, devices: &devices, incidents, elapsed, rate, pool: &pool }))
 }
 
 fn set_up(eal: &Eal, cli: &Cli, plan: &mut Plan) -> Result<Setup> {
@@ -293,12 +312,7 @@ impl<'a> Launch<'a> {
         }
     }
 
-    fn by_meter<E: Engine, P: Policy>(
-        &self,
-        queues: Vec<Queues<'a>>,
-        engine: impl Fn(u64) -> E,
-        policy: impl Fn(u64) -> P,
-    ) -> Result<()> {
+    fn by_meter<E: Engine, P: Policy>(&self, queues: Vec<Queues<'a>>, engine: impl Fn(u64) -> E, policy: impl Fn(u64) -> P) -> Result<()> {
         match self.cli.record_core_cycles {
             false => self.run::<E, P, false>(queues, engine, policy),
             true => self.run::<E, P, true>(queues, engine, policy),

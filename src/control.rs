@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 
 use crate::datapath::RunState;
+use crate::dpdk::clock::{TscRate, tsc};
 use crate::dpdk::{Lcore, MAX_PORTS, Port};
 use crate::error::{Error, Result};
-use crate::stats::{DropCause, LcoreStats};
+use crate::stats::{DropCause, Incident, Incidents, LcoreStats, Map, incident_table};
 
 /// How often control looks around: coarse, because on a small machine it takes its time from an lcore.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -29,10 +30,11 @@ pub fn say(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// Counts SIGINT and SIGTERM.
+/// Counts SIGINT and SIGTERM, which end the run, and SIGUSR1, which asks for the record of stuck lcores.
 #[derive(Clone)]
 pub struct Signals {
     seen: Arc<AtomicUsize>,
+    asked: Arc<AtomicUsize>,
 }
 
 impl Signals {
@@ -41,18 +43,22 @@ impl Signals {
     /// # Errors
     /// When the kernel refuses a handler.
     pub fn catch() -> Result<Self> {
-        let seen = Arc::new(AtomicUsize::new(0));
-        for signal in [SIGINT, SIGTERM] {
-            let flag = seen.clone();
-            signal_hook::flag::register_usize(signal, flag, 1)
+        let [seen, asked] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+        for (signal, flag) in [(SIGINT, &seen), (SIGTERM, &seen), (SIGUSR1, &asked)] {
+            signal_hook::flag::register_usize(signal, flag.clone(), 1)
                 .map_err(|error| Error::Setup(format!("no handler for signal {signal}: {error}")))?;
         }
-        Ok(Self { seen })
+        Ok(Self { seen, asked })
     }
 
-    /// Whether one has come since the last call.
+    /// Whether the run's end has been asked for since the last call.
     pub fn take(&self) -> bool {
         self.seen.swap(0, Ordering::Relaxed) > 0
+    }
+
+    /// Whether the record of stuck lcores has been asked for since the last call.
+    fn take_asked(&self) -> bool {
+        self.asked.swap(0, Ordering::Relaxed) > 0
     }
 }
 
@@ -74,6 +80,30 @@ pub fn allowed_cpus() -> Result<CpuSet> {
     sched_getaffinity(Pid::from_raw(0)).map_err(|error| Error::Setup(format!("the kernel does not say which CPUs may be used: {error}")))
 }
 
+/// Reads the record of stuck lcores, at any time.
+pub struct IncidentReader<'a> {
+    pub incidents: &'a Incidents,
+    /// EAL's numbers of the lcores, in the order of the map.
+    pub lcore_ids: Vec<u32>,
+    pub rate: TscRate,
+    pub run_start_ticks: u64,
+}
+
+impl IncidentReader<'_> {
+    /// The last incidents, oldest first.
+    pub fn read(&self) -> Vec<Incident> {
+        let map = Map { lcore_ids: &self.lcore_ids, run_start_ticks: self.run_start_ticks };
+        self.incidents.read(&[], &map, tsc(), |ticks| self.rate.ns(ticks))
+    }
+
+    fn print(&self) {
+        match incident_table(&self.read()) {
+            Some(table) => say(table),
+            None => say("no stuck lcore on record"),
+        }
+    }
+}
+
 /// What control watches and whom it tells.
 pub struct Control<'a> {
     pub run: &'a RunState,
@@ -81,6 +111,7 @@ pub struct Control<'a> {
     pub ports: &'a [Port],
     pub links: &'a [AtomicBool; MAX_PORTS],
     pub stats: &'a [LcoreStats],
+    pub incidents: &'a IncidentReader<'a>,
     pub cpus: CpuSet,
     pub duration: Option<Duration>,
     pub stats_period: Option<Duration>,
@@ -107,6 +138,9 @@ impl Control<'_> {
             }
             if self.run.drained_at().is_some_and(|since| now.saturating_duration_since(since) >= DRAIN_LIMIT) {
                 self.run.abandon();
+            }
+            if self.signals.take_asked() {
+                self.incidents.print();
             }
             if now >= links_at {
                 self.look_at_links();

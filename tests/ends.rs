@@ -46,6 +46,16 @@ fn loaded(own: &str) -> Running {
 }
 
 #[test]
+fn the_record_of_stuck_lcores_can_be_read_while_it_runs() {
+    let mut mpfwd = loaded("--pools 1:1");
+    mpfwd.signal(Signal::SIGUSR1);
+    mpfwd.wait_for_line(|line| line.contains("stuck lcore"));
+    mpfwd.wait_until_it_forwards();
+    mpfwd.signal(Signal::SIGTERM);
+    assert!(rows(mpfwd.finish().good_report(), "incidents").is_empty(), "nothing was stuck");
+}
+
+#[test]
 fn a_signal_under_load_drains_and_reports() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         for own in [

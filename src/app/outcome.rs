@@ -14,8 +14,10 @@ use crate::config::Plan;
 use crate::dpdk::Mempool;
 use crate::dpdk::clock::{TscRate, tsc};
 use crate::error::{Error, Result};
+use crate::shed::{ShardPick, rank_error_bound};
 use crate::stats::{
-    DeviceStats, DropCause, Histogram, Lap, Latency, LatencyRow, LcoreRow, LcoreStats, PortRow, QueueRow, Report, StepCycles,
+    DeviceStats, DropCause, Histogram, Incident, Lap, Latency, LatencyRow, LcoreRow, LcoreStats, PortRow, QueueRow, RankCounts, RankRow,
+    Report, StepCycles,
 };
 
 /// An enum's name as it is written on the command line and in JSON.
@@ -23,15 +25,18 @@ pub(super) fn name(value: &impl Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-pub(super) fn report(
-    cli: &Cli,
-    plan: &Plan,
-    stats: &[LcoreStats],
-    devices: &[DeviceStats],
-    elapsed: Duration,
-    rate: TscRate,
-    pool: &Mempool,
-) -> Report {
+/// What is left when the ports are closed.
+pub(super) struct Ended<'a> {
+    pub stats: &'a [LcoreStats],
+    pub devices: &'a [DeviceStats],
+    pub incidents: Vec<Incident>,
+    pub elapsed: Duration,
+    pub rate: TscRate,
+    pub pool: &'a Mempool,
+}
+
+pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
+    let Ended { stats, devices, incidents, elapsed, rate, pool } = ended;
     let sum = |count: fn(&LcoreStats) -> u64| stats.iter().map(count).sum::<u64>();
     let drops: BTreeMap<_, _> =
         DropCause::ALL.into_iter().map(|cause| (cause.name(), stats.iter().map(|lcore| lcore.dropped(cause)).sum::<u64>())).collect();
@@ -53,15 +58,17 @@ pub(super) fn report(
         mbufs_free,
         shed_pkts: sum(|lcore| lcore.shed_pkts.get()),
         taken_pkts: sum(|lcore| lcore.taken_pkts.get()),
+        rank: (plan.shards > 0).then(|| rank(plan, stats)),
         latency: (cli.timestamps == Timestamps::Software).then(|| latency(stats, rate)),
         step_cycles: cli.record_core_cycles.then(|| step_cycles(stats)),
-        lcores: plan.lcores.iter().zip(stats).map(|(plan, stats)| lcore_row(plan, stats)).collect(),
+        lcores: plan.lcores.iter().zip(stats).map(|(plan, stats)| lcore_row(plan, stats, rate)).collect(),
         queues: queue_rows(plan, stats),
         ports: ports.map(|(port, &device)| PortRow { port: port.info.id, name: port.info.name.clone(), device }).collect(),
+        incidents,
     }
 }
 
-fn lcore_row(plan: &crate::config::LcorePlan, stats: &LcoreStats) -> LcoreRow {
+fn lcore_row(plan: &crate::config::LcorePlan, stats: &LcoreStats, rate: TscRate) -> LcoreRow {
     LcoreRow {
         lcore: plan.lcore.id,
         cpu: plan.lcore.cpu,
@@ -75,6 +82,7 @@ fn lcore_row(plan: &crate::config::LcorePlan, stats: &LcoreStats) -> LcoreRow {
         taken_pkts: stats.taken_pkts.get(),
         requeued_pkts: stats.requeued_pkts.get(),
         drops: DropCause::ALL.into_iter().map(|cause| (cause.name(), stats.dropped(cause))).collect(),
+        rescue: stats.rescue.row(|ticks| rate.ns(ticks)),
         polls: stats.rx_bursts.get() + stats.empty_polls.get(),
         rx_bursts: stats.rx_bursts.get(),
     }
@@ -97,6 +105,11 @@ fn queue_rows(plan: &Plan, stats: &[LcoreStats]) -> Vec<QueueRow> {
         }
     }
     rows.into_values().collect()
+}
+
+fn rank(plan: &Plan, stats: &[LcoreStats]) -> RankRow {
+    let (pick, counts) = (ShardPick::Oldest, RankCounts::sum(stats.iter().map(|lcore| &lcore.rank)));
+    RankRow::new(name(&pick), plan.shards, &counts, rank_error_bound(pick, plan.shards))
 }
 
 fn latency(stats: &[LcoreStats], rate: TscRate) -> Latency {

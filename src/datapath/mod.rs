@@ -26,7 +26,7 @@ use crate::dpdk::{Burst, BurstSize, Lease, MAX_PORTS, RingConsumer, RingProducer
 use crate::engine::Engine;
 use crate::policy::{PeerHint, Permits, Place, Policy, Pool, Step, View};
 use crate::shed::{Picker, RankMeter, Shard, TakeBudget};
-use crate::stats::{Counter, DropCause, Lap, LcoreStats};
+use crate::stats::{Counter, DropCause, Incidents, Lap, LcoreStats};
 
 /// How long the work may take that a worker takes at once, in nanoseconds: what it holds, nobody else can help with.
 pub const TAKE_BUDGET_NS: u64 = 20_000;
@@ -53,6 +53,8 @@ pub struct Settings {
     pub stamp: StampField,
     pub take_budget_ticks: u64,
     pub adopt_every_ticks: u64,
+    /// How long an lcore may be in one packet before it counts as stuck.
+    pub rescue_after_ticks: u64,
     /// The most packets that may wait in a run queue.
     pub runq_max: usize,
 }
@@ -90,6 +92,8 @@ pub struct Shared<'a> {
     pub boards: &'a [Board<'a>],
     /// Rights to do expensive work, where the mode limits it.
     pub permits: &'a Permits,
+    /// Where each lcore writes down when it was stuck, or helped one that was.
+    pub incidents: &'a Incidents,
 }
 
 /// A shard's taking end, as the choice among shards sees it.
@@ -175,17 +179,10 @@ pub struct LcoreLoop<'a, E, P, const METER: bool> {
 
 impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
     /// The loop of the lcore whose board is the one at `me`.
-    pub fn new(
-        me: usize,
-        engine: E,
-        policy: P,
-        settings: Settings,
-        shared: Shared<'a>,
-        queues: Queues<'a>,
-        stats: &'a LcoreStats,
-    ) -> Self {
+    pub fn new(me: usize, engine: E, policy: P, settings: Settings, shared: Shared<'a>, queues: Queues<'a>, stats: &'a LcoreStats) -> Self {
         let stamp = settings.stamp;
-        let polled = |(rxq, received): (&'a RxQueue, &'a crate::stats::PortQueue)| Polled { rxq, lease: None, received_pkts: &received.pkts };
+        let polled =
+            |(rxq, received): (&'a RxQueue, &'a crate::stats::PortQueue)| Polled { rxq, lease: None, received_pkts: &received.pkts };
         Self {
             me,
             pool: shared.boards[me].pool,

@@ -4,16 +4,18 @@ use super::sort::Arrival;
 use super::{LcoreLoop, Stage};
 use crate::dpdk::clock::tsc;
 use crate::engine::Engine;
-use crate::policy::{Help, PeersView, Policy, Why};
+use crate::policy::{Help, PeersView, Policy};
+use crate::runq::heartbeat::Busy;
+use crate::stats::Rescued;
 
 impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     /// Says that it is about to be away, with a packet of unknown or expensive cost: from now on others may poll its queues and take
     /// what waits in its run queue.
     #[inline]
-    pub(super) fn leave(&mut self, now: u64, flow: u32, stage: Stage) {
+    pub(super) fn leave(&mut self, now: u64, flow_hash: u32, stage: Stage) {
         let board = &self.shared.boards[self.me];
-        board.tell_waiting(self.run_queue.len() + self.kept.len());
-        board.heartbeat.start(now, flow, stage as u8);
+        board.heartbeat.publish_waiting(self.run_queue.len() + self.kept.len());
+        board.heartbeat.begin(Busy { since_ticks: now, flow_hash, stage: stage as u32 });
         if P::RESCUES {
             self.rx.iter_mut().for_each(|polled| polled.lease = None);
         }
@@ -21,8 +23,13 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
 
     /// Says that it is back. Its queues are polled by whoever gets their leases first.
     #[inline]
-    pub(super) fn come_back(&mut self) {
-        self.shared.boards[self.me].heartbeat.stop();
+    pub(super) fn come_back(&mut self, now: u64) {
+        let board = &self.shared.boards[self.me];
+        let stuck = if P::RESCUES { board.stuck(self.me, now, self.settings.rescue_after_ticks) } else { None };
+        board.heartbeat.end();
+        if let Some(stuck) = stuck {
+            self.stats.rescue.saved_ticks.add(self.shared.incidents.returned(stuck, now));
+        }
     }
 
     /// Sees what the others have, and does what the policy makes of it.
@@ -44,9 +51,9 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         let help = self.policy.help(&view);
         (self.empty_polls, self.refused) = (0, false);
         match help {
-            Help::Steal { victim, why } => self.steal(victim, why, now),
+            Help::Steal { victim, .. } => self.steal(victim, now),
             Help::TakeOver { victim, .. } => {
-                if !self.take_over(victim, now) {
+                if !self.take_over(victim) {
                     self.rest();
                 }
             }
@@ -61,47 +68,63 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.adopted_at = now;
         for at in 0..self.shared.boards.len() {
             if at != self.me && self.policy.adopts(&self.shared.boards[at].hint(now)) {
-                self.take_over(at, now);
+                self.take_over(at);
             }
         }
     }
 
     /// Moves up to half of another lcore's run queue into the own one, whose step comes next.
-    fn steal(&mut self, victim: usize, why: Why, now: u64) {
+    fn steal(&mut self, victim: usize, now: u64) {
         let [run_queue, kept] = &mut self.stealers[victim];
         // Others only take from the own queue: the room that there is now stays.
         let room = self.settings.runq_max.saturating_sub(self.run_queue.len());
         let mut stolen = run_queue.steal(room.min(self.settings.burst.pkts()), &mut self.burst).count();
+        let mut oldest = self.burst.packets().first().map(|packet| self.settings.stamp.read(packet));
         if stolen > 0 {
             self.run_queue.push_burst(&mut self.burst);
         } else {
             // What is kept there is known to be expensive: one, to go where this lcore's own would.
             stolen = kept.steal(1, &mut self.sorter.deferred).count();
+            oldest = self.sorter.deferred.packets().first().map(|packet| self.settings.stamp.read(packet));
             self.shed();
         }
-        match stolen {
-            0 => self.rest(),
-            _ => self.stole(stolen as u64, why, now),
-        }
+        let Some(oldest) = oldest else { return self.rest() };
+        let at = tsc();
+        self.stats.rescue.steals.add(1);
+        self.stats.rescue.stolen_pkts.add(stolen as u64);
+        self.stats.rescue.steal_ticks.add(at.wrapping_sub(now));
+        let longest_wait_ticks = at.saturating_sub(oldest);
+        self.rescued(victim, Rescued { at_ticks: at, stolen_pkts: stolen as u64, polled_pkts: 0, longest_wait_ticks });
     }
 
     /// Polls one burst of each of another lcore's receive queues whose lease is free, and serves it; the lease is given back before.
-    fn take_over(&mut self, victim: usize, now: u64) -> bool {
+    fn take_over(&mut self, victim: usize) -> bool {
         let mut found = false;
         let boards = self.shared.boards;
         for rxq in &boards[victim].rxqs {
             let Some(mut lease) = rxq.try_lease() else { continue };
-            let stamp = tsc();
+            let at = tsc();
             let received = lease.poll(&mut self.burst, self.settings.burst);
             drop(lease);
-            if received > 0 {
-                self.stats.add_received(rxq.port(), rxq.queue(), received as u64);
-                found = true;
-                self.stats.rescue.takeovers.add(1);
-                self.stats.rescue.takeover_pkts.add(received as u64);
-                self.received(received, Arrival { port: rxq.port(), ticks: stamp });
+            if received == 0 {
+                continue;
             }
+            found = true;
+            self.stats.add_received(rxq.port(), rxq.queue(), received as u64);
+            self.stats.rescue.takeovers.add(1);
+            self.stats.rescue.takeover_pkts.add(received as u64);
+            self.rescued(victim, Rescued { at_ticks: at, stolen_pkts: 0, polled_pkts: received as u64, longest_wait_ticks: 0 });
+            self.received(received, Arrival { port: rxq.port(), ticks: at });
         }
         found
+    }
+
+    /// Writes down what was taken, if the other lcore is stuck and not just away.
+    fn rescued(&mut self, victim: usize, rescued: Rescued) {
+        let patience = self.settings.rescue_after_ticks;
+        let Some(stuck) = self.shared.boards[victim].stuck(victim, rescued.at_ticks, patience) else { return };
+        if P::RESCUES && self.shared.incidents.rescued(self.me, stuck, rescued) {
+            self.stats.rescue.latency.record(rescued.at_ticks.saturating_sub(stuck.started_ticks + patience), 1);
+        }
     }
 }

@@ -1,13 +1,12 @@
 //! What is done with a burst: poll, classify, shed, serve, transmit.
 
 use super::sort::{Alone, Arrival};
-use super::{LcoreLoop, Settings, Stage};
+use super::{LcoreLoop, Settings, Stage, Waiting};
 use crate::cli::OnFull;
+use crate::dpdk::Mbuf;
 use crate::dpdk::clock::tsc;
-use crate::dpdk::{Burst, Mbuf};
 use crate::engine::{Engine, Verdict};
 use crate::policy::{Place, Policy};
-use crate::runq::RunQueue;
 use crate::stats::{DropCause, Lap, LcoreStats};
 
 impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
@@ -19,7 +18,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.start_laps();
         self.tx.close(now);
         self.lap(Lap::Statistics);
-        if P::ADOPTS && now.wrapping_sub(self.adopted_at) > self.settings.adopt_every_ticks {
+        if P::RESCUES && now.wrapping_sub(self.adopted_at) > self.settings.adopt_every_ticks {
             self.adopt(now);
         }
         if self.next_rx >= self.rx.len() {
@@ -54,7 +53,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
 
     /// Nothing came of this poll.
     #[cold]
-    fn found_none(&mut self) {
+    pub(super) fn found_none(&mut self) {
         self.empty_polls += 1;
         self.rest();
     }
@@ -129,7 +128,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
 
     /// Runs the cheap stage, and notes who leaves by which port.
     #[inline]
-    fn serve_cheap(&mut self, arrival: impl Fn(&Mbuf) -> Arrival) {
+    pub(super) fn serve_cheap(&mut self, arrival: impl Fn(&Mbuf) -> Arrival) {
         let mut served = 0;
         for mut packet in self.sorter.cheap.drain() {
             let Arrival { port: from, ticks } = arrival(&packet);
@@ -196,7 +195,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
 }
 
 /// Leaves packets in the run queue, as many as may wait there; the others are dropped, and counted.
-fn leave_over(packets: impl Iterator<Item = Mbuf>, arrival: Arrival, settings: Settings, run_queue: &mut RunQueue<Mbuf>, stats: &LcoreStats) {
+fn leave_over(packets: impl Iterator<Item = Mbuf>, arrival: Arrival, settings: Settings, run_queue: &mut Waiting, stats: &LcoreStats) {
     let (mut left, mut dropped) = (0, 0);
     for mut packet in packets {
         arrival.write_on(&mut packet, settings.stamp);

@@ -36,11 +36,11 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         self.lap(Lap::Engine);
         self.tx.flush(Stage::Expensive);
         self.lap(Lap::Tx);
-        if may_be_long {
-            self.come_back();
-        }
         drop(permit);
         let end = tsc();
+        if may_be_long {
+            self.come_back(end);
+        }
         self.empty_polls = 0;
         self.budget.observe(taken, end.wrapping_sub(start));
         self.stats.taken_pkts.add(taken as u64);
@@ -110,7 +110,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             expensive(&mut self.engine, packet, self.settings.stamp, &mut self.tx, self.stats);
         }
         if P::STEALS || P::RESCUES {
-            self.come_back();
+            self.come_back(tsc());
         }
         self.lap(Lap::Engine);
         self.tx.flush(stage);

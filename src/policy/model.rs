@@ -197,7 +197,9 @@ impl<'a, P: Policy> World<'a, P> {
         match help {
             Help::Steal { victim, why } => {
                 assert!(P::STEALS && victim != me && !self.lcores[victim].run_queue.is_empty());
-                assert!(why == Why::Idle || P::RESCUES && (peers[victim].declared || peers[victim].away_ticks.unwrap() > RESCUE_AFTER_TURNS));
+                assert!(
+                    why == Why::Idle || P::RESCUES && (peers[victim].declared || peers[victim].away_ticks.unwrap() > RESCUE_AFTER_TURNS)
+                );
                 assert!(!P::RESCUES || pool == Pool::B || why == Why::Rescue, "pool A steals to rescue only");
                 let half = self.lcores[victim].run_queue.len().div_ceil(2);
                 let stolen: Vec<Packet> = self.lcores[victim].run_queue.drain(..half).collect();

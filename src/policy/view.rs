@@ -32,7 +32,17 @@ pub struct View {
 impl View {
     /// An lcore of `pool` that holds nothing, in the middle of a run.
     pub(super) fn empty(pool: Pool) -> Self {
-        Self { pool, run_queue_pkts: 0, kept_pkts: 0, shards_wait: false, inbox_pkts: 0, done_pkts: 0, found_nothing: false, refused: false, draining: false }
+        Self {
+            pool,
+            run_queue_pkts: 0,
+            kept_pkts: 0,
+            shards_wait: false,
+            inbox_pkts: 0,
+            done_pkts: 0,
+            found_nothing: false,
+            refused: false,
+            draining: false,
+        }
     }
 }
 

@@ -4,10 +4,10 @@ use std::mem::MaybeUninit;
 
 use rand::rngs::SmallRng;
 
+use super::queue::{Growth, Stolen};
 use super::ring::{OwnerEnd, Ring};
 use super::sync::Arc;
 use super::word::Word;
-use super::{Growth, Stolen};
 
 /// `--grow double`. Doubling copies what waits, once per doubling: less than one copy per item ever pushed, but all of them at once.
 pub struct Double<T: Word> {
@@ -34,7 +34,8 @@ impl<T: Word> Double<T> {
     }
 }
 
-impl<T: Word> Growth<T> for Double<T> {
+// SAFETY: a ring's owner and thieves claim what they take, and each item is claimed once.
+unsafe impl<T: Word> Growth<T> for Double<T> {
     type Shared = Ring<T>;
 
     fn new(capacity: usize, max: usize) -> Self {

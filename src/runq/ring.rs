@@ -14,7 +14,7 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
-use super::Stolen;
+use super::queue::Stolen;
 use super::slots::Slots;
 use super::sync::{Arc, AtomicPtr, AtomicU64, Line, Ordering};
 use super::word::Word;
@@ -39,7 +39,7 @@ impl<T: Word> Ring<T> {
         // Acquire: pairs with the push: all slots before this tail, and the slots' own place, are seen as that push left them.
         let tail = self.tail.load(Ordering::Acquire);
         let waiting = tail - head;
-        if waiting == 0 {
+        if waiting == 0 || into.is_empty() {
             return Stolen::Nothing;
         }
         // Acquire: growing may have come after the push, and then its copies have to be seen.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Histogram, RankCounts, StepMeter};
+use super::{Histogram, RankCounts, RescueStats, StepMeter};
 
 /// A count that one lcore writes.
 #[derive(Debug, Default)]
@@ -43,8 +43,7 @@ pub enum DropCause {
 }
 
 impl DropCause {
-    pub const ALL: [Self; 6] =
-        [Self::ShardFull, Self::TxFull, Self::LinkDown, Self::Runt, Self::RunQueueFull, Self::Shutdown];
+    pub const ALL: [Self; 6] = [Self::ShardFull, Self::TxFull, Self::LinkDown, Self::Runt, Self::RunQueueFull, Self::Shutdown];
 
     /// The key in the report.
     pub fn name(self) -> &'static str {
@@ -101,6 +100,8 @@ pub struct LcoreStats {
     pub expensive_latency: Histogram,
     /// How far its takes from shards were from the order of arrival.
     pub rank: RankCounts,
+    /// What it did for other lcores.
+    pub rescue: RescueStats,
     /// Cycles of each step, if they are measured.
     pub steps: StepMeter,
 }
@@ -123,6 +124,7 @@ impl LcoreStats {
             cheap_latency: Histogram::new(),
             expensive_latency: Histogram::new(),
             rank: RankCounts::default(),
+            rescue: RescueStats::default(),
             steps: StepMeter::default(),
         }
     }

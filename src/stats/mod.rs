@@ -3,11 +3,15 @@
 mod counters;
 mod cycles;
 mod histogram;
+mod incidents;
 mod rank;
 mod report;
+mod rescue;
 
 pub use counters::{Counter, DropCause, LcoreStats, PortQueue};
 pub use cycles::{Lap, StepMeter};
 pub use histogram::Histogram;
-pub use rank::RankCounts;
+pub use incidents::{INCIDENTS_MAX, Incident, IncidentStage, Incidents, Map, Rescued, Stuck, incident_table};
+pub use rank::{RankCounts, RankRow};
 pub use report::{DeviceStats, Latency, LatencyRow, LcoreRow, PortRow, QueueRow, Report, StepCycles};
+pub use rescue::{RescueRow, RescueStats};

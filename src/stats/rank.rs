@@ -1,5 +1,7 @@
 //! What a worker counted of the order in which it took from the shards: `shed::RankMeter` says what each count means.
 
+use serde::Serialize;
+
 use super::Counter;
 
 /// Sums over samples. One writer.
@@ -55,5 +57,48 @@ impl RankCounts {
             sum.overtakes.add(one.overtakes.get());
         }
         sum
+    }
+}
+
+/// The same in the report, over all workers.
+#[derive(Clone, Debug, Serialize)]
+pub struct RankRow {
+    /// How shards were picked.
+    pub shard_pick: String,
+    pub shards: usize,
+    /// Takes that were looked at.
+    pub samples: u64,
+    /// Older packets that were still queued when one was taken, in the mean: between these two.
+    pub rank_error_at_least: f64,
+    pub rank_error_at_most: f64,
+    /// How often a packet was overtaken, in the mean: not less than this.
+    pub overtakes_at_least: f64,
+    /// What theory says of the mean rank error; null where it grows without bound.
+    pub rank_error_theory: Option<f64>,
+}
+
+impl RankRow {
+    /// Of all workers' `counts` together.
+    pub fn new(shard_pick: String, shards: usize, counts: &RankCounts, rank_error_theory: Option<f64>) -> Self {
+        Self {
+            shard_pick,
+            shards,
+            samples: counts.samples(),
+            rank_error_at_least: counts.mean_at_least(),
+            rank_error_at_most: counts.mean_at_most(),
+            overtakes_at_least: counts.mean_overtakes(),
+            rank_error_theory,
+        }
+    }
+}
+
+impl std::fmt::Display for RankRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let theory = self.rank_error_theory.map_or("no bound".to_owned(), |theory| format!("{theory:.2}"));
+        write!(
+            f,
+            "shard pick {}, {} shards: rank error {:.2} to {:.2} (theory: {theory}), overtakes {:.2} or more; {} samples",
+            self.shard_pick, self.shards, self.rank_error_at_least, self.rank_error_at_most, self.overtakes_at_least, self.samples
+        )
     }
 }

@@ -6,6 +6,10 @@ use std::fmt;
 use comfy_table::{CellAlignment, Table, TableComponent, presets};
 use serde::Serialize;
 
+use super::incidents::{Incident, incident_table};
+use super::rank::RankRow;
+use super::rescue::{RescueRow, rescue_table};
+
 /// The whole run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -28,11 +32,15 @@ pub struct Report {
     pub mbufs_free: u32,
     pub shed_pkts: u64,
     pub taken_pkts: u64,
+    /// How far workers were from the order of arrival; none without shards.
+    pub rank: Option<RankRow>,
     pub latency: Option<Latency>,
     pub step_cycles: Option<StepCycles>,
     pub lcores: Vec<LcoreRow>,
     pub queues: Vec<QueueRow>,
     pub ports: Vec<PortRow>,
+    /// The last times that an lcore was stuck, oldest first.
+    pub incidents: Vec<Incident>,
 }
 
 /// From the stamp until the driver accepted the packet.
@@ -92,6 +100,7 @@ pub struct LcoreRow {
     /// Packets that had to wait in the run queue.
     pub requeued_pkts: u64,
     pub drops: BTreeMap<&'static str, u64>,
+    pub rescue: RescueRow,
     pub polls: u64,
     pub rx_bursts: u64,
 }
@@ -207,6 +216,12 @@ impl fmt::Display for Report {
             writeln!(f, "{}", Self::latency_table(latency))?;
             writeln!(f, "latency is {}; {}", latency.clock, latency.bound)?;
         }
+        for table in [rescue_table(&self.lcores), incident_table(&self.incidents)].into_iter().flatten() {
+            writeln!(f, "{table}")?;
+        }
+        if let Some(rank) = self.rank.as_ref().filter(|rank| rank.samples > 0) {
+            writeln!(f, "{rank}")?;
+        }
         if let Some(steps) = &self.step_cycles {
             writeln!(
                 f,
@@ -246,7 +261,7 @@ impl fmt::Display for Report {
     }
 }
 
-fn table(header: &[&str]) -> Table {
+pub(super) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_style(TableComponent::HeaderLines, '─').set_header(header);
     for column in table.column_iter_mut() {
@@ -256,7 +271,7 @@ fn table(header: &[&str]) -> Table {
 }
 
 /// A count with thin groups of three digits.
-fn grouped(count: u64) -> String {
+pub(super) fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -269,7 +284,7 @@ fn grouped(count: u64) -> String {
 }
 
 /// A time with three significant digits and its unit.
-fn time(ns: u64) -> String {
+pub(super) fn time(ns: u64) -> String {
     let (value, unit) = match ns {
         0..1_000 => return format!("{ns} ns"),
         1_000..1_000_000 => (ns as f64 / 1e3, "us"),

@@ -1,0 +1,153 @@
+//! What one lcore wrote of incidents: a ring of records, each behind a sequence lock. One writer, readers that don't wait.
+
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+use super::{INCIDENTS_MAX, Stuck};
+
+/// What one lcore writes down: as plain words, so that a record is copied word by word between a writer and readers that don't wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) victim: u64,
+    pub(super) started_ticks: u64,
+    pub(super) flow_hash: u64,
+    pub(super) stage: u64,
+    /// The owner's record: when it returned. A rescuer's: 0.
+    pub(super) ended_ticks: u64,
+    /// When a rescuer came first, and, over all packets, the sum of the times since the start at which they were taken.
+    pub(super) first_ticks: u64,
+    pub(super) sum_since_start_ticks: u64,
+    pub(super) stolen_pkts: u64,
+    pub(super) polled_pkts: u64,
+    pub(super) longest_wait_ticks: u64,
+}
+
+const WORDS: usize = 10;
+
+impl Record {
+    pub(super) fn of(stuck: Stuck) -> Self {
+        Self {
+            victim: stuck.lcore as u64,
+            started_ticks: stuck.started_ticks,
+            flow_hash: u64::from(stuck.flow_hash),
+            stage: stuck.stage as u64,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn is_of(&self, stuck: Stuck) -> bool {
+        (self.victim, self.started_ticks) == (stuck.lcore as u64, stuck.started_ticks)
+    }
+
+    fn pkts(&self) -> u64 {
+        self.stolen_pkts + self.polled_pkts
+    }
+
+    /// Packets times the time from when each was taken until `ended_ticks`.
+    pub(super) fn saved_ticks(&self, ended_ticks: u64) -> u64 {
+        self.pkts().saturating_mul(ended_ticks.saturating_sub(self.started_ticks)).saturating_sub(self.sum_since_start_ticks)
+    }
+
+    fn to_words(self) -> [u64; WORDS] {
+        let Self { victim, started_ticks, flow_hash, stage, ended_ticks, first_ticks, .. } = self;
+        let Self { sum_since_start_ticks, stolen_pkts, polled_pkts, longest_wait_ticks, .. } = self;
+        [
+            victim,
+            started_ticks,
+            flow_hash,
+            stage,
+            ended_ticks,
+            first_ticks,
+            sum_since_start_ticks,
+            stolen_pkts,
+            polled_pkts,
+            longest_wait_ticks,
+        ]
+    }
+
+    fn from_words(words: [u64; WORDS]) -> Self {
+        let [
+            victim,
+            started_ticks,
+            flow_hash,
+            stage,
+            ended_ticks,
+            first_ticks,
+            sum_since_start_ticks,
+            stolen_pkts,
+            polled_pkts,
+            longest_wait_ticks,
+        ] = words;
+        Self {
+            victim,
+            started_ticks,
+            flow_hash,
+            stage,
+            ended_ticks,
+            first_ticks,
+            sum_since_start_ticks,
+            stolen_pkts,
+            polled_pkts,
+            longest_wait_ticks,
+        }
+    }
+}
+
+/// A record behind a sequence lock: odd while it is written, 0 before it was ever.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    version: AtomicU64,
+    words: [AtomicU64; WORDS],
+}
+
+impl Slot {
+    /// Only the owner may call this.
+    pub(super) fn write(&self, record: Record) {
+        let version = self.version.load(Ordering::Relaxed);
+        self.version.store(version + 1, Ordering::Relaxed);
+        // The words must not be seen before the odd version.
+        fence(Ordering::Release);
+        for (slot, word) in self.words.iter().zip(record.to_words()) {
+            slot.store(word, Ordering::Relaxed);
+        }
+        self.version.store(version + 2, Ordering::Release);
+    }
+
+    /// A record as it was written at one time; `None` if there is none, or if it is being written: the reader does not wait.
+    pub(super) fn read(&self) -> Option<Record> {
+        let version = self.version.load(Ordering::Acquire);
+        if version == 0 || version % 2 == 1 {
+            return None;
+        }
+        let words = std::array::from_fn(|at| self.words[at].load(Ordering::Relaxed));
+        // The second look at the version must not come before the words.
+        fence(Ordering::Acquire);
+        (self.version.load(Ordering::Relaxed) == version).then(|| Record::from_words(words))
+    }
+}
+
+/// One lcore's last records.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(super) struct Log {
+    pub(super) slots: [Slot; INCIDENTS_MAX],
+    /// Records begun so far; only the owner writes it.
+    written: AtomicU64,
+}
+
+impl Log {
+    pub(super) fn new() -> Self {
+        Self { slots: std::array::from_fn(|_| Slot::default()), written: AtomicU64::new(0) }
+    }
+
+    pub(super) fn append(&self, record: Record) {
+        let written = self.written.load(Ordering::Relaxed);
+        self.slots[written as usize % INCIDENTS_MAX].write(record);
+        self.written.store(written + 1, Ordering::Relaxed);
+    }
+
+    /// The last records' slots, newest first.
+    pub(super) fn last(&self, count: u64) -> impl Iterator<Item = &Slot> {
+        let written = self.written.load(Ordering::Relaxed);
+        (written.saturating_sub(count)..written).rev().map(|at| &self.slots[at as usize % INCIDENTS_MAX])
+    }
+}
