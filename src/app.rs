@@ -5,21 +5,22 @@ use std::time::Duration;
 
 use nix::sched::CpuSet;
 
-use crate::cli::{Cli, ForwardMode, Mode, Timestamps};
+use crate::cli::{Cli, Mode, Timestamps};
 use crate::config::{self, LcorePlan, Plan};
 use crate::control::{self, Control, IncidentReader, Signals};
-use crate::datapath::{ADOPT_EVERY_NS, Board, LcoreLoop, Queues, RunState, Settings, Shared, TAKE_BUDGET_NS, Waiting, WaitingStealer};
-use crate::dpdk::clock::{TscRate, tsc};
+use crate::datapath::{ADOPT_EVERY_NS, Board, Queues, RunState, Settings, Shared, TAKE_BUDGET_NS, Waiting, WaitingStealer};
+use crate::dpdk::clock::tsc;
 use crate::dpdk::{self, BurstSize, Eal, Mempool, Port, PortConfig, RingConsumer, RingProducer, RxQueue, StampField, TxQueue};
-use crate::engine::{Engine, Io, Mac, MacSwap, Marking, Peers, Spin, SpinTicks};
 use crate::error::{Error, Result};
-use crate::policy::{Hybrid, Permits, Policy, Pool, Pools, Rtc, ShedRandom, Steal, StealEvery};
+use crate::policy::{Permits, Policy, Pool};
 use crate::shed::Picker;
 use crate::stats::{Incidents, LcoreStats, Report};
 
+mod launch;
 mod outcome;
 mod printed;
 
+use launch::Launch;
 use outcome::Ended;
 
 /// Runs the program with the whole command line, its name first.
@@ -263,86 +264,4 @@ fn assign<'q>(plan: &Plan, cli: &Cli, rxqs: &'q [RxQueue], ends: Ends) -> Result
             Ok(Queues { rx, tx, shard, shards, inbox, inboxes: inboxes.unwrap_or_default(), run_queue, kept, stealers, picker })
         })
         .collect()
-}
-
-/// Turns what was chosen at run time into one loop compiled for it: engine, then work, then mode, then metering.
-struct Launch<'a> {
-    eal: &'a Eal,
-    cli: &'a Cli,
-    plan: &'a Plan,
-    rate: TscRate,
-    settings: Settings,
-    shared: Shared<'a>,
-    stats: &'a [LcoreStats],
-}
-
-impl<'a> Launch<'a> {
-    fn by_engine(&self, queues: Vec<Queues<'a>>) -> Result<()> {
-        let peers = self.peers();
-        match self.cli.forward_mode {
-            ForwardMode::Io => self.by_work(queues, Io::new(peers)),
-            ForwardMode::Mac => self.by_work(queues, Mac::new(peers)),
-            ForwardMode::MacSwap => self.by_work(queues, MacSwap::new(peers)),
-        }
-    }
-
-    fn by_work<E: Engine + Clone>(&self, queues: Vec<Queues<'a>>, engine: E) -> Result<()> {
-        let Some(work) = self.cli.work else { return self.by_mode(queues, |_| engine.clone()) };
-        let ticks = |time: Duration| self.rate.ticks(time.as_nanos() as u64);
-        let spin = SpinTicks { cheap: ticks(work.cheap), expensive: ticks(work.expensive) };
-        let by_sequence = self.plan.ports.iter().filter(|port| config::marks_by_sequence(work.mark, &port.info));
-        let by_sequence = by_sequence.fold(0, |ports, port| ports | 1u64 << (port.info.id % 64));
-        let marking = |lcore: u64| Marking::new(work.p, work.seed.wrapping_add(lcore), by_sequence);
-        self.by_mode(queues, |lcore| Spin::new(engine.clone(), spin, marking(lcore), work.known))
-    }
-
-    fn by_mode<E: Engine>(&self, queues: Vec<Queues<'a>>, engine: impl Fn(u64) -> E) -> Result<()> {
-        match self.plan.mode {
-            Mode::Rtc => self.by_meter(queues, engine, |_| Rtc),
-            Mode::Steal => match self.cli.steal_every {
-                None => self.by_meter(queues, engine, Steal::new),
-                Some(every) => self.by_meter(queues, engine, |seed| StealEvery::new(seed, every)),
-            },
-            Mode::ShedRandom => self.by_meter(queues, engine, ShedRandom::new),
-            Mode::Pools => self.by_meter(queues, engine, |_| Pools),
-            Mode::Hybrid => {
-                let rescue_after = self.rate.ticks(self.cli.rescue_after.as_nanos() as u64);
-                self.by_meter(queues, engine, |seed| Hybrid::new(seed, rescue_after))
-            }
-        }
-    }
-
-    fn by_meter<E: Engine, P: Policy>(&self, queues: Vec<Queues<'a>>, engine: impl Fn(u64) -> E, policy: impl Fn(u64) -> P) -> Result<()> {
-        match self.cli.record_core_cycles {
-            false => self.run::<E, P, false>(queues, engine, policy),
-            true => self.run::<E, P, true>(queues, engine, policy),
-        }
-    }
-
-    fn run<E: Engine, P: Policy, const METER: bool>(
-        &self,
-        queues: Vec<Queues<'a>>,
-        engine: impl Fn(u64) -> E,
-        policy: impl Fn(u64) -> P,
-    ) -> Result<()> {
-        let mut jobs: Vec<(dpdk::Lcore, Box<dyn FnOnce() + Send + '_>)> = Vec::new();
-        for (at, (queues, lcore)) in queues.into_iter().zip(&self.plan.lcores).enumerate() {
-            let (engine, policy) = (engine(u64::from(lcore.lcore.id)), policy(u64::from(lcore.lcore.id)));
-            let (settings, shared, stats) = (self.settings, self.shared, &self.stats[at]);
-            // Made on the lcore itself, so that its memory is near that lcore.
-            let job = move || LcoreLoop::<E, P, METER>::new(at, engine, policy, settings, shared, queues, stats).run();
-            jobs.push((lcore.lcore, Box::new(job)));
-        }
-        self.eal.run(jobs)
-    }
-
-    fn peers(&self) -> Peers {
-        let mut peers = Peers::new();
-        for port in &self.plan.ports {
-            if let Some(out) = self.plan.ports.iter().find(|other| other.info.id == port.out) {
-                peers.join(port.info.id, out.info.id, out.peer, out.info.mac.into_array());
-            }
-        }
-        peers
-    }
 }

@@ -20,6 +20,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             self.rank.before_take(&self.shards, at, &self.stats.rank);
         }
         let start = tsc();
+        self.tx.close(start);
         self.start_laps();
         let items = self.budget.items();
         let taken = self.shards[at].ring.take(&mut self.burst, items);

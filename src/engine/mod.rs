@@ -1,11 +1,13 @@
 //! What is done to a packet. An engine says what a packet costs and does it; where that happens is not its business.
 
+mod any;
 mod io;
 mod mac;
 mod macswap;
 mod rewrite;
 mod spin;
 
+pub use any::Any;
 pub use io::Io;
 pub use mac::Mac;
 pub use macswap::MacSwap;

@@ -207,7 +207,7 @@ impl<'a, P: Policy> World<'a, P> {
                 self.serve(me);
                 self.helped[0] += 1;
             }
-            Help::TakeOver { victim, why } => {
+            Help::TakeOver { victim, .. } => {
                 let away = peers[victim].away_ticks.expect("its leases are free only while it is away");
                 assert!(P::RESCUES && victim != me && (peers[victim].declared || away > RESCUE_AFTER_TURNS));
                 self.helped[1] += u64::from(!self.lcores[victim].rx.is_empty());

@@ -1,0 +1,106 @@
+//! From what was chosen at run time to one loop that is compiled for it.
+
+use std::time::Duration;
+
+use crate::cli::{Cli, ForwardMode, Mode, Work};
+use crate::config::{self, Plan};
+use crate::datapath::{LcoreLoop, Queues, Settings, Shared};
+use crate::dpdk::clock::TscRate;
+use crate::dpdk::{self, Eal};
+use crate::engine::{Any, Engine, Io, Mac, MacSwap, Marking, Peers, Spin, SpinTicks};
+use crate::error::Result;
+use crate::policy::{Hybrid, Policy, Pools, Rtc, ShedRandom, Steal, StealEvery};
+use crate::stats::LcoreStats;
+
+/// Turns what was chosen at run time into one loop compiled for it: engine, then work, then mode, then metering.
+pub(super) struct Launch<'a> {
+    pub(super) eal: &'a Eal,
+    pub(super) cli: &'a Cli,
+    pub(super) plan: &'a Plan,
+    pub(super) rate: TscRate,
+    pub(super) settings: Settings,
+    pub(super) shared: Shared<'a>,
+    pub(super) stats: &'a [LcoreStats],
+}
+
+impl<'a> Launch<'a> {
+    pub(super) fn by_engine(&self, queues: Vec<Queues<'a>>) -> Result<()> {
+        let peers = self.peers();
+        if let Some(work) = self.cli.work {
+            return self.by_mode(queues, self.spin(work, engine(self.cli.forward_mode, peers)));
+        }
+        match engine(self.cli.forward_mode, peers) {
+            Any::Io(engine) => self.by_mode(queues, |_| engine.clone()),
+            Any::Mac(engine) => self.by_mode(queues, |_| engine.clone()),
+            Any::MacSwap(engine) => self.by_mode(queues, |_| engine.clone()),
+        }
+    }
+
+    /// For each lcore an engine that costs what was asked for.
+    fn spin(&self, work: Work, engine: Any) -> impl Fn(u64) -> Spin<Any> {
+        let ticks = |time: Duration| self.rate.ticks(time.as_nanos() as u64);
+        let spin = SpinTicks { cheap: ticks(work.cheap), expensive: ticks(work.expensive) };
+        let by_sequence = self.plan.ports.iter().filter(|port| config::marks_by_sequence(work.mark, &port.info));
+        let by_sequence = by_sequence.fold(0, |ports, port| ports | 1u64 << (port.info.id % 64));
+        let marking = move |lcore: u64| Marking::new(work.p, work.seed.wrapping_add(lcore), by_sequence);
+        move |lcore| Spin::new(engine.clone(), spin, marking(lcore), work.known)
+    }
+
+    fn by_mode<E: Engine>(&self, queues: Vec<Queues<'a>>, engine: impl Fn(u64) -> E) -> Result<()> {
+        match self.plan.mode {
+            Mode::Rtc => self.by_meter(queues, engine, |_| Rtc),
+            Mode::Steal => match self.cli.steal_every {
+                None => self.by_meter(queues, engine, Steal::new),
+                Some(every) => self.by_meter(queues, engine, |seed| StealEvery::new(seed, every)),
+            },
+            Mode::ShedRandom => self.by_meter(queues, engine, ShedRandom::new),
+            Mode::Pools => self.by_meter(queues, engine, |_| Pools),
+            Mode::Hybrid => {
+                let rescue_after = self.rate.ticks(self.cli.rescue_after.as_nanos() as u64);
+                self.by_meter(queues, engine, |seed| Hybrid::new(seed, rescue_after))
+            }
+        }
+    }
+
+    fn by_meter<E: Engine, P: Policy>(&self, queues: Vec<Queues<'a>>, engine: impl Fn(u64) -> E, policy: impl Fn(u64) -> P) -> Result<()> {
+        match self.cli.record_core_cycles {
+            false => self.run::<E, P, false>(queues, engine, policy),
+            true => self.run::<E, P, true>(queues, engine, policy),
+        }
+    }
+
+    fn run<E: Engine, P: Policy, const METER: bool>(
+        &self,
+        queues: Vec<Queues<'a>>,
+        engine: impl Fn(u64) -> E,
+        policy: impl Fn(u64) -> P,
+    ) -> Result<()> {
+        let mut jobs: Vec<(dpdk::Lcore, Box<dyn FnOnce() + Send + '_>)> = Vec::new();
+        for (at, (queues, lcore)) in queues.into_iter().zip(&self.plan.lcores).enumerate() {
+            let (engine, policy) = (engine(u64::from(lcore.lcore.id)), policy(u64::from(lcore.lcore.id)));
+            let (settings, shared, stats) = (self.settings, self.shared, &self.stats[at]);
+            // Made on the lcore itself, so that its memory is near that lcore.
+            let job = move || LcoreLoop::<E, P, METER>::new(at, engine, policy, settings, shared, queues, stats).run();
+            jobs.push((lcore.lcore, Box::new(job)));
+        }
+        self.eal.run(jobs)
+    }
+
+    fn peers(&self) -> Peers {
+        let mut peers = Peers::new();
+        for port in &self.plan.ports {
+            if let Some(out) = self.plan.ports.iter().find(|other| other.info.id == port.out) {
+                peers.join(port.info.id, out.info.id, out.peer, out.info.mac.into_array());
+            }
+        }
+        peers
+    }
+}
+
+fn engine(mode: ForwardMode, peers: Peers) -> Any {
+    match mode {
+        ForwardMode::Io => Any::Io(Io::new(peers)),
+        ForwardMode::Mac => Any::Mac(Mac::new(peers)),
+        ForwardMode::MacSwap => Any::MacSwap(MacSwap::new(peers)),
+    }
+}
