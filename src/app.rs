@@ -112,7 +112,7 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet
     let run = RunState::new(plan.lcores.len(), cli.packets);
     let boards = boards(&plan, &rxqs)?;
     let pool_a = plan.lcores.iter().filter(|lcore| lcore.pool == Pool::A).count();
-    let permits = Permits::new(cli.expensive_cap.unwrap_or(plan.lcores.len() - pool_a), pool_a);
+    let permits = Permits::new(plan.scheduling.expensive_cap, pool_a);
     let rate = eal.tsc_rate();
     let incidents = Incidents::new(plan.lcores.len());
     let lcore_ids = plan.lcores.iter().map(|lcore| lcore.lcore.id).collect();
@@ -130,8 +130,8 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet
             stamp,
             take_budget_ticks: rate.ticks(TAKE_BUDGET_NS),
             adopt_every_ticks: rate.ticks(ADOPT_EVERY_NS),
-            rescue_after_ticks: rate.ticks(cli.rescue_after.as_nanos() as u64),
-            runq_max: cli.runq_max,
+            rescue_after_ticks: rate.ticks(plan.scheduling.rescue_after.as_nanos() as u64),
+            runq_max: plan.scheduling.runq_max_pkts,
         },
         shared: Shared { run: &run, links: &links, boards: &boards, permits: &permits, incidents: &incidents },
         stats: &stats,
@@ -194,18 +194,13 @@ fn set_up(eal: &Eal, cli: &Cli, plan: &mut Plan) -> Result<Setup> {
     let mut consumers: Vec<Vec<RingConsumer>> = plan.lcores.iter().map(|_| Vec::new()).collect();
     for shard in 0..plan.shards {
         let shedders: Vec<usize> = (0..plan.lcores.len()).filter(|&at| plan.lcores[at].shard == Some(shard)).collect();
-        let workers: Vec<usize> = (0..plan.lcores.len()).filter(|&at| takes(plan, &plan.lcores[at])).collect();
-        let (puts, takes) = dpdk::ring(eal, &format!("mpfwd_shard{shard}"), cli.ring_size, shedders.len(), workers.len())?;
+        let takers: Vec<usize> = (0..plan.lcores.len()).filter(|&at| plan.lcores[at].takes).collect();
+        let (puts, takes) = dpdk::ring(eal, &format!("mpfwd_shard{shard}"), cli.ring_size, shedders.len(), takers.len())?;
         shedders.into_iter().zip(puts).for_each(|(at, put)| producers[at] = Some(put));
-        workers.into_iter().zip(takes).for_each(|(at, take)| consumers[at].push(take));
+        takers.into_iter().zip(takes).for_each(|(at, take)| consumers[at].push(take));
     }
-    let inboxes = if plan.mode == Mode::ShedRandom { inboxes(eal, plan.lcores.len(), cli.ring_size)? } else { Vec::new() };
+    let inboxes = if plan.scheduling.mode == Mode::ShedRandom { inboxes(eal, plan.lcores.len(), cli.ring_size)? } else { Vec::new() };
     Ok(Setup { pool, ports, rxqs, txqs, producers, consumers, inboxes, stamp })
-}
-
-/// Whether an lcore takes from shards: workers do, and where they help each other out all lcores.
-fn takes(plan: &Plan, lcore: &LcorePlan) -> bool {
-    plan.mode == Mode::Hybrid || lcore.pool == Pool::B
 }
 
 /// A ring per lcore that every lcore puts into: by lcore its taking end, and one putting end of each.
@@ -245,7 +240,7 @@ struct Ends {
 
 /// Gives each lcore its queues.
 fn assign<'q>(plan: &Plan, cli: &Cli, rxqs: &'q [RxQueue], ends: Ends) -> Result<Vec<Queues<'q>>> {
-    let waiting = || Waiting::new(cli.grow, 2 * usize::from(cli.burst), cli.runq_max);
+    let waiting = || Waiting::new(plan.scheduling.grow, 2 * usize::from(cli.burst), plan.scheduling.runq_max_pkts);
     let mut queues: Vec<[Waiting; 2]> = plan.lcores.iter().map(|_| [waiting(), waiting()]).collect();
     let stealers: Vec<Vec<[WaitingStealer; 2]>> =
         plan.lcores.iter().map(|_| queues.iter_mut().map(|pair| pair.each_mut().map(Waiting::stealer)).collect()).collect();
@@ -259,7 +254,7 @@ fn assign<'q>(plan: &Plan, cli: &Cli, rxqs: &'q [RxQueue], ends: Ends) -> Result
         .map(|(lcore, ((((tx, shard), shards), [run_queue, kept]), stealers))| {
             let rx = lcore.rx.iter().map(|&queue| rxq(rxqs, queue)).collect::<Result<Vec<_>>>()?;
             let (inbox, inboxes) = inboxes.next().unzip();
-            let picker = Picker::new(cli.shard_pick, u64::from(lcore.lcore.id), worker, workers);
+            let picker = Picker::new(plan.scheduling.shard_pick, u64::from(lcore.lcore.id), worker, workers);
             worker += usize::from(lcore.pool == Pool::B);
             Ok(Queues { rx, tx, shard, shards, inbox, inboxes: inboxes.unwrap_or_default(), run_queue, kept, stealers, picker })
         })

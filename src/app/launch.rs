@@ -47,18 +47,15 @@ impl<'a> Launch<'a> {
     }
 
     fn by_mode<E: Engine>(&self, queues: Vec<Queues<'a>>, engine: impl Fn(u64) -> E) -> Result<()> {
-        match self.plan.mode {
-            Mode::Rtc => self.by_meter(queues, engine, |_| Rtc),
-            Mode::Steal => match self.cli.steal_every {
-                None => self.by_meter(queues, engine, Steal::new),
-                Some(every) => self.by_meter(queues, engine, |seed| StealEvery::new(seed, every)),
-            },
-            Mode::ShedRandom => self.by_meter(queues, engine, ShedRandom::new),
-            Mode::Pools => self.by_meter(queues, engine, |_| Pools),
-            Mode::Hybrid => {
-                let rescue_after = self.rate.ticks(self.cli.rescue_after.as_nanos() as u64);
-                self.by_meter(queues, engine, |seed| Hybrid::new(seed, rescue_after))
-            }
+        let scheduling = self.plan.scheduling;
+        let rescue_after_ticks = self.settings.rescue_after_ticks;
+        match (scheduling.mode, scheduling.steal_every) {
+            (Mode::Rtc, _) => self.by_meter(queues, engine, |_| Rtc),
+            (Mode::Steal, None) => self.by_meter(queues, engine, Steal::new),
+            (Mode::Steal, Some(every)) => self.by_meter(queues, engine, |lcore| StealEvery::new(lcore, every)),
+            (Mode::ShedRandom, _) => self.by_meter(queues, engine, ShedRandom::new),
+            (Mode::Pools, _) => self.by_meter(queues, engine, |_| Pools),
+            (Mode::Hybrid, _) => self.by_meter(queues, engine, |lcore| Hybrid::new(lcore, rescue_after_ticks)),
         }
     }
 

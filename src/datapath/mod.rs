@@ -18,7 +18,7 @@ pub use board::Board;
 pub use run_state::RunState;
 use sort::Sorter;
 use transmit::Transmit;
-pub use waiting::{Growing, Waiting, WaitingStealer};
+pub use waiting::{Waiting, WaitingStealer};
 
 use crate::cli::{Idle, OnFull};
 use crate::dpdk::clock::tsc;

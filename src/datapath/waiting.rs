@@ -1,16 +1,10 @@
 //! An lcore's packets that wait where others can take them: a run queue of packets that grows in the way that was asked for.
 
+use crate::cli::Grow;
 use crate::dpdk::{Burst, Mbuf};
 use crate::runq::{Append, Double, RunQueue, Stealer, Stolen};
 
-/// How a run queue grows, decided once per run. It is asked for per packet that waits, not per packet that is forwarded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Growing {
-    Double,
-    Append,
-}
-
+/// Told apart per packet that waits, not per packet that is forwarded.
 pub enum Waiting {
     Double(RunQueue<Mbuf, Double<Mbuf>>),
     Append(RunQueue<Mbuf, Append<Mbuf>>),
@@ -33,10 +27,10 @@ macro_rules! either {
 
 impl Waiting {
     /// Room for `capacity` packets without allocation, and for at most `max`.
-    pub fn new(growing: Growing, capacity: usize, max: usize) -> Self {
-        match growing {
-            Growing::Double => Self::Double(RunQueue::new(capacity, max)),
-            Growing::Append => Self::Append(RunQueue::new(capacity, max)),
+    pub fn new(grow: Grow, capacity: usize, max: usize) -> Self {
+        match grow {
+            Grow::Double => Self::Double(RunQueue::new(capacity, max)),
+            Grow::Append => Self::Append(RunQueue::new(capacity, max)),
         }
     }
 

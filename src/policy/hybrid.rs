@@ -146,6 +146,19 @@ mod tests {
     }
 
     #[test]
+    fn cheap_packets_at_hand_come_first_in_both_pools() {
+        let mut hybrid = Hybrid::new(1, RESCUE_AFTER);
+        for pool in [Pool::A, Pool::B] {
+            for at in 0..16 {
+                let is = |bit: usize| at >> bit & 1 == 1;
+                let view = View { kept_pkts: at & 1, found_nothing: is(1), refused: is(2), draining: is(3), ..View::empty(pool) };
+                assert_eq!(hybrid.next(&View { run_queue_pkts: 1, ..view }), Step::Serve, "{view:?}");
+                assert!(!(is(3) && hybrid.next(&view) == Step::Poll) && hybrid.next(&view) != Step::Rest, "{view:?}");
+            }
+        }
+    }
+
+    #[test]
     fn without_a_permit_kept_packets_go_to_the_shard_and_cheap_ones_go_on() {
         let mut hybrid = Hybrid::new(1, RESCUE_AFTER);
         let kept = View { kept_pkts: 1, ..View::empty(Pool::A) };
