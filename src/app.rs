@@ -13,7 +13,7 @@ use crate::dpdk::clock::{TscRate, tsc};
 use crate::dpdk::{self, Eal, Mempool, Port, PortConfig, RingConsumer, RingProducer, RxQueue, StampField, TxQueue};
 use crate::engine::{Engine, Io, Mac, MacSwap, Marking, Peers, Spin, SpinTicks};
 use crate::error::{Error, Result};
-use crate::policy::{Policy, Pools, Rtc};
+use crate::policy::{Hybrid, Policy, Pools, Rtc, ShedRandom, Steal, StealEvery};
 use crate::stats::{Incidents, LcoreStats, Report};
 
 mod outcome;
@@ -184,10 +184,10 @@ fn set_up(eal: &Eal, cli: &Cli, plan: &mut Plan) -> Result<Setup> {
     let mut consumers: Vec<Vec<RingConsumer>> = plan.lcores.iter().map(|_| Vec::new()).collect();
     for shard in 0..plan.shards {
         let shedders: Vec<usize> = (0..plan.lcores.len()).filter(|&at| plan.lcores[at].shard == Some(shard)).collect();
-        let workers: Vec<usize> = (0..plan.lcores.len()).filter(|&at| plan.lcores[at].pool == crate::policy::Pool::B).collect();
-        let (puts, takes) = dpdk::ring(eal, &format!("mpfwd_shard{shard}"), cli.ring_size, shedders.len(), workers.len())?;
+        let takers: Vec<usize> = (0..plan.lcores.len()).filter(|&at| plan.lcores[at].takes).collect();
+        let (puts, takes) = dpdk::ring(eal, &format!("mpfwd_shard{shard}"), cli.ring_size, shedders.len(), takers.len())?;
         shedders.into_iter().zip(puts).for_each(|(at, put)| producers[at] = Some(put));
-        workers.into_iter().zip(takes).for_each(|(at, take)| consumers[at].push(take));
+        takers.into_iter().zip(takes).for_each(|(at, take)| consumers[at].push(take));
     }
     Ok(Setup { pool, ports, rxqs, txqs, producers, consumers, stamp })
 }
@@ -247,28 +247,34 @@ impl<'a> Launch<'a> {
     }
 
     fn by_mode<E: Engine>(&self, queues: Vec<Queues<'a>>, engine: impl Fn(u64) -> E) -> Result<()> {
-        match self.plan.mode {
-            Mode::Rtc => self.by_meter(queues, engine, Rtc),
-            Mode::Pools => self.by_meter(queues, engine, Pools),
+        let scheduling = self.plan.scheduling;
+        let rescue_after_ticks = self.rate.ticks(scheduling.rescue_after.as_nanos() as u64);
+        match (scheduling.mode, scheduling.steal_every) {
+            (Mode::Rtc, _) => self.by_meter(queues, engine, |_| Rtc),
+            (Mode::Steal, None) => self.by_meter(queues, engine, Steal::new),
+            (Mode::Steal, Some(every)) => self.by_meter(queues, engine, |lcore| StealEvery::new(lcore, every)),
+            (Mode::ShedRandom, _) => self.by_meter(queues, engine, ShedRandom::new),
+            (Mode::Pools, _) => self.by_meter(queues, engine, |_| Pools),
+            (Mode::Hybrid, _) => self.by_meter(queues, engine, |lcore| Hybrid::new(lcore, rescue_after_ticks)),
         }
     }
 
-    fn by_meter<E: Engine, P: Policy + Copy>(&self, queues: Vec<Queues<'a>>, engine: impl Fn(u64) -> E, policy: P) -> Result<()> {
+    fn by_meter<E: Engine, P: Policy>(&self, queues: Vec<Queues<'a>>, engine: impl Fn(u64) -> E, policy: impl Fn(u64) -> P) -> Result<()> {
         match self.cli.record_core_cycles {
             false => self.run::<E, P, false>(queues, engine, policy),
             true => self.run::<E, P, true>(queues, engine, policy),
         }
     }
 
-    fn run<E: Engine, P: Policy + Copy, const METER: bool>(
+    fn run<E: Engine, P: Policy, const METER: bool>(
         &self,
         queues: Vec<Queues<'a>>,
         engine: impl Fn(u64) -> E,
-        policy: P,
+        policy: impl Fn(u64) -> P,
     ) -> Result<()> {
         let mut jobs: Vec<(dpdk::Lcore, Box<dyn FnOnce() + Send + '_>)> = Vec::new();
         for (at, (queues, lcore)) in queues.into_iter().zip(&self.plan.lcores).enumerate() {
-            let engine = engine(u64::from(lcore.lcore.id));
+            let (engine, policy) = (engine(u64::from(lcore.lcore.id)), policy(u64::from(lcore.lcore.id)));
             let (pool, settings, shared, stats) = (lcore.pool, self.settings, self.shared, &self.stats[at]);
             // Made on the lcore itself, so that its memory is near that lcore.
             let job = move || LcoreLoop::<E, P, METER>::new(pool, engine, policy, settings, shared, queues, stats).run();

@@ -1,6 +1,7 @@
 //! The arguments behind `--`: their names (testpmd's and l3fwd's where those have one), their syntax, their help. What they mean
 //! together is `config`'s business.
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use macaddr::MacAddr6;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::shed::ShardPick;
 
 #[derive(Clone, Debug, Parser)]
 #[command(
@@ -24,9 +26,24 @@ pub struct Cli {
     /// Split the lcores: the first A (main lcore included) poll and run the cheap stage, the other B run the expensive stage
     #[arg(long, value_name = "A:B")]
     pub pools: Option<Pools>,
-    /// How lcores share work [default: pools with --pools, else rtc]
+    /// How lcores share work [default: hybrid with --pools, else rtc]
     #[arg(long, value_enum)]
     pub mode: Option<Mode>,
+    /// With --mode steal: try to steal every N packets too, idle or not (Go and Tokio: 61)
+    #[arg(long, value_name = "N", value_parser = parse_every)]
+    pub steal_every: Option<NonZeroU64>,
+    /// With --mode hybrid: how long an lcore may be in one packet before others take what waits for it [default: 20us]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true, value_parser = parse_time)]
+    pub rescue_after: Option<Duration>,
+    /// With --mode hybrid: how many lcores may be in expensive work at a time [default: all of pool B]
+    #[arg(long, value_name = "N")]
+    pub expensive_cap: Option<usize>,
+    /// How a run queue grows that is full
+    #[arg(long, value_enum, default_value_t = Grow::Double)]
+    pub grow: Grow,
+    /// Packets that a run queue may hold, at least two bursts
+    #[arg(long, value_name = "N", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    pub runq_max: u32,
     /// What is done to a packet: nothing, set both MAC addresses, or swap them
     #[arg(long, value_enum, default_value_t = ForwardMode::Io)]
     pub forward_mode: ForwardMode,
@@ -66,6 +83,9 @@ pub struct Cli {
     /// Shards between the pools [default: one per lcore that sheds]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub shards: Option<u16>,
+    /// Which shard a worker takes from next [default: oldest]
+    #[arg(long, value_enum)]
+    pub shard_pick: Option<ShardPick>,
     /// Entries per shard, a power of two
     #[arg(long, value_name = "N", default_value_t = 2048)]
     pub ring_size: u32,
@@ -134,8 +154,22 @@ fn one_line(text: &str) -> String {
 pub enum Mode {
     /// RSS and run-to-completion, nothing shared
     Rtc,
+    /// Every lcore polls, idle ones steal from run queues
+    Steal,
+    /// Every lcore polls, expensive packets go to the shorter of two random lcores
+    ShedRandom,
     /// Two micropools joined by the sharded queue
     Pools,
+    /// Pools whose idle lcores help, and rescue those that are stuck
+    Hybrid,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Grow {
+    /// The ring doubles
+    Double,
+    /// Another ring is appended
+    Append,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
@@ -301,6 +335,16 @@ fn parse_mask(text: &str) -> std::result::Result<u64, String> {
     }
 }
 
+fn parse_every(text: &str) -> std::result::Result<NonZeroU64, String> {
+    text.parse().map_err(|_| {
+        "write how many packets from one attempt to the next, 1 or more, for example 61; or leave it out to steal only when idle".into()
+    })
+}
+
+fn parse_time(text: &str) -> std::result::Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "write a time with its unit, for example 20us".into())
+}
+
 fn parse_seconds(text: &str) -> std::result::Result<Duration, String> {
     let seconds = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let time = seconds.or_else(|| humantime::parse_duration(text).ok());
@@ -308,64 +352,4 @@ fn parse_seconds(text: &str) -> std::result::Result<Duration, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn read(line: &str) -> std::result::Result<Cli, String> {
-        let args: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        Cli::read(&args).map(|cli| cli.expect("no help asked for")).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn the_main_job() {
-        let cli =
-            read("--pools 8:2 --forward-mode macswap --config (0,0,1),(1,0,2) --eth-peer 1,02:00:00:00:00:07 --duration 1.5").unwrap();
-        assert_eq!(cli.pools, Some(Pools { a: 8, b: 2 }));
-        assert_eq!(cli.config.unwrap().0[1], QueueOf { port: 1, queue: 0, lcore: 2 });
-        assert_eq!(cli.eth_peer[0].port, 1);
-        assert_eq!(cli.duration, Some(Duration::from_millis(1500)));
-    }
-
-    #[test]
-    fn work_is_read_with_units() {
-        let work = read("--work spin:cheap=200ns,expensive=100us,p=0.0001").unwrap().work.unwrap();
-        assert_eq!((work.cheap, work.expensive, work.p), (Duration::from_nanos(200), Duration::from_micros(100), 0.0001));
-    }
-
-    #[test]
-    fn bad_input_is_one_line_that_says_what_to_write() {
-        for (line, says) in [
-            ("--pools 8", "A:B"),
-            ("--pools 0:2", "each pool needs an lcore"),
-            ("--mode pool", "'pools'"),
-            ("--forward-mode macswp", "'macswap'"),
-            ("--on-full wait", "drop, run"),
-            ("--config 0,0,1", "(port,queue,lcore)"),
-            ("--portmask 0", "0x1"),
-            ("--burst 0", "1..=512"),
-            ("--eth-peer 0", "PORT,MAC"),
-            ("--work loop", "spin:"),
-            ("--work spin:p=2", "from 0 to 1"),
-            ("--work spin:cheap=200", "unit"),
-            ("--work spin:cheap=2us,expensive=1us", "swap"),
-            ("--duration 0", "above 0"),
-            ("--duration -1", "above 0"),
-            ("--durations 1", "--duration"),
-            ("8:2", "8:2"),
-        ] {
-            let message = read(line).unwrap_err();
-            assert!(message.contains(says) && !message.contains('\n'), "{line}: {message}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_text_makes_a_parser_panic(text in "\\PC{0,40}") {
-            let _ = (text.parse::<Pools>(), text.parse::<QueueMap>(), text.parse::<EthPeer>(), text.parse::<Work>());
-            let _ = (parse_mask(&text), parse_seconds(&text));
-            let _ = format!("spin:{text}").parse::<Work>();
-        }
-    }
-}
+mod tests;

@@ -6,6 +6,11 @@ use crate::dpdk::{BURST_MAX, Lcore, Mempool, PortInfo};
 use crate::error::{Error, Result};
 use crate::policy::Pool;
 
+mod scheduling;
+
+pub use scheduling::Scheduling;
+use scheduling::scheduling;
+
 /// Bytes of the longest plain Ethernet frame, with its checksum.
 pub const DEFAULT_MAX_PKT_LEN: u32 = 1518;
 
@@ -26,6 +31,8 @@ pub struct LcorePlan {
     pub tx_queue: Vec<(u16, u16)>,
     /// The shard it puts deferred packets into.
     pub shard: Option<usize>,
+    /// Whether it may take from the shards.
+    pub takes: bool,
 }
 
 /// One port's part.
@@ -44,7 +51,7 @@ pub struct PortPlan {
 /// Everything that is to be set up.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    pub mode: Mode,
+    pub scheduling: Scheduling,
     /// Lcores per micropool; `None` with a single pool.
     pub pools: Option<Pools>,
     pub lcores: Vec<LcorePlan>,
@@ -68,7 +75,7 @@ fn usage<T>(message: String) -> Result<T> {
 ///
 /// # Errors
 /// When arguments contradict each other.
-pub fn check_alone(cli: &Cli) -> Result<Mode> {
+pub fn check_alone(cli: &Cli) -> Result<Scheduling> {
     if !cli.ring_size.is_power_of_two() || cli.ring_size < 2 {
         let near = cli.ring_size.clamp(2, 1 << 30).next_power_of_two();
         return usage(format!("--ring-size {}: a ring's size is a power of two, for example {near}", cli.ring_size));
@@ -81,23 +88,12 @@ pub fn check_alone(cli: &Cli) -> Result<Mode> {
             ));
         }
     }
-    let mode = cli.mode.unwrap_or(if cli.pools.is_some() { Mode::Pools } else { Mode::Rtc });
-    match (mode, cli.pools) {
-        (Mode::Pools, None) => {
-            return usage("--mode pools needs to know how to split the lcores: add --pools A:B, for example --pools 1:1".into());
+    let scheduling = scheduling(cli)?;
+    if let (Some(shards), Some(pools)) = (cli.shards, cli.pools) {
+        let (who, shedding) = shedding(scheduling.mode, pools.a, pools.a.saturating_add(pools.b));
+        if usize::from(shards) > shedding {
+            return usage(format!("--shards {shards}: only {shedding} lcores shed ({who} of --pools {pools}), so at most {shedding}"));
         }
-        (Mode::Rtc, Some(pools)) => {
-            return usage(format!("--mode rtc has a single pool: leave out --pools {pools}, or write --mode pools"));
-        }
-        (Mode::Rtc, None) if cli.shards.is_some() => {
-            return usage("--shards: there are none with --mode rtc; leave it out, or add --pools A:B".into());
-        }
-        _ => {}
-    }
-    if let (Some(shards), Some(pools)) = (cli.shards, cli.pools)
-        && usize::from(shards) > pools.a
-    {
-        return usage(format!("--shards {shards}: only {} lcores shed (pool A of --pools {pools}), so at most {}", pools.a, pools.a));
     }
     if let Some(QueueOf { port, queue, .. }) = cli.config.as_ref().and_then(|map| first_double(&map.0)) {
         return usage(format!("--config maps port {port}'s queue {queue} twice: each queue has one lcore"));
@@ -105,7 +101,16 @@ pub fn check_alone(cli: &Cli) -> Result<Mode> {
     if cli.config.is_some() && cli.rxq.is_some() {
         return usage("--config says how many receive queues there are: leave out --rxq".into());
     }
-    Ok(mode)
+    Ok(scheduling)
+}
+
+/// Who sheds, and how many that are: pool A; with hybrid all lcores, because workers may poll for others.
+fn shedding(mode: Mode, polling: usize, lcores: usize) -> (&'static str, usize) {
+    match mode {
+        Mode::Rtc | Mode::Steal | Mode::ShedRandom => ("nobody", 0),
+        Mode::Pools => ("pool A", polling),
+        Mode::Hybrid => ("all lcores", lcores),
+    }
 }
 
 fn first_double(map: &[QueueOf]) -> Option<QueueOf> {
@@ -118,7 +123,7 @@ fn first_double(map: &[QueueOf]) -> Option<QueueOf> {
 /// # Errors
 /// When the arguments don't fit them.
 pub fn plan(cli: &Cli, lcores: &[Lcore], ports: &[PortInfo]) -> Result<Plan> {
-    let mode = check_alone(cli)?;
+    let scheduling = check_alone(cli)?;
     let mut warnings = Vec::new();
     let ports = chosen_ports(cli, ports)?;
     let polling = split(cli.pools, lcores)?;
@@ -133,7 +138,8 @@ pub fn plan(cli: &Cli, lcores: &[Lcore], ports: &[PortInfo]) -> Result<Plan> {
             warnings.push(format!("lcore {} polls no queue: the ports have too few, or --config leaves it out", lcore.id));
         }
     }
-    let shards = if mode == Mode::Pools { cli.shards.map_or(polling, usize::from) } else { 0 };
+    let (_, shedding) = shedding(scheduling.mode, polling, lcores.len());
+    let shards = if shedding > 0 { cli.shards.map_or(shedding, usize::from) } else { 0 };
     let lcores: Vec<LcorePlan> = lcores
         .iter()
         .zip(rx)
@@ -143,7 +149,13 @@ pub fn plan(cli: &Cli, lcores: &[Lcore], ports: &[PortInfo]) -> Result<Plan> {
             pool: if at < polling { Pool::A } else { Pool::B },
             rx,
             tx_queue: ports.iter().zip(&txqs).map(|(port, &txq)| (port.id, (at % usize::from(txq)) as u16)).collect(),
-            shard: (at < polling && shards > 0).then(|| at % shards),
+            shard: (at < shedding).then(|| at % shards),
+            takes: match scheduling.mode {
+                Mode::Pools => at >= polling,
+                // The only lcore of pool A may never be in expensive work.
+                Mode::Hybrid => at >= polling || polling > 1,
+                Mode::Rtc | Mode::Steal | Mode::ShedRandom => false,
+            },
         })
         .collect();
     let peers = peers(&cli.eth_peer, &ports)?;
@@ -160,7 +172,7 @@ pub fn plan(cli: &Cli, lcores: &[Lcore], ports: &[PortInfo]) -> Result<Plan> {
         .collect();
     let (mbuf_room, scatter) = buffer_room(cli.max_pkt_len, &ports)?;
     let (mbufs, mbuf_cache) = buffers(cli, &lcores, &plans, shards, &mut warnings);
-    Ok(Plan { mode, pools: cli.pools, lcores, ports: plans, shards, mbufs, mbuf_cache, mbuf_room, scatter, warnings })
+    Ok(Plan { scheduling, pools: cli.pools, lcores, ports: plans, shards, mbufs, mbuf_cache, mbuf_room, scatter, warnings })
 }
 
 fn chosen_ports<'p>(cli: &Cli, ports: &'p [PortInfo]) -> Result<Vec<&'p PortInfo>> {

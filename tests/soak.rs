@@ -43,7 +43,7 @@ fn nothing_is_lost_without_work() {
             for timestamps in ["software", "off"] {
                 let report = soak(2, &format!("--forward-mode {forward_mode} {mode} --timestamps {timestamps}"));
                 assert_eq!(report["forward_mode"], forward_mode);
-                assert_eq!(report["mode"], if mode.contains("rtc") { "rtc" } else { "pools" });
+                assert_eq!(report["mode"], if mode.contains("rtc") { "rtc" } else { "hybrid" });
                 assert_eq!(report["pools"].as_str(), mode.contains("1:1").then_some("1:1"));
                 assert_eq!(report["latency"].is_null(), timestamps == "off");
                 assert!(causes(&report).is_empty(), "{report:#}");

@@ -14,7 +14,7 @@ use crate::config::Plan;
 use crate::dpdk::Mempool;
 use crate::dpdk::clock::{TscRate, tsc};
 use crate::error::{Error, Result};
-use crate::shed::{ShardPick, rank_error_bound};
+use crate::shed::rank_error_bound;
 use crate::stats::{
     DeviceStats, DropCause, Histogram, Incident, Lap, Latency, LatencyRow, LcoreRow, LcoreStats, PortRow, QueueRow, RankCounts, RankRow,
     Report, StepCycles,
@@ -44,7 +44,7 @@ pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
     let (mbufs, mbufs_free) = (pool.capacity(), pool.available());
     let ports = plan.ports.iter().zip(devices);
     Report {
-        mode: name(&plan.mode),
+        mode: plan.scheduling.mode.name().to_owned(),
         pools: plan.pools.map(|pools| pools.to_string()),
         forward_mode: name(&cli.forward_mode),
         burst: cli.burst,
@@ -105,7 +105,7 @@ fn queue_rows(plan: &Plan, stats: &[LcoreStats]) -> Vec<QueueRow> {
 }
 
 fn rank(plan: &Plan, stats: &[LcoreStats]) -> RankRow {
-    let (pick, counts) = (ShardPick::Oldest, RankCounts::sum(stats.iter().map(|lcore| &lcore.rank)));
+    let (pick, counts) = (plan.scheduling.shard_pick, RankCounts::sum(stats.iter().map(|lcore| &lcore.rank)));
     RankRow::new(name(&pick), plan.shards, &counts, rank_error_bound(pick, plan.shards))
 }
 

@@ -16,7 +16,7 @@ pub(super) fn map(plan: &Plan, cli: &Cli, ports: &[Port]) {
         env!("CARGO_PKG_VERSION"),
         env!("MPFWD_DPDK_VERSION"),
         env!("MPFWD_DPDK_LINK"),
-        super::outcome::name(&plan.mode),
+        plan.scheduling.mode.name(),
         super::outcome::name(&cli.forward_mode),
         cli.burst,
         plan.mbufs,
@@ -57,6 +57,7 @@ fn lcore_line(lcore: &LcorePlan, plan: &Plan) -> String {
         (Pool::A, _) if polled.is_empty() => "polls nothing".to_owned(),
         (Pool::A, Some(shard)) => format!("polls {}, sheds to shard {shard}", polled.join(" ")),
         (Pool::A, None) => format!("polls {}, runs all of it", polled.join(" ")),
+        (Pool::B, Some(shard)) => format!("works on shards 0-{}, sheds to shard {shard}", plan.shards - 1),
         (Pool::B, _) if plan.shards == 1 => "works on shard 0".to_owned(),
         (Pool::B, _) => format!("works on shards 0-{}", plan.shards - 1),
     };

@@ -36,7 +36,7 @@ fn two_ports() -> [PortInfo; 2] {
 
 #[test]
 fn ten_lcores_eight_to_two() {
-    let plan = planned("--pools 8:2", 10, &two_ports()).unwrap();
+    let plan = planned("--mode pools --pools 8:2", 10, &two_ports()).unwrap();
     assert!(plan.warnings.is_empty(), "{:?}", plan.warnings);
     for (at, lcore) in plan.lcores.iter().enumerate() {
         let expected = if at < 8 { vec![(0, at as u16), (1, at as u16)] } else { vec![] };
@@ -46,13 +46,22 @@ fn ten_lcores_eight_to_two() {
         assert_eq!(lcore.tx_queue, vec![(0, at as u16), (1, at as u16)]);
     }
     assert_eq!(plan.ports.iter().map(|port| port.out).collect::<Vec<_>>(), [1, 0]);
-    assert_eq!((plan.mode, plan.shards), (Mode::Pools, 8));
+    assert_eq!((plan.scheduling.mode, plan.shards), (Mode::Pools, 8));
+}
+
+#[test]
+fn in_hybrid_everybody_sheds_and_all_but_a_lone_poller_take() {
+    let plan = planned("--pools 8:2", 10, &two_ports()).unwrap();
+    assert_eq!((plan.scheduling.mode, plan.shards), (Mode::Hybrid, 10));
+    assert!(plan.lcores.iter().enumerate().all(|(at, lcore)| lcore.shard == Some(at) && lcore.takes));
+    let plan = planned("--pools 1:1", 2, &two_ports()).unwrap();
+    assert_eq!(plan.lcores.iter().map(|lcore| lcore.takes).collect::<Vec<_>>(), [false, true]);
 }
 
 #[test]
 fn a_single_pool_runs_to_completion_everywhere() {
     let plan = planned("", 2, &two_ports()).unwrap();
-    assert_eq!((plan.mode, plan.shards), (Mode::Rtc, 0));
+    assert_eq!((plan.scheduling.mode, plan.shards), (Mode::Rtc, 0));
     assert!(plan.lcores.iter().all(|lcore| lcore.pool == Pool::A && lcore.shard.is_none() && lcore.rx.len() == 2));
 }
 
@@ -109,7 +118,19 @@ fn bad_input_says_what_why_and_what_instead() {
         ("--ring-size 0", "power of two"),
         ("--rxd 1000", "for example 1024"),
         ("--txd 40000", "for example 32768"),
-        ("--pools 1:1 --shards 2", "at most 1"),
+        ("--mode pools --pools 1:1 --shards 2", "at most 1"),
+        ("--pools 1:1 --shards 3", "at most 2"),
+        ("--mode hybrid", "add --pools A:B"),
+        ("--mode steal --pools 1:1", "leave out --pools 1:1, or write --mode pools or --mode hybrid"),
+        ("--mode shed-random --shards 1", "none with --mode shed-random"),
+        ("--shard-pick affine", "none with --mode rtc"),
+        ("--steal-every 61", "--steal-every is for --mode steal, and this is --mode rtc"),
+        ("--mode pools --pools 1:1 --rescue-after 20us", "--rescue-after is for --mode hybrid"),
+        ("--mode steal --expensive-cap 1", "--expensive-cap is for --mode hybrid"),
+        ("--pools 1:1 --rescue-after 1us", "--rescue-after 1us is below the poll time: a burst of 32 cheap packets may take 1600ns"),
+        ("--pools 1:1 --expensive-cap 2", "pool B has 1 lcores, so write 1 or less"),
+        ("--pools 1:1 --expensive-cap 0", "write 1 or more"),
+        ("--runq-max 63", "write 64 or more, or lower --burst"),
         ("--shards 1", "none with --mode rtc"),
         ("--eth-peer 4,02:00:00:00:00:01", "--eth-peer names port 4"),
         ("--eth-peer 1,02:00:00:00:00:01 --eth-peer 1,02:00:00:00:00:02", "twice"),
@@ -122,16 +143,16 @@ fn bad_input_says_what_why_and_what_instead() {
 }
 
 proptest! {
-    /// Every queue of every port has exactly one lcore, every lcore of pool A sheds to a shard that exists, and every lcore's
+    /// Every queue of every port has exactly one lcore, every lcore that sheds has a shard that exists, and every lcore's
     /// transmit queue exists and counts it as a user.
     #[test]
     fn plans_are_complete(
         a in 1..12usize, b in 0..5usize, max_rxq in prop::collection::vec(1..20u16, 1..5), max_txq in 1..20u16, rxq in prop::option::of(1..20u16),
-        shards in prop::option::of(1..12u16),
+        mode in prop::sample::select(vec![Mode::Pools, Mode::Hybrid]), shards in prop::option::of(1..12u16),
     ) {
         let ports: Vec<_> = max_rxq.iter().enumerate().map(|(id, &rxq)| port(id as u16, rxq, max_txq)).collect();
         let mut line = String::new();
-        if b > 0 { line += &format!("--pools {a}:{b} "); }
+        if b > 0 { line += &format!("--mode {} --pools {a}:{b} ", mode.name()); }
         if let Some(rxq) = rxq { line += &format!("--rxq {rxq} "); }
         if let Some(shards) = shards { line += &format!("--shards {shards} "); }
         let Ok(plan) = planned(&line, (a + b) as u32, &ports) else { return Ok(()) };
@@ -145,7 +166,8 @@ proptest! {
             prop_assert_eq!(&users, &port.txq_users);
         }
         for lcore in &plan.lcores {
-            prop_assert_eq!(lcore.shard.is_some(), b > 0 && lcore.pool == Pool::A);
+            prop_assert_eq!(lcore.shard.is_some(), b > 0 && (lcore.pool == Pool::A || mode == Mode::Hybrid));
+            prop_assert_eq!(lcore.takes, b > 0 && (lcore.pool == Pool::B || mode == Mode::Hybrid && a > 1));
             prop_assert!(lcore.shard.is_none_or(|shard| shard < plan.shards));
             prop_assert!(lcore.pool == Pool::A || lcore.rx.is_empty());
         }

@@ -1,0 +1,65 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn read(line: &str) -> std::result::Result<Cli, String> {
+    let args: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+    Cli::read(&args).map(|cli| cli.expect("no help asked for")).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_main_job() {
+    let cli = read("--pools 8:2 --forward-mode macswap --config (0,0,1),(1,0,2) --eth-peer 1,02:00:00:00:00:07 --duration 1.5").unwrap();
+    assert_eq!(cli.pools, Some(Pools { a: 8, b: 2 }));
+    assert_eq!(cli.config.unwrap().0[1], QueueOf { port: 1, queue: 0, lcore: 2 });
+    assert_eq!(cli.eth_peer[0].port, 1);
+    assert_eq!(cli.duration, Some(Duration::from_millis(1500)));
+}
+
+#[test]
+fn work_is_read_with_units() {
+    let work = read("--work spin:cheap=200ns,expensive=100us,p=0.0001").unwrap().work.unwrap();
+    assert_eq!((work.cheap, work.expensive, work.p), (Duration::from_nanos(200), Duration::from_micros(100), 0.0001));
+}
+
+#[test]
+fn bad_input_is_one_line_that_says_what_to_write() {
+    for (line, says) in [
+        ("--pools 8", "A:B"),
+        ("--pools 0:2", "each pool needs an lcore"),
+        ("--mode pool", "'pools'"),
+        ("--mode stael", "'steal'"),
+        ("--mode steal --steal-every 0", "61"),
+        ("--mode steal --steal-every x", "61"),
+        ("--grow triple", "double, append"),
+        ("--shard-pick newest", "oldest, two-choice, random, round-robin, affine"),
+        ("--rescue-after 20", "20us"),
+        ("--runq-max 0", "1..="),
+        ("--forward-mode macswp", "'macswap'"),
+        ("--on-full wait", "drop, run"),
+        ("--config 0,0,1", "(port,queue,lcore)"),
+        ("--portmask 0", "0x1"),
+        ("--burst 0", "1..=512"),
+        ("--eth-peer 0", "PORT,MAC"),
+        ("--work loop", "spin:"),
+        ("--work spin:p=2", "from 0 to 1"),
+        ("--work spin:cheap=200", "unit"),
+        ("--work spin:cheap=2us,expensive=1us", "swap"),
+        ("--duration 0", "above 0"),
+        ("--duration -1", "above 0"),
+        ("--durations 1", "--duration"),
+        ("8:2", "8:2"),
+    ] {
+        let message = read(line).unwrap_err();
+        assert!(message.contains(says) && !message.contains('\n'), "{line}: {message}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_a_parser_panic(text in "\\PC{0,40}") {
+        let _ = (text.parse::<Pools>(), text.parse::<QueueMap>(), text.parse::<EthPeer>(), text.parse::<Work>());
+        let _ = (parse_mask(&text), parse_seconds(&text), parse_every(&text), parse_time(&text));
+        let _ = format!("spin:{text}").parse::<Work>();
+    }
+}

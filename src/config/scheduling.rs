@@ -1,0 +1,159 @@
+//! The mode, and the arguments that only some modes have: what they come to, and what contradicts what.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use super::usage;
+use crate::cli::{Cli, Grow, Mode};
+use crate::error::Result;
+use crate::shed::ShardPick;
+
+/// How long an lcore may be in one packet before it is rescued, unless told otherwise.
+const RESCUE_AFTER: Duration = Duration::from_micros(20);
+
+/// The most that it takes to receive, serve and send one cheap packet: several times what it takes on a machine of 2.6 GHz. A burst of
+/// so long packets is no reason to rescue anybody.
+const PKT_NS_MAX: u64 = 50;
+
+/// What is decided about scheduling. What a mode does not use has its default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scheduling {
+    pub mode: Mode,
+    /// Packets from one obligatory attempt to steal to the next.
+    pub steal_every: Option<NonZeroU64>,
+    pub grow: Grow,
+    /// Packets that a run queue may hold.
+    pub runq_max_pkts: usize,
+    pub shard_pick: ShardPick,
+    pub rescue_after: Duration,
+    /// Lcores that may be in expensive work at a time; 0 with a single pool.
+    pub expensive_cap: usize,
+}
+
+impl Mode {
+    /// Whether it splits the lcores into micropools that shards join.
+    pub fn has_pools(self) -> bool {
+        matches!(self, Self::Pools | Self::Hybrid)
+    }
+
+    /// As it is written on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rtc => "rtc",
+            Self::Steal => "steal",
+            Self::ShedRandom => "shed-random",
+            Self::Pools => "pools",
+            Self::Hybrid => "hybrid",
+        }
+    }
+}
+
+/// The mode that was asked for, or the one that fits `--pools`; and that the other arguments go with it.
+fn mode(cli: &Cli) -> Result<Mode> {
+    let mode = cli.mode.unwrap_or(if cli.pools.is_some() { Mode::Hybrid } else { Mode::Rtc });
+    let name = mode.name();
+    match cli.pools {
+        None if mode.has_pools() => {
+            return usage(format!("--mode {name} needs to know how to split the lcores: add --pools A:B, for example --pools 1:1"));
+        }
+        Some(pools) if !mode.has_pools() => {
+            return usage(format!("--mode {name} has a single pool: leave out --pools {pools}, or write --mode pools or --mode hybrid"));
+        }
+        _ => {}
+    }
+    for (argument, given) in [("--shards", cli.shards.is_some()), ("--shard-pick", cli.shard_pick.is_some())] {
+        if given && !mode.has_pools() {
+            return usage(format!("{argument}: there are none with --mode {name}; leave it out, or add --pools A:B"));
+        }
+    }
+    for (argument, given) in [("--rescue-after", cli.rescue_after.is_some()), ("--expensive-cap", cli.expensive_cap.is_some())] {
+        if given && mode != Mode::Hybrid {
+            return usage(format!("{argument} is for --mode hybrid, and this is --mode {name}: leave it out, or change the mode"));
+        }
+    }
+    if cli.steal_every.is_some() && mode != Mode::Steal {
+        return usage(format!("--steal-every is for --mode steal, and this is --mode {name}: leave it out, or change the mode"));
+    }
+    Ok(mode)
+}
+
+/// What the arguments come to.
+///
+/// # Errors
+/// When they contradict each other, or one can't be.
+pub(super) fn scheduling(cli: &Cli) -> Result<Scheduling> {
+    let mode = mode(cli)?;
+    let two_bursts = 2 * usize::from(cli.burst);
+    if (cli.runq_max as usize) < two_bursts {
+        return usage(format!(
+            "--runq-max {}: a run queue has to hold two bursts of {}: write {two_bursts} or more, or lower --burst",
+            cli.runq_max, cli.burst
+        ));
+    }
+    let workers = cli.pools.map_or(0, |pools| pools.b);
+    let expensive_cap = cli.expensive_cap.unwrap_or(workers);
+    if cli.expensive_cap == Some(0) {
+        return usage("--expensive-cap 0: no expensive packet would ever be run; write 1 or more, or leave it out".into());
+    }
+    if expensive_cap > workers {
+        return usage(format!(
+            "--expensive-cap {expensive_cap}: pool B has {workers} lcores, so write {workers} or less, or change --pools"
+        ));
+    }
+    let burst_time = Duration::from_nanos(u64::from(cli.burst) * PKT_NS_MAX);
+    let rescue_after = cli.rescue_after.unwrap_or(RESCUE_AFTER.max(burst_time));
+    if rescue_after < burst_time {
+        return usage(format!(
+            "--rescue-after {} is below the poll time: a burst of {} cheap packets may take {}ns, so write that or more, or lower --burst",
+            humantime::format_duration(rescue_after),
+            cli.burst,
+            burst_time.as_nanos()
+        ));
+    }
+    Ok(Scheduling {
+        mode,
+        steal_every: cli.steal_every,
+        grow: cli.grow,
+        runq_max_pkts: cli.runq_max as usize,
+        shard_pick: cli.shard_pick.unwrap_or(ShardPick::Oldest),
+        rescue_after,
+        expensive_cap,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum;
+
+    use super::*;
+
+    fn read(line: &str) -> Scheduling {
+        let args: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        scheduling(&Cli::read(&args).expect("valid syntax").expect("no help")).expect("no contradiction")
+    }
+
+    #[test]
+    fn names_are_those_of_the_command_line() {
+        for mode in Mode::value_variants() {
+            assert_eq!(mode.to_possible_value().expect("none is hidden").get_name(), mode.name());
+            assert_eq!(serde_json::to_value(mode).expect("a string"), mode.name());
+        }
+    }
+
+    #[test]
+    fn defaults_fit_the_pools_and_the_burst() {
+        let hybrid = read("--pools 8:2");
+        assert_eq!((hybrid.mode, hybrid.expensive_cap, hybrid.rescue_after), (Mode::Hybrid, 2, RESCUE_AFTER));
+        assert_eq!((hybrid.shard_pick, hybrid.grow, hybrid.steal_every), (ShardPick::Oldest, Grow::Double, None));
+        assert_eq!(read("").mode, Mode::Rtc);
+        assert_eq!(read("--pools 1:1 --burst 512").rescue_after, Duration::from_nanos(512 * PKT_NS_MAX));
+    }
+
+    #[test]
+    fn what_is_said_is_what_is_done() {
+        let hybrid = read("--pools 8:4 --expensive-cap 3 --rescue-after 1.6us --shard-pick two-choice --grow append --runq-max 64");
+        assert_eq!((hybrid.expensive_cap, hybrid.rescue_after, hybrid.runq_max_pkts), (3, Duration::from_nanos(1600), 64));
+        assert_eq!((hybrid.shard_pick, hybrid.grow), (ShardPick::TwoChoice, Grow::Append));
+        assert_eq!(read("--mode steal --steal-every 61").steal_every, NonZeroU64::new(61));
+    }
+}
