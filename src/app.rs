@@ -12,7 +12,7 @@ use crate::datapath::{ADOPT_EVERY_NS, Board, Queues, RunState, Settings, Shared,
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{self, BurstSize, Eal, Mempool, Port, PortConfig, RingConsumer, RingProducer, RxQueue, StampField, TxQueue};
 use crate::error::{Error, Result};
-use crate::policy::{Permits, Policy, Pool};
+use crate::policy::{Permits, Pool};
 use crate::shed::Picker;
 use crate::stats::{Incidents, LcoreStats, Report};
 
@@ -116,7 +116,8 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet
     let rate = eal.tsc_rate();
     let incidents = Incidents::new(plan.lcores.len());
     let lcore_ids = plan.lcores.iter().map(|lcore| lcore.lcore.id).collect();
-    let reader = IncidentReader { incidents: &incidents, lcore_ids, rate, run_start_ticks: tsc() };
+    let rescue_after_ticks = rate.ticks(plan.scheduling.rescue_after.as_nanos() as u64);
+    let reader = IncidentReader { incidents: &incidents, boards: &boards, rescue_after_ticks, lcore_ids, rate, run_start_ticks: tsc() };
     let launch = Launch {
         eal,
         cli,
@@ -130,7 +131,7 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet
             stamp,
             take_budget_ticks: rate.ticks(TAKE_BUDGET_NS),
             adopt_every_ticks: rate.ticks(ADOPT_EVERY_NS),
-            rescue_after_ticks: rate.ticks(plan.scheduling.rescue_after.as_nanos() as u64),
+            rescue_after_ticks,
             runq_max: plan.scheduling.runq_max_pkts,
         },
         shared: Shared { run: &run, links: &links, boards: &boards, permits: &permits, incidents: &incidents },

@@ -142,7 +142,7 @@ pub fn plan(cli: &Cli, lcores: &[Lcore], ports: &[PortInfo]) -> Result<Plan> {
         None => spread_queues(cli, lcores, polling, &ports, &mut rx, &mut warnings)?,
     };
     let txqs = transmit_queues(cli, lcores.len(), &ports, &rxqs, &mut warnings)?;
-    for (at, lcore) in lcores[..polling].iter().enumerate() {
+    for (at, lcore) in lcores[..pool_a].iter().enumerate() {
         if rx[at].is_empty() {
             warnings.push(format!("lcore {} polls no queue: the ports have too few, or --config leaves it out", lcore.id));
         }

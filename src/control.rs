@@ -10,11 +10,11 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 
-use crate::datapath::RunState;
+use crate::datapath::{Board, RunState};
 use crate::dpdk::clock::{TscRate, tsc};
 use crate::dpdk::{Lcore, MAX_PORTS, Port};
 use crate::error::{Error, Result};
-use crate::stats::{DropCause, Incident, Incidents, LcoreStats, Map, incident_table};
+use crate::stats::{DropCause, Incident, Incidents, LcoreStats, Map, Stuck, incident_table};
 
 /// How often control looks around: coarse, because on a small machine it takes its time from an lcore.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -83,6 +83,10 @@ pub fn allowed_cpus() -> Result<CpuSet> {
 /// Reads the record of stuck lcores, at any time.
 pub struct IncidentReader<'a> {
     pub incidents: &'a Incidents,
+    /// What the lcores show of themselves, in the order of the map.
+    pub boards: &'a [Board<'a>],
+    /// How long an lcore may be in one packet before it counts as stuck.
+    pub rescue_after_ticks: u64,
     /// EAL's numbers of the lcores, in the order of the map.
     pub lcore_ids: Vec<u32>,
     pub rate: TscRate,
@@ -93,7 +97,10 @@ impl IncidentReader<'_> {
     /// The last incidents, oldest first.
     pub fn read(&self) -> Vec<Incident> {
         let map = Map { lcore_ids: &self.lcore_ids, run_start_ticks: self.run_start_ticks };
-        self.incidents.read(&[], &map, tsc(), |ticks| self.rate.ns(ticks))
+        let now = tsc();
+        let stuck = |(at, board): (usize, &Board<'_>)| board.stuck(at, now, self.rescue_after_ticks);
+        let away: Vec<Stuck> = self.boards.iter().enumerate().filter_map(stuck).collect();
+        self.incidents.read(&away, &map, now, |ticks| self.rate.ns(ticks))
     }
 
     fn print(&self) {

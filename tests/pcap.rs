@@ -81,7 +81,7 @@ fn a_capture_comes_out_as_it_went_in() {
 fn shed_packets_come_out_too() {
     let mut random = SmallRng::seed_from_u64(5);
     let mut sent = [frames(&mut random, 20_000, 100), frames(&mut random, 10_000, 100)];
-    let (outcome, mut came) = through(2, "--pools 1:1 --work spin:p=0.5 --ring-size 32768", &sent);
+    let (outcome, mut came) = through(2, "--pools 1:1 --work spin:p=0.5 --ring-size 16384", &sent);
     let report = outcome.good_report();
     assert!((1..30_000).contains(&count(report, "shed_pkts")), "some are shed: {report:#}");
     came.iter_mut().chain(&mut sent).for_each(|list| list.sort());

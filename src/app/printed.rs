@@ -53,14 +53,17 @@ fn lcore_line(lcore: &LcorePlan, plan: &Plan) -> String {
         if lcore.lcore.main { " (main)" } else { "" }
     );
     let polled: Vec<String> = lcore.rx.iter().map(|(port, queue)| format!("{port}:{queue}")).collect();
-    let does = match (lcore.pool, lcore.shard) {
-        (Pool::A, _) if polled.is_empty() => "polls nothing".to_owned(),
-        (Pool::A, Some(shard)) => format!("polls {}, sheds to shard {shard}", polled.join(" ")),
-        (Pool::A, None) => format!("polls {}, runs all of it", polled.join(" ")),
-        (Pool::B, Some(shard)) => format!("works on shards 0-{}, sheds to shard {shard}", plan.shards - 1),
-        (Pool::B, _) if plan.shards == 1 => "works on shard 0".to_owned(),
-        (Pool::B, _) => format!("works on shards 0-{}", plan.shards - 1),
-    };
+    let mut does = Vec::new();
+    if lcore.pool == Pool::B {
+        does.push(if plan.shards == 1 { "works on shard 0".to_owned() } else { format!("works on shards 0-{}", plan.shards - 1) });
+    }
+    match polled.is_empty() {
+        true if lcore.pool == Pool::A => does.push("polls nothing".to_owned()),
+        true => {}
+        false => does.push(format!("polls {}", polled.join(" "))),
+    }
+    does.extend(lcore.shard.map(|shard| format!("sheds to shard {shard}")));
+    let does = does.join(", ");
     let sends = lcore.tx_queue.iter().map(|(port, queue)| {
         let shared = plan.ports.iter().any(|p| p.info.id == *port && p.txq_users[usize::from(*queue)] > 1);
         format!("{port}:{queue}{}", if shared { " (shared)" } else { "" })

@@ -54,6 +54,8 @@ fn in_hybrid_everybody_sheds_and_all_but_a_lone_poller_take() {
     let plan = planned("--pools 8:2", 10, &two_ports()).unwrap();
     assert_eq!((plan.scheduling.mode, plan.shards), (Mode::Hybrid, 10));
     assert!(plan.lcores.iter().enumerate().all(|(at, lcore)| lcore.shard == Some(at) && lcore.takes));
+    assert!(plan.lcores.iter().enumerate().all(|(at, lcore)| lcore.rx == [(0, at as u16), (1, at as u16)]), "workers poll too");
+    assert_eq!(plan.may_poll(&plan.lcores[3])[..3], [(0, 3), (1, 3), (0, 0)]);
     let plan = planned("--pools 1:1", 2, &two_ports()).unwrap();
     assert_eq!(plan.lcores.iter().map(|lcore| lcore.takes).collect::<Vec<_>>(), [false, true]);
 }
@@ -67,7 +69,7 @@ fn a_single_pool_runs_to_completion_everywhere() {
 
 #[test]
 fn ports_with_few_queues_still_reach_different_lcores() {
-    let plan = planned("--pools 2:1", 3, &[port(0, 1, 1), port(1, 1, 1)]).unwrap();
+    let plan = planned("--mode pools --pools 2:1", 3, &[port(0, 1, 1), port(1, 1, 1)]).unwrap();
     assert_eq!((plan.lcores[0].rx.clone(), plan.lcores[1].rx.clone()), (vec![(0, 0)], vec![(1, 0)]));
     assert_eq!(plan.ports[0].txq_users, [3]);
     assert_eq!(plan.warnings.len(), 4, "{:?}", plan.warnings);
@@ -77,7 +79,7 @@ fn ports_with_few_queues_still_reach_different_lcores() {
 fn taps_get_as_many_queues_each_way() {
     let mut taps = two_ports();
     taps.iter_mut().for_each(|port| port.paired_queues = true);
-    let plan = planned("--pools 1:1", 2, &taps).unwrap();
+    let plan = planned("--mode pools --pools 1:1", 2, &taps).unwrap();
     assert_eq!((plan.ports[0].rxq, plan.ports[0].txq_users.clone()), (1, vec![2]));
 }
 
@@ -110,7 +112,7 @@ fn bad_input_says_what_why_and_what_instead() {
         ("--config (0,16,0),(1,0,0)", "queue 16 of port 0, which has 16"),
         ("--config (0,1,0),(1,0,0)", "leaves out queue 0 of port 0"),
         ("--config (0,0,0)", "leaves out port 1"),
-        ("--pools 1:1 --config (0,0,1),(1,0,0)", "pool B"),
+        ("--mode pools --pools 1:1 --config (0,0,1),(1,0,0)", "pool B"),
         ("--config (0,0,0),(1,0,1) --rxq 1", "leave out --rxq"),
         ("--rxq 17", "has 16 receive queues"),
         ("--txq 17", "has 16 transmit queues"),
@@ -169,7 +171,7 @@ proptest! {
             prop_assert_eq!(lcore.shard.is_some(), b > 0 && (lcore.pool == Pool::A || mode == Mode::Hybrid));
             prop_assert_eq!(lcore.takes, b > 0 && (lcore.pool == Pool::B || mode == Mode::Hybrid && a > 1));
             prop_assert!(lcore.shard.is_none_or(|shard| shard < plan.shards));
-            prop_assert!(lcore.pool == Pool::A || lcore.rx.is_empty());
+            prop_assert!(lcore.pool == Pool::A || mode == Mode::Hybrid || lcore.rx.is_empty());
         }
         prop_assert!(plan.mbuf_cache as f64 * 1.5 <= f64::from(plan.mbufs));
     }

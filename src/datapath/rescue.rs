@@ -73,14 +73,15 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         }
     }
 
-    /// Moves up to half of another lcore's run queue into the own one, whose step comes next.
+    /// Moves up to half of another lcore's run queue into the own one, and serves a burst of that.
     fn steal(&mut self, victim: usize, now: u64) {
         let [run_queue, kept] = &mut self.stealers[victim];
         // Others only take from the own queue: the room that there is now stays.
         let room = self.settings.runq_max.saturating_sub(self.run_queue.len());
         let mut stolen = run_queue.steal(room.min(self.settings.burst.pkts()), &mut self.burst).count();
         let mut oldest = self.burst.packets().first().map(|packet| self.settings.stamp.read(packet));
-        if stolen > 0 {
+        let from_run_queue = stolen > 0;
+        if from_run_queue {
             self.run_queue.push_burst(&mut self.burst);
         } else {
             // What is kept there is known to be expensive: one, to go where this lcore's own would.
@@ -95,6 +96,10 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.stats.rescue.steal_ticks.add(at.wrapping_sub(now));
         let longest_wait_ticks = at.saturating_sub(oldest);
         self.rescued(victim, Rescued { at_ticks: at, stolen_pkts: stolen as u64, polled_pkts: 0, longest_wait_ticks });
+        // Some of the loot at once: thieves that only took from each other would pass it round for ever.
+        if from_run_queue {
+            self.serve_run_queue();
+        }
     }
 
     /// Polls one burst of each of another lcore's receive queues whose lease is free, and serves it; the lease is given back before.
