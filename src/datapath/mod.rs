@@ -8,6 +8,7 @@ mod transmit;
 mod verbs;
 mod work;
 
+use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
 
 pub use run_state::RunState;
@@ -112,8 +113,10 @@ pub struct LcoreLoop<'a, E, P, const METER: bool> {
     deferred: Burst,
     /// Packets left over in a burst, unclassified, each with its stamp and port.
     run_queue: RunQueue<Mbuf>,
+    /// The oldest of them, once it was found not to belong to the burst that was served last.
+    next_waiting: Option<Mbuf>,
     /// Deferred packets that this lcore must run itself.
-    kept: RunQueue<Mbuf>,
+    kept: VecDeque<Mbuf>,
     last_lap: u64,
 }
 
@@ -144,8 +147,9 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             burst: Burst::new(),
             cheap: Burst::new(),
             deferred: Burst::new(),
-            run_queue: RunQueue::with_capacity(2 * crate::dpdk::BURST_MAX),
-            kept: RunQueue::with_capacity(2 * crate::dpdk::BURST_MAX),
+            run_queue: RunQueue::new(2 * crate::dpdk::BURST_MAX, usize::MAX),
+            next_waiting: None,
+            kept: VecDeque::with_capacity(2 * crate::dpdk::BURST_MAX),
             last_lap: 0,
         }
     }
@@ -171,7 +175,18 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
 
     #[inline(always)]
     fn view(&self) -> View {
-        View { pool: self.pool, run_queue_pkts: self.run_queue.len(), kept_pkts: self.kept.len(), draining: self.shared.run.is_draining() }
+        View { pool: self.pool, run_queue_pkts: self.waiting_pkts(), kept_pkts: self.kept.len(), draining: self.shared.run.is_draining() }
+    }
+
+    /// The packets that wait in the run queue, or at its front.
+    #[inline(always)]
+    fn waiting_pkts(&self) -> usize {
+        self.run_queue.len() + usize::from(self.next_waiting.is_some())
+    }
+
+    /// The oldest packet that waits.
+    fn pop_waiting(&mut self) -> Option<Mbuf> {
+        self.next_waiting.take().or_else(|| self.run_queue.pop())
     }
 
     /// Asked only while draining: whether all that this lcore could still get has been finished.
@@ -181,7 +196,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             self.abandon();
         }
         match self.pool {
-            Pool::A => self.run_queue.is_empty() && self.kept.is_empty(),
+            Pool::A => self.waiting_pkts() == 0 && self.kept.is_empty(),
             // Looked at in this order: what pool A put before it said that it is done is then visible.
             Pool::B => self.shared.run.pollers_are_done() && self.shards.iter().all(|shard| shard.is_empty()),
         }
@@ -191,7 +206,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
     #[cold]
     fn abandon(&mut self) {
         let mut count = 0;
-        while self.run_queue.pop().or_else(|| self.kept.pop()).is_some() {
+        while self.pop_waiting().or_else(|| self.kept.pop_front()).is_some() {
             count += 1;
         }
         for shard in &mut self.shards {

@@ -50,12 +50,16 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.tx.close(tsc());
         let stamp = self.settings.stamp;
         let arrival = |packet: &Mbuf| Arrival { port: packet.port(), ticks: stamp.read(packet) };
-        let Some(first) = self.run_queue.pop() else { return };
+        let Some(first) = self.pop_waiting() else { return };
         let together = arrival(&first);
         self.burst.push(first);
         while self.burst.len() < self.settings.burst
-            && let Some(next) = self.run_queue.pop_if(|packet| arrival(packet) == together)
+            && let Some(next) = self.run_queue.pop()
         {
+            if arrival(&next) != together {
+                self.next_waiting = Some(next);
+                break;
+            }
             self.burst.push(next);
         }
         self.serve(together);
@@ -100,11 +104,11 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
                     match P::DEFERRED {
                         Place::Shed => self.deferred.push(packet),
                         Place::Here => {
-                            self.kept.push(packet);
+                            self.kept.push_back(packet);
                             let mut left_over = 0;
                             for mut packet in packets {
                                 label(&mut packet, arrival, self.settings.stamp);
-                                self.run_queue.push(packet);
+                                assert!(self.run_queue.push(packet).is_ok(), "the run queue has no bound");
                                 left_over += 1;
                             }
                             self.stats.requeued_pkts.add(left_over);
@@ -134,7 +138,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
                     label(&mut packet, arrival, self.settings.stamp);
                     match P::DEFERRED {
                         Place::Shed => self.deferred.push(packet),
-                        Place::Here => self.kept.push(packet),
+                        Place::Here => self.kept.push_back(packet),
                     }
                 }
             }
@@ -159,7 +163,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     fn shard_is_full(&mut self) {
         match self.settings.on_full {
             OnFull::Drop => self.stats.drop_pkts(DropCause::ShardFull, self.deferred.free() as u64),
-            OnFull::Run => self.deferred.drain().for_each(|packet| self.kept.push(packet)),
+            OnFull::Run => self.deferred.drain().for_each(|packet| self.kept.push_back(packet)),
         }
     }
 }

@@ -39,7 +39,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     pub(super) fn run_kept(&mut self) {
         self.start_laps();
         self.tx.close(tsc());
-        if let Some(packet) = self.kept.pop() {
+        if let Some(packet) = self.kept.pop_front() {
             expensive(&mut self.engine, packet, self.settings.stamp, &mut self.tx, self.stats);
             self.lap(Lap::Engine);
             self.tx.flush(Stage::Expensive);

@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use dpdk_sys as sys;
 
 use super::Mbuf;
+use crate::runq::Batch;
 
 /// The most packets that one burst holds (testpmd's limit).
 pub const BURST_MAX: usize = 512;
@@ -109,13 +110,19 @@ impl Burst {
     #[inline(always)]
     pub(super) fn give(&mut self, take: impl FnOnce(*mut *mut sys::rte_mbuf, u16) -> usize) -> usize {
         let taken = take(self.slots.as_mut_ptr().cast(), self.len as u16);
+        self.forget_front(taken);
+        taken
+    }
+
+    /// The first packets have another owner now.
+    #[inline(always)]
+    fn forget_front(&mut self, taken: usize) {
         debug_assert!(taken <= self.len);
         if taken == self.len {
             self.len = 0;
         } else {
             self.move_up(taken);
         }
-        taken
     }
 
     #[cold]
@@ -124,6 +131,24 @@ impl Burst {
         // SAFETY: both ranges lie in `slots`; the front was given away, so that the rest is moved, not copied.
         unsafe { std::ptr::copy(self.slots.as_ptr().add(taken), self.slots.as_mut_ptr(), left) };
         self.len = left;
+    }
+}
+
+// SAFETY: both show, and forget, exactly the packets or the room that the burst has.
+unsafe impl Batch<Mbuf> for Burst {
+    #[inline(always)]
+    unsafe fn append(&mut self, want: usize, fill: impl FnOnce(&mut [MaybeUninit<Mbuf>]) -> usize) -> usize {
+        let room = want.min(BURST_MAX - self.len);
+        let filled = fill(&mut self.slots[self.len..self.len + room]);
+        self.len += filled;
+        filled
+    }
+
+    #[inline(always)]
+    unsafe fn give(&mut self, take: impl FnOnce(&[Mbuf]) -> usize) -> usize {
+        let taken = take(self.packets());
+        self.forget_front(taken);
+        taken
     }
 }
 

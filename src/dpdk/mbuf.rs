@@ -14,6 +14,9 @@ pub struct Mbuf(NonNull<sys::rte_mbuf>);
 // SAFETY: an mbuf has no tie to a thread, and the one `Mbuf` that exists for it is its only owner.
 unsafe impl Send for Mbuf {}
 
+// SAFETY: `repr(transparent)` over a non-null pointer.
+unsafe impl crate::runq::Word for Mbuf {}
+
 impl Mbuf {
     /// A field of the mbuf's header, at an offset that the C compiler gave.
     #[inline(always)]

@@ -1,24 +1,23 @@
 //! A receive queue and its lease. `rte_eth_rx_burst` must not run twice at once for one queue, so nobody polls without the
 //! lease; who holds it polls at no further cost.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use dpdk_sys as sys;
 
 use super::Burst;
 use super::port::Started;
+use crate::runq::lease;
 
 /// A receive queue of a started port; keeps the port open.
 pub struct RxQueue {
     port: u16,
     queue: u16,
-    leased: AtomicBool,
+    lease: lease::Lease,
     _port: Started,
 }
 
 impl RxQueue {
     pub(super) fn new(port: u16, queue: u16, started: Started) -> Self {
-        Self { port, queue, leased: AtomicBool::new(false), _port: started }
+        Self { port, queue, lease: lease::Lease::new(), _port: started }
     }
 
     pub fn port(&self) -> u16 {
@@ -31,14 +30,14 @@ impl RxQueue {
 
     /// The right to poll, if nobody has it.
     pub fn try_lease(&self) -> Option<Lease<'_>> {
-        let taken = self.leased.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
-        taken.is_ok().then_some(Lease { rxq: self })
+        self.lease.try_take().map(|held| Lease { rxq: self, _held: held })
     }
 }
 
 /// The right to poll one queue; given back on drop.
 pub struct Lease<'q> {
     rxq: &'q RxQueue,
+    _held: lease::Held<'q>,
 }
 
 impl Lease<'_> {
@@ -58,11 +57,5 @@ impl Lease<'_> {
             // SAFETY: the port is started and the queue exists as long as the RxQueue does; the lease makes us its only user.
             unsafe { sys::mpfwd_rx_burst(port, queue, slots, room) as usize }
         })
-    }
-}
-
-impl Drop for Lease<'_> {
-    fn drop(&mut self) {
-        self.rxq.leased.store(false, Ordering::Release);
     }
 }

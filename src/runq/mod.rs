@@ -1,57 +1,35 @@
-//! The per-lcore run queue: packets that wait for their lcore, oldest first. Generic over the item; knows no packets.
+//! The per-lcore run queue: what waits for its lcore, where idle lcores can take it. Generic over the item; knows no packets.
+//!
+//! * `queue`: the owner's end and the thieves' ends
+//! * `ring`: one ring with an owner and any number of thieves; `slots` is its memory, `word` what fits into a slot
+//! * `double`, `append`: the two ways of growing
+//! * `lease`: who may poll a receive queue; `heartbeat`: what an lcore shows of itself to the others
+//!
+//! **Order.** Owner and thieves both take the oldest item. A deque whose owner takes the newest (Chase and Lev) suits tasks that
+//! spawn tasks, where the newest is warm in the cache and the oldest is the biggest. Packets are peers, and the oldest is the one
+//! that is latest already: taking it first keeps the longest wait short, an item is overtaken only by what others had taken before
+//! it and finish earlier, and none starves. It also spares the owner the fence that taking from the thieves' other end would need
+//! for the last item: all takers meet in one place, and a burst costs one compare-and-swap.
 
-use std::collections::VecDeque;
+#[allow(unsafe_code)]
+mod append;
+#[allow(unsafe_code)]
+mod double;
+pub mod heartbeat;
+pub mod lease;
+#[allow(unsafe_code)]
+mod queue;
+#[allow(unsafe_code)]
+mod ring;
+#[allow(unsafe_code)]
+mod slots;
+mod sync;
+#[cfg(all(test, not(loom)))]
+mod tests;
+#[allow(unsafe_code)]
+mod word;
 
-/// A ring-based deque with one owner, which is also the only one that looks.
-pub struct RunQueue<T> {
-    ring: VecDeque<T>,
-}
-
-impl<T> RunQueue<T> {
-    /// Room for `capacity` items without allocation.
-    pub fn with_capacity(capacity: usize) -> Self {
-        Self { ring: VecDeque::with_capacity(capacity) }
-    }
-
-    #[inline]
-    pub fn len(&self) -> usize {
-        self.ring.len()
-    }
-
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.ring.is_empty()
-    }
-
-    #[inline]
-    pub fn push(&mut self, item: T) {
-        self.ring.push_back(item);
-    }
-
-    /// The oldest item.
-    #[inline]
-    pub fn pop(&mut self) -> Option<T> {
-        self.ring.pop_front()
-    }
-
-    /// The oldest item, if it is one that the caller wants now.
-    #[inline]
-    pub fn pop_if(&mut self, wanted: impl FnOnce(&T) -> bool) -> Option<T> {
-        if wanted(self.ring.front()?) { self.ring.pop_front() } else { None }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn oldest_first_and_only_what_is_wanted() {
-        let mut queue = RunQueue::with_capacity(4);
-        (0..4).for_each(|item| queue.push(item));
-        assert_eq!(queue.pop(), Some(0));
-        assert_eq!(queue.pop_if(|&item| item == 2), None);
-        assert_eq!(queue.pop_if(|&item| item == 1), Some(1));
-        assert_eq!((queue.len(), queue.is_empty()), (2, false));
-    }
-}
+pub use append::Append;
+pub use double::Double;
+pub use queue::{Growth, RunQueue, Stealer, Stolen};
+pub use word::{Batch, Word};

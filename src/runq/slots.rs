@@ -1,0 +1,113 @@
+//! The memory of a ring: a power of two of words, and the copies into and out of it.
+
+use std::mem::MaybeUninit;
+use std::ptr::NonNull;
+
+use super::sync::{AtomicPtr, Ordering};
+use super::word::Word;
+
+/// Slots addressed by an index that never wraps: the ring's own wrap is done here.
+pub(super) struct Slots {
+    words: Box<[AtomicPtr<()>]>,
+    /// What these replaced, when the ring grew; null if nothing. Thieves may still read them, so they are freed with these. All that
+    /// were ever replaced are together smaller than these.
+    replaced: *mut Slots,
+}
+
+impl Slots {
+    /// `capacity` is a power of two.
+    pub(super) fn new(capacity: usize) -> Self {
+        debug_assert!(capacity.is_power_of_two());
+        Self { words: (0..capacity).map(|_| AtomicPtr::new(std::ptr::null_mut())).collect(), replaced: std::ptr::null_mut() }
+    }
+
+    /// Twice as many slots as `old`, with the words of `from..to` at the same indexes.
+    ///
+    /// # Safety
+    /// `old` comes from `Box::into_raw`, nobody writes its slots from now on, and nobody else frees it.
+    pub(super) unsafe fn twice(old: NonNull<Slots>, from: u64, to: u64) -> Self {
+        // SAFETY: the caller vouches for it; thieves that read it at the same time do the same.
+        let slots = unsafe { old.as_ref() };
+        let mut new = Self::new(2 * slots.capacity());
+        new.replaced = old.as_ptr();
+        for at in from..to {
+            new.word(at).store(slots.word(at).load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        new
+    }
+
+    #[inline(always)]
+    pub(super) fn capacity(&self) -> usize {
+        self.words.len()
+    }
+
+    #[inline(always)]
+    fn word(&self, at: u64) -> &AtomicPtr<()> {
+        &self.words[at as usize & (self.words.len() - 1)]
+    }
+
+    /// Where `count` slots from index `at` on lie: in one piece, or in two at the wrap.
+    #[inline(always)]
+    fn pieces(&self, at: u64, count: usize) -> (&[AtomicPtr<()>], &[AtomicPtr<()>]) {
+        let start = at as usize & (self.words.len() - 1);
+        let first = count.min(self.words.len() - start);
+        // SAFETY: `start` is below the length by the mask, and `first` is no more than what follows it.
+        let one = unsafe { self.words.get_unchecked(start..start + first) };
+        // SAFETY: callers keep `count` within the capacity.
+        let two = unsafe { self.words.get_unchecked(..count - first) };
+        (one, two)
+    }
+
+    /// Moves the items into the slots from index `at` on; the caller forgets them. There are no more of them than slots.
+    #[inline(always)]
+    pub(super) fn write<T: Word>(&self, at: u64, items: &[T]) {
+        debug_assert!(items.len() <= self.capacity());
+        let (one, two) = self.pieces(at, items.len());
+        let (first, rest) = items.split_at(one.len());
+        store(one, first);
+        if !two.is_empty() {
+            store(two, rest);
+        }
+    }
+
+    /// Fills `into` with the words of the slots from index `at` on, which may be anything unless the caller has claimed them.
+    #[inline(always)]
+    pub(super) fn read<T: Word>(&self, at: u64, into: &mut [MaybeUninit<T>]) {
+        debug_assert!(into.len() <= self.capacity());
+        let (one, two) = self.pieces(at, into.len());
+        let (first, rest) = into.split_at_mut(one.len());
+        load(one, first);
+        if !two.is_empty() {
+            load(two, rest);
+        }
+    }
+}
+
+impl Drop for Slots {
+    fn drop(&mut self) {
+        if !self.replaced.is_null() {
+            // SAFETY: `twice` was given it, to free with these slots.
+            drop(unsafe { Box::from_raw(self.replaced) });
+        }
+    }
+}
+
+/// Relaxed: the index that is published afterwards carries the release.
+#[inline(always)]
+fn store<T: Word>(slots: &[AtomicPtr<()>], items: &[T]) {
+    for (slot, item) in slots.iter().zip(items) {
+        // SAFETY: a `Word` has the layout of a pointer.
+        let word = unsafe { std::mem::transmute_copy::<T, *mut ()>(item) };
+        slot.store(word, Ordering::Relaxed);
+    }
+}
+
+/// Relaxed: whether the words mean anything is decided by the claim of their indexes.
+#[inline(always)]
+fn load<T: Word>(slots: &[AtomicPtr<()>], into: &mut [MaybeUninit<T>]) {
+    for (slot, place) in slots.iter().zip(into) {
+        let word = slot.load(Ordering::Relaxed);
+        // SAFETY: a place of a `Word` has the layout of a pointer; nobody takes it for an item before it is claimed.
+        unsafe { place.as_mut_ptr().cast::<*mut ()>().write(word) };
+    }
+}
