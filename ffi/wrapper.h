@@ -35,6 +35,7 @@ enum {
 
 static const unsigned int MPFWD_RING_SP_ENQ = RING_F_SP_ENQ;
 static const unsigned int MPFWD_RING_SC_DEQ = RING_F_SC_DEQ;
+static const unsigned int MPFWD_RING_HTS = RING_F_MP_HTS_ENQ | RING_F_MC_HTS_DEQ;
 static const unsigned int MPFWD_MAX_PORTS = RTE_MAX_ETHPORTS;
 static const unsigned int MPFWD_MAX_LCORES = RTE_MAX_LCORE;
 static const unsigned int MPFWD_MEMPOOL_CACHE_MAX = RTE_MEMPOOL_CACHE_MAX_SIZE;

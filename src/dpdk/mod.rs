@@ -17,7 +17,7 @@ pub use eal::{Eal, Lcore};
 pub use mbuf::{Mbuf, StampField};
 pub use mempool::Mempool;
 pub use port::{MAX_PORTS, Port, PortConfig, PortInfo, find_ports};
-pub use ring::{RingConsumer, RingProducer, RxTxRing, ring};
+pub use ring::{RingConsumer, RingProducer, RxTxRing, hts_ring, ring};
 pub use rxq::{Lease, RxQueue};
 pub use txq::TxQueue;
 

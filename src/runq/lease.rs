@@ -27,7 +27,8 @@ impl Lease {
         }
         // Acquire: pairs with the release by the last holder, so that what it wrote is seen.
         let taken = self.held.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
-        taken.is_ok().then_some(Held { lease: self })
+        // Made only now: to drop one gives the lease back.
+        taken.is_ok().then(|| Held { lease: self })
     }
 
     /// Whether somebody has it. A hint: it says nothing about the next moment.

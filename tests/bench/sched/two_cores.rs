@@ -1,0 +1,244 @@
+//! One core puts items into a queue, another one takes them. A round counts only where the two CPUs stayed as far apart as they were:
+//! on a virtual machine they move.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use crossbeam_deque::Worker;
+use mpfwd::dpdk::clock::tsc;
+use mpfwd::dpdk::{Burst, Eal, Mempool, RingConsumer, RingProducer, StampField, ring};
+use mpfwd::error::Result;
+use mpfwd::runq::{Append, Double, Growth, RunQueue};
+use mpfwd::shed::{Shard, oldest};
+
+use crate::one_core::{BURST, SLOTS, boxes, burst_of};
+use crate::pin;
+use crate::table::Figures;
+
+/// Steals of a window.
+const STEALS: u64 = 2_000;
+/// Bursts of a window that go through a ring.
+const BURSTS: usize = 512;
+/// Round trips of a cache line by which the distance is judged.
+const ROUND_TRIPS: u64 = 2_000;
+/// Within one placement of the CPUs round trips differ by less than this factor, between placements by more.
+const SAME_PLACE: f64 = 1.8;
+/// Above so many cycles for a round trip the CPUs are far apart.
+const FAR_CYCLES: f64 = 600.0;
+
+pub fn measure(eal: &Eal, cpus: [usize; 2], rounds: u16, figures: &mut Figures) -> Result<()> {
+    let pool = Mempool::create(eal, "two_cores", 2 * (BURSTS * BURST) as u32 + 1, 0, 128)?;
+    let stamp = StampField::register()?;
+    let (mut puts, mut takes) = ring(eal, "bare", SLOTS, 1, 1)?;
+    let mut bare = Through::new(puts.remove(0), takes.remove(0), &pool);
+    let (mut puts, mut takes) = ring(eal, "shard", SLOTS, 1, 1)?;
+    let mut sharded = Through::new(puts.remove(0), OnlyShard([Waiting { ring: takes.remove(0), stamp }]), &pool);
+    // By distance: the figures of the rounds in which it did not change.
+    let mut kept: [Vec<Vec<_>>; 2] = Default::default();
+    for _ in 0..rounds {
+        let before = round_trip_cycles(cpus);
+        let round = vec![
+            (("two cores: run queue, steal", BURST), steal_cycles::<Double<_>>(cpus)),
+            (("two cores: crossbeam-deque, steal_batch", BURST), steal_batch_cycles(cpus)),
+            (("two cores: run queue, steal from appended rings", BURST), steal_cycles::<Append<_>>(cpus)),
+            (("two cores: rte_ring SP/SC", BURST), bare.cycles(cpus)),
+            (("two cores: sharded queue, 1 producer, 1 worker", BURST), sharded.cycles(cpus)),
+        ];
+        let after = round_trip_cycles(cpus);
+        if before.max(after) <= SAME_PLACE * before.min(after) {
+            kept[usize::from(before > FAR_CYCLES)].push(round);
+        }
+    }
+    let [near, far] = kept;
+    let (word, most) = if far.len() > near.len() { ("far", far) } else { ("near", near) };
+    let note = format!("{word}, {} of {rounds} rounds", most.len());
+    most.into_iter().flatten().for_each(|(name, cycles)| figures.add(name, cycles));
+    figures.note_cpus("two cores", &note);
+    Ok(())
+}
+
+/// A word that two threads take turns to raise, on a pair of cache lines of its own.
+#[repr(align(128))]
+struct Turn(AtomicU64);
+
+impl Turn {
+    fn wait(&self, turn: u64) {
+        while self.0.load(Ordering::Acquire) != turn {
+            std::hint::spin_loop();
+        }
+    }
+
+    fn pass(&self, turn: u64) {
+        self.0.store(turn, Ordering::Release);
+    }
+}
+
+/// Runs `owner` in turn with `thief`, which is told the start of its work by the turn, on a CPU each; the thief's cycles.
+fn in_turns(cpus: [usize; 2], turns: u64, mut owner: impl FnMut() + Send, mut thief: impl FnMut() -> u64 + Send) -> u64 {
+    let turn = Turn(AtomicU64::new(0));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            pin(cpus[0]);
+            for at in 0..turns {
+                turn.wait(2 * at);
+                owner();
+                turn.pass(2 * at + 1);
+            }
+        });
+        let thief = scope.spawn(|| {
+            pin(cpus[1]);
+            let mut cycles = 0;
+            for at in 0..turns {
+                turn.wait(2 * at + 1);
+                cycles += thief();
+                turn.pass(2 * at + 2);
+            }
+            cycles
+        });
+        thief.join().expect("a thief does not panic")
+    })
+}
+
+fn round_trip_cycles(cpus: [usize; 2]) -> f64 {
+    in_turns(cpus, ROUND_TRIPS, || {}, || 0);
+    let mut last = tsc();
+    let cycles = in_turns(
+        cpus,
+        ROUND_TRIPS,
+        || {},
+        || {
+            let now = tsc();
+            now.wrapping_sub(std::mem::replace(&mut last, now)).min(100_000)
+        },
+    );
+    cycles as f64 / ROUND_TRIPS as f64
+}
+
+/// The owner has pushed two bursts: the thief takes half of them.
+fn steal_cycles<G: Growth<Box<u64>> + Send>(cpus: [usize; 2]) -> f64 {
+    let mut queue = RunQueue::<Box<u64>, G>::new(SLOTS as usize, SLOTS as usize);
+    let mut thief = queue.stealer();
+    let mut items = boxes(2 * BURST);
+    let mut stolen = Vec::with_capacity(BURST);
+    let lost = &Mutex::new(Vec::with_capacity(BURST));
+    let owner = move || {
+        queue.pop_burst(BURST, &mut items);
+        items.append(&mut *lost.lock().expect("nobody panics"));
+        queue.push_burst(&mut items);
+    };
+    let steal = move || {
+        let start = tsc();
+        let count = thief.steal(BURST, &mut stolen).count();
+        let cycles = tsc().wrapping_sub(start);
+        assert_eq!(count, BURST);
+        lost.lock().expect("nobody panics").append(&mut stolen);
+        cycles
+    };
+    in_turns(cpus, STEALS, owner, steal) as f64 / (STEALS * BURST as u64) as f64
+}
+
+/// As above, with crossbeam's deque.
+fn steal_batch_cycles(cpus: [usize; 2]) -> f64 {
+    let queue = Worker::new_fifo();
+    let thief = queue.stealer();
+    let taken = Worker::new_fifo();
+    let mut items = boxes(2 * BURST);
+    let lost = &Mutex::new(Vec::with_capacity(BURST));
+    let owner = move || {
+        items.extend(std::iter::from_fn(|| queue.pop()));
+        items.append(&mut *lost.lock().expect("nobody panics"));
+        items.drain(..).for_each(|item| queue.push(item));
+    };
+    let steal = move || {
+        let start = tsc();
+        let outcome = thief.steal_batch_with_limit(&taken, BURST);
+        let cycles = tsc().wrapping_sub(start);
+        assert!(outcome.is_success() && taken.len() == BURST);
+        lost.lock().expect("nobody panics").extend(std::iter::from_fn(|| taken.pop()));
+        cycles
+    };
+    in_turns(cpus, STEALS, owner, steal) as f64 / (STEALS * BURST as u64) as f64
+}
+
+/// How a worker takes from what the producer puts into.
+trait Taker: Send {
+    fn take(&mut self, burst: &mut Burst) -> usize;
+}
+
+impl Taker for RingConsumer {
+    fn take(&mut self, burst: &mut Burst) -> usize {
+        RingConsumer::take(self, burst, BURST)
+    }
+}
+
+struct Waiting {
+    ring: RingConsumer,
+    stamp: StampField,
+}
+
+impl Shard for Waiting {
+    fn head_stamp(&self) -> Option<u64> {
+        self.ring.head_stamp(self.stamp)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.ring.is_empty()
+    }
+}
+
+/// The sharded queue of one shard.
+struct OnlyShard([Waiting; 1]);
+
+impl Taker for OnlyShard {
+    fn take(&mut self, burst: &mut Burst) -> usize {
+        oldest(&self.0).map_or(0, |at| self.0[at].ring.take(burst, BURST))
+    }
+}
+
+/// A ring that bursts go through from one core to the other; what arrives is what goes through in the next window.
+struct Through<T> {
+    put: RingProducer,
+    take: T,
+    sent: Vec<Burst>,
+    arrived: Vec<Burst>,
+}
+
+impl<T: Taker> Through<T> {
+    fn new(put: RingProducer, take: T, pool: &Mempool) -> Self {
+        let sent = (0..BURSTS).map(|_| burst_of(pool, BURST)).collect();
+        Self { put, take, sent, arrived: (0..BURSTS).map(|_| Burst::new()).collect() }
+    }
+
+    /// From when both are ready to when all has arrived.
+    fn cycles(&mut self, cpus: [usize; 2]) -> f64 {
+        let Self { put, take, sent, arrived } = self;
+        let ready = AtomicBool::new(false);
+        let cycles = thread::scope(|scope| {
+            scope.spawn(|| {
+                pin(cpus[0]);
+                while !ready.load(Ordering::Acquire) {}
+                for burst in &mut *sent {
+                    while !burst.is_empty() {
+                        put.put(burst);
+                    }
+                }
+            });
+            let worker = scope.spawn(|| {
+                pin(cpus[1]);
+                ready.store(true, Ordering::Release);
+                let start = tsc();
+                for burst in &mut *arrived {
+                    while burst.len() < BURST {
+                        // A burst that arrives in pieces is filled up by the next one, not split.
+                        take.take(burst);
+                    }
+                }
+                tsc().wrapping_sub(start)
+            });
+            worker.join().expect("a worker does not panic")
+        });
+        std::mem::swap(sent, arrived);
+        cycles as f64 / (BURSTS * BURST) as f64
+    }
+}
