@@ -10,7 +10,7 @@ use mpfwd::dpdk::clock::tsc;
 use mpfwd::dpdk::{Burst, Eal, Mempool, RingConsumer, RingProducer, StampField, ring};
 use mpfwd::error::Result;
 use mpfwd::runq::{Append, Double, Growth, RunQueue};
-use mpfwd::shed::{Shard, oldest};
+use mpfwd::shed::{Oldest, Pick, Shard};
 
 use crate::one_core::{BURST, SLOTS, boxes, burst_of};
 use crate::pin;
@@ -185,6 +185,10 @@ impl Shard for Waiting {
     fn is_empty(&self) -> bool {
         self.ring.is_empty()
     }
+
+    fn len(&self) -> usize {
+        self.ring.len()
+    }
 }
 
 /// The sharded queue of one shard.
@@ -192,7 +196,7 @@ struct OnlyShard([Waiting; 1]);
 
 impl Taker for OnlyShard {
     fn take(&mut self, burst: &mut Burst) -> usize {
-        oldest(&self.0).map_or(0, |at| self.0[at].ring.take(burst, BURST))
+        Oldest.pick(&self.0).map_or(0, |at| self.0[at].ring.take(burst, BURST))
     }
 }
 
