@@ -65,6 +65,9 @@ pub struct Append<T: Word> {
     ends: Vec<OwnerEnd<T>>,
     /// The active rings from the oldest to the newest: at least one.
     order: VecDeque<usize>,
+    /// The first and the last of `order`.
+    oldest: usize,
+    newest: usize,
     /// The rings to use again.
     retired: Vec<usize>,
     ring_items: usize,
@@ -75,14 +78,9 @@ pub struct Append<T: Word> {
 }
 
 impl<T: Word> Append<T> {
-    /// The newest ring.
-    #[inline(always)]
-    fn newest(&mut self) -> &mut OwnerEnd<T> {
-        let at = self.order[self.order.len() - 1];
-        &mut self.ends[at]
-    }
-
-    fn publish_active(&self) {
+    /// After a change of the order.
+    fn order_has_changed(&mut self) {
+        (self.oldest, self.newest) = (self.order[0], self.order[self.order.len() - 1]);
         let active = self.order.iter().fold(0, |mask, &at| mask | 1_u64 << at);
         // Relaxed: a hint.
         self.table.active.store(active, Ordering::Relaxed);
@@ -113,7 +111,7 @@ impl<T: Word> Append<T> {
         };
         self.order.push_back(at);
         self.grown += 1;
-        self.publish_active();
+        self.order_has_changed();
         true
     }
 
@@ -134,7 +132,7 @@ impl<T: Word> Append<T> {
             return false;
         }
         self.retire_drained();
-        self.publish_active();
+        self.order_has_changed();
         true
     }
 
@@ -158,6 +156,8 @@ unsafe impl<T: Word> Growth<T> for Append<T> {
             table: Arc::new(Table { active: Line(AtomicU64::new(1)), rings }),
             ends: Vec::with_capacity(RINGS_MAX),
             order: VecDeque::with_capacity(RINGS_MAX),
+            oldest: 0,
+            newest: 0,
             retired: Vec::with_capacity(RINGS_MAX),
             ring_items: capacity.max(max.div_ceil(RINGS_WHEN_FULL)).max(2).next_power_of_two(),
             len_bound: 0,
@@ -179,7 +179,7 @@ unsafe impl<T: Word> Growth<T> for Append<T> {
         let ring_items = self.ring_items;
         let mut pushed = 0;
         loop {
-            let newest = self.newest();
+            let newest = &mut self.ends[self.newest];
             let room = newest.room(left.len(), ring_items);
             newest.push(&left[..room]);
             pushed += room;
@@ -195,8 +195,7 @@ unsafe impl<T: Word> Growth<T> for Append<T> {
     fn pop(&mut self, into: &mut [MaybeUninit<T>]) -> usize {
         let mut popped = 0;
         loop {
-            let oldest = self.order[0];
-            popped += self.ends[oldest].pop(&mut into[popped..]);
+            popped += self.ends[self.oldest].pop(&mut into[popped..]);
             if popped == into.len() || !self.leave_oldest() {
                 self.len_bound -= popped;
                 return popped;
@@ -211,7 +210,12 @@ unsafe impl<T: Word> Growth<T> for Append<T> {
 
     #[inline]
     fn is_empty(&self) -> bool {
-        self.order.iter().all(|&at| self.ends[at].is_empty())
+        self.len_bound == 0 || self.order.iter().all(|&at| self.ends[at].is_empty())
+    }
+
+    #[inline(always)]
+    fn len_bound(&self) -> usize {
+        self.len_bound
     }
 
     fn grown(&self) -> u64 {

@@ -72,6 +72,11 @@ unsafe impl<T: Word> Growth<T> for Double<T> {
         self.end.is_empty()
     }
 
+    #[inline(always)]
+    fn len_bound(&self) -> usize {
+        self.end.len_bound()
+    }
+
     fn grown(&self) -> u64 {
         self.grown
     }

@@ -54,6 +54,9 @@ pub unsafe trait Growth<T: Word>: Send + Sized {
 
     fn is_empty(&self) -> bool;
 
+    /// No fewer items than wait, without a look at what thieves write.
+    fn len_bound(&self) -> usize;
+
     /// How often it has grown.
     fn grown(&self) -> u64;
 
@@ -133,7 +136,8 @@ impl<T: Word, G: Growth<T>> RunQueue<T, G> {
     /// Moves up to `want` of the oldest items to the end of the batch. Returns how many.
     #[inline]
     pub fn pop_burst(&mut self, want: usize, into: &mut impl Batch<T>) -> usize {
-        if self.is_empty() {
+        let want = want.min(self.growth.len_bound());
+        if want == 0 {
             return 0;
         }
         // SAFETY: `pop` says how many items it wrote from the front on.

@@ -33,6 +33,7 @@ pub struct Ring<T: Word> {
 impl<T: Word> Ring<T> {
     /// Half of what waits, rounded up, but no more than there is room for: the oldest.
     pub(super) fn steal(&self, into: &mut [MaybeUninit<T>]) -> Stolen {
+        expect_to_write(&self.head);
         // Acquire: pairs with the release by whoever moved `head` here, who had seen a tail at or beyond it. So the tail that is
         // read next is no less than `head`.
         let head = self.head.load(Ordering::Acquire);
@@ -48,7 +49,7 @@ impl<T: Word> Ring<T> {
         let slots = unsafe { &*slots };
         // Where `head` is long out of date, more seems to wait than there are slots.
         let count = into.len().min(waiting.div_ceil(2) as usize).min(slots.capacity());
-        slots.read(head, &mut into[..count]);
+        slots.peek(head, &mut into[..count]);
         // Release: the owner, which acquires `head`, overwrites these slots only after we have read them; and the next thief, who
         // does too, sees the tail that we saw. It need not acquire: what the items hold came with the tail.
         match self.head.compare_exchange(head, head + count as u64, Ordering::Release, Ordering::Relaxed) {
@@ -64,6 +65,19 @@ impl<T: Word> Ring<T> {
     }
 }
 
+/// Asks for a line that is read first and written then, so that it comes once and not twice.
+#[inline(always)]
+fn expect_to_write(line: &AtomicU64) {
+    #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
+    {
+        use core::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+        // SAFETY: a prefetch never faults, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_ET0>(std::ptr::from_ref(line).cast()) };
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(any(loom, miri)))))]
+    let _ = line;
+}
+
 impl<T: Word> Drop for Ring<T> {
     fn drop(&mut self) {
         let (head, tail) = (self.head.load(Ordering::Relaxed), self.tail.load(Ordering::Relaxed));
@@ -71,7 +85,7 @@ impl<T: Word> Drop for Ring<T> {
         let slots = unsafe { Box::from_raw(self.slots.load(Ordering::Relaxed)) };
         for at in head..tail {
             let mut item = [MaybeUninit::<T>::uninit()];
-            slots.read(at, &mut item);
+            slots.take(at, &mut item);
             // SAFETY: items between head and tail were pushed and not taken.
             unsafe { item[0].assume_init_drop() };
         }
@@ -125,15 +139,21 @@ impl<T: Word> OwnerEnd<T> {
         (self.tail - self.ring.head.load(Ordering::Relaxed)) as usize
     }
 
+    /// No fewer items than wait, by what the owner knows without a look.
+    #[inline(always)]
+    pub(super) fn len_bound(&self) -> usize {
+        (self.tail - self.head_seen) as usize
+    }
+
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.tail == self.head_seen || self.len() == 0
+        self.len_bound() == 0 || self.len() == 0
     }
 
     /// How many of `want` items may be pushed such that no more than `limit` wait, itself no more than the capacity.
     #[inline(always)]
     pub(super) fn room(&mut self, want: usize, limit: usize) -> usize {
-        let free = limit.saturating_sub((self.tail - self.head_seen) as usize);
+        let free = limit.saturating_sub(self.len_bound());
         if free >= want { want } else { self.room_now(want, limit) }
     }
 
@@ -142,13 +162,13 @@ impl<T: Word> OwnerEnd<T> {
     fn room_now(&mut self, want: usize, limit: usize) -> usize {
         // Acquire: pairs with the thieves' release; they have read what we are about to overwrite.
         self.head_seen = self.ring.head.load(Ordering::Acquire);
-        want.min(limit.saturating_sub((self.tail - self.head_seen) as usize))
+        want.min(limit.saturating_sub(self.len_bound()))
     }
 
     /// Moves the items to the ring's end; there is room for all of them. The caller forgets them.
     #[inline(always)]
     pub(super) fn push(&mut self, items: &[T]) {
-        debug_assert!((self.tail - self.head_seen) as usize + items.len() <= self.capacity());
+        debug_assert!(self.len_bound() + items.len() <= self.capacity());
         self.slots().write(self.tail, items);
         self.tail += items.len() as u64;
         // Release: who sees this tail sees the items.
@@ -160,7 +180,7 @@ impl<T: Word> OwnerEnd<T> {
     pub(super) fn pop(&mut self, into: &mut [MaybeUninit<T>]) -> usize {
         loop {
             let head = self.head_seen;
-            let count = into.len().min((self.tail - head) as usize);
+            let count = into.len().min(self.len_bound());
             if count == 0 {
                 return 0;
             }
@@ -169,7 +189,7 @@ impl<T: Word> OwnerEnd<T> {
             match self.ring.head.compare_exchange(head, head + count as u64, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
                     self.head_seen = head + count as u64;
-                    self.slots().read(head, &mut into[..count]);
+                    self.slots().take(head, &mut into[..count]);
                     return count;
                 }
                 Err(head) => self.head_seen = head,

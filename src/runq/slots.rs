@@ -70,9 +70,20 @@ impl Slots {
         }
     }
 
-    /// Fills `into` with the words of the slots from index `at` on, which may be anything unless the caller has claimed them.
+    /// Fills `into` with the words of the slots from index `at` on, which may be anything: the caller has yet to claim them.
     #[inline(always)]
-    pub(super) fn read<T: Word>(&self, at: u64, into: &mut [MaybeUninit<T>]) {
+    pub(super) fn peek<T: Word>(&self, at: u64, into: &mut [MaybeUninit<T>]) {
+        self.copy(at, into, load);
+    }
+
+    /// Moves the items out of the slots from index `at` on, which the caller has claimed.
+    #[inline(always)]
+    pub(super) fn take<T: Word>(&self, at: u64, into: &mut [MaybeUninit<T>]) {
+        self.copy(at, into, load_claimed);
+    }
+
+    #[inline(always)]
+    fn copy<T: Word>(&self, at: u64, into: &mut [MaybeUninit<T>], load: impl Fn(&[AtomicPtr<()>], &mut [MaybeUninit<T>])) {
         debug_assert!(into.len() <= self.capacity());
         let (one, two) = self.pieces(at, into.len());
         let (first, rest) = into.split_at_mut(one.len());
@@ -95,7 +106,8 @@ impl Drop for Slots {
 /// Relaxed: the index that is published afterwards carries the release.
 #[inline(always)]
 fn store<T: Word>(slots: &[AtomicPtr<()>], items: &[T]) {
-    for (slot, item) in slots.iter().zip(items) {
+    let wide = wide::store(slots, items);
+    for (slot, item) in slots.iter().zip(items).skip(wide) {
         // SAFETY: a `Word` has the layout of a pointer.
         let word = unsafe { std::mem::transmute_copy::<T, *mut ()>(item) };
         slot.store(word, Ordering::Relaxed);
@@ -109,5 +121,68 @@ fn load<T: Word>(slots: &[AtomicPtr<()>], into: &mut [MaybeUninit<T>]) {
         let word = slot.load(Ordering::Relaxed);
         // SAFETY: a place of a `Word` has the layout of a pointer; nobody takes it for an item before it is claimed.
         unsafe { place.as_mut_ptr().cast::<*mut ()>().write(word) };
+    }
+}
+
+/// Not atomic: for slots that the caller has claimed, which nobody writes until it pushes again.
+#[inline(always)]
+fn load_claimed<T: Word>(slots: &[AtomicPtr<()>], into: &mut [MaybeUninit<T>]) {
+    let wide = wide::load_claimed(slots, into);
+    load(&slots[wide..], &mut into[wide..]);
+}
+
+/// Copies of several words per instruction: as many as make whole groups of four. They return how many words that were.
+///
+/// The compiler does not join atomic stores. The instruction that stores two words stores each as one where it is aligned to its
+/// size, as slots are: it is two relaxed stores in any order. The compiler sees it as assembly, not as a plain store that would
+/// race with a thief's load.
+#[cfg(all(target_arch = "x86_64", not(any(loom, miri, tsan))))]
+mod wide {
+    use core::arch::asm;
+    use core::arch::x86_64::{__m128i, _mm_loadu_si128};
+
+    use super::{AtomicPtr, MaybeUninit, Word};
+
+    const GROUP: usize = 4;
+    const PAIR: usize = 2;
+
+    #[inline(always)]
+    pub(super) fn store<T: Word>(slots: &[AtomicPtr<()>], items: &[T]) -> usize {
+        let count = slots.len().min(items.len()) / GROUP * GROUP;
+        let (from, to) = (items.as_ptr().cast::<__m128i>(), slots.as_ptr().cast::<__m128i>());
+        for at in (0..count / PAIR).step_by(GROUP / PAIR) {
+            for at in at..at + GROUP / PAIR {
+                // SAFETY: the pair lies before `count`; a `Word` has the layout of a pointer.
+                let pair = unsafe { _mm_loadu_si128(from.add(at)) };
+                // SAFETY: as above, and slots may be written through a shared reference.
+                unsafe { asm!("movups [{}], {}", in(reg) to.add(at), in(xmm_reg) pair, options(nostack, preserves_flags)) };
+            }
+        }
+        count
+    }
+
+    #[inline(always)]
+    pub(super) fn load_claimed<T: Word>(slots: &[AtomicPtr<()>], into: &mut [MaybeUninit<T>]) -> usize {
+        let count = slots.len().min(into.len()) / GROUP * GROUP;
+        let (from, to) = (slots.as_ptr().cast::<[T; GROUP]>(), into.as_mut_ptr().cast::<[T; GROUP]>());
+        for at in 0..count / GROUP {
+            // SAFETY: the group lies before `count`. Others may load these slots at the same time, but nobody writes them.
+            unsafe { std::ptr::copy_nonoverlapping(from.add(at), to.add(at), 1) };
+        }
+        count
+    }
+}
+
+/// Where every access has to be seen, or no such instruction is known: none.
+#[cfg(not(all(target_arch = "x86_64", not(any(loom, miri, tsan)))))]
+mod wide {
+    use super::{AtomicPtr, MaybeUninit, Word};
+
+    pub(super) fn store<T: Word>(_: &[AtomicPtr<()>], _: &[T]) -> usize {
+        0
+    }
+
+    pub(super) fn load_claimed<T: Word>(_: &[AtomicPtr<()>], _: &mut [MaybeUninit<T>]) -> usize {
+        0
     }
 }

@@ -1,8 +1,9 @@
 //! `src/runq` in a package without DPDK, for checkers that need all code to be theirs:
 //!
 //! * `./dev test` runs the models below under loom: all interleavings and all outcomes of relaxed memory up to a bound
-//! * `cargo +nightly miri test -p mpfwd-loom` runs the room's own tests under Miri
-//! * `RUSTFLAGS="--cfg tsan -Zsanitizer=thread …"` runs them under ThreadSanitizer (docs/checks.md has the whole line)
+//! * `cargo +nightly miri test -p mpfwd-loom` runs the room's own tests under Miri, smaller: about a minute
+//! * `RUSTFLAGS="--cfg tsan -Zsanitizer=thread" cargo +nightly test -p mpfwd-loom -Zbuild-std --target x86_64-unknown-linux-gnu
+//!   --target-dir target/tsan stress` runs the stress tests under ThreadSanitizer; both want nightly's component rust-src
 //!
 //! Without one of these the package is empty: the same tests then run as part of mpfwd.
 

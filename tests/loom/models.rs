@@ -1,5 +1,8 @@
 //! What loom explores: each model is run once for every interleaving of its two or three threads with no more than
 //! [`PREEMPTIONS`] forced switches, and for every value that a relaxed load may return.
+//!
+//! What loom cannot show: a load that takes effect after a store behind it. So nothing here fails if the owner overwrites slots
+//! without having acquired the claim of the thief that had read them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -7,7 +7,7 @@ use std::thread;
 use mpfwd::dpdk::clock::tsc;
 use mpfwd::runq::{Append, Double, Growth, RunQueue, Stolen};
 
-use crate::one_core::{BURST, boxes};
+use crate::one_core::{BURST, Item, items};
 use crate::pin;
 use crate::table::{Figures, Name};
 
@@ -18,8 +18,6 @@ const TO: usize = 65_536;
 const VICTIM: usize = 100_000;
 /// A steal takes at most so many.
 const LIMIT: usize = BURST;
-
-type Item = Box<u64>;
 
 pub fn measure(cpus: [usize; 2], rounds: u16, figures: &mut Figures) {
     for _ in 0..rounds {
@@ -38,12 +36,12 @@ pub fn measure(cpus: [usize; 2], rounds: u16, figures: &mut Figures) {
 /// Cycles per item of all pushes, and the dearest burst's cycles as a whole.
 fn grow<G: Growth<Item>>([all, dearest]: [Name; 2], figures: &mut Figures) {
     let mut queue = RunQueue::<Item, G>::new(FROM, TO);
-    let mut items = boxes(TO);
-    items.reverse();
+    let mut waiting = items(TO);
+    waiting.reverse();
     let mut burst = Vec::with_capacity(BURST);
     let (mut sum, mut most) = (0, 0);
-    while !items.is_empty() {
-        burst.extend(items.drain(items.len() - BURST..));
+    while !waiting.is_empty() {
+        burst.extend(waiting.drain(waiting.len() - BURST..));
         let start = tsc();
         queue.push_burst(&mut burst);
         let cycles = tsc().wrapping_sub(start);
@@ -58,8 +56,8 @@ fn grow<G: Growth<Item>>([all, dearest]: [Name; 2], figures: &mut Figures) {
 /// Cycles per item, from when all thieves start to when the last one finds nothing.
 fn drain_cycles<G: Growth<Item>>(cpus: &[usize]) -> f64 {
     let mut queue = RunQueue::<Item, G>::new(FROM, 2 * VICTIM);
-    let mut items = boxes(VICTIM);
-    queue.push_burst(&mut items);
+    let mut waiting = items(VICTIM);
+    queue.push_burst(&mut waiting);
     let start = Barrier::new(cpus.len());
     let cycles = thread::scope(|scope| {
         let thieves: Vec<_> = cpus

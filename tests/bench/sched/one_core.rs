@@ -73,7 +73,10 @@ pub fn burst_of(pool: &Mempool, count: usize) -> Burst {
     burst
 }
 
-pub fn boxes(count: usize) -> Vec<Box<u64>> {
+/// What takes the place of packets where no pool is needed: queues move the pointer alone.
+pub type Item = Box<u64>;
+
+pub fn items(count: usize) -> Vec<Item> {
     (0..count as u64).map(Box::new).collect()
 }
 
@@ -103,11 +106,11 @@ fn run_queue_singly(pool: &Mempool) -> Window {
 
 fn deque(count: usize) -> Window {
     let queue = Worker::new_fifo();
-    let mut items = boxes(count);
+    let mut moved = items(count);
     Box::new(move || {
         cycles_per_item(count, || {
-            items.drain(..).for_each(|item| queue.push(item));
-            items.extend(std::iter::from_fn(|| queue.pop()).take(count));
+            moved.drain(..).for_each(|item| queue.push(item));
+            moved.extend(std::iter::from_fn(|| queue.pop()).take(count));
         })
     })
 }
@@ -130,11 +133,11 @@ fn deque_stolen_by_its_owner() -> Window {
 
 fn array_queue(count: usize) -> Window {
     let queue = ArrayQueue::new(SLOTS as usize);
-    let mut items = boxes(count);
+    let mut moved = items(count);
     Box::new(move || {
         cycles_per_item(count, || {
-            items.drain(..).for_each(|item| assert!(queue.push(item).is_ok(), "the queue is large enough"));
-            items.extend(std::iter::from_fn(|| queue.pop()).take(count));
+            moved.drain(..).for_each(|item| assert!(queue.push(item).is_ok(), "the queue is large enough"));
+            moved.extend(std::iter::from_fn(|| queue.pop()).take(count));
         })
     })
 }

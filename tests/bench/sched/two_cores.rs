@@ -12,7 +12,7 @@ use mpfwd::error::Result;
 use mpfwd::runq::{Append, Double, Growth, RunQueue};
 use mpfwd::shed::{Oldest, Pick, Shard};
 
-use crate::one_core::{BURST, SLOTS, boxes, burst_of};
+use crate::one_core::{BURST, Item, SLOTS, burst_of, items};
 use crate::pin;
 use crate::table::Figures;
 
@@ -116,23 +116,23 @@ fn round_trip_cycles(cpus: [usize; 2]) -> f64 {
 }
 
 /// The owner has pushed two bursts: the thief takes half of them.
-fn steal_cycles<G: Growth<Box<u64>> + Send>(cpus: [usize; 2]) -> f64 {
-    let mut queue = RunQueue::<Box<u64>, G>::new(SLOTS as usize, SLOTS as usize);
+fn steal_cycles<G: Growth<Item> + Send>(cpus: [usize; 2]) -> f64 {
+    let mut queue = RunQueue::<Item, G>::new(SLOTS as usize, SLOTS as usize);
     let mut thief = queue.stealer();
-    let mut items = boxes(2 * BURST);
+    let mut waiting = items(2 * BURST);
     let mut stolen = Vec::with_capacity(BURST);
-    let lost = &Mutex::new(Vec::with_capacity(BURST));
+    let loot = &Mutex::new(Vec::with_capacity(BURST));
     let owner = move || {
-        queue.pop_burst(BURST, &mut items);
-        items.append(&mut *lost.lock().expect("nobody panics"));
-        queue.push_burst(&mut items);
+        queue.pop_burst(BURST, &mut waiting);
+        waiting.append(&mut *loot.lock().expect("nobody panics"));
+        queue.push_burst(&mut waiting);
     };
     let steal = move || {
         let start = tsc();
         let count = thief.steal(BURST, &mut stolen).count();
         let cycles = tsc().wrapping_sub(start);
         assert_eq!(count, BURST);
-        lost.lock().expect("nobody panics").append(&mut stolen);
+        loot.lock().expect("nobody panics").append(&mut stolen);
         cycles
     };
     in_turns(cpus, STEALS, owner, steal) as f64 / (STEALS * BURST as u64) as f64
@@ -143,19 +143,19 @@ fn steal_batch_cycles(cpus: [usize; 2]) -> f64 {
     let queue = Worker::new_fifo();
     let thief = queue.stealer();
     let taken = Worker::new_fifo();
-    let mut items = boxes(2 * BURST);
-    let lost = &Mutex::new(Vec::with_capacity(BURST));
+    let mut waiting = items(2 * BURST);
+    let loot = &Mutex::new(Vec::with_capacity(BURST));
     let owner = move || {
-        items.extend(std::iter::from_fn(|| queue.pop()));
-        items.append(&mut *lost.lock().expect("nobody panics"));
-        items.drain(..).for_each(|item| queue.push(item));
+        waiting.extend(std::iter::from_fn(|| queue.pop()));
+        waiting.append(&mut *loot.lock().expect("nobody panics"));
+        waiting.drain(..).for_each(|item| queue.push(item));
     };
     let steal = move || {
         let start = tsc();
         let outcome = thief.steal_batch_with_limit(&taken, BURST);
         let cycles = tsc().wrapping_sub(start);
         assert!(outcome.is_success() && taken.len() == BURST);
-        lost.lock().expect("nobody panics").extend(std::iter::from_fn(|| taken.pop()));
+        loot.lock().expect("nobody panics").extend(std::iter::from_fn(|| taken.pop()));
         cycles
     };
     in_turns(cpus, STEALS, owner, steal) as f64 / (STEALS * BURST as u64) as f64
@@ -221,7 +221,9 @@ impl<T: Taker> Through<T> {
         let cycles = thread::scope(|scope| {
             scope.spawn(|| {
                 pin(cpus[0]);
-                while !ready.load(Ordering::Acquire) {}
+                while !ready.load(Ordering::Acquire) {
+                    std::hint::spin_loop();
+                }
                 for burst in &mut *sent {
                     while !burst.is_empty() {
                         put.put(burst);
