@@ -75,6 +75,8 @@ const FUNCTIONS: &[&str] = &[
     "rte_get_tsc_hz",
     "rte_strerror",
     "rte_version",
+    "rte_eth_add_rx_callback",
+    "rte_eth_remove_rx_callback",
     "rte_eth_call_rx_callbacks",
     "rte_eth_call_tx_callbacks",
     "rte_eth_dev_adjust_nb_rx_tx_desc",

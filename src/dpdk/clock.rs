@@ -34,9 +34,20 @@ impl TscRate {
     }
 }
 
-/// Burns CPU until `ticks` have passed.
+/// Burns CPU until `ticks` have passed. Two looks at the clock that lie further apart than `gap_ticks` are a gap: the CPU did something
+/// else in between.
 #[inline]
-pub fn busy_wait(ticks: u64) {
+pub fn busy_wait(ticks: u64, gap_ticks: u64, mut gap: impl FnMut(u64)) {
     let start = tsc();
-    while tsc().wrapping_sub(start) < ticks {}
+    let mut last = start;
+    loop {
+        let now = tsc();
+        if now.wrapping_sub(last) > gap_ticks {
+            gap(now.wrapping_sub(last));
+        }
+        if now.wrapping_sub(start) >= ticks {
+            return;
+        }
+        last = now;
+    }
 }

@@ -10,6 +10,7 @@ mod mempool;
 mod port;
 mod ring;
 mod rxq;
+mod source;
 mod txq;
 
 pub use burst::{BURST_MAX, Burst, BurstSize, Drain};
@@ -19,6 +20,7 @@ pub use mempool::Mempool;
 pub use port::{MAX_PORTS, Port, PortConfig, PortInfo, find_ports};
 pub use ring::{RingConsumer, RingProducer, RxTxRing, hts_ring, ring};
 pub use rxq::{Lease, RxQueue};
+pub use source::{Attached, RxSource};
 pub use txq::TxQueue;
 
 use crate::error::Error;

@@ -10,12 +10,12 @@ use crate::runq::lease;
 pub struct RxQueue {
     path: FastPath,
     lease: lease::Lease,
-    _port: Started,
+    opened: Started,
 }
 
 impl RxQueue {
     pub(super) fn new(port: u16, queue: u16, started: Started) -> Self {
-        Self { path: FastPath::new(port, queue), lease: lease::Lease::new(), _port: started }
+        Self { path: FastPath::new(port, queue), lease: lease::Lease::new(), opened: started }
     }
 
     pub fn port(&self) -> u16 {
@@ -24,6 +24,10 @@ impl RxQueue {
 
     pub fn queue(&self) -> u16 {
         self.path.queue()
+    }
+
+    pub(super) fn started(&self) -> Started {
+        self.opened.clone()
     }
 
     /// The right to poll, if nobody has it.
