@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::shed::ShardPick;
+use crate::traffic::Spec;
 
 #[derive(Clone, Debug, Parser)]
 #[command(
@@ -110,6 +111,10 @@ pub struct Cli {
     /// Make packets cost CPU time: "spin:cheap=200ns,expensive=100us,p=0.0001[,seed=1][,mark=auto|hash|sequence][,known=yes|no]"
     #[arg(long, value_name = "SPEC")]
     pub work: Option<Work>,
+    /// Make the packets of net_null ports: "open-loop:rate=1M|load=0.5[,arrivals=poisson|fixed|on-off][,on=1ms,off=1ms][,skew=0]
+    /// [,flows=1024][,size=60][,seed=1]"; such a port is --vdev net_null0,no-rx=1
+    #[arg(long, value_name = "SPEC")]
+    pub source: Option<Spec>,
     /// Where latency is counted from: the poll that brought the packet, or not at all
     #[arg(long, value_enum, default_value_t = Timestamps::Software)]
     pub timestamps: Timestamps,
@@ -295,6 +300,13 @@ pub enum Mark {
     Auto,
     Hash,
     Sequence,
+}
+
+impl Work {
+    /// The mean time that a packet takes.
+    pub fn mean(&self) -> Duration {
+        self.cheap.mul_f64(1.0 - self.p) + self.expensive.mul_f64(self.p)
+    }
 }
 
 impl FromStr for Work {

@@ -8,6 +8,7 @@
 //! * `runq`, `shed`, `policy`, `stats`: pure; they know no packets
 //! * `engine`: what is done to a packet
 //! * `datapath`: the lcores' loop, which carries out the policy's decisions on real queues
+//! * `traffic`: open-loop load on a virtual NIC
 //! * `app`, `control`: build everything, run it, tear it down; nothing imports them
 #![deny(unsafe_code)]
 
@@ -24,3 +25,4 @@ pub mod policy;
 pub mod runq;
 pub mod shed;
 pub mod stats;
+pub mod traffic;

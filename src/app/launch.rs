@@ -39,7 +39,7 @@ impl<'a> Launch<'a> {
     /// For each lcore an engine that costs what was asked for.
     fn spin(&self, work: Work, engine: Any) -> impl Fn(u64) -> Spin<Any> {
         let ticks = |time: Duration| self.rate.ticks(time.as_nanos() as u64);
-        let spin = SpinTicks { cheap: ticks(work.cheap), expensive: ticks(work.expensive) };
+        let spin = SpinTicks { cheap: ticks(work.cheap), expensive: ticks(work.expensive), gap: self.settings.gap_ticks };
         let by_sequence = self.plan.ports.iter().filter(|port| config::marks_by_sequence(work.mark, &port.info));
         let by_sequence = by_sequence.fold(0, |ports, port| ports | 1u64 << (port.info.id % 64));
         let marking = move |lcore: u64| Marking::new(work.p, work.seed.wrapping_add(lcore), by_sequence);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hdrhistogram::Histogram as HdrHistogram;
@@ -16,9 +17,10 @@ use crate::dpdk::clock::{TscRate, tsc};
 use crate::error::{Error, Result};
 use crate::shed::rank_error_bound;
 use crate::stats::{
-    DeviceStats, DropCause, Histogram, Incident, Lap, Latency, LatencyRow, LcoreRow, LcoreStats, PortRow, QueueRow, RankCounts, RankRow,
-    Report, StepCycles,
+    Counter, DeviceStats, DropCause, Histogram, HostGapRow, Incident, Lap, Latency, LatencyRow, LcoreRow, LcoreStats, PortRow, QueueRow,
+    RankCounts, RankRow, Report, SourceRow, StepCycles,
 };
+use crate::traffic::{NicStats, Spec};
 
 /// An enum's name as it is written on the command line and in JSON.
 pub(super) fn name(value: &impl Serialize) -> String {
@@ -29,6 +31,8 @@ pub(super) fn name(value: &impl Serialize) -> String {
 pub(super) struct Ended<'a> {
     pub stats: &'a [LcoreStats],
     pub devices: &'a [DeviceStats],
+    /// By receive queue, if a source makes the packets.
+    pub sources: &'a [Arc<NicStats>],
     pub incidents: Vec<Incident>,
     pub elapsed: Duration,
     pub rate: TscRate,
@@ -36,7 +40,7 @@ pub(super) struct Ended<'a> {
 }
 
 pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
-    let Ended { stats, devices, incidents, elapsed, rate, pool } = ended;
+    let Ended { stats, devices, sources, incidents, elapsed, rate, pool } = ended;
     let sum = |count: fn(&LcoreStats) -> u64| stats.iter().map(count).sum::<u64>();
     let drops: BTreeMap<_, _> =
         DropCause::ALL.into_iter().map(|cause| (cause.name(), stats.iter().map(|lcore| lcore.dropped(cause)).sum::<u64>())).collect();
@@ -59,7 +63,9 @@ pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
         shed_pkts: sum(|lcore| lcore.shed_pkts.get()),
         taken_pkts: sum(|lcore| lcore.taken_pkts.get()),
         rank: (plan.shards > 0).then(|| rank(plan, stats)),
-        latency: (cli.timestamps == Timestamps::Software).then(|| latency(stats, rate)),
+        source: cli.source.map(|spec| source(&spec, sources, elapsed, rate)),
+        host_gaps: host_gaps(stats, rate),
+        latency: (cli.timestamps == Timestamps::Software).then(|| latency(stats, rate, cli.source.is_some())),
         step_cycles: cli.record_core_cycles.then(|| step_cycles(stats)),
         lcores: plan.lcores.iter().zip(stats).map(|(plan, stats)| lcore_row(plan, stats, rate)).collect(),
         queues: queue_rows(plan, stats),
@@ -82,6 +88,7 @@ fn lcore_row(plan: &crate::config::LcorePlan, stats: &LcoreStats, rate: TscRate)
         taken_pkts: stats.taken_pkts.get(),
         requeued_pkts: stats.requeued_pkts.get(),
         drops: DropCause::ALL.into_iter().map(|cause| (cause.name(), stats.dropped(cause))).collect(),
+        host_gaps: stats.host_gaps.row(|ticks| rate.ns(ticks)),
         rescue: stats.rescue.row(|ticks| rate.ns(ticks)),
         polls: stats.rx_bursts.get() + stats.empty_polls.get(),
         rx_bursts: stats.rx_bursts.get(),
@@ -112,15 +119,48 @@ fn rank(plan: &Plan, stats: &[LcoreStats]) -> RankRow {
     RankRow::new(name(&pick), plan.shards, &counts, rank_error_bound(pick, plan.shards))
 }
 
-fn latency(stats: &[LcoreStats], rate: TscRate) -> Latency {
+/// What was offered, and what came of it.
+fn source(spec: &Spec, queues: &[Arc<NicStats>], elapsed: Duration, rate: TscRate) -> SourceRow {
+    let sum = |count: fn(&NicStats) -> &Counter| queues.iter().map(|queue| count(queue).get()).sum::<u64>();
+    let (offered_pkts, costed) = (sum(|queue| &queue.offered_pkts), sum(|queue| &queue.costed_pkts));
+    SourceRow {
+        spec: format!("{spec:?}"),
+        offered_pkts,
+        offered_mpps: offered_pkts as f64 / elapsed.as_secs_f64().max(1e-9) / 1e6,
+        received_pkts: sum(|queue| &queue.received_pkts),
+        missed_pkts: sum(|queue| &queue.missed_pkts),
+        nombuf_pkts: sum(|queue| &queue.nombuf_pkts),
+        pkt_ns: rate.ns(sum(|queue| &queue.cost_ticks)) as f64 / costed.max(1) as f64,
+    }
+}
+
+/// What the host took from all lcores together; the longest gap is that of one.
+fn host_gaps(stats: &[LcoreStats], rate: TscRate) -> HostGapRow {
+    let rows = stats.iter().map(|lcore| lcore.host_gaps.row(|ticks| rate.ns(ticks)));
+    rows.fold(HostGapRow::default(), |sum, row| HostGapRow {
+        gaps: sum.gaps + row.gaps,
+        gap_ns: sum.gap_ns + row.gap_ns,
+        gap_max_ns: sum.gap_max_ns.max(row.gap_max_ns),
+    })
+}
+
+fn latency(stats: &[LcoreStats], rate: TscRate, stamped: bool) -> Latency {
     let row = |pick: fn(&LcoreStats) -> &Histogram| {
         let mut hdr = HdrHistogram::new_with_bounds(1, 3_600_000_000_000, 3).expect("constant bounds are valid");
         stats.iter().for_each(|lcore| pick(lcore).add_to(&mut hdr, |ticks| rate.ns(ticks)));
         LatencyRow::of(&hdr)
     };
     Latency {
-        clock: "software: from the start of the poll that brought the packet until the driver had accepted it, by the time stamp counter",
-        bound: "the wait in the NIC's queue before that poll is not in it",
+        clock: match stamped {
+            true => "open-loop: from the time at which the packet was due until the driver had accepted it, by the time stamp counter",
+            false => {
+                "software: from the start of the poll that brought the packet until the driver had accepted it, by the time stamp counter"
+            }
+        },
+        bound: match stamped {
+            true => "the wait for a poll is in it; the end is read at the lcore's next step, a burst later at most",
+            false => "the wait in the NIC's queue before that poll is not in it",
+        },
         cheap: row(|lcore| &lcore.cheap_latency),
         expensive: row(|lcore| &lcore.expensive_latency),
     }

@@ -51,10 +51,14 @@ pub struct Settings {
     pub stamping: bool,
     /// Where a packet's arrival stands once it has left its burst.
     pub stamp: StampField,
+    /// Packets come stamped with their arrival: what the poll knows of it does not count.
+    pub stamped: bool,
     pub take_budget_ticks: u64,
     pub adopt_every_ticks: u64,
     /// How long an lcore may be in one packet before it counts as stuck.
     pub rescue_after_ticks: u64,
+    /// A pause between two polls in vain that is longer was made by the host.
+    pub gap_ticks: u64,
     /// The most packets that may wait in a run queue.
     pub runq_max: usize,
 }
@@ -152,6 +156,8 @@ pub struct LcoreLoop<'a, E, P, const METER: bool> {
     next_rx: usize,
     /// Polls, or looks at the shards, since the last one that found something or the last look around.
     empty_polls: usize,
+    /// When it polled in vain last, if it has done nothing since.
+    polled_in_vain_at: Option<u64>,
     /// It wanted a permit and got none.
     refused: bool,
     /// When it looked last whether other lcores' queues want polling.
@@ -193,6 +199,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             rx: queues.rx.into_iter().zip(&stats.rx).map(polled).collect(),
             next_rx: 0,
             empty_polls: 0,
+            polled_in_vain_at: None,
             refused: false,
             adopted_at: 0,
             shard: queues.shard,
@@ -205,7 +212,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             tx: Transmit::new(queues.tx, settings, shared.links, stats),
             settings,
             burst: Burst::new(),
-            sorter: Sorter::new(stamp),
+            sorter: Sorter::new(),
             run_queue: queues.run_queue,
             kept: queues.kept,
             stealers: queues.stealers,
@@ -292,6 +299,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
     }
 
     fn wind_up(mut self) {
+        self.stats.host_gaps.add(self.engine.host_gaps());
         self.tx.close(tsc());
         self.tx.wind_up(|| self.shared.run.is_abandoned());
     }

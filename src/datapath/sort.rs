@@ -1,5 +1,6 @@
 //! Sorting a burst's packets by what they may cost, and what a packet says of its arrival once it has left its burst.
 
+use super::Settings;
 use crate::dpdk::{Burst, Mbuf, StampField};
 use crate::engine::{Class, Engine};
 use crate::policy::{Place, Policy};
@@ -16,6 +17,12 @@ impl Arrival {
     #[inline]
     pub(super) fn of(packet: &Mbuf, stamp: StampField) -> Self {
         Self { port: packet.port(), ticks: stamp.read(packet) }
+    }
+
+    /// With the packet's own stamp, where packets come with one.
+    #[inline(always)]
+    pub(super) fn refined(self, packet: &Mbuf, settings: Settings) -> Self {
+        if settings.stamped { Self { ticks: settings.stamp.read(packet), ..self } } else { self }
     }
 
     /// Writes on the packet what its burst knew of it.
@@ -35,7 +42,6 @@ pub(super) struct Alone {
 
 /// The piles that a burst is sorted into.
 pub(super) struct Sorter {
-    stamp: StampField,
     /// What the cheap stage serves.
     pub cheap: Burst,
     /// What goes to another lcore.
@@ -43,22 +49,28 @@ pub(super) struct Sorter {
 }
 
 impl Sorter {
-    pub(super) fn new(stamp: StampField) -> Self {
-        Self { stamp, cheap: Burst::new(), deferred: Burst::new() }
+    pub(super) fn new() -> Self {
+        Self { cheap: Burst::new(), deferred: Burst::new() }
     }
 
     /// Puts a packet on its pile, or gives it back because it must be run alone. Where nobody could take what waits behind it, a packet of
     /// unknown cost is served like a cheap one.
     #[inline(always)]
-    pub(super) fn sort<E: Engine, P: Policy>(&mut self, engine: &mut E, mut packet: Mbuf, arrival: Arrival) -> Option<Alone> {
+    pub(super) fn sort<E: Engine, P: Policy>(
+        &mut self,
+        engine: &mut E,
+        mut packet: Mbuf,
+        arrival: Arrival,
+        settings: Settings,
+    ) -> Option<Alone> {
         match engine.classify(&packet, arrival.port) {
             Class::Unknown if P::STEALS || P::RESCUES => {
-                arrival.write_on(&mut packet, self.stamp);
+                arrival.refined(&packet, settings).write_on(&mut packet, settings.stamp);
                 return Some(Alone { packet, unknown: true });
             }
             Class::Cheap | Class::Unknown => self.cheap.push(packet),
             Class::Defer => {
-                arrival.write_on(&mut packet, self.stamp);
+                arrival.refined(&packet, settings).write_on(&mut packet, settings.stamp);
                 if P::DEFERRED == Place::Here {
                     return Some(Alone { packet, unknown: false });
                 }

@@ -7,7 +7,7 @@ use crate::dpdk::Mbuf;
 use crate::dpdk::clock::tsc;
 use crate::engine::{Engine, Verdict};
 use crate::policy::{Place, Policy};
-use crate::stats::{DropCause, Lap, LcoreStats};
+use crate::stats::{DropCause, Gaps, Lap, LcoreStats};
 
 impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     /// Receives a burst of the next queue, and serves it. The stamp is taken before: no packet is said to have come later than
@@ -18,6 +18,9 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.start_laps();
         self.tx.close(now);
         self.lap(Lap::Statistics);
+        if let Some(since) = self.polled_in_vain_at.take() {
+            self.notice_gap(now.wrapping_sub(since));
+        }
         if P::RESCUES && now.wrapping_sub(self.adopted_at) > self.settings.adopt_every_ticks {
             self.adopt(now);
         }
@@ -32,6 +35,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         let arrival = Arrival { port: polled.rxq.port(), ticks: now };
         if received == 0 {
             self.stats.empty_polls.add(1);
+            self.polled_in_vain_at = Some(now);
             return self.found_none();
         }
         self.lap(Lap::Rx);
@@ -51,6 +55,16 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.serve(arrival);
     }
 
+    /// Between two polls with nothing in between, only the host can have taken so long.
+    #[inline]
+    fn notice_gap(&mut self, ticks: u64) {
+        if ticks > self.settings.gap_ticks {
+            let mut gaps = Gaps::default();
+            gaps.note(ticks);
+            self.stats.host_gaps.add(gaps);
+        }
+    }
+
     /// Nothing came of this poll.
     #[cold]
     pub(super) fn found_none(&mut self) {
@@ -67,7 +81,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         for _ in 0..self.settings.burst.pkts() {
             let Some(packet) = self.run_queue.pop() else { break };
             let arrival = Arrival::of(&packet, stamp);
-            alone = self.sorter.sort::<E, P>(&mut self.engine, packet, arrival);
+            alone = self.sorter.sort::<E, P>(&mut self.engine, packet, arrival, self.settings);
             if alone.is_some() {
                 break;
             }
@@ -88,13 +102,27 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
             self.lap(Lap::Engine);
             self.stats.cheap_pkts.add(self.burst.len() as u64);
             self.lap(Lap::Statistics);
-            self.tx.send_burst(port, &mut self.burst, arrival.ticks);
+            if self.settings.stamped {
+                self.send_stamped(port);
+            } else {
+                self.tx.send_burst(port, &mut self.burst, arrival.ticks);
+            }
             self.lap(Lap::Tx);
             return;
         }
         let alone = self.classify(arrival);
         self.lap(Lap::Classify);
-        self.finish(|_| arrival, alone);
+        let settings = self.settings;
+        self.finish(|packet| arrival.refined(packet, settings), alone);
+    }
+
+    /// Sends the whole burst by one port, each packet with its own stamp.
+    fn send_stamped(&mut self, port: u16) {
+        for packet in self.burst.drain() {
+            let arrived = self.settings.stamp.read(&packet);
+            self.tx.stage(port, packet, arrived);
+        }
+        self.tx.flush(Stage::Cheap);
     }
 
     /// Parts the burst into cheap and deferred packets. One that must be run here alone goes ahead of all that came after it: those
@@ -103,7 +131,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     fn classify(&mut self, arrival: Arrival) -> Option<Alone> {
         let mut packets = self.burst.drain();
         while let Some(packet) = packets.next() {
-            let alone = self.sorter.sort::<E, P>(&mut self.engine, packet, arrival);
+            let alone = self.sorter.sort::<E, P>(&mut self.engine, packet, arrival, self.settings);
             if alone.is_some() {
                 leave_over(packets, arrival, self.settings, &mut self.run_queue, self.stats);
                 return alone;
@@ -198,7 +226,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
 fn leave_over(packets: impl Iterator<Item = Mbuf>, arrival: Arrival, settings: Settings, run_queue: &mut Waiting, stats: &LcoreStats) {
     let (mut left, mut dropped) = (0, 0);
     for mut packet in packets {
-        arrival.write_on(&mut packet, settings.stamp);
+        arrival.refined(&packet, settings).write_on(&mut packet, settings.stamp);
         match run_queue.push(packet) {
             Ok(()) => left += 1,
             Err(_) => dropped += 1,

@@ -17,7 +17,7 @@ pub use spin::{Marking, Spin, SpinTicks};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::dpdk::{Burst, MAX_PORTS, Mbuf};
-use crate::stats::DropCause;
+use crate::stats::{DropCause, Gaps};
 
 /// What the engine expects of a packet before it has done anything to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,11 @@ pub trait Engine: Send {
 
     /// The expensive stage, for a packet that came in by port `from`.
     fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict;
+
+    /// The time that the host took while this engine worked, since it was asked last; as far as the engine can tell.
+    fn host_gaps(&mut self) -> Gaps {
+        Gaps::default()
+    }
 
     /// Classifies and serves a whole burst of one queue at once, if all of it is cheap and leaves by one port, which is
     /// returned; packets to drop are taken out of the burst and handed to `dropped`. `None`: nothing was done, go packet by packet.

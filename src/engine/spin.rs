@@ -9,13 +9,15 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{Class, Engine, Verdict};
 use crate::dpdk::clock::busy_wait;
 use crate::dpdk::{Burst, Mbuf};
-use crate::stats::DropCause;
+use crate::stats::{DropCause, Gaps};
 
 /// What the two stages cost, in ticks of the time stamp counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpinTicks {
     pub cheap: u64,
     pub expensive: u64,
+    /// What longer pauses of the CPU count as gaps.
+    pub gap: u64,
 }
 
 /// Which packets are marked: each with the same probability, found by its bytes, or by chance where all of a port's are alike.
@@ -109,12 +111,20 @@ pub struct Spin<E> {
     marking: Marking,
     /// Whether a packet's cost is known before the work is done.
     known: bool,
+    gaps: Gaps,
 }
 
 impl<E: Engine> Spin<E> {
+    #[inline(always)]
+    fn spin(&mut self, ticks: u64) {
+        if ticks > 0 {
+            busy_wait(ticks, self.ticks.gap, |gap| self.gaps.note(gap));
+        }
+    }
+
     /// With `known` marked packets are deferred; without, a packet is found to be expensive while it is being served.
     pub fn new(forward: E, ticks: SpinTicks, marking: Marking, known: bool) -> Self {
-        Self { forward, ticks, marking, known }
+        Self { forward, ticks, marking, known, gaps: Gaps::default() }
     }
 }
 
@@ -131,18 +141,18 @@ impl<E: Engine> Engine for Spin<E> {
     #[inline]
     fn cheap(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
         let ticks = if !self.known && self.marking.marks(packet, from) { self.ticks.expensive } else { self.ticks.cheap };
-        if ticks > 0 {
-            busy_wait(ticks);
-        }
+        self.spin(ticks);
         self.forward.cheap(packet, from)
     }
 
     #[inline]
     fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
-        if self.ticks.expensive > 0 {
-            busy_wait(self.ticks.expensive);
-        }
+        self.spin(self.ticks.expensive);
         self.forward.cheap(packet, from)
+    }
+
+    fn host_gaps(&mut self) -> Gaps {
+        std::mem::take(&mut self.gaps)
     }
 
     #[inline]

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Histogram, RankCounts, RescueStats, StepMeter};
+use super::{Histogram, HostGaps, RankCounts, RescueStats, StepMeter};
 
 /// A count that one lcore writes.
 #[derive(Debug, Default)]
@@ -102,6 +102,8 @@ pub struct LcoreStats {
     pub rank: RankCounts,
     /// What it did for other lcores.
     pub rescue: RescueStats,
+    /// Time that the host took.
+    pub host_gaps: HostGaps,
     /// Cycles of each step, if they are measured.
     pub steps: StepMeter,
 }
@@ -125,6 +127,7 @@ impl LcoreStats {
             expensive_latency: Histogram::new(),
             rank: RankCounts::default(),
             rescue: RescueStats::default(),
+            host_gaps: HostGaps::default(),
             steps: StepMeter::default(),
         }
     }

@@ -2,6 +2,7 @@
 
 mod counters;
 mod cycles;
+mod gaps;
 mod histogram;
 mod incidents;
 mod rank;
@@ -10,8 +11,9 @@ mod rescue;
 
 pub use counters::{Counter, DropCause, LcoreStats, PortQueue};
 pub use cycles::{Lap, StepMeter};
+pub use gaps::{GAP_NS_MIN, Gaps, HostGapRow, HostGaps};
 pub use histogram::Histogram;
 pub use incidents::{INCIDENTS_MAX, Incident, IncidentStage, Incidents, Map, Rescued, Stuck, incident_table};
 pub use rank::{RankCounts, RankRow};
-pub use report::{DeviceStats, Latency, LatencyRow, LcoreRow, PortRow, QueueRow, Report, StepCycles};
+pub use report::{DeviceStats, Latency, LatencyRow, LcoreRow, PortRow, QueueRow, Report, SourceRow, StepCycles};
 pub use rescue::{RescueRow, RescueStats};
