@@ -61,7 +61,8 @@ impl Slots {
 
     #[inline(always)]
     fn word(&self, at: u64) -> &AtomicPtr<()> {
-        &self.words()[at as usize & (self.capacity - 1)]
+        let at = at as usize & (self.capacity - 1);
+        &self.lines[at / LINE_WORDS].0[at % LINE_WORDS]
     }
 
     /// Where `count` slots from index `at` on lie: in one piece, or in two at the wrap.
