@@ -7,7 +7,7 @@ use super::sync::{AtomicPtr, Ordering};
 use super::word::Word;
 
 /// How many words share a cache line. Models are explored with few slots, and do not look at lines.
-const LINE_WORDS: usize = if cfg!(loom) { 1 } else { 8 };
+const LINE_WORDS: usize = if cfg!(loom) { 2 } else { 8 };
 
 /// A cache line of slots: a burst that begins on one takes no more lines than it fills.
 #[cfg_attr(not(loom), repr(align(64)))]
