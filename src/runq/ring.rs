@@ -68,11 +68,11 @@ impl<T: Word> Ring<T> {
 /// Asks for a line that is read first and written then, so that it comes once and not twice.
 #[inline(always)]
 fn expect_to_write(line: &AtomicU64) {
+    // As assembly, because the compiler falls back to a prefetch for reading unless it is told of newer CPUs.
     #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
-    {
-        use core::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
-        // SAFETY: a prefetch never faults, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_ET0>(std::ptr::from_ref(line).cast()) };
+    // SAFETY: a prefetch never faults; a CPU that does not know this one does nothing.
+    unsafe {
+        core::arch::asm!("prefetchw [{}]", in(reg) std::ptr::from_ref(line), options(nostack, preserves_flags, readonly));
     }
     #[cfg(not(all(target_arch = "x86_64", not(any(loom, miri)))))]
     let _ = line;

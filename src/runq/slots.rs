@@ -6,9 +6,19 @@ use std::ptr::NonNull;
 use super::sync::{AtomicPtr, Ordering};
 use super::word::Word;
 
-/// Slots addressed by an index that never wraps: the ring's own wrap is done here.
+/// How many words share a cache line. Models are explored with few slots, and do not look at lines.
+const LINE_WORDS: usize = if cfg!(loom) { 2 } else { 8 };
+
+/// A cache line of slots: a burst that begins on one takes no more lines than it fills.
+#[cfg_attr(not(loom), repr(align(64)))]
+struct WordLine([AtomicPtr<()>; LINE_WORDS]);
+
+/// Slots addressed by an index that never wraps: the ring's own wrap is done here. On lines of their own, because thieves, who only
+/// read this, would otherwise wait for whatever lies beside it and is written.
+#[repr(align(128))]
 pub(super) struct Slots {
-    words: Box<[AtomicPtr<()>]>,
+    lines: Box<[WordLine]>,
+    capacity: usize,
     /// What these replaced, when the ring grew; null if nothing. Thieves may still read them, so they are freed with these. All that
     /// were ever replaced are together smaller than these.
     replaced: *mut Slots,
@@ -18,7 +28,8 @@ impl Slots {
     /// `capacity` is a power of two.
     pub(super) fn new(capacity: usize) -> Self {
         debug_assert!(capacity.is_power_of_two());
-        Self { words: (0..capacity).map(|_| AtomicPtr::new(std::ptr::null_mut())).collect(), replaced: std::ptr::null_mut() }
+        let line = |_| WordLine(std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut())));
+        Self { lines: (0..capacity.div_ceil(LINE_WORDS)).map(line).collect(), capacity, replaced: std::ptr::null_mut() }
     }
 
     /// Twice as many slots as `old`, with the words of `from..to` at the same indexes.
@@ -38,23 +49,32 @@ impl Slots {
 
     #[inline(always)]
     pub(super) fn capacity(&self) -> usize {
-        self.words.len()
+        self.capacity
+    }
+
+    #[inline(always)]
+    fn words(&self) -> &[AtomicPtr<()>] {
+        const { assert!(size_of::<WordLine>() == LINE_WORDS * size_of::<AtomicPtr<()>>()) };
+        // SAFETY: lines are nothing but words, and there are enough of them for the capacity.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.capacity) }
     }
 
     #[inline(always)]
     fn word(&self, at: u64) -> &AtomicPtr<()> {
-        &self.words[at as usize & (self.words.len() - 1)]
+        let at = at as usize & (self.capacity - 1);
+        &self.lines[at / LINE_WORDS].0[at % LINE_WORDS]
     }
 
     /// Where `count` slots from index `at` on lie: in one piece, or in two at the wrap.
     #[inline(always)]
     fn pieces(&self, at: u64, count: usize) -> (&[AtomicPtr<()>], &[AtomicPtr<()>]) {
-        let start = at as usize & (self.words.len() - 1);
-        let first = count.min(self.words.len() - start);
-        // SAFETY: `start` is below the length by the mask, and `first` is no more than what follows it.
-        let one = unsafe { self.words.get_unchecked(start..start + first) };
+        let words = self.words();
+        let start = at as usize & (self.capacity - 1);
+        let first = count.min(self.capacity - start);
+        // SAFETY: `start` is below the capacity by the mask, and `first` is no more than what follows it.
+        let one = unsafe { words.get_unchecked(start..start + first) };
         // SAFETY: callers keep `count` within the capacity.
-        let two = unsafe { self.words.get_unchecked(..count - first) };
+        let two = unsafe { words.get_unchecked(..count - first) };
         (one, two)
     }
 

@@ -24,8 +24,8 @@ const BURSTS: usize = 512;
 const ROUND_TRIPS: u64 = 2_000;
 /// Within one placement of the CPUs round trips differ by less than this factor, between placements by more.
 const SAME_PLACE: f64 = 1.8;
-/// Above so many cycles for a round trip the CPUs are far apart.
-const FAR_CYCLES: f64 = 600.0;
+/// Where the CPUs are, by the most cycles that a round trip takes there: hyperthreads of one core, cores of one socket, and beyond.
+const PLACES: [(&str, f64); 3] = [("siblings", 130.0), ("near", 600.0), ("far", f64::INFINITY)];
 
 pub fn measure(eal: &Eal, cpus: [usize; 2], rounds: u16, figures: &mut Figures) -> Result<()> {
     let pool = Mempool::create(eal, "two_cores", 2 * (BURSTS * BURST) as u32 + 1, 0, 128)?;
@@ -34,8 +34,8 @@ pub fn measure(eal: &Eal, cpus: [usize; 2], rounds: u16, figures: &mut Figures) 
     let mut bare = Through::new(puts.remove(0), takes.remove(0), &pool);
     let (mut puts, mut takes) = ring(eal, "shard", SLOTS, 1, 1)?;
     let mut sharded = Through::new(puts.remove(0), OnlyShard([Waiting { ring: takes.remove(0), stamp }]), &pool);
-    // By distance: the figures of the rounds in which it did not change.
-    let mut kept: [Vec<Vec<_>>; 2] = Default::default();
+    // By place: the figures of the rounds in which it did not change.
+    let mut kept: [Vec<Vec<_>>; PLACES.len()] = Default::default();
     for _ in 0..rounds {
         let before = round_trip_cycles(cpus);
         let round = vec![
@@ -46,12 +46,13 @@ pub fn measure(eal: &Eal, cpus: [usize; 2], rounds: u16, figures: &mut Figures) 
             (("two cores: sharded queue, 1 producer, 1 worker", BURST), sharded.cycles(cpus)),
         ];
         let after = round_trip_cycles(cpus);
-        if before.max(after) <= SAME_PLACE * before.min(after) {
-            kept[usize::from(before > FAR_CYCLES)].push(round);
+        if before.max(after) <= SAME_PLACE * before.min(after)
+            && let Some(place) = PLACES.iter().position(|(_, most)| before <= *most)
+        {
+            kept[place].push(round);
         }
     }
-    let [near, far] = kept;
-    let (word, most) = if far.len() > near.len() { ("far", far) } else { ("near", near) };
+    let Some(((word, _), most)) = PLACES.iter().zip(kept).max_by_key(|(_, rounds)| rounds.len()) else { return Ok(()) };
     let note = format!("{word}, {} of {rounds} rounds", most.len());
     most.into_iter().flatten().for_each(|(name, cycles)| figures.add(name, cycles));
     figures.note_cpus("two cores", &note);
