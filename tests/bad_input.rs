@@ -112,7 +112,7 @@ fn what_does_not_fit_lcores_or_ports_is_refused() {
         (1, "--vdev net_null0", "--portmask 8000000000000000", "port 63"),
         (1, "--vdev net_null0", "--config (1,0,0)", "port 1"),
         (1, "--vdev net_null0", "--config (0,0,7)", "lcore 7"),
-        (2, "--vdev net_null0", "--pools 1:1 --config (0,0,1)", "pool B"),
+        (2, "--vdev net_null0", "--mode pools --pools 1:1 --config (0,0,1)", "pool B"),
         (1, "--vdev net_null0 --vdev net_null1", "--config (0,0,0)", "port 1"),
         (1, "--vdev net_null0 --vdev net_null1", "--portmask 1 --config (0,0,0),(1,0,0)", "--portmask"),
         (1, "--vdev net_null0", "--config (0,0,0),(0,2,0)", "queue 1"),

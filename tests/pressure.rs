@@ -43,7 +43,7 @@ fn a_full_shard_drops_or_runs() {
     let eal = format!("{} --vdev net_null0", lcores(2));
     for ring_size in [2, 256] {
         let own = |on_full: &str| {
-            format!("--pools 1:1 --ring-size {ring_size} --on-full {on_full} --packets 20000 --duration 30 {ALL_EXPENSIVE}")
+            format!("--mode pools --pools 1:1 --ring-size {ring_size} --on-full {on_full} --packets 20000 --duration 30 {ALL_EXPENSIVE}")
         };
         let dropping = run(&eal, &own("drop"));
         let report = dropping.good_report();

@@ -67,7 +67,10 @@ fn rtc_runs_the_expensive_where_they_came() {
 fn pools_shed_and_drop_only_where_a_shard_is_full() {
     for forward_mode in ["io", "mac", "macswap"] {
         for timestamps in ["software", "off"] {
-            let report = soak(2, &format!("{OVERLOAD} --pools 1:1 --forward-mode {forward_mode} --timestamps {timestamps} --on-full drop"));
+            let report = soak(
+                2,
+                &format!("{OVERLOAD} --mode pools --pools 1:1 --forward-mode {forward_mode} --timestamps {timestamps} --on-full drop"),
+            );
             assert!(expensive(&report, "B") > 0 && expensive(&report, "A") == 0, "{report:#}");
             assert_eq!(count(&report, "shed_pkts"), expensive(&report, "B"));
             assert_eq!(causes(&report), ["shard_full"], "{report:#}");
@@ -79,7 +82,10 @@ fn pools_shed_and_drop_only_where_a_shard_is_full() {
 fn pools_lose_nothing_where_full_shards_mean_to_run_it_here() {
     for forward_mode in ["io", "mac", "macswap"] {
         for timestamps in ["software", "off"] {
-            let report = soak(2, &format!("{OVERLOAD} --pools 1:1 --forward-mode {forward_mode} --timestamps {timestamps} --on-full run"));
+            let report = soak(
+                2,
+                &format!("{OVERLOAD} --mode pools --pools 1:1 --forward-mode {forward_mode} --timestamps {timestamps} --on-full run"),
+            );
             assert!(expensive(&report, "B") > 0 && expensive(&report, "A") > 0, "{report:#}");
             assert_eq!(count(&report, "shed_pkts"), expensive(&report, "B"));
             assert!(causes(&report).is_empty(), "{report:#}");
@@ -108,7 +114,7 @@ fn uncommon_shapes_conserve_too() {
 
 #[test]
 fn ten_lcores_over_two_cpus_all_work() {
-    let own = "--pools 8:2 --idle yield --mbufs 16383 --work spin:cheap=0ns,expensive=2us,p=0.01 --duration 1";
+    let own = "--mode pools --pools 8:2 --idle yield --mbufs 16383 --work spin:cheap=0ns,expensive=2us,p=0.01 --duration 1";
     let outcome = common::run(&format!("{} {TWO_NULLS}", lcores(10)), own);
     let report = outcome.good_report();
     assert_eq!(rows(report, "lcores").len(), 10);

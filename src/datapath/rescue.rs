@@ -62,15 +62,17 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         }
     }
 
-    /// Polls for the lcores that are away, if it is time to look for them.
+    /// Polls for the lcores that are away. Returns whether that brought anything.
     #[cold]
-    pub(super) fn adopt(&mut self, now: u64) {
+    pub(super) fn adopt(&mut self, now: u64) -> bool {
         self.adopted_at = now;
+        let mut found = false;
         for at in 0..self.shared.boards.len() {
             if at != self.me && self.policy.adopts(&self.shared.boards[at].hint(now)) {
-                self.take_over(at);
+                found |= self.take_over(at);
             }
         }
+        found
     }
 
     /// Moves up to half of another lcore's run queue into the own one, and serves a burst of that.
@@ -109,6 +111,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         for rxq in &boards[victim].rxqs {
             let Some(mut lease) = rxq.try_lease() else { continue };
             let at = tsc();
+            self.tx.close(at);
             let received = lease.poll(&mut self.burst, self.settings.burst);
             drop(lease);
             if received == 0 {

@@ -21,8 +21,8 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         if let Some(since) = self.polled_in_vain_at.take() {
             self.notice_gap(now.wrapping_sub(since));
         }
-        if P::RESCUES && now.wrapping_sub(self.adopted_at) > self.settings.adopt_every_ticks {
-            self.adopt(now);
+        if P::RESCUES && now.wrapping_sub(self.adopted_at) > self.settings.adopt_every_ticks && self.adopt(now) {
+            return;
         }
         if self.next_rx >= self.rx.len() {
             self.next_rx = 0;
