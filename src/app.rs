@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::sched::CpuSet;
 
-use crate::cli::{Cli, Mode, Timestamps};
+use crate::cli::{Cli, Idle, Mode, Timestamps};
 use crate::config::{self, LcorePlan, Plan};
 use crate::control::{self, Control, IncidentReader, Signals};
 use crate::datapath::{ADOPT_EVERY_NS, Board, Queues, RunState, Settings, Shared, TAKE_BUDGET_NS, Waiting, WaitingStealer};
@@ -137,7 +137,8 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet
             stamping: cli.timestamps == Timestamps::Software,
             stamp,
             stamped: cli.source.is_some(),
-            gap_ticks: rate.ticks(GAP_NS_MIN),
+            // Where lcores share CPUs, gaps are what was asked for.
+            gap_ticks: if cli.idle == Idle::Yield { u64::MAX } else { rate.ticks(GAP_NS_MIN) },
             take_budget_ticks: rate.ticks(TAKE_BUDGET_NS),
             adopt_every_ticks: rate.ticks(ADOPT_EVERY_NS),
             rescue_after_ticks,

@@ -156,8 +156,8 @@ pub struct LcoreLoop<'a, E, P, const METER: bool> {
     next_rx: usize,
     /// Polls, or looks at the shards, since the last one that found something or the last look around.
     empty_polls: usize,
-    /// When it polled in vain last, if it has done nothing since.
-    polled_in_vain_at: Option<u64>,
+    /// When it polled in vain last; 0 if it has done something since.
+    polled_in_vain_at: u64,
     /// It wanted a permit and got none.
     refused: bool,
     /// When it looked last whether other lcores' queues want polling.
@@ -199,7 +199,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             rx: queues.rx.into_iter().zip(&stats.rx).map(polled).collect(),
             next_rx: 0,
             empty_polls: 0,
-            polled_in_vain_at: None,
+            polled_in_vain_at: 0,
             refused: false,
             adopted_at: 0,
             shard: queues.shard,
@@ -245,14 +245,14 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
     }
 
     #[inline(always)]
-    fn view(&self) -> View {
+    fn view(&mut self) -> View {
         View {
             pool: self.pool,
             run_queue_pkts: self.run_queue.len(),
             kept_pkts: self.kept.len(),
             shards_wait: P::WORKERS_POLL && self.pool == Pool::B && self.shards_wait(),
             inbox_pkts: if P::DEFERRED == Place::Inbox { self.inbox.as_ref().map_or(0, RingConsumer::len) } else { 0 },
-            done_pkts: self.stats.cheap_pkts.get() + self.stats.expensive_pkts.get(),
+            done_pkts: if P::COUNTS { self.stats.cheap_pkts.get() + self.stats.expensive_pkts.get() } else { 0 },
             found_nothing: self.empty_polls >= self.rx.len(),
             refused: self.refused,
             draining: self.shared.run.is_draining(),

@@ -18,24 +18,22 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.start_laps();
         self.tx.close(now);
         self.lap(Lap::Statistics);
-        if let Some(since) = self.polled_in_vain_at.take() {
-            self.notice_gap(now.wrapping_sub(since));
+        if self.polled_in_vain_at != 0 {
+            self.notice_gap(now);
         }
         if P::RESCUES && now.wrapping_sub(self.adopted_at) > self.settings.adopt_every_ticks && self.adopt(now) {
             return;
         }
-        if self.next_rx >= self.rx.len() {
-            self.next_rx = 0;
-        }
-        let Some(polled) = self.rx.get_mut(self.next_rx) else { return self.found_none() };
-        self.next_rx += 1;
+        let at = if self.next_rx < self.rx.len() { self.next_rx } else { 0 };
+        self.next_rx = at + 1;
+        let Some(polled) = self.rx.get_mut(at) else { return self.found_none() };
         let Some(lease) = polled.hold() else { return self.found_none() };
         let received = lease.poll(&mut self.burst, self.settings.burst);
         polled.received_pkts.add(received as u64);
         let arrival = Arrival { port: polled.rxq.port(), ticks: now };
         if received == 0 {
             self.stats.empty_polls.add(1);
-            self.polled_in_vain_at = Some(now);
+            self.polled_in_vain_at = now;
             return self.found_none();
         }
         self.lap(Lap::Rx);
@@ -45,7 +43,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     /// Books a burst that was just received, and serves it.
     #[inline(always)]
     pub(super) fn received(&mut self, received: usize, arrival: Arrival) {
-        self.empty_polls = 0;
+        (self.empty_polls, self.polled_in_vain_at) = (0, 0);
         self.stats.rx_bursts.add(1);
         self.shared.run.count_received(received as u64);
         if METER {
@@ -56,8 +54,9 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     }
 
     /// Between two polls with nothing in between, only the host can have taken so long.
-    #[inline]
-    fn notice_gap(&mut self, ticks: u64) {
+    #[cold]
+    fn notice_gap(&mut self, now: u64) {
+        let ticks = now.wrapping_sub(std::mem::take(&mut self.polled_in_vain_at));
         if ticks > self.settings.gap_ticks {
             let mut gaps = Gaps::default();
             gaps.note(ticks);
@@ -74,6 +73,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
 
     /// Serves packets that were left over, up to the first that must be run alone.
     pub(super) fn serve_run_queue(&mut self) {
+        self.polled_in_vain_at = 0;
         self.start_laps();
         self.tx.close(tsc());
         let stamp = self.settings.stamp;

@@ -4,8 +4,15 @@ use crate::cli::Grow;
 use crate::dpdk::{Burst, Mbuf};
 use crate::runq::{Append, Double, RunQueue, Stealer, Stolen};
 
+/// What an lcore keeps for later. Whether anything waits is asked in every step, so that most often the answer is near at hand.
+pub struct Waiting {
+    queue: Queue,
+    /// No fewer than wait: thieves may have taken some.
+    at_most: usize,
+}
+
 /// Told apart per packet that waits, not per packet that is forwarded.
-pub enum Waiting {
+enum Queue {
     Double(RunQueue<Mbuf, Double<Mbuf>>),
     Append(RunQueue<Mbuf, Append<Mbuf>>),
 }
@@ -19,8 +26,8 @@ pub enum WaitingStealer {
 macro_rules! either {
     ($this:expr, $queue:ident => $call:expr) => {
         match $this {
-            Self::Double($queue) => $call,
-            Self::Append($queue) => $call,
+            Queue::Double($queue) => $call,
+            Queue::Append($queue) => $call,
         }
     };
 }
@@ -28,54 +35,69 @@ macro_rules! either {
 impl Waiting {
     /// Room for `capacity` packets without allocation, and for at most `max`.
     pub fn new(grow: Grow, capacity: usize, max: usize) -> Self {
-        match grow {
-            Grow::Double => Self::Double(RunQueue::new(capacity, max)),
-            Grow::Append => Self::Append(RunQueue::new(capacity, max)),
-        }
+        let queue = match grow {
+            Grow::Double => Queue::Double(RunQueue::new(capacity, max)),
+            Grow::Append => Queue::Append(RunQueue::new(capacity, max)),
+        };
+        Self { queue, at_most: 0 }
     }
 
     /// A thief's end.
     pub fn stealer(&mut self) -> WaitingStealer {
-        match self {
-            Self::Double(queue) => WaitingStealer::Double(queue.stealer()),
-            Self::Append(queue) => WaitingStealer::Append(queue.stealer()),
+        match &mut self.queue {
+            Queue::Double(queue) => WaitingStealer::Double(queue.stealer()),
+            Queue::Append(queue) => WaitingStealer::Append(queue.stealer()),
         }
     }
 
-    #[inline]
-    pub fn len(&self) -> usize {
-        either!(self, queue => queue.len())
+    /// How many packets wait. Thieves may take some at any moment.
+    #[inline(always)]
+    pub fn len(&mut self) -> usize {
+        if self.at_most == 0 { 0 } else { self.count() }
     }
 
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        either!(self, queue => queue.is_empty())
+    #[inline(never)]
+    fn count(&mut self) -> usize {
+        self.at_most = either!(&self.queue, queue => queue.len());
+        self.at_most
+    }
+
+    #[inline(always)]
+    pub fn is_empty(&mut self) -> bool {
+        self.len() == 0
     }
 
     /// How often the queue has grown.
     pub fn grown(&self) -> u64 {
-        either!(self, queue => queue.grown())
+        either!(&self.queue, queue => queue.grown())
     }
 
     /// Adds the newest packet; a full queue gives it back.
     pub fn push(&mut self, packet: Mbuf) -> Result<(), Mbuf> {
-        either!(self, queue => queue.push(packet))
+        let pushed = either!(&mut self.queue, queue => queue.push(packet));
+        self.at_most += usize::from(pushed.is_ok());
+        pushed
     }
 
     /// Moves packets from the front of the burst here, as many as there is room for.
-    pub fn push_burst(&mut self, burst: &mut Burst) -> usize {
-        either!(self, queue => queue.push_burst(burst))
+    pub fn push_burst(&mut self, burst: &mut Burst) {
+        self.at_most += either!(&mut self.queue, queue => queue.push_burst(burst));
     }
 
     /// The oldest packet.
     pub fn pop(&mut self) -> Option<Mbuf> {
-        either!(self, queue => queue.pop())
+        let packet = either!(&mut self.queue, queue => queue.pop());
+        self.at_most = if packet.is_some() { self.at_most - 1 } else { 0 };
+        packet
     }
 }
 
 impl WaitingStealer {
     /// Moves up to half of what waits, and at most `limit` packets, to the end of the burst.
     pub fn steal(&mut self, limit: usize, into: &mut Burst) -> Stolen {
-        either!(self, queue => queue.steal(limit, into))
+        match self {
+            Self::Double(queue) => queue.steal(limit, into),
+            Self::Append(queue) => queue.steal(limit, into),
+        }
     }
 }

@@ -20,6 +20,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             self.rank.before_take(&self.shards, at, &self.stats.rank);
         }
         let start = tsc();
+        self.polled_in_vain_at = 0;
         self.tx.close(start);
         self.start_laps();
         let items = self.budget.items();
@@ -97,6 +98,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
     /// Runs one packet of unknown or expensive cost to its end, and says so meanwhile.
     pub(super) fn run_alone(&mut self, Alone { packet, unknown }: Alone) {
         let start = tsc();
+        self.polled_in_vain_at = 0;
         self.start_laps();
         self.tx.close(start);
         let stage = if unknown { Stage::Cheap } else { Stage::Expensive };

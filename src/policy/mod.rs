@@ -100,6 +100,8 @@ pub trait Policy: Send {
     const RESCUES: bool = false;
     /// Whether pool B polls receive queues too, when it has no expensive work.
     const WORKERS_POLL: bool = false;
+    /// Whether it looks at `View::done_pkts`.
+    const COUNTS: bool = false;
     /// Whether `Step::Run`, `Step::Take` and `Help::Take` need a permit.
     const CAPPED: bool = false;
 

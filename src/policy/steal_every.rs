@@ -24,6 +24,7 @@ impl StealEvery {
 impl Policy for StealEvery {
     const DEFERRED: Place = Place::Here;
     const STEALS: bool = true;
+    const COUNTS: bool = true;
 
     /// A burst may carry the count past several attempts: they are one, because nothing has changed between them.
     #[inline]

@@ -17,7 +17,7 @@ pub struct View {
     pub shards_wait: bool,
     /// The packets in its inbox, which others write: 0 unless the mode's `DEFERRED` is `Place::Inbox`.
     pub inbox_pkts: usize,
-    /// Packets that it has finished since the run began, in either stage.
+    /// Packets that it has finished since the run began, in either stage; 0 unless the mode `COUNTS` them.
     pub done_pkts: u64,
     /// Each of its own sources (the queues it polls; for a worker the shards) was empty when it was asked last, and it has not
     /// looked around since. True if it has no source.
