@@ -44,15 +44,7 @@ impl Mempool {
         let c_name = super::c_string(name)?;
         // SAFETY: the name outlives the call; everything else is checked by DPDK.
         let pool = unsafe { sys::rte_pktmbuf_pool_create(c_name.as_ptr(), mbufs, cache, 0, room, sys::MPFWD_SOCKET_ANY) };
-        let pool = NonNull::new(pool).ok_or_else(|| {
-            let mib = u64::from(mbufs) * (u64::from(room) + 256) / (1 << 20) + 1;
-            Error::Setup(format!(
-                "no memory for {mbufs} mbufs of {room} bytes ({}): they need about {mib} MiB of hugepages; \
-                 ask for fewer with --mbufs, or reserve more: echo {} > /proc/sys/vm/nr_hugepages (with --no-huge: a larger -m)",
-                super::last_reason(),
-                mib / 2 + 128
-            ))
-        })?;
+        let pool = NonNull::new(pool).ok_or_else(|| Error::Setup(no_memory(mbufs, room)))?;
         Ok(Self(Arc::new(Pool { pool, capacity: mbufs, _eal: eal.clone() })))
     }
 
@@ -78,5 +70,70 @@ impl Mempool {
             let code = unsafe { sys::mpfwd_alloc_bulk(self.as_ptr(), slots, u32::from(room)) };
             if code == 0 { room as usize } else { 0 }
         })
+    }
+}
+
+/// Memory for everything else that a run allocates: queues, shards, what EAL itself needs.
+const BESIDES_MIB: u64 = 64;
+
+/// Says why the pool was not made, and what is enough.
+fn no_memory(mbufs: u32, room: u16) -> String {
+    // SAFETY: reads EAL's configuration.
+    let huge = unsafe { sys::rte_eal_has_hugepages() } != 0;
+    let object_bytes = size_of::<sys::rte_mbuf>() as u32 + u32::from(room);
+    // SAFETY: only computes; a null pointer asks for no details.
+    let object_bytes = unsafe { sys::rte_mempool_calc_obj_size(object_bytes, 0, std::ptr::null_mut()) };
+    let pages = if huge { HugePages::of_default_size() } else { HugePages { bytes: SMALL_PAGE_BYTES, total: 0, free: 0 } };
+    let mib = pool_bytes(u64::from(mbufs), u64::from(object_bytes), pages.bytes).div_ceil(1 << 20) + BESIDES_MIB;
+    let wanted = pages.total - pages.free + (mib << 20).div_ceil(pages.bytes);
+    let way_out = match huge {
+        false => format!("write -m {mib} or more before --"),
+        true if wanted > pages.total => format!("reserve more hugepages: echo {wanted} > /proc/sys/vm/nr_hugepages"),
+        true => format!("let EAL have as much by -m or --socket-limit {mib}"),
+    };
+    let reason = super::last_reason();
+    format!(
+        "no memory for {mbufs} mbufs of {room} bytes ({reason}): a run with so many needs {mib} MiB; ask for fewer with --mbufs, or {way_out}"
+    )
+}
+
+/// x86-64's pages when there are no hugepages.
+const SMALL_PAGE_BYTES: u64 = 4096;
+
+/// Hugepages of the kernel's default size: bytes of one, how many there are, how many nobody has.
+struct HugePages {
+    bytes: u64,
+    total: u64,
+    free: u64,
+}
+
+impl HugePages {
+    fn of_default_size() -> Self {
+        let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let number = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse::<u64>().ok());
+        let total = number("HugePages_Total:").unwrap_or(0);
+        Self { bytes: number("Hugepagesize:").unwrap_or(2048) << 10, total, free: number("HugePages_Free:").unwrap_or(0).min(total) }
+    }
+}
+
+/// Bytes that a pool takes of pages of `page_bytes`: no object crosses from one page into the next, because the next may be anywhere
+/// in physical memory (as `rte_mempool_op_calc_mem_size_helper` counts it), and the ring of free objects has a power of two pointers.
+fn pool_bytes(mbufs: u64, object_bytes: u64, page_bytes: u64) -> u64 {
+    let objects = match page_bytes / object_bytes {
+        0 => mbufs * object_bytes.next_multiple_of(page_bytes),
+        per_page => mbufs.div_ceil(per_page) * page_bytes,
+    };
+    objects + (mbufs + 1).next_power_of_two() * size_of::<*const ()>() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pool_bytes;
+
+    #[test]
+    fn objects_stay_within_their_pages() {
+        assert_eq!(pool_bytes(7, 2432, 4096), 7 * 4096 + 64);
+        assert_eq!(pool_bytes(863, 2432, 2 << 20), (4 << 20) + 8192, "862 fit into one of 2 MiB");
+        assert_eq!(pool_bytes(1, 16_384 + 256, 4096), 20_480 + 16);
     }
 }
