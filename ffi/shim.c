@@ -32,6 +32,19 @@ uint16_t mpfwd_next_port(uint16_t port)
 	return next < RTE_MAX_ETHPORTS ? (uint16_t)next : UINT16_MAX;
 }
 
+int mpfwd_has_port(const char *device)
+{
+	struct rte_dev_iterator it;
+	uint16_t port;
+
+	if (rte_eth_iterator_init(&it, device) != 0)
+		return 0;
+	port = rte_eth_iterator_next(&it);
+	if (port != RTE_MAX_ETHPORTS)
+		rte_eth_iterator_cleanup(&it);
+	return port != RTE_MAX_ETHPORTS;
+}
+
 uint16_t mpfwd_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **pkts, uint16_t n)
 {
 	return rte_eth_rx_burst(port, queue, pkts, n);

@@ -14,6 +14,8 @@ int mpfwd_errno(void);
 unsigned int mpfwd_lcore_cpu(unsigned int lcore);
 /* The next port after `port` that no other layer owns (as RTE_ETH_FOREACH_DEV walks); UINT16_MAX: none. Start at UINT16_MAX. */
 uint16_t mpfwd_next_port(uint16_t port);
+/* Whether a device has a port, owned or not; written as for EAL's -a, with its bus: "pci:0000:01:00.0". */
+int mpfwd_has_port(const char *device);
 
 uint16_t mpfwd_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **pkts, uint16_t n);
 uint16_t mpfwd_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **pkts, uint16_t n);

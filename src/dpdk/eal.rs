@@ -1,11 +1,12 @@
 //! EAL: started once, ended once; the lcores, and running one job on each.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CString, c_char, c_int, c_void};
 use std::sync::Arc;
 
 use dpdk_sys as sys;
 
 use super::clock::TscRate;
+use super::named::Named;
 use crate::error::{Error, Result};
 
 /// One EAL thread, pinned.
@@ -40,10 +41,10 @@ impl Eal {
     /// Starts EAL with its own arguments (`args[0]` is the program's name).
     ///
     /// # Errors
-    /// When hugepages or permissions are missing, EAL refuses an argument, or a virtual port did not come up.
+    /// When hugepages or permissions are missing, EAL refuses an argument, or a device that is named did not become a port.
     pub fn start(args: &[String]) -> Result<Self> {
         preflight(args)?;
-        let virtual_ports = virtual_ports(args)?;
+        let named = Named::in_args(args)?;
         let args = args.iter().map(|arg| super::c_string(arg)).collect::<Result<Vec<_>>>()?;
         let mut argv: Vec<*mut c_char> = args.iter().map(|arg| arg.as_ptr().cast_mut()).collect();
         argv.push(std::ptr::null_mut());
@@ -56,13 +57,8 @@ impl Eal {
             )));
         }
         let eal = Self { _running: Arc::new(Running { _args: args }) };
-        // EAL also starts without those whose driver refuses.
-        match virtual_ports.iter().find(|name| !is_port(name)) {
-            Some(name) => {
-                Err(Error::Setup(format!("--vdev {} did not become a port: EAL's own lines above say why", name.to_string_lossy())))
-            }
-            None => Ok(eal),
-        }
+        named.check()?;
+        Ok(eal)
     }
 
     /// Ticks per second of the time stamp counter.
@@ -135,29 +131,13 @@ unsafe extern "C" fn trampoline(job: *mut c_void) -> c_int {
     0
 }
 
-/// The devices of `--vdev` that become a port of their own name.
-fn virtual_ports(args: &[String]) -> Result<Vec<CString>> {
-    let separate = args.windows(2).filter(|pair| pair[0] == "--vdev").map(|pair| pair[1].as_str());
-    let joined = args.iter().filter_map(|arg| arg.strip_prefix("--vdev="));
-    let names = separate.chain(joined).map(|device| device.split(',').next().unwrap_or(device));
-    let is_port = |name: &&str| ["net_", "eth_", "virtio_user"].iter().any(|start| name.starts_with(start));
-    names.filter(is_port).filter(|name| !name.starts_with("net_vdev_netvsc")).map(super::c_string).collect()
-}
-
-fn is_port(name: &CStr) -> bool {
-    let mut id = 0;
-    // SAFETY: EAL has started; the name is only read, and the number written, during the call.
-    unsafe { sys::rte_eth_dev_get_port_by_name(name.as_ptr(), &mut id) == 0 }
-}
-
 /// What EAL would take many lines to say.
 fn preflight(args: &[String]) -> Result<()> {
     let has = |name: &str| args.iter().any(|arg| arg == name || arg.starts_with(&format!("{name}=")));
     if has("--no-huge") || has("--help") || has("-h") || has("--version") || has("-v") {
         return Ok(());
     }
-    let free = free_hugepages();
-    if free == 0 {
+    if free_hugepages() == 0 {
         return Err(Error::Setup(
             "no free hugepages: reserve 1024 of 2 MiB with `echo 1024 > /proc/sys/vm/nr_hugepages` as root, or write `--no-huge -m 1024 --no-shconf` before --".into(),
         ));

@@ -6,6 +6,7 @@ pub mod clock;
 mod eal;
 mod mbuf;
 mod mempool;
+mod named;
 mod port;
 mod ring;
 mod rxq;
