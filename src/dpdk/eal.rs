@@ -6,6 +6,7 @@ use std::sync::Arc;
 use dpdk_sys as sys;
 
 use super::clock::TscRate;
+use super::leftovers::{self, Leftovers};
 use super::named::Named;
 use crate::error::{Error, Result};
 
@@ -22,12 +23,16 @@ pub struct Lcore {
 struct Running {
     /// EAL keeps pointers into its arguments.
     _args: Vec<CString>,
+    /// What EAL leaves is wanted: `--huge-unlink=never` makes the next start faster.
+    keep: bool,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
+        let leftovers = (!self.keep).then(Leftovers::of_this_process);
         // SAFETY: the last handle is gone, and every port, pool and ring holds one, so that all of them are closed.
         unsafe { sys::rte_eal_cleanup() };
+        leftovers.into_iter().for_each(Leftovers::remove_unless_shared);
     }
 }
 
@@ -45,18 +50,22 @@ impl Eal {
     pub fn start(args: &[String]) -> Result<Self> {
         preflight(args)?;
         let named = Named::in_args(args)?;
+        let keep = args.iter().any(|arg| arg.starts_with("--huge-unl") && arg.ends_with("=never"));
         let args = args.iter().map(|arg| super::c_string(arg)).collect::<Result<Vec<_>>>()?;
         let mut argv: Vec<*mut c_char> = args.iter().map(|arg| arg.as_ptr().cast_mut()).collect();
         argv.push(std::ptr::null_mut());
         // SAFETY: argv is a null-terminated array of strings that live as long as EAL does (`Running` keeps them).
         let code = unsafe { sys::rte_eal_init((argv.len() - 1) as c_int, argv.as_mut_ptr()) };
         if code < 0 {
+            if !keep {
+                Leftovers::of_this_process().remove();
+            }
             return Err(Error::Setup(format!(
                 "EAL did not start ({}): its own lines above say why; the part of the command line before -- is EAL's",
                 super::last_reason()
             )));
         }
-        let eal = Self { _running: Arc::new(Running { _args: args }) };
+        let eal = Self { _running: Arc::new(Running { _args: args, keep }) };
         named.check()?;
         Ok(eal)
     }
@@ -137,7 +146,7 @@ fn preflight(args: &[String]) -> Result<()> {
     if has("--no-huge") || has("--help") || has("-h") || has("--version") || has("-v") {
         return Ok(());
     }
-    if free_hugepages() == 0 {
+    if free_hugepages() == 0 && !leftovers::hugepages_of_the_dead() {
         return Err(Error::Setup(
             "no free hugepages: reserve 1024 of 2 MiB with `echo 1024 > /proc/sys/vm/nr_hugepages` as root, or write `--no-huge -m 1024 --no-shconf` before --".into(),
         ));

@@ -4,6 +4,7 @@
 mod burst;
 pub mod clock;
 mod eal;
+mod leftovers;
 mod mbuf;
 mod mempool;
 mod named;
