@@ -6,6 +6,7 @@
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
+#include <rte_malloc.h>
 #include <rte_mbuf.h>
 #include <rte_ring.h>
 
@@ -43,6 +44,18 @@ int mpfwd_has_port(const char *device)
 	if (port != RTE_MAX_ETHPORTS)
 		rte_eth_iterator_cleanup(&it);
 	return port != RTE_MAX_ETHPORTS;
+}
+
+uint64_t mpfwd_heap_free_bytes(void)
+{
+	struct rte_malloc_socket_stats stats;
+	uint64_t bytes = 0;
+	unsigned int i;
+
+	for (i = 0; i < rte_socket_count(); i++)
+		if (rte_malloc_get_socket_stats(rte_socket_id_by_idx(i), &stats) == 0)
+			bytes += stats.heap_freesz_bytes;
+	return bytes;
 }
 
 uint16_t mpfwd_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **pkts, uint16_t n)

@@ -17,6 +17,9 @@ uint16_t mpfwd_next_port(uint16_t port);
 /* Whether a device has a port, owned or not; written as for EAL's -a, with its bus: "pci:0000:01:00.0". */
 int mpfwd_has_port(const char *device);
 
+/* Free bytes of EAL's heaps, all memory nodes together; what it can still get from the system is not in it. */
+uint64_t mpfwd_heap_free_bytes(void);
+
 uint16_t mpfwd_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **pkts, uint16_t n);
 uint16_t mpfwd_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **pkts, uint16_t n);
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use common::{
-    BINARY, Leftovers, NO_HUGE, Outcome, file_prefix, hugepage_files, lcores, run, runtime_dirs, skipped, start, start_with,
+    BINARY, Leftovers, NO_HUGE, Outcome, Running, file_prefix, hugepage_files, lcores, run, runtime_dirs, skipped, start, start_with,
     start_with_pci, words,
 };
 use nix::sys::signal::Signal;
@@ -295,6 +295,27 @@ fn the_memory_that_is_named_is_enough() {
     start_with(Command::new(BINARY), &with(mib), &own(40_000)).finish().good_report();
 }
 
+/// The hugepages that nobody has, looked at while `mpfwd` runs.
+fn fewest_free_meanwhile(mut mpfwd: Running) -> (u64, Outcome) {
+    let free = || std::fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages").unwrap_or_default();
+    let mut fewest = u64::MAX;
+    while mpfwd.is_running() {
+        fewest = fewest.min(free().trim().parse().unwrap_or(0));
+    }
+    (fewest, mpfwd.finish())
+}
+
+#[test]
+fn a_pool_that_cannot_fit_takes_no_hugepages_from_others() {
+    if !is_root() || !has_hugepages() {
+        return skipped("needs hugepages and root");
+    }
+    let hungry = start_with(Command::new(BINARY), "-l 0 --vdev net_null0", "--mbufs 60000000");
+    let (fewest, outcome) = fewest_free_meanwhile(hungry);
+    assert_refused(&outcome, "60,000,000 mbufs", "/proc/sys/vm/nr_hugepages");
+    assert!(fewest >= 32, "as few as {fewest} were left");
+}
+
 #[test]
 fn on_hugepages_nothing_is_left_of_a_refusal() {
     if !is_root() || !has_hugepages() {
@@ -341,5 +362,5 @@ fn hugepages_that_a_killed_process_has_left_are_no_reason_to_refuse() {
     let outcome = start_with(behind(none_free), "-l 0 --vdev net_null0", "--packets 100").finish();
     assert_refused_at_once(&outcome, "none free", "no free hugepages");
     let of_the_dead = format!("{none_free} && touch /dev/hugepages/killedmap_0");
-    start_with(behind(&of_the_dead), "-l 0 --vdev net_null0", "--packets 100").finish().good_report();
+    start_with(behind(&of_the_dead), "-m 64 -l 0 --vdev net_null0", "--packets 100").finish().good_report();
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use dpdk_sys as sys;
 
 use super::clock::TscRate;
+use super::hugepages::HugePages;
 use super::leftovers::{self, Leftovers};
 use super::named::Named;
 use crate::error::{Error, Result};
@@ -146,7 +147,7 @@ fn preflight(args: &[String]) -> Result<()> {
     if has("--no-huge") || has("--help") || has("-h") || has("--version") || has("-v") {
         return Ok(());
     }
-    if free_hugepages() == 0 && !leftovers::hugepages_of_the_dead() {
+    if HugePages::of_all_sizes().iter().all(|pages| pages.free_bytes() == 0) && !leftovers::hugepages_of_the_dead() {
         return Err(Error::Setup(
             "no free hugepages: reserve 1024 of 2 MiB with `echo 1024 > /proc/sys/vm/nr_hugepages` as root, or write `--no-huge -m 1024 --no-shconf` before --".into(),
         ));
@@ -162,13 +163,6 @@ fn preflight(args: &[String]) -> Result<()> {
         ));
     }
     Ok(())
-}
-
-/// Free hugepages of all sizes and memory nodes.
-fn free_hugepages() -> u64 {
-    let Ok(sizes) = std::fs::read_dir("/sys/kernel/mm/hugepages") else { return 0 };
-    let free = |size: std::fs::DirEntry| std::fs::read_to_string(size.path().join("free_hugepages")).ok()?.trim().parse::<u64>().ok();
-    sizes.flatten().filter_map(free).sum()
 }
 
 fn hugetlbfs_is_mounted() -> bool {

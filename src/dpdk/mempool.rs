@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use dpdk_sys as sys;
 
+use super::hugepages::HugePages;
 use super::{Burst, Eal};
 use crate::error::{Error, Result};
 
@@ -42,6 +43,9 @@ impl Mempool {
     /// When the memory isn't there.
     pub fn create(eal: &Eal, name: &str, mbufs: u32, cache: u32, room: u16) -> Result<Self> {
         let c_name = super::c_string(name)?;
+        if !may_fit(mbufs, room) {
+            return Err(Error::Setup(no_memory(mbufs, room)));
+        }
         // SAFETY: the name outlives the call; everything else is checked by DPDK.
         let pool = unsafe { sys::rte_pktmbuf_pool_create(c_name.as_ptr(), mbufs, cache, 0, room, sys::MPFWD_SOCKET_ANY) };
         let pool = NonNull::new(pool).ok_or_else(|| Error::Setup(no_memory(mbufs, room)))?;
@@ -76,45 +80,45 @@ impl Mempool {
 /// Memory for everything else that a run allocates: queues, shards, what EAL itself needs.
 const BESIDES_MIB: u64 = 64;
 
-/// Says why the pool was not made, and what is enough.
+/// Says that the pool can't be made, and what is enough.
 fn no_memory(mbufs: u32, room: u16) -> String {
-    // SAFETY: reads EAL's configuration.
-    let huge = unsafe { sys::rte_eal_has_hugepages() } != 0;
-    let object_bytes = size_of::<sys::rte_mbuf>() as u32 + u32::from(room);
-    // SAFETY: only computes; a null pointer asks for no details.
-    let object_bytes = unsafe { sys::rte_mempool_calc_obj_size(object_bytes, 0, std::ptr::null_mut()) };
-    let pages = if huge { HugePages::of_default_size() } else { HugePages { bytes: SMALL_PAGE_BYTES, total: 0, free: 0 } };
-    let mib = pool_bytes(u64::from(mbufs), u64::from(object_bytes), pages.bytes).div_ceil(1 << 20) + BESIDES_MIB;
+    let huge = has_hugepages();
+    let small = HugePages { bytes: SMALL_PAGE_BYTES, total: 0, free: 0, on_demand: 0 };
+    let pages = if huge { HugePages::of_default_size() } else { small };
+    let mib = pool_bytes(u64::from(mbufs), object_bytes(room), pages.bytes).div_ceil(1 << 20) + BESIDES_MIB;
     let wanted = pages.total - pages.free + (mib << 20).div_ceil(pages.bytes);
     let way_out = match huge {
         false => format!("write -m {mib} or more before --"),
         true if wanted > pages.total => format!("reserve more hugepages: echo {wanted} > /proc/sys/vm/nr_hugepages"),
         true => format!("let EAL have as much by -m or --socket-limit {mib}"),
     };
-    let reason = super::last_reason();
-    format!(
-        "no memory for {mbufs} mbufs of {room} bytes ({reason}): a run with so many needs {mib} MiB; ask for fewer with --mbufs, or {way_out}"
-    )
+    format!("no memory for {mbufs} mbufs of {room} bytes: a run with so many needs {mib} MiB; ask for fewer with --mbufs, or {way_out}")
+}
+
+fn has_hugepages() -> bool {
+    // SAFETY: reads EAL's configuration.
+    unsafe { sys::rte_eal_has_hugepages() != 0 }
+}
+
+/// Bytes of a buffer of `room` bytes with all that the pool adds.
+fn object_bytes(room: u16) -> u64 {
+    let element = size_of::<sys::rte_mbuf>() as u32 + u32::from(room);
+    // SAFETY: only computes; a null pointer asks for no details.
+    u64::from(unsafe { sys::rte_mempool_calc_obj_size(element, 0, std::ptr::null_mut()) })
+}
+
+/// Whether there can be enough memory. Where there is not, EAL would find out by taking all hugepages first, also those that other
+/// processes are about to take.
+fn may_fit(mbufs: u32, room: u16) -> bool {
+    // SAFETY: reads what EAL's allocator counts.
+    let in_heap = unsafe { sys::mpfwd_heap_free_bytes() };
+    let to_be_had =
+        if has_hugepages() { HugePages::of_all_sizes().iter().map(HugePages::free_bytes).fold(0, u64::saturating_add) } else { 0 };
+    u64::from(mbufs) * object_bytes(room) <= to_be_had.saturating_add(in_heap)
 }
 
 /// x86-64's pages when there are no hugepages.
 const SMALL_PAGE_BYTES: u64 = 4096;
-
-/// Hugepages of the kernel's default size: bytes of one, how many there are, how many nobody has.
-struct HugePages {
-    bytes: u64,
-    total: u64,
-    free: u64,
-}
-
-impl HugePages {
-    fn of_default_size() -> Self {
-        let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let number = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse::<u64>().ok());
-        let total = number("HugePages_Total:").unwrap_or(0);
-        Self { bytes: number("Hugepagesize:").unwrap_or(2048) << 10, total, free: number("HugePages_Free:").unwrap_or(0).min(total) }
-    }
-}
 
 /// Bytes that a pool takes of pages of `page_bytes`: no object crosses from one page into the next, because the next may be anywhere
 /// in physical memory (as `rte_mempool_op_calc_mem_size_helper` counts it), and the ring of free objects has a power of two pointers.

@@ -4,6 +4,7 @@
 mod burst;
 pub mod clock;
 mod eal;
+mod hugepages;
 mod leftovers;
 mod mbuf;
 mod mempool;

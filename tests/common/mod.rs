@@ -149,12 +149,22 @@ impl Running {
             let left = end.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
                 Ok(line) => self.seen.push(line),
-                Err(_) => panic!("never printed what was waited for; its last lines: {:#?}", self.last_lines()),
+                Err(_) => {
+                    let stderr = self.stop();
+                    panic!("never printed what was waited for; its last lines: {:#?}\n{stderr}", self.last_lines());
+                }
             }
             if self.seen.last().is_some_and(|line| is_it(line)) {
                 return;
             }
         }
+    }
+
+    /// Ends it, and returns what it wrote to standard error.
+    fn stop(&mut self) -> String {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.stderr.take().and_then(|reader| reader.join().ok()).unwrap_or_default()
     }
 
     fn last_lines(&self) -> &[String] {
@@ -206,8 +216,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.stop();
     }
 }
 
