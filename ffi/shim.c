@@ -6,6 +6,7 @@
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
+#include <rte_malloc.h>
 #include <rte_mbuf.h>
 #include <rte_ring.h>
 
@@ -30,6 +31,31 @@ uint16_t mpfwd_next_port(uint16_t port)
 	uint64_t next = rte_eth_find_next_owned_by((uint16_t)(port + 1), RTE_ETH_DEV_NO_OWNER);
 
 	return next < RTE_MAX_ETHPORTS ? (uint16_t)next : UINT16_MAX;
+}
+
+int mpfwd_has_port(const char *device)
+{
+	struct rte_dev_iterator it;
+	uint16_t port;
+
+	if (rte_eth_iterator_init(&it, device) != 0)
+		return 0;
+	port = rte_eth_iterator_next(&it);
+	if (port != RTE_MAX_ETHPORTS)
+		rte_eth_iterator_cleanup(&it);
+	return port != RTE_MAX_ETHPORTS;
+}
+
+uint64_t mpfwd_heap_free_bytes(void)
+{
+	struct rte_malloc_socket_stats stats;
+	uint64_t bytes = 0;
+	unsigned int i;
+
+	for (i = 0; i < rte_socket_count(); i++)
+		if (rte_malloc_get_socket_stats(rte_socket_id_by_idx(i), &stats) == 0)
+			bytes += stats.heap_freesz_bytes;
+	return bytes;
 }
 
 int mpfwd_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **pkts, unsigned int n)

@@ -14,6 +14,11 @@ int mpfwd_errno(void);
 unsigned int mpfwd_lcore_cpu(unsigned int lcore);
 /* The next port after `port` that no other layer owns (as RTE_ETH_FOREACH_DEV walks); UINT16_MAX: none. Start at UINT16_MAX. */
 uint16_t mpfwd_next_port(uint16_t port);
+/* Whether a device has a port, owned or not; written as for EAL's -a, with its bus: "pci:0000:01:00.0". */
+int mpfwd_has_port(const char *device);
+
+/* Free bytes of EAL's heaps, all memory nodes together; what it can still get from the system is not in it. */
+uint64_t mpfwd_heap_free_bytes(void);
 
 /* rte_pktmbuf_alloc_bulk: all `n` or a negative errno. */
 int mpfwd_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **pkts, unsigned int n);

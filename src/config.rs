@@ -180,7 +180,7 @@ pub fn plan(cli: &Cli, lcores: &[Lcore], ports: &[PortInfo]) -> Result<Plan> {
         })
         .collect();
     let (mbuf_room, scatter) = buffer_room(cli.max_pkt_len, &ports)?;
-    let (mbufs, mbuf_cache) = buffers(cli, &lcores, &plans, shards, &mut warnings);
+    let (mbufs, mbuf_cache) = buffers(cli, &lcores, &plans, shards, &mut warnings)?;
     Ok(Plan { scheduling, pools: cli.pools, lcores, ports: plans, shards, mbufs, mbuf_cache, mbuf_room, scatter, warnings })
 }
 
@@ -356,19 +356,29 @@ fn buffer_room(max_pkt_len: u32, ports: &[&PortInfo]) -> Result<(u16, bool)> {
 }
 
 /// As many buffers as can be held at once, and how many of them each lcore keeps at hand.
-fn buffers(cli: &Cli, lcores: &[LcorePlan], ports: &[PortPlan], shards: usize, warnings: &mut Vec<String>) -> (u32, u32) {
+///
+/// # Errors
+/// When fewer were asked for than let every receive queue fill a burst.
+fn buffers(cli: &Cli, lcores: &[LcorePlan], ports: &[PortPlan], shards: usize, warnings: &mut Vec<String>) -> Result<(u32, u32)> {
     let descriptors: usize =
         ports.iter().map(|port| usize::from(port.rxq) * usize::from(cli.rxd) + port.txq_users.len() * usize::from(cli.txd)).sum();
     let in_loops = lcores.len() * (Mempool::CACHE_MAX as usize * 3 / 2 + 2 * BURST_MAX + ports.len() * WAITING_MAX);
-    let needed = descriptors + in_loops + shards * cli.ring_size as usize;
+    // Half of the pool may be in the lcores' caches, see below; and a driver may take buffers for a whole burst or for none.
+    let rxqs: usize = ports.iter().map(|port| usize::from(port.rxq)).sum();
+    let least = 2 * rxqs * usize::from(cli.burst);
+    let needed = (descriptors + in_loops + shards * cli.ring_size as usize).max(least);
     // A pool is cheapest on memory at one less than a power of two.
     let mbufs = cli.mbufs.unwrap_or(((needed + 1).next_power_of_two() - 1).max(8191) as u32);
+    if (mbufs as usize) < least {
+        let burst = cli.burst;
+        return usage(format!("--mbufs {mbufs}: {rxqs} receive queues with bursts of {burst} need {least} at least, or a smaller --burst"));
+    }
     if (mbufs as usize) < descriptors {
         warnings.push(format!("--mbufs {mbufs} is less than the {descriptors} descriptors of all queues: expect rx_nombuf"));
     }
     // DPDK wants a cache to be at most two thirds of the pool; all of them together should leave half of it to the queues.
     let cache = (mbufs / 2 / lcores.len().max(1) as u32 * 2 / 3).clamp(0, Mempool::CACHE_MAX);
-    (mbufs, cache)
+    Ok((mbufs, cache))
 }
 
 /// How packets are marked that come from this port.

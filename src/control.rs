@@ -158,13 +158,16 @@ impl Control<'_> {
             }
             std::thread::park_timeout(self.until_next(start, now, &line));
         }
+        if let Some(period) = self.stats_period {
+            line.print_when_due(Instant::now(), period, self.stats);
+        }
         self.run.drained_at().unwrap_or_else(Instant::now) - start
     }
 
     /// Not longer than to the next thing that has a time.
     fn until_next(&self, start: Instant, now: Instant, line: &StatsLine) -> Duration {
         let end = self.duration.filter(|_| !self.run.is_draining()).map(|duration| start + duration);
-        let next_line = self.stats_period.map(|period| line.printed_at + period);
+        let next_line = self.stats_period.map(|period| line.due.at(period));
         let next = end.into_iter().chain(next_line).min();
         next.map_or(LOOK_EVERY, |at| at.saturating_duration_since(now).min(LOOK_EVERY))
     }
@@ -176,20 +179,43 @@ impl Control<'_> {
     }
 }
 
+/// When a line is due: at whole periods since the start, however late the lines before it were. Periods that were missed share a line.
+struct Due {
+    start: Instant,
+    /// Whole periods that have had their line.
+    periods: u32,
+}
+
+impl Due {
+    fn at(&self, period: Duration) -> Instant {
+        self.start + period * (self.periods + 1)
+    }
+
+    /// Whether another period is over; tells so once.
+    fn is_now(&mut self, now: Instant, period: Duration) -> bool {
+        let over = (now - self.start).as_nanos() / period.as_nanos().max(1);
+        let over = u32::try_from(over).unwrap_or(u32::MAX - 1);
+        let due = over > self.periods;
+        self.periods = self.periods.max(over);
+        due
+    }
+}
+
 /// Live statistics: one line per period, rates since the last.
 struct StatsLine {
     start: Instant,
+    due: Due,
     printed_at: Instant,
     last: [u64; 5],
 }
 
 impl StatsLine {
     fn new(start: Instant) -> Self {
-        Self { start, printed_at: start, last: [0; 5] }
+        Self { start, due: Due { start, periods: 0 }, printed_at: start, last: [0; 5] }
     }
 
     fn print_when_due(&mut self, now: Instant, period: Duration, stats: &[LcoreStats]) {
-        if now - self.printed_at < period {
+        if !self.due.is_now(now, period) {
             return;
         }
         let sum = |count: fn(&LcoreStats) -> u64| stats.iter().map(count).sum::<u64>();
@@ -223,7 +249,23 @@ fn rate(pps: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::rate;
+    use std::time::{Duration, Instant};
+
+    use super::{Due, rate};
+
+    #[test]
+    fn each_whole_period_is_due_once_and_lateness_does_not_add_up() {
+        let start = Instant::now();
+        let ms = Duration::from_millis;
+        let mut due = Due { start, periods: 0 };
+        let mut is_due = |at_ms: u64| due.is_now(start + ms(at_ms), ms(1000));
+        assert_eq!(
+            [0, 999, 1000, 1001, 1999, 2019, 3000, 3999, 4018].map(&mut is_due),
+            [false, false, true, false, false, true, true, false, true]
+        );
+        assert_eq!([7500, 7999, 8000].map(is_due), [true, false, true], "three at once share a line");
+        assert_eq!(due.at(ms(1000)), start + ms(9000));
+    }
 
     #[test]
     fn rates_have_the_unit_that_shows_them() {

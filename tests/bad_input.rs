@@ -5,7 +5,10 @@ mod common;
 use std::path::Path;
 use std::process::Command;
 
-use common::{BINARY, NO_HUGE, Outcome, lcores, run, skipped, start, start_with};
+use common::{
+    BINARY, Leftovers, NO_HUGE, Outcome, Running, file_prefix, hugepage_files, lcores, run, runtime_dirs, skipped, start, start_with,
+    start_with_pci, words,
+};
 use nix::sys::signal::Signal;
 
 /// Runs what should be refused; ends soon where it is not.
@@ -23,8 +26,7 @@ fn assert_refused(outcome: &Outcome, what: &str, says: &str) {
     assert_eq!(outcome.stderr.lines().last(), Some(errors[0]), "{what}: nothing comes after it");
     assert!(!outcome.stderr.contains("panicked"), "{what}: {}", outcome.stderr);
     assert!(outcome.report.is_none(), "{what}: no report of what did not run");
-    assert!(outcome.hugepage_files.is_empty(), "{what}: left {:?}", outcome.hugepage_files);
-    assert!(outcome.runtime_files.iter().all(|name| name == "."), "{what}: left {:?}", outcome.runtime_files);
+    outcome.assert_nothing_left();
 }
 
 /// Refused before EAL starts.
@@ -122,6 +124,8 @@ fn what_does_not_fit_lcores_or_ports_is_refused() {
         (1, "--vdev net_ring0", "--rxq 17", "16 receive queues"),
         (1, "--vdev net_ring0", "--txq 17", "16 transmit queues"),
         (1, "--vdev net_null0", "--mbufs 10000000", "--mbufs"),
+        (1, "--vdev net_null0", "--mbufs 65 --burst 512", "1024 at least"),
+        (2, "--vdev net_null0 --vdev net_null1", "--mbufs 127", "4 receive queues with bursts of 32 need 256"),
         (1, "--vdev net_null0", "--pools 1:1 --ring-size 1073741824 --mbufs 1023", "two lcores at least"),
         (2, "--vdev net_null0", "--pools 1:1 --ring-size 1073741824 --mbufs 1023", "--ring-size"),
     ] {
@@ -142,6 +146,7 @@ fn a_port_that_fails_takes_the_others_along() {
         ("--vdev net_pcap0,rx_pcap=/nowhere.pcap".to_owned(), "net_pcap0"),
         ("--vdev net_null0 --vdev net_pcap0,rx_pcap=/nowhere.pcap".to_owned(), "net_pcap0"),
         ("--vdev net_null0 --vdev net_af_packet0,iface=nowhere0".to_owned(), "net_af_packet0"),
+        ("--vdev net_null0 -a net_pcap0,rx_pcap=/nowhere.pcap".to_owned(), "-a net_pcap0"),
     ] {
         assert_refused(&try_to_run(&format!("{} {vdevs}", lcores(1)), ""), &vdevs, says);
     }
@@ -222,6 +227,7 @@ fn more_memory_than_hugepages_is_refused() {
     let outcome = start_with(Command::new(BINARY), "-m 100000000 -l 0 --vdev net_null0", "").finish();
     assert_eq!(outcome.status.code(), Some(2), "{}", outcome.stderr);
     assert_eq!(outcome.errors().len(), 1, "{}", outcome.stderr);
+    outcome.assert_nothing_left();
 }
 
 /// A copy of the binary where every user may run it.
@@ -256,18 +262,121 @@ fn without_permission_it_says_so_and_what_works_without() {
     assert_refused_at_once(&outcome, "a folder of root's", "/etc/mpfwd.json");
 }
 
-/// What EAL keeps on hugepages after a run that went well, it may keep after one that did not; nothing more.
+/// Nobody's address: a bus of which no machine that runs tests has as many functions.
+const NO_DEVICE: &str = "0000:ff:1f.7";
+
 #[test]
-fn on_hugepages_a_refusal_leaves_no_more_than_a_good_run() {
+fn a_nic_that_is_not_there_is_refused_though_other_ports_are() {
+    let outcome = try_to_run(&format!("{} --vdev net_null0 -a {NO_DEVICE}", lcores(1)), "");
+    assert_refused_at_once(&outcome, "behind --no-pci", "--no-pci");
+    for allow in [format!("-a {NO_DEVICE}"), format!("--allow=pci:{}", &NO_DEVICE[5..])] {
+        let eal = format!("{NO_HUGE} {} --vdev net_null0 {allow}", lcores(1));
+        let outcome = start_with_pci(Command::new(BINARY), &eal, "--packets 100").finish();
+        assert_refused(&outcome, &allow, &format!("-a {NO_DEVICE} did not become a port: there is no such PCI device"));
+    }
+    let eal = format!("{NO_HUGE} {} --vdev net_null0 -a 0000:00:00.0", lcores(1));
+    start_with_pci(Command::new(BINARY), &eal, "--packets 100").finish().good_report();
+}
+
+#[test]
+fn a_virtual_port_may_be_named_as_a_nic_is() {
+    run(&format!("{} -a net_null0 -a vdev:net_null1,copy=1", lcores(1)), "--packets 100").good_report();
+}
+
+/// The number behind `word` in a line.
+fn number(line: &str, word: &str) -> u64 {
+    let mut words = line.split_whitespace().skip_while(|other| *other != word);
+    words.nth(1).and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no number behind {word} in {line}"))
+}
+
+#[test]
+fn the_memory_that_is_named_is_enough() {
+    let own = |mbufs: u32| format!("--packets 100 --mbufs {mbufs}");
+    for (mbufs, own) in [(131_071u32, own(131_071)), (20_000, format!("{} --max-pkt-len 9018", own(20_000)))] {
+        let with = |mib: u64| format!("--no-huge --no-shconf -m {mib} {} --vdev net_null0", lcores(1));
+        let outcome = start_with(Command::new(BINARY), &with(64), &own).finish();
+        assert_refused(&outcome, &own, "no memory for");
+        let mib = number(outcome.errors()[0], "-m");
+        start_with(Command::new(BINARY), &with(mib), &own).finish().good_report();
+        assert!(mib < (u64::from(mbufs) * 20_000) >> 20, "{mib} MiB are far too many");
+    }
     if !is_root() || !has_hugepages() {
         return skipped("needs hugepages and root");
     }
-    let good = start_with(Command::new(BINARY), "-l 0 --vdev net_null0", "--packets 100").finish();
-    good.good_report();
-    for (vdevs, own) in [(DOES_NOT_START, ""), ("--vdev net_null0", "--portmask 2"), ("--vdev net_null0", "--mbufs 60000000")] {
-        let bad = start_with(Command::new(BINARY), &format!("-l 0 {vdevs}"), own).finish();
-        assert_eq!(bad.status.code(), Some(2), "{own}: {}", bad.stderr);
-        assert!(bad.hugepage_files.len() <= good.hugepage_files.len(), "{own}: left {:?}", bad.hugepage_files);
-        assert_eq!(bad.runtime_files, good.runtime_files, "{own}");
+    let with = |mib: u64| format!("--socket-limit={mib} {} --vdev net_null0", lcores(1));
+    let outcome = start_with(Command::new(BINARY), &with(32), &own(40_000)).finish();
+    assert_refused(&outcome, "--socket-limit", "no memory for");
+    let mib = number(outcome.errors()[0], "needs");
+    assert!((93..180).contains(&mib), "40,000 mbufs of 2,432 bytes take 93 MiB: {mib}");
+    start_with(Command::new(BINARY), &with(mib), &own(40_000)).finish().good_report();
+}
+
+/// The hugepages that nobody has, looked at while `mpfwd` runs.
+fn fewest_free_meanwhile(mut mpfwd: Running) -> (u64, Outcome) {
+    let free = || std::fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages").unwrap_or_default();
+    let mut fewest = u64::MAX;
+    while mpfwd.is_running() {
+        fewest = fewest.min(free().trim().parse().unwrap_or(0));
     }
+    (fewest, mpfwd.finish())
+}
+
+#[test]
+fn a_pool_that_cannot_fit_takes_no_hugepages_from_others() {
+    if !is_root() || !has_hugepages() {
+        return skipped("needs hugepages and root");
+    }
+    let hungry = start_with(Command::new(BINARY), "-l 0 --vdev net_null0", "--mbufs 60000000");
+    let (fewest, outcome) = fewest_free_meanwhile(hungry);
+    assert_refused(&outcome, "60,000,000 mbufs", "/proc/sys/vm/nr_hugepages");
+    assert!(fewest >= 32, "as few as {fewest} were left");
+}
+
+#[test]
+fn on_hugepages_nothing_is_left_of_a_refusal() {
+    if !is_root() || !has_hugepages() {
+        return skipped("needs hugepages and root");
+    }
+    for (eal, own) in [
+        (DOES_NOT_START, ""),
+        ("--vdev net_null0", "--portmask 2"),
+        ("--vdev net_null0", "--mbufs 60000000"),
+        ("-m 64 --vdev nosuchdriver0", ""),
+        ("-m 100000000 --vdev net_null0", ""),
+    ] {
+        let bad = start_with(Command::new(BINARY), &format!("-l 0 {eal}"), own).finish();
+        assert_eq!(bad.status.code(), Some(2), "{eal} {own}: {}", bad.stderr);
+        bad.assert_nothing_left();
+    }
+}
+
+/// EAL gives up at the very end of its start, when it has memory already: a socket's path has room for 107 bytes.
+#[test]
+fn on_hugepages_nothing_is_left_of_a_start_that_fails_late() {
+    if !is_root() || !has_hugepages() {
+        return skipped("needs hugepages and root");
+    }
+    for memory in ["-m 64", "-m 64 --single-file-segments", "-m 64 --legacy-mem"] {
+        let prefix = Leftovers(format!("{:x<80}", file_prefix()));
+        let eal = format!("--no-pci --file-prefix {} {memory} -l 0 --vdev net_null0", prefix.0);
+        let output = Command::new(BINARY).args(words(&eal)).output().expect("it runs");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && stderr.contains("path too long"), "{memory}: {stderr}");
+        assert!(hugepage_files(&prefix.0).is_empty(), "{memory}: left {:?}", hugepage_files(&prefix.0));
+        assert!(!runtime_dirs(&prefix.0).iter().any(|folder| folder.exists()), "{memory}: left the runtime directory");
+    }
+}
+
+/// A process that was killed leaves its hugepages, perhaps all that there are; EAL takes them back when it starts.
+#[test]
+fn hugepages_that_a_killed_process_has_left_are_no_reason_to_refuse() {
+    if !is_root() || !has_hugepages() || !Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|status| status.success()) {
+        return skipped("needs hugepages, root and unshare");
+    }
+    let none_free = "mount -t tmpfs none /sys/kernel/mm/hugepages && cd /sys/kernel/mm/hugepages && mkdir hugepages-2048kB && \
+                     echo 0 >hugepages-2048kB/free_hugepages && mount -t hugetlbfs none /dev/hugepages";
+    let outcome = start_with(behind(none_free), "-l 0 --vdev net_null0", "--packets 100").finish();
+    assert_refused_at_once(&outcome, "none free", "no free hugepages");
+    let of_the_dead = format!("{none_free} && touch /dev/hugepages/killedmap_0");
+    start_with(behind(&of_the_dead), "-m 64 -l 0 --vdev net_null0", "--packets 100").finish().good_report();
 }

@@ -6,7 +6,10 @@ mod common;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{BINARY, NO_HUGE, Running, count, dropped, file_prefix, lcores, rows, run, start, start_with, words};
+use common::{
+    BINARY, NO_HUGE, Running, count, dropped, file_prefix, hugepage_files, lcores, rate, rows, run, skipped, start, start_with, words,
+};
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 
 const NULLS: &str = "--vdev net_null0 --vdev net_null1";
@@ -36,6 +39,20 @@ fn duration_ends_the_run_when_it_says() {
         let elapsed = outcome.good_report()["elapsed_s"].as_f64().expect("a time");
         assert!((seconds..seconds + 5.0).contains(&elapsed), "{own}: {elapsed}");
     }
+}
+
+#[test]
+fn each_full_period_has_its_line() {
+    let outcome = run(&format!("{} {NULLS}", lcores(1)), "--duration 1 --stats-period 0.25");
+    outcome.good_report();
+    let seconds: Vec<f64> = outcome
+        .stdout
+        .iter()
+        .filter(|line| rate(line, "rx").is_some())
+        .map(|line| line.split_whitespace().next().and_then(|word| word.parse().ok()).expect("a line starts with its time"))
+        .collect();
+    // A machine that is busy with other things may make two share a line.
+    assert!((2..=4).contains(&seconds.len()) && seconds.last() >= Some(&1.0), "{seconds:?}");
 }
 
 /// An mpfwd under full load.
@@ -107,6 +124,51 @@ fn a_drain_that_takes_too_long_is_cut_off() {
     assert!(dropped(report, "shutdown") > 0 && count(report, "taken_pkts") > 10, "{report:#}");
 }
 
+fn has_hugepages() -> bool {
+    let free = std::fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages").unwrap_or_default();
+    let mounted = std::fs::read_to_string("/proc/mounts").is_ok_and(|mounts| mounts.contains(" /dev/hugepages hugetlbfs "));
+    nix::unistd::geteuid().is_root() && mounted && free.trim().parse().unwrap_or(0) >= 128
+}
+
+/// While it runs, secondary processes need what EAL keeps; after it nothing is there, unless the user wants it.
+#[test]
+fn hugepages_are_given_back() {
+    if !has_hugepages() {
+        return skipped("needs hugepages and root");
+    }
+    for (eal, files) in
+        [("", true), ("--single-file-segments", true), ("--legacy-mem -m 128", true), ("--in-memory", false), ("--huge-unlink", false)]
+    {
+        let mut mpfwd = start_with(Command::new(BINARY), &format!("{eal} {} {NULLS}", lcores(1)), "--stats-period 0.05");
+        mpfwd.wait_until_it_forwards();
+        assert_eq!(!hugepage_files(mpfwd.prefix()).is_empty(), files, "{eal}");
+        mpfwd.signal(Signal::SIGTERM);
+        mpfwd.finish().good_report();
+    }
+    let outcome = start_with(Command::new(BINARY), &format!("--huge-unlink=never {} {NULLS}", lcores(1)), "--packets 100").finish();
+    assert_eq!(outcome.status.code(), Some(0), "{}", outcome.stderr);
+    assert!(!outcome.hugepage_files.is_empty(), "asked to keep them");
+}
+
+/// As a secondary process does, by another open file.
+#[test]
+fn hugepages_that_another_process_uses_stay() {
+    if !has_hugepages() {
+        return skipped("needs hugepages and root");
+    }
+    let mut mpfwd = start_with(Command::new(BINARY), &format!("{} {NULLS}", lcores(1)), "--stats-period 0.05");
+    mpfwd.wait_until_it_forwards();
+    let used = hugepage_files(mpfwd.prefix()).pop().expect("there are some");
+    let file = std::fs::File::open(&used).expect("it can be read");
+    let lock = Flock::lock(file, FlockArg::LockShared).expect("it can be shared");
+    mpfwd.signal(Signal::SIGTERM);
+    let outcome = mpfwd.finish();
+    assert_eq!(outcome.status.code(), Some(0), "{}", outcome.stderr);
+    assert_eq!(outcome.hugepage_files, [used]);
+    assert!(outcome.runtime_files.iter().any(|name| name == "config"), "by which it finds its way");
+    drop(lock);
+}
+
 /// `mpfwd … | head -1` must not end a run in the middle.
 #[test]
 fn nobody_needs_to_read_its_output() {
@@ -133,10 +195,7 @@ fn nobody_needs_to_read_its_output() {
 
 #[test]
 fn two_instances_run_side_by_side() {
-    let hugepages = std::fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages").unwrap_or_default();
-    let mounted = std::fs::read_to_string("/proc/mounts").is_ok_and(|mounts| mounts.contains(" hugetlbfs "));
-    let enough = nix::unistd::geteuid().is_root() && mounted && hugepages.trim().parse().unwrap_or(0) >= 128;
-    let memory = if enough { "" } else { NO_HUGE };
+    let memory = if has_hugepages() { "" } else { NO_HUGE };
     let own = "--pools 1:1 --idle yield --stats-period 0.05 --work spin:expensive=20us,p=0.01";
     let both = [0, 1].map(|_| {
         let eal = format!("{memory} {} {NULLS}", lcores(2));

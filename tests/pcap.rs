@@ -6,7 +6,7 @@ use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
-use common::{Outcome, count, lcores, run};
+use common::{Outcome, count, lcores, rows, run};
 use pcap_file::pcap::{PcapHeader, PcapPacket, PcapReader, PcapWriter};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -73,6 +73,28 @@ fn a_capture_comes_out_as_it_went_in() {
     ] {
         let (_, came) = through(lcore_count, own, &sent);
         assert!(came[1] == sent[0] && came[0] == sent[1], "{own}: the captures differ");
+    }
+}
+
+/// A hash marks a packet by its bytes: those that are alike are all expensive or all cheap, of others as many as asked for.
+#[test]
+fn packets_are_marked_by_their_bytes() {
+    let mut random = SmallRng::seed_from_u64(9);
+    let distinct = frames(&mut random, 1000, 200);
+    let alike = |frame: &Vec<u8>| vec![frame.clone(); 1000];
+    for mark in ["hash", "auto"] {
+        let own = format!("--mode pools --pools 1:1 --work spin:p=0.3,mark={mark}");
+        let expensive = |sent: &[Vec<Vec<u8>>; 2]| {
+            let (outcome, _) = through(2, &own, sent);
+            rows(outcome.good_report(), "lcores").iter().map(|row| count(row, "expensive_pkts")).sum::<u64>()
+        };
+        let of_alike = expensive(&[alike(&distinct[0]), alike(&distinct[1])]);
+        assert!(of_alike.is_multiple_of(1000), "{mark}: {of_alike} of twice 1,000");
+        // Five standard deviations.
+        let of_distinct = expensive(&[distinct[..500].to_vec(), distinct[500..].to_vec()]);
+        assert!((228..=372).contains(&of_distinct), "{mark}: {of_distinct} of 1,000");
+        let again = expensive(&[distinct[500..].to_vec(), distinct[..500].to_vec()]);
+        assert_eq!(again, of_distinct, "{mark}: the same packets");
     }
 }
 

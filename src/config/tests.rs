@@ -137,6 +137,8 @@ fn bad_input_says_what_why_and_what_instead() {
         ("--eth-peer 4,02:00:00:00:00:01", "--eth-peer names port 4"),
         ("--eth-peer 1,02:00:00:00:00:01 --eth-peer 1,02:00:00:00:00:02", "twice"),
         ("--max-pkt-len 15000", "frames of up to 9600"),
+        ("--mbufs 255", "4 receive queues with bursts of 32 need 256"),
+        ("--mbufs 1023 --rxq 1 --burst 512", "need 2048 at least, or a smaller --burst"),
     ] {
         let message = planned(line, 2, &two_ports()).unwrap_err().to_string();
         assert!(message.contains(says) && !message.contains('\n'), "{line}: {message}");

@@ -1,11 +1,14 @@
 //! EAL: started once, ended once; the lcores, and running one job on each.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CString, c_char, c_int, c_void};
 use std::sync::Arc;
 
 use dpdk_sys as sys;
 
 use super::clock::TscRate;
+use super::hugepages::HugePages;
+use super::leftovers::{self, Leftovers};
+use super::named::Named;
 use crate::error::{Error, Result};
 
 /// One EAL thread, pinned.
@@ -21,12 +24,16 @@ pub struct Lcore {
 struct Running {
     /// EAL keeps pointers into its arguments.
     _args: Vec<CString>,
+    /// What EAL leaves is wanted: `--huge-unlink=never` makes the next start faster.
+    keep: bool,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
+        let leftovers = (!self.keep).then(Leftovers::of_this_process);
         // SAFETY: the last handle is gone, and every port, pool and ring holds one, so that all of them are closed.
         unsafe { sys::rte_eal_cleanup() };
+        leftovers.into_iter().for_each(Leftovers::remove_unless_shared);
     }
 }
 
@@ -40,29 +47,28 @@ impl Eal {
     /// Starts EAL with its own arguments (`args[0]` is the program's name).
     ///
     /// # Errors
-    /// When hugepages or permissions are missing, EAL refuses an argument, or a virtual port did not come up.
+    /// When hugepages or permissions are missing, EAL refuses an argument, or a device that is named did not become a port.
     pub fn start(args: &[String]) -> Result<Self> {
         preflight(args)?;
-        let virtual_ports = virtual_ports(args)?;
+        let named = Named::in_args(args)?;
+        let keep = args.iter().any(|arg| arg.starts_with("--huge-unl") && arg.ends_with("=never"));
         let args = args.iter().map(|arg| super::c_string(arg)).collect::<Result<Vec<_>>>()?;
         let mut argv: Vec<*mut c_char> = args.iter().map(|arg| arg.as_ptr().cast_mut()).collect();
         argv.push(std::ptr::null_mut());
         // SAFETY: argv is a null-terminated array of strings that live as long as EAL does (`Running` keeps them).
         let code = unsafe { sys::rte_eal_init((argv.len() - 1) as c_int, argv.as_mut_ptr()) };
         if code < 0 {
+            if !keep {
+                Leftovers::of_this_process().remove();
+            }
             return Err(Error::Setup(format!(
                 "EAL did not start ({}): its own lines above say why; the part of the command line before -- is EAL's",
                 super::last_reason()
             )));
         }
-        let eal = Self { _running: Arc::new(Running { _args: args }) };
-        // EAL also starts without those whose driver refuses.
-        match virtual_ports.iter().find(|name| !is_port(name)) {
-            Some(name) => {
-                Err(Error::Setup(format!("--vdev {} did not become a port: EAL's own lines above say why", name.to_string_lossy())))
-            }
-            None => Ok(eal),
-        }
+        let eal = Self { _running: Arc::new(Running { _args: args, keep }) };
+        named.check()?;
+        Ok(eal)
     }
 
     /// Ticks per second of the time stamp counter.
@@ -135,29 +141,13 @@ unsafe extern "C" fn trampoline(job: *mut c_void) -> c_int {
     0
 }
 
-/// The devices of `--vdev` that become a port of their own name.
-fn virtual_ports(args: &[String]) -> Result<Vec<CString>> {
-    let separate = args.windows(2).filter(|pair| pair[0] == "--vdev").map(|pair| pair[1].as_str());
-    let joined = args.iter().filter_map(|arg| arg.strip_prefix("--vdev="));
-    let names = separate.chain(joined).map(|device| device.split(',').next().unwrap_or(device));
-    let is_port = |name: &&str| ["net_", "eth_", "virtio_user"].iter().any(|start| name.starts_with(start));
-    names.filter(is_port).filter(|name| !name.starts_with("net_vdev_netvsc")).map(super::c_string).collect()
-}
-
-fn is_port(name: &CStr) -> bool {
-    let mut id = 0;
-    // SAFETY: EAL has started; the name is only read, and the number written, during the call.
-    unsafe { sys::rte_eth_dev_get_port_by_name(name.as_ptr(), &mut id) == 0 }
-}
-
 /// What EAL would take many lines to say.
 fn preflight(args: &[String]) -> Result<()> {
     let has = |name: &str| args.iter().any(|arg| arg == name || arg.starts_with(&format!("{name}=")));
     if has("--no-huge") || has("--help") || has("-h") || has("--version") || has("-v") {
         return Ok(());
     }
-    let free = free_hugepages();
-    if free == 0 {
+    if HugePages::of_all_sizes().iter().all(|pages| pages.free_bytes() == 0) && !leftovers::hugepages_of_the_dead() {
         return Err(Error::Setup(
             "no free hugepages: reserve 1024 of 2 MiB with `echo 1024 > /proc/sys/vm/nr_hugepages` as root, or write `--no-huge -m 1024 --no-shconf` before --".into(),
         ));
@@ -173,13 +163,6 @@ fn preflight(args: &[String]) -> Result<()> {
         ));
     }
     Ok(())
-}
-
-/// Free hugepages of all sizes and memory nodes.
-fn free_hugepages() -> u64 {
-    let Ok(sizes) = std::fs::read_dir("/sys/kernel/mm/hugepages") else { return 0 };
-    let free = |size: std::fs::DirEntry| std::fs::read_to_string(size.path().join("free_hugepages")).ok()?.trim().parse::<u64>().ok();
-    sizes.flatten().filter_map(free).sum()
 }
 
 fn hugetlbfs_is_mounted() -> bool {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use dpdk_sys as sys;
 
+use super::hugepages::HugePages;
 use super::{Burst, Eal};
 use crate::error::{Error, Result};
 
@@ -42,17 +43,12 @@ impl Mempool {
     /// When the memory isn't there.
     pub fn create(eal: &Eal, name: &str, mbufs: u32, cache: u32, room: u16) -> Result<Self> {
         let c_name = super::c_string(name)?;
+        if !may_fit(mbufs, room) {
+            return Err(Error::Setup(no_memory(mbufs, room)));
+        }
         // SAFETY: the name outlives the call; everything else is checked by DPDK.
         let pool = unsafe { sys::rte_pktmbuf_pool_create(c_name.as_ptr(), mbufs, cache, 0, room, sys::MPFWD_SOCKET_ANY) };
-        let pool = NonNull::new(pool).ok_or_else(|| {
-            let mib = u64::from(mbufs) * (u64::from(room) + 256) / (1 << 20) + 1;
-            Error::Setup(format!(
-                "no memory for {mbufs} mbufs of {room} bytes ({}): they need about {mib} MiB of hugepages; \
-                 ask for fewer with --mbufs, or reserve more: echo {} > /proc/sys/vm/nr_hugepages (with --no-huge: a larger -m)",
-                super::last_reason(),
-                mib / 2 + 128
-            ))
-        })?;
+        let pool = NonNull::new(pool).ok_or_else(|| Error::Setup(no_memory(mbufs, room)))?;
         Ok(Self(Arc::new(Pool { pool, capacity: mbufs, _eal: eal.clone() })))
     }
 
@@ -78,5 +74,70 @@ impl Mempool {
             let code = unsafe { sys::mpfwd_alloc_bulk(self.as_ptr(), slots, u32::from(room)) };
             if code == 0 { room as usize } else { 0 }
         })
+    }
+}
+
+/// Memory for everything else that a run allocates: queues, shards, what EAL itself needs.
+const BESIDES_MIB: u64 = 64;
+
+/// Says that the pool can't be made, and what is enough.
+fn no_memory(mbufs: u32, room: u16) -> String {
+    let huge = has_hugepages();
+    let small = HugePages { bytes: SMALL_PAGE_BYTES, total: 0, free: 0, on_demand: 0 };
+    let pages = if huge { HugePages::of_default_size() } else { small };
+    let mib = pool_bytes(u64::from(mbufs), object_bytes(room), pages.bytes).div_ceil(1 << 20) + BESIDES_MIB;
+    let wanted = pages.total - pages.free + (mib << 20).div_ceil(pages.bytes);
+    let way_out = match huge {
+        false => format!("write -m {mib} or more before --"),
+        true if wanted > pages.total => format!("reserve more hugepages: echo {wanted} > /proc/sys/vm/nr_hugepages"),
+        true => format!("let EAL have as much by -m or --socket-limit {mib}"),
+    };
+    format!("no memory for {mbufs} mbufs of {room} bytes: a run with so many needs {mib} MiB; ask for fewer with --mbufs, or {way_out}")
+}
+
+fn has_hugepages() -> bool {
+    // SAFETY: reads EAL's configuration.
+    unsafe { sys::rte_eal_has_hugepages() != 0 }
+}
+
+/// Bytes of a buffer of `room` bytes with all that the pool adds.
+fn object_bytes(room: u16) -> u64 {
+    let element = size_of::<sys::rte_mbuf>() as u32 + u32::from(room);
+    // SAFETY: only computes; a null pointer asks for no details.
+    u64::from(unsafe { sys::rte_mempool_calc_obj_size(element, 0, std::ptr::null_mut()) })
+}
+
+/// Whether there can be enough memory. Where there is not, EAL would find out by taking all hugepages first, also those that other
+/// processes are about to take.
+fn may_fit(mbufs: u32, room: u16) -> bool {
+    // SAFETY: reads what EAL's allocator counts.
+    let in_heap = unsafe { sys::mpfwd_heap_free_bytes() };
+    let to_be_had =
+        if has_hugepages() { HugePages::of_all_sizes().iter().map(HugePages::free_bytes).fold(0, u64::saturating_add) } else { 0 };
+    u64::from(mbufs) * object_bytes(room) <= to_be_had.saturating_add(in_heap)
+}
+
+/// x86-64's pages when there are no hugepages.
+const SMALL_PAGE_BYTES: u64 = 4096;
+
+/// Bytes that a pool takes of pages of `page_bytes`: no object crosses from one page into the next, because the next may be anywhere
+/// in physical memory (as `rte_mempool_op_calc_mem_size_helper` counts it), and the ring of free objects has a power of two pointers.
+fn pool_bytes(mbufs: u64, object_bytes: u64, page_bytes: u64) -> u64 {
+    let objects = match page_bytes / object_bytes {
+        0 => mbufs * object_bytes.next_multiple_of(page_bytes),
+        per_page => mbufs.div_ceil(per_page) * page_bytes,
+    };
+    objects + (mbufs + 1).next_power_of_two() * size_of::<*const ()>() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pool_bytes;
+
+    #[test]
+    fn objects_stay_within_their_pages() {
+        assert_eq!(pool_bytes(7, 2432, 4096), 7 * 4096 + 64);
+        assert_eq!(pool_bytes(863, 2432, 2 << 20), (4 << 20) + 8192, "862 fit into one of 2 MiB");
+        assert_eq!(pool_bytes(1, 16_384 + 256, 4096), 20_480 + 16);
     }
 }

@@ -44,7 +44,12 @@ impl Marking {
 
     #[inline]
     fn marks(&mut self, packet: &Mbuf, from: u16) -> bool {
-        if self.is_by_sequence(from) { self.sequence.next_is_marked() } else { u128::from(hash(packet.data())) < self.below }
+        if self.is_by_sequence(from) { self.sequence.next_is_marked() } else { self.marks_bytes(packet.data()) }
+    }
+
+    #[inline]
+    fn marks_bytes(&self, data: &[u8]) -> bool {
+        u128::from(hash(data)) < self.below
     }
 }
 
@@ -195,6 +200,32 @@ mod tests {
             } else {
                 assert!(!marks.contains(&true));
             }
+        }
+    }
+
+    #[test]
+    fn the_hash_marks_the_share_that_was_asked_for() {
+        let packets = 200_000;
+        for p in [0.0, 0.001, 0.1, 0.5, 0.9, 1.0] {
+            let marking = Marking::new(p, 1, 0);
+            let marks = |n: &u32| marking.marks_bytes(&[[0u8; 60].as_slice(), &n.to_be_bytes()].concat());
+            let marked: Vec<u32> = (0..packets).filter(marks).collect();
+            let deviation = (p * (1.0 - p) / f64::from(packets)).sqrt();
+            assert!((marked.len() as f64 / f64::from(packets) - p).abs() <= 5.0 * deviation, "p = {p}: {}", marked.len());
+            assert!(marked.iter().all(marks), "the same packets again");
+        }
+    }
+
+    #[test]
+    fn the_hash_looks_at_headers_only() {
+        let marking = Marking::new(0.5, 1, 0);
+        let mut packet = [0u8; 1500];
+        for n in 0..100u8 {
+            packet[HASHED_BYTES - 1] = n;
+            packet[HASHED_BYTES] = 0;
+            let marked = marking.marks_bytes(&packet);
+            packet[HASHED_BYTES] = 1;
+            assert_eq!(marking.marks_bytes(&packet), marked);
         }
     }
 

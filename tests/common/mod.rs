@@ -93,10 +93,16 @@ pub fn start(eal: &str, own: &str) -> Running {
 
 /// As `start`, with a command of one's own that ends up as mpfwd, and only EAL's arguments that are given.
 pub fn start_with(mut command: Command, eal: &str, own: &str) -> Running {
+    command.arg("--no-pci");
+    start_with_pci(command, eal, own)
+}
+
+/// As `start_with`, but `eal` has to keep EAL from the machine's own devices: -a NOT-THERE does.
+pub fn start_with_pci(mut command: Command, eal: &str, own: &str) -> Running {
     let prefix = file_prefix();
     let folder = tempfile::tempdir().expect("a folder for the report");
     let report = folder.path().join("report.json");
-    command.args(["--no-pci", "--file-prefix", &prefix]).args(words(eal)).arg("--");
+    command.args(["--file-prefix", &prefix]).args(words(eal)).arg("--");
     if !own.contains("--report") {
         command.arg("--report").arg(&report);
     }
@@ -111,7 +117,16 @@ pub fn start_with(mut command: Command, eal: &str, own: &str) -> Running {
         let _ = pipe.read_to_end(&mut bytes);
         String::from_utf8_lossy(&bytes).into_owned()
     });
-    Running { child, lines, seen: Vec::new(), stderr: Some(stderr), report, _folder: folder, prefix: Leftovers(prefix) }
+    Running {
+        child,
+        lines,
+        seen: Vec::new(),
+        stderr: Some(stderr),
+        report,
+        _folder: folder,
+        prefix: Leftovers(prefix),
+        no_shconf: ["--no-shconf", "--in-memory"].iter().any(|arg| eal.contains(arg)),
+    }
 }
 
 /// An mpfwd that runs; killed if the test fails meanwhile.
@@ -123,6 +138,7 @@ pub struct Running {
     report: PathBuf,
     _folder: tempfile::TempDir,
     prefix: Leftovers,
+    no_shconf: bool,
 }
 
 impl Running {
@@ -133,12 +149,22 @@ impl Running {
             let left = end.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
                 Ok(line) => self.seen.push(line),
-                Err(_) => panic!("never printed what was waited for; its last lines: {:#?}", self.last_lines()),
+                Err(_) => {
+                    let stderr = self.stop();
+                    panic!("never printed what was waited for; its last lines: {:#?}\n{stderr}", self.last_lines());
+                }
             }
             if self.seen.last().is_some_and(|line| is_it(line)) {
                 return;
             }
         }
+    }
+
+    /// Ends it, and returns what it wrote to standard error.
+    fn stop(&mut self) -> String {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.stderr.take().and_then(|reader| reader.join().ok()).unwrap_or_default()
     }
 
     fn last_lines(&self) -> &[String] {
@@ -183,14 +209,14 @@ impl Running {
             report,
             runtime_files: runtime_files(&self.prefix.0),
             hugepage_files: hugepage_files(&self.prefix.0),
+            no_shconf: self.no_shconf,
         }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.stop();
     }
 }
 
@@ -216,6 +242,7 @@ pub struct Outcome {
     /// The names of what EAL kept of it: nothing at all, or a folder and what is in it.
     pub runtime_files: Vec<String>,
     pub hugepage_files: Vec<PathBuf>,
+    no_shconf: bool,
 }
 
 impl Outcome {
@@ -224,11 +251,20 @@ impl Outcome {
         self.stderr.lines().filter(|line| line.starts_with("mpfwd: ") && !line.starts_with("mpfwd: warning: ")).collect()
     }
 
+    /// No hugepages, and nothing in EAL's runtime directory.
+    #[track_caller]
+    pub fn assert_nothing_left(&self) {
+        assert!(self.hugepage_files.is_empty(), "left {:?}", self.hugepage_files);
+        assert!(self.runtime_files.iter().all(|name| name == "."), "left {:?}", self.runtime_files);
+    }
+
     /// The report of a run that went well in every respect.
     #[track_caller]
     pub fn good_report(&self) -> &Value {
         assert_eq!(self.status.code(), Some(0), "{}\n{}", self.stdout.join("\n"), self.stderr);
         assert!(self.errors().is_empty(), "{}", self.stderr);
+        self.assert_nothing_left();
+        assert!(self.no_shconf || self.runtime_files.is_empty(), "left EAL's runtime directory, which was this run's alone");
         let report = self.report.as_ref().expect("a run that went well writes its report");
         assert_books_balance(report);
         report
