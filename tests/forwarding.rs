@@ -105,12 +105,14 @@ fn every_byte_of_every_packet_is_as_the_mode_says() {
             ("--mode rtc --burst 1 --timestamps off", Order::Kept),
             ("--mode rtc --burst 512", Order::Kept),
             ("--mode rtc --work spin:cheap=100ns,expensive=20us,p=0.2,mark=hash", Order::Kept),
-            ("--pools 1:1", Order::Kept),
-            ("--pools 1:1 --record-core-cycles", Order::Kept),
+            ("--mode pools --pools 1:1", Order::Kept),
+            ("--mode pools --pools 1:1 --record-core-cycles", Order::Kept),
             ("--pools 1:1 --work spin:expensive=20us,p=0.2,mark=hash", Order::Free),
             ("--pools 1:1 --work spin:p=0.2,mark=sequence", Order::Free),
             ("--pools 1:1 --work spin:expensive=20us,p=0.5,mark=hash --ring-size 16 --on-full run", Order::Free),
-            ("--pools 1:1 --work spin:p=1", Order::Kept),
+            ("--mode pools --pools 1:1 --work spin:p=1", Order::Kept),
+            ("--pools 1:1", Order::Free),
+            ("--pools 1:1 --work spin:p=1", Order::Free),
         ] {
             check(&mut lab, &mut random, forward_mode, own, order);
         }

@@ -17,9 +17,9 @@ fn by_pool(report: &Value, pool: &str, key: &str) -> u64 {
 fn a_pool_without_buffers_only_slows_down() {
     for (lcore_count, own) in [
         (1, "--mbufs 64"),
-        (2, "--mbufs 64 --pools 1:1"),
-        (2, &format!("--mbufs 200 --pools 1:1 --ring-size 2048 {ALL_EXPENSIVE}")),
-        (2, &format!("--mbufs 200 --pools 1:1 --ring-size 2048 --forward-mode macswap {ALL_EXPENSIVE}")),
+        (2, "--mbufs 64 --mode pools --pools 1:1"),
+        (2, &format!("--mbufs 200 --mode pools --pools 1:1 --ring-size 2048 {ALL_EXPENSIVE}")),
+        (2, &format!("--mbufs 200 --mode pools --pools 1:1 --ring-size 2048 --forward-mode macswap {ALL_EXPENSIVE}")),
     ] {
         let outcome = run(&format!("{} --vdev net_null0,copy=1", lcores(lcore_count)), &format!("--packets 3000 --duration 30 {own}"));
         let report = outcome.good_report();
