@@ -1,4 +1,4 @@
-//! `cargo bench --bench forward -- [--json FILE] [--rounds N] [--only forward|handoff|steps]`: mpfwd beside other DPDK programs on
+//! `cargo bench --bench forward -- [--json FILE] [--rounds N] [--only forward|handoff|modes|steps]`: mpfwd beside other DPDK programs on
 //! the same CPUs and the same virtual ports. Windows of a second are run in turn, each in a fresh process, and count only where
 //! the machine's state stayed what it was (gate.rs). Nothing here links DPDK or knows mpfwd's inside: all are programs with arguments.
 
@@ -47,6 +47,8 @@ enum Part {
     Forward,
     /// rx -> shard -> worker -> tx on two lcores, beside event devices and the bare ring
     Handoff,
+    /// What leases, heartbeats and looking around cost: macswap in hybrid mode, one lcore polling, beside pools
+    Modes,
     /// Cycles per packet of each step of mpfwd
     Steps,
 }
@@ -101,6 +103,9 @@ fn run(bench: &mut Bench, args: &Args) -> Result<(), Failure> {
     }
     if wanted(Part::Handoff) {
         bench.handoff()?;
+    }
+    if wanted(Part::Modes) {
+        bench.modes()?;
     }
     if wanted(Part::Steps) {
         bench.steps()?;

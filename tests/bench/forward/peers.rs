@@ -38,11 +38,16 @@ pub struct Forward {
 impl Forward {
     /// mpfwd with software stamps and all counters, pool A on the receiving CPU and pool B on the other one; the report.
     pub fn mpfwd(self, cpus: Cpus, more: &str) -> Result<Value, Failure> {
+        self.scheduled("--mode pools", cpus, more)
+    }
+
+    /// As `mpfwd`, in another mode.
+    pub fn scheduled(self, mode: &str, cpus: Cpus, more: &str) -> Result<Value, Failure> {
         let folder = tempfile::tempdir().map_err(|error| Failure::Mpfwd(format!("no folder for a report: {error}")))?;
         let report = folder.path().join("report.json");
         let mut args = eal(&format!("0@{},1@{}", cpus.rx, cpus.other), "--vdev=net_null0 --vdev=net_null1");
         args.extend(words(&format!(
-            "-- --mode pools --pools 1:1 --forward-mode {} --burst {} --timestamps software --rxd {RING_DESCRIPTORS} \
+            "-- {mode} --pools 1:1 --forward-mode {} --burst {} --timestamps software --rxd {RING_DESCRIPTORS} \
              --txd {RING_DESCRIPTORS} --mbufs {MBUFS} --duration {} --report {} {more}",
             self.mode,
             self.burst,

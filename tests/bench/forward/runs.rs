@@ -103,6 +103,24 @@ impl Bench {
         Ok(())
     }
 
+    /// Both in pools and in hybrid pool A's lcore polls all queues, and nothing is expensive: what is left between them is what
+    /// hybrid does to be able to help.
+    pub fn modes(&mut self) -> Result<(), Failure> {
+        self.progress.inc_length(self.rounds as u64);
+        let (cpus, forward, name) = (self.gate.cpus, Forward { mode: "macswap", burst: 32 }, "itself in pools");
+        let rate = |report| peers::received_mpps(&report);
+        let hybrid = || forward.scheduled("--mode hybrid --config (0,0,0),(1,0,0)", cpus, "").and_then(rate);
+        let pools = || forward.mpfwd(cpus, "").and_then(rate);
+        match self.compare(Uses::RxCpu, ("hybrid", forward.burst, name), hybrid, Ok(pools))? {
+            Ok(Compared { pairs, discarded }) => {
+                let pairs: Vec<_> = pairs.iter().collect();
+                self.add(Row::of(("hybrid", forward.burst, name), Some(0.98), &pairs, discarded, |&mpps| mpps));
+            }
+            Err(reason) => self.add(Row::skipped("hybrid", forward.burst, name, reason)),
+        }
+        Ok(())
+    }
+
     /// Medians of what `--record-core-cycles` says.
     pub fn steps(&mut self) -> Result<(), Failure> {
         self.progress.inc_length((MODES.len() * BURSTS.len() * self.rounds) as u64);
