@@ -87,6 +87,7 @@ fn lcore_row(plan: &crate::config::LcorePlan, stats: &LcoreStats, rate: TscRate)
         shed_pkts: stats.shed_pkts.get(),
         taken_pkts: stats.taken_pkts.get(),
         requeued_pkts: stats.requeued_pkts.get(),
+        grown: stats.grown.get(),
         drops: DropCause::ALL.into_iter().map(|cause| (cause.name(), stats.dropped(cause))).collect(),
         host_gaps: stats.host_gaps.row(|ticks| rate.ns(ticks)),
         rescue: stats.rescue.row(|ticks| rate.ns(ticks)),

@@ -300,6 +300,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
 
     fn wind_up(mut self) {
         self.stats.host_gaps.add(self.engine.host_gaps());
+        self.stats.grown.add(self.run_queue.grown() + self.kept.grown());
         self.tx.close(tsc());
         self.tx.wind_up(|| self.shared.run.is_abandoned());
     }

@@ -105,10 +105,14 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     }
 
     /// Polls one burst of each of another lcore's receive queues whose lease is free, and serves it; the lease is given back before.
+    /// Stops where a burst leaves something over: nothing is polled while packets wait, so that run queues stay short.
     fn take_over(&mut self, victim: usize) -> bool {
         let mut found = false;
         let boards = self.shared.boards;
         for rxq in &boards[victim].rxqs {
+            if !self.run_queue.is_empty() || !self.kept.is_empty() {
+                break;
+            }
             let Some(mut lease) = rxq.try_lease() else { continue };
             let at = tsc();
             self.tx.close(at);

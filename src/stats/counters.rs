@@ -93,6 +93,8 @@ pub struct LcoreStats {
     pub taken_pkts: Counter,
     /// Packets left over in a burst that waited in the run queue.
     pub requeued_pkts: Counter,
+    /// How often its run queues have grown. Counted at the end of the run.
+    pub grown: Counter,
     drops: [Counter; DropCause::ALL.len()],
     /// Time from the stamp until the driver accepted the packet, in ticks, for packets of the cheap stage.
     pub cheap_latency: Histogram,
@@ -122,6 +124,7 @@ impl LcoreStats {
             shed_pkts: Counter::default(),
             taken_pkts: Counter::default(),
             requeued_pkts: Counter::default(),
+            grown: Counter::default(),
             drops: Default::default(),
             cheap_latency: Histogram::new(),
             expensive_latency: Histogram::new(),

@@ -119,6 +119,8 @@ pub struct LcoreRow {
     pub taken_pkts: u64,
     /// Packets that had to wait in the run queue.
     pub requeued_pkts: u64,
+    /// How often its run queues have grown.
+    pub grown: u64,
     pub drops: BTreeMap<&'static str, u64>,
     pub rescue: RescueRow,
     pub host_gaps: HostGapRow,
