@@ -8,6 +8,9 @@ use crate::policy::{Help, PeersView, Policy};
 use crate::runq::heartbeat::Busy;
 use crate::stats::Rescued;
 
+/// A stuck lcore that nobody came for is on record if it was away this many times longer than `--rescue-after`.
+const NOTEWORTHY: u64 = 50;
+
 impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     /// Says that it is about to be away, with a packet of unknown or expensive cost: from now on others may poll its queues and take
     /// what waits in its run queue.
@@ -28,7 +31,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         let stuck = if P::RESCUES { board.stuck(self.me, now, self.settings.rescue_after_ticks) } else { None };
         board.heartbeat.end();
         if let Some(stuck) = stuck {
-            self.stats.rescue.saved_ticks.add(self.shared.incidents.returned(stuck, now));
+            self.stats.rescue.saved_ticks.add(self.shared.incidents.returned(stuck, now, NOTEWORTHY * self.settings.rescue_after_ticks));
         }
     }
 

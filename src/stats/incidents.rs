@@ -129,14 +129,18 @@ impl Incidents {
     }
 
     /// The lcore that was stuck returned, at `now_ticks`; only that lcore may call this, and should only where it was away for longer
-    /// than `--rescue-after`. Returns by how much longer its rescued packets would have waited, in ticks, summed over packets;
-    /// packets that rescuers are writing down just now are left out.
+    /// than `--rescue-after`. What nobody came for is kept only if it took `noteworthy_ticks`: on a shared machine lcores stand still for
+    /// a moment all the time, and those would soon be all that is on record. Returns by how much longer its rescued packets would have
+    /// waited, in ticks, summed over packets; packets that rescuers are writing down just now are left out.
     #[cold]
-    pub fn returned(&self, stuck: Stuck, now_ticks: u64) -> u64 {
-        self.logs[stuck.lcore].append(Record { ended_ticks: now_ticks.max(1), ..Record::of(stuck) });
+    pub fn returned(&self, stuck: Stuck, now_ticks: u64, noteworthy_ticks: u64) -> u64 {
         let rescuers = self.logs.iter().enumerate().filter(|(at, _)| *at != stuck.lcore);
         let records = rescuers.filter_map(|(_, log)| log.last(OPEN_MAX).find_map(|slot| slot.read().filter(|record| record.is_of(stuck))));
-        records.map(|record| record.saved_ticks(now_ticks)).sum()
+        let (rescuers, saved_ticks) = records.fold((0, 0), |(count, sum), record| (count + 1, sum + record.saved_ticks(now_ticks)));
+        if rescuers > 0 || now_ticks.saturating_sub(stuck.started_ticks) >= noteworthy_ticks {
+            self.logs[stuck.lcore].append(Record { ended_ticks: now_ticks.max(1), ..Record::of(stuck) });
+        }
+        saved_ticks
     }
 
     /// The last incidents, oldest first, at any time from any thread. `away`: lcores that are stuck now, and may have been found by nobody
@@ -244,7 +248,7 @@ mod tests {
             saved_ns: 3 * 50 + 2 * 40 + 20,
         };
         assert_eq!(read(&incidents, 1080), [expected.clone()]);
-        assert_eq!(incidents.returned(stuck(0, 1000), 1100), 3 * 70 + 2 * 60 + 40);
+        assert_eq!(incidents.returned(stuck(0, 1000), 1100, 1000), 3 * 70 + 2 * 60 + 40);
         (expected.stuck_ns, expected.returned, expected.saved_ns) = (100, true, 3 * 70 + 2 * 60 + 40);
         assert_eq!(read(&incidents, 5000), [expected]);
     }
@@ -270,10 +274,19 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_came_for_is_kept_if_it_was_long() {
+        let incidents = Incidents::new(3);
+        incidents.returned(stuck(0, 1000), 1099, 100);
+        assert!(read(&incidents, 3000).is_empty());
+        incidents.returned(stuck(0, 2000), 2100, 100);
+        assert_eq!(read(&incidents, 3000).len(), 1);
+    }
+
+    #[test]
     fn the_last_ones_are_kept() {
         let incidents = Incidents::new(3);
         for at in 0..200 {
-            assert_eq!(incidents.returned(stuck(at as usize % 3, 1000 + at), 1100 + at), 0);
+            assert_eq!(incidents.returned(stuck(at as usize % 3, 1000 + at), 1100 + at, 100), 0);
         }
         let seen = read(&incidents, 3000);
         assert_eq!(seen.len(), INCIDENTS_MAX);
