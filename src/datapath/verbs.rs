@@ -87,6 +87,9 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
             }
         }
         self.lap(Lap::Classify);
+        if P::STEALS || P::RESCUES {
+            self.shared.boards[self.me].heartbeat.publish_waiting(self.run_queue.len());
+        }
         self.finish(|packet| Arrival::of(packet, stamp), alone);
     }
 
