@@ -3,7 +3,7 @@
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-use super::{Help, PeersView, Place, Policy, Step, View, Why};
+use super::{Help, PeersView, Place, Policy, Rtc, Step, View, Why};
 
 /// Run-to-completion, but the rest of a burst waits where others can take it. Receive queues are not taken over: what a stuck
 /// lcore has not polled waits for it.
@@ -25,14 +25,10 @@ impl Policy for Steal {
 
     #[inline]
     fn next(&mut self, view: &View) -> Step {
-        if view.kept_pkts > 0 {
-            Step::Run
-        } else if view.run_queue_pkts > 0 {
-            Step::Serve
-        } else if view.draining || view.found_nothing {
-            Step::LookAround
-        } else {
-            Step::Poll
+        match Rtc.next(view) {
+            Step::Poll if view.found_nothing => Step::LookAround,
+            Step::Rest => Step::LookAround,
+            own => own,
         }
     }
 
