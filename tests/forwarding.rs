@@ -80,7 +80,7 @@ fn check(lab: &mut Lab, random: &mut SmallRng, forward_mode: &str, own: &str, or
     assert_eq!(report["rx_pkts"], total, "{own}");
     assert_eq!(report["drops"]["runt"], runts, "{own}");
     assert_eq!(report["tx_pkts"], total - runts, "{own}");
-    let sheds = own.contains("--pools") && own.contains("--work");
+    let sheds = (own.contains("--pools") || own.contains("shed-random")) && own.contains("--work") && !own.contains("known=no");
     assert_eq!(report["shed_pkts"] != 0, sheds, "{own}: some pass by the shards");
     if order == Order::Free {
         came.iter_mut().chain(&mut wanted).for_each(|list| list.sort());
@@ -113,6 +113,11 @@ fn every_byte_of_every_packet_is_as_the_mode_says() {
             ("--mode pools --pools 1:1 --work spin:p=1", Order::Kept),
             ("--pools 1:1", Order::Free),
             ("--pools 1:1 --work spin:p=1", Order::Free),
+            ("--pools 1:1 --work spin:expensive=20us,p=0.2,mark=hash,known=no", Order::Free),
+            ("--mode steal", Order::Kept),
+            ("--mode steal --steal-every 5 --grow append --work spin:expensive=20us,p=0.2,mark=hash,known=no", Order::Free),
+            ("--mode steal --work spin:expensive=20us,p=0.2,mark=hash", Order::Free),
+            ("--mode shed-random --work spin:expensive=20us,p=0.2,mark=hash", Order::Free),
         ] {
             check(&mut lab, &mut random, forward_mode, own, order);
         }

@@ -124,3 +124,33 @@ fn ten_lcores_over_two_cpus_all_work() {
     }
     assert_eq!(rows(report, "lcores").iter().filter(|row| row["pool"] == "B").count(), 2);
 }
+
+const MODES: [&str; 7] = [
+    "--mode rtc",
+    "--mode steal",
+    "--mode steal --steal-every 61 --grow append",
+    "--mode shed-random",
+    "--mode shed-random --on-full run --ring-size 32",
+    "--mode hybrid --pools 1:1",
+    "--mode hybrid --pools 1:1 --on-full run --ring-size 32 --grow append --rescue-after 2us",
+];
+
+#[test]
+fn every_mode_conserves_whatever_is_known_of_the_work() {
+    for mode in MODES {
+        for known in ["yes", "no"] {
+            soak(2, &format!("{mode} --work spin:cheap=50ns,expensive=30us,p=0.01,known={known}"));
+        }
+    }
+}
+
+#[test]
+fn ten_lcores_over_two_cpus_work_in_every_mode() {
+    for mode in ["--mode steal", "--mode shed-random", "--mode hybrid --pools 8:2", "--mode hybrid --pools 8:2 --shard-pick two-choice"] {
+        let work = "--idle yield --mbufs 16383 --work spin:cheap=0ns,expensive=2us,p=0.01 --duration 1";
+        let outcome = common::run(&format!("{} {TWO_NULLS}", lcores(10)), &format!("{mode} {work}"));
+        for lcore in rows(outcome.good_report(), "lcores") {
+            assert!(count(lcore, "tx_pkts") > 0, "{mode}: an lcore did nothing: {lcore}");
+        }
+    }
+}
