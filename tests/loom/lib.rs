@@ -13,3 +13,5 @@ pub mod runq;
 
 #[cfg(all(test, loom))]
 mod models;
+#[cfg(all(test, loom))]
+mod shard;

@@ -31,7 +31,7 @@ fn open(items: Vec<Item>) -> Vec<u32> {
     items.into_iter().map(|item| item.0.with_mut(|number| unsafe { std::mem::take(&mut *number) })).collect()
 }
 
-fn explore(name: &str, model: impl Fn() + Sync + Send + 'static) {
+pub(crate) fn explore(name: &str, model: impl Fn() + Sync + Send + 'static) {
     let executions = std::sync::Arc::new(AtomicU64::new(0));
     let counted = executions.clone();
     let mut builder = loom::model::Builder::new();
