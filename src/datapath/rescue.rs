@@ -2,6 +2,7 @@
 
 use super::sort::Arrival;
 use super::{LcoreLoop, Stage};
+use crate::dpdk::RxQueue;
 use crate::dpdk::clock::tsc;
 use crate::engine::Engine;
 use crate::policy::{Help, PeersView, Policy};
@@ -53,7 +54,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         match help {
             Help::Steal { victim, .. } => self.steal(victim, now),
             Help::TakeOver { victim, .. } => {
-                if !self.take_over(victim) {
+                if !self.take_over(|_, owner| owner == victim) {
                     self.rest();
                 }
             }
@@ -62,15 +63,14 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         }
     }
 
-    /// Polls for the lcores that are away, if it is time to look for them.
+    /// Polls for the lcores that are away. Returns whether that brought anything.
     #[cold]
-    pub(super) fn adopt(&mut self, now: u64) {
-        self.adopted_at = now;
-        for at in 0..self.shared.boards.len() {
-            if at != self.me && self.policy.adopts(&self.shared.boards[at].hint(now)) {
-                self.take_over(at);
-            }
-        }
+    pub(super) fn adopt(&mut self, now: u64) -> bool {
+        let boards = self.shared.boards;
+        let found = self.take_over(|policy, at| policy.adopts(&boards[at].hint(now)));
+        // What it brought may have taken long: the own queues have their turn before it is time again.
+        self.adopted_at = if found { tsc() } else { now };
+        found
     }
 
     /// Moves up to half of another lcore's run queue into the own one, and serves a burst of that.
@@ -102,26 +102,41 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         }
     }
 
-    /// Polls one burst of each of another lcore's receive queues whose lease is free, and serves it; the lease is given back before.
-    fn take_over(&mut self, victim: usize) -> bool {
+    /// Polls a burst of each receive queue whose owner is `wanted` and whose lease is free, and serves it; the lease is given back
+    /// before. Goes on where it stopped last, and stops as soon as something is left over: that has to be served before more is
+    /// received. Returns whether it found anything.
+    fn take_over(&mut self, wanted: impl Fn(&P, usize) -> bool) -> bool {
         let mut found = false;
-        let boards = self.shared.boards;
-        for rxq in &boards[victim].rxqs {
-            let Some(mut lease) = rxq.try_lease() else { continue };
-            let at = tsc();
-            let received = lease.poll(&mut self.burst, self.settings.burst);
-            drop(lease);
-            if received == 0 {
+        for _ in 0..self.others.len() {
+            let (owner, rxq) = self.others[self.next_other];
+            self.next_other = (self.next_other + 1) % self.others.len();
+            if !wanted(&self.policy, owner) {
                 continue;
             }
-            found = true;
-            self.stats.add_received(rxq.port(), rxq.queue(), received as u64);
-            self.stats.rescue.takeovers.add(1);
-            self.stats.rescue.takeover_pkts.add(received as u64);
-            self.rescued(victim, Rescued { at_ticks: at, stolen_pkts: 0, polled_pkts: received as u64, longest_wait_ticks: 0 });
-            self.received(received, Arrival { port: rxq.port(), ticks: at });
+            found |= self.poll_for(owner, rxq);
+            if !self.run_queue.is_empty() || self.shared.run.is_draining() {
+                break;
+            }
         }
         found
+    }
+
+    /// Polls a burst of another lcore's queue, unless somebody else does, and serves it. Returns whether there was anything.
+    fn poll_for(&mut self, owner: usize, rxq: &RxQueue) -> bool {
+        let Some(mut lease) = rxq.try_lease() else { return false };
+        let at = tsc();
+        self.tx.close(at);
+        let received = lease.poll(&mut self.burst, self.settings.burst);
+        drop(lease);
+        if received == 0 {
+            return false;
+        }
+        self.stats.add_received(rxq.port(), rxq.queue(), received as u64);
+        self.stats.rescue.takeovers.add(1);
+        self.stats.rescue.takeover_pkts.add(received as u64);
+        self.rescued(owner, Rescued { at_ticks: at, stolen_pkts: 0, polled_pkts: received as u64, longest_wait_ticks: 0 });
+        self.received(received, Arrival { port: rxq.port(), ticks: at });
+        true
     }
 
     /// Writes down what was taken, if the other lcore is stuck and not just away.

@@ -18,8 +18,9 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.start_laps();
         self.tx.close(now);
         self.lap(Lap::Statistics);
-        if P::RESCUES && now.wrapping_sub(self.adopted_at) > self.settings.adopt_every_ticks {
-            self.adopt(now);
+        let time_to_adopt = P::RESCUES && now.wrapping_sub(self.adopted_at) > self.settings.adopt_every_ticks;
+        if time_to_adopt && self.adopt(now) {
+            return;
         }
         if self.next_rx >= self.rx.len() {
             self.next_rx = 0;
