@@ -18,6 +18,9 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.start_laps();
         self.tx.close(now);
         self.lap(Lap::Statistics);
+        if P::CAPPED {
+            self.refused = false;
+        }
         let time_to_adopt = P::RESCUES && now.wrapping_sub(self.adopted_at) > self.settings.adopt_every_ticks;
         if time_to_adopt && self.adopt(now) {
             return;
