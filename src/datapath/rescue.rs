@@ -14,12 +14,18 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     /// what waits in its run queue.
     #[inline]
     pub(super) fn leave(&mut self, now: u64, flow_hash: u32, stage: Stage) {
+        self.show_waiting();
         let board = &self.shared.boards[self.me];
-        board.heartbeat.publish_waiting(self.run_queue.len() + self.kept.len());
         board.heartbeat.begin(Busy { since_ticks: now, flow_hash, stage: stage as u32 });
         if P::RESCUES {
             self.rx.iter_mut().for_each(|polled| polled.lease = None);
         }
+    }
+
+    /// Lets thieves know about how much there is to steal, and that there is nothing, so that they don't look in vain.
+    #[inline]
+    pub(super) fn show_waiting(&self) {
+        self.shared.boards[self.me].heartbeat.publish_waiting(self.run_queue.len() + self.kept.len());
     }
 
     /// Says that it is back. Its queues are polled by whoever gets their leases first.
@@ -28,6 +34,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         let board = &self.shared.boards[self.me];
         let stuck = if P::RESCUES { board.stuck(self.me, now, self.settings.rescue_after_ticks) } else { None };
         board.heartbeat.end();
+        self.show_waiting();
         if let Some(stuck) = stuck {
             self.stats.rescue.saved_ticks.add(self.shared.incidents.returned(stuck, now));
         }

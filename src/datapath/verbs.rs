@@ -76,6 +76,9 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
                 break;
             }
         }
+        if P::STEALS {
+            self.show_waiting();
+        }
         self.lap(Lap::Classify);
         self.finish(|packet| Arrival::of(packet, stamp), alone);
     }
