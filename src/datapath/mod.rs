@@ -162,6 +162,9 @@ pub struct LcoreLoop<'a, E, P, const METER: bool> {
     refused: bool,
     /// When it looked last whether other lcores' queues want polling.
     adopted_at: u64,
+    /// The other lcores' receive queues, each with its owner's place, and which of them comes next.
+    others: Vec<(usize, &'a RxQueue)>,
+    next_other: usize,
     shard: Option<RingProducer>,
     shards: Vec<WaitingShard>,
     picker: Picker,
@@ -202,6 +205,11 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             polled_in_vain_at: 0,
             refused: false,
             adopted_at: 0,
+            others: (0..shared.boards.len())
+                .filter(|&at| at != me)
+                .flat_map(|at| shared.boards[at].rxqs.iter().map(move |&rxq| (at, rxq)))
+                .collect(),
+            next_other: 0,
             shard: queues.shard,
             shards: queues.shards.into_iter().map(|ring| WaitingShard { ring, stamp }).collect(),
             picker: queues.picker,

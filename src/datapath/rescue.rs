@@ -2,6 +2,7 @@
 
 use super::sort::Arrival;
 use super::{LcoreLoop, Stage};
+use crate::dpdk::RxQueue;
 use crate::dpdk::clock::tsc;
 use crate::engine::Engine;
 use crate::policy::{Help, PeersView, Policy};
@@ -16,20 +17,28 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     /// what waits in its run queue.
     #[inline]
     pub(super) fn leave(&mut self, now: u64, flow_hash: u32, stage: Stage) {
+        self.show_waiting();
         let board = &self.shared.boards[self.me];
-        board.heartbeat.publish_waiting(self.run_queue.len() + self.kept.len());
         board.heartbeat.begin(Busy { since_ticks: now, flow_hash, stage: stage as u32 });
         if P::RESCUES {
             self.rx.iter_mut().for_each(|polled| polled.lease = None);
         }
     }
 
+    /// Lets thieves know about how much there is to steal, and that there is nothing, so that they don't look in vain.
+    #[inline]
+    pub(super) fn show_waiting(&mut self) {
+        self.shared.boards[self.me].heartbeat.publish_waiting(self.run_queue.len() + self.kept.len());
+    }
+
     /// Says that it is back. Its queues are polled by whoever gets their leases first.
     #[inline]
     pub(super) fn come_back(&mut self, now: u64) {
-        let board = &self.shared.boards[self.me];
+        let boards = self.shared.boards;
+        let board = &boards[self.me];
         let stuck = if P::RESCUES { board.stuck(self.me, now, self.settings.rescue_after_ticks) } else { None };
         board.heartbeat.end();
+        self.show_waiting();
         if let Some(stuck) = stuck {
             self.stats.rescue.saved_ticks.add(self.shared.incidents.returned(stuck, now, NOTEWORTHY * self.settings.rescue_after_ticks));
         }
@@ -56,7 +65,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         match help {
             Help::Steal { victim, .. } => self.steal(victim, now),
             Help::TakeOver { victim, .. } => {
-                if !self.take_over(victim) {
+                if !self.take_over(|_, owner| owner == victim) {
                     self.rest();
                 }
             }
@@ -68,13 +77,10 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     /// Polls for the lcores that are away. Returns whether that brought anything.
     #[cold]
     pub(super) fn adopt(&mut self, now: u64) -> bool {
-        self.adopted_at = now;
-        let mut found = false;
-        for at in 0..self.shared.boards.len() {
-            if at != self.me && self.policy.adopts(&self.shared.boards[at].hint(now)) {
-                found |= self.take_over(at);
-            }
-        }
+        let boards = self.shared.boards;
+        let found = self.take_over(|policy, at| policy.adopts(&boards[at].hint(now)));
+        // What it brought may have taken long: the own queues have their turn before it is time again.
+        self.adopted_at = if found { tsc() } else { now };
         found
     }
 
@@ -107,31 +113,41 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         }
     }
 
-    /// Polls one burst of each of another lcore's receive queues whose lease is free, and serves it; the lease is given back before.
-    /// Stops where a burst leaves something over: nothing is polled while packets wait, so that run queues stay short.
-    fn take_over(&mut self, victim: usize) -> bool {
+    /// Polls a burst of each receive queue whose owner is `wanted` and whose lease is free, and serves it; the lease is given back
+    /// before. Goes on where it stopped last, and stops as soon as something is left over: that has to be served before more is
+    /// received. Returns whether it found anything.
+    fn take_over(&mut self, wanted: impl Fn(&P, usize) -> bool) -> bool {
         let mut found = false;
-        let boards = self.shared.boards;
-        for rxq in &boards[victim].rxqs {
-            if !self.run_queue.is_empty() || !self.kept.is_empty() {
-                break;
-            }
-            let Some(mut lease) = rxq.try_lease() else { continue };
-            let at = tsc();
-            self.tx.close(at);
-            let received = lease.poll(&mut self.burst, self.settings.burst);
-            drop(lease);
-            if received == 0 {
+        for _ in 0..self.others.len() {
+            let (owner, rxq) = self.others[self.next_other];
+            self.next_other = (self.next_other + 1) % self.others.len();
+            if !wanted(&self.policy, owner) {
                 continue;
             }
-            found = true;
-            self.stats.add_received(rxq.port(), rxq.queue(), received as u64);
-            self.stats.rescue.takeovers.add(1);
-            self.stats.rescue.takeover_pkts.add(received as u64);
-            self.rescued(victim, Rescued { at_ticks: at, stolen_pkts: 0, polled_pkts: received as u64, longest_wait_ticks: 0 });
-            self.received(received, Arrival { port: rxq.port(), ticks: at });
+            found |= self.poll_for(owner, rxq);
+            if !self.run_queue.is_empty() || !self.kept.is_empty() || self.shared.run.is_draining() {
+                break;
+            }
         }
         found
+    }
+
+    /// Polls a burst of another lcore's queue, unless somebody else does, and serves it. Returns whether there was anything.
+    fn poll_for(&mut self, owner: usize, rxq: &RxQueue) -> bool {
+        let Some(mut lease) = rxq.try_lease() else { return false };
+        let at = tsc();
+        self.tx.close(at);
+        let received = lease.poll(&mut self.burst, self.settings.burst);
+        drop(lease);
+        if received == 0 {
+            return false;
+        }
+        self.stats.add_received(rxq.port(), rxq.queue(), received as u64);
+        self.stats.rescue.takeovers.add(1);
+        self.stats.rescue.takeover_pkts.add(received as u64);
+        self.rescued(owner, Rescued { at_ticks: at, stolen_pkts: 0, polled_pkts: received as u64, longest_wait_ticks: 0 });
+        self.received(received, Arrival { port: rxq.port(), ticks: at });
+        true
     }
 
     /// Writes down what was taken, if the other lcore is stuck and not just away.

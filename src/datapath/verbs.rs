@@ -21,6 +21,9 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         if self.polled_in_vain_at != 0 {
             self.notice_gap(now);
         }
+        if P::CAPPED {
+            self.refused = false;
+        }
         if P::RESCUES && now.wrapping_sub(self.adopted_at) > self.settings.adopt_every_ticks && self.adopt(now) {
             return;
         }
@@ -86,10 +89,10 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
                 break;
             }
         }
-        self.lap(Lap::Classify);
-        if P::STEALS || P::RESCUES {
-            self.shared.boards[self.me].heartbeat.publish_waiting(self.run_queue.len());
+        if P::STEALS {
+            self.show_waiting();
         }
+        self.lap(Lap::Classify);
         self.finish(|packet| Arrival::of(packet, stamp), alone);
     }
 
@@ -202,18 +205,16 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         }
     }
 
+    /// Oldest first. One that finds no room goes along with the next one, to where that goes.
     fn put_into_inboxes(&mut self) -> usize {
-        let (boards, inboxes, one) = (self.shared.boards, &mut self.inboxes, &mut self.burst);
+        let (boards, inboxes) = (self.shared.boards, &mut self.inboxes);
         let mut put = 0;
-        while let Some(packet) = self.sorter.deferred.pop() {
+        for packet in self.sorter.deferred.drain() {
             let at = self.policy.inbox(inboxes.len(), |at| inboxes[at].len() + usize::from(boards[at].is_away()));
-            one.push(packet);
-            if inboxes[at].put(one) == 0 {
-                one.drain().for_each(|packet| self.sorter.deferred.push(packet));
-                break;
-            }
-            put += 1;
+            self.burst.push(packet);
+            put += inboxes[at].put(&mut self.burst);
         }
+        self.burst.drain().for_each(|packet| self.sorter.deferred.push(packet));
         put
     }
 

@@ -6,11 +6,14 @@ use super::{LcoreLoop, Stage, Transmit};
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{Mbuf, StampField};
 use crate::engine::{Engine, Verdict, flow_hash};
-use crate::policy::{Permit, Policy};
+use crate::policy::{Permit, Place, Policy};
 use crate::shed::Pick;
 use crate::stats::{Lap, LcoreStats};
 
 impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
+    /// Whether others look whether it is away: to help, or to send it nothing more.
+    const IS_SEEN: bool = P::STEALS || P::RESCUES || matches!(P::DEFERRED, Place::Inbox);
+
     /// Takes from the shard that the choice falls on, as many packets as the time budget allows, and finishes them.
     #[inline]
     pub(super) fn take(&mut self) {
@@ -27,7 +30,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         let taken = self.shards[at].ring.take(&mut self.burst, items);
         self.burst.prefetch_headers();
         self.lap(Lap::Rx);
-        let may_be_long = (P::STEALS || P::RESCUES) && items == 1;
+        let may_be_long = Self::IS_SEEN && items == 1;
         if may_be_long && let Some(packet) = self.burst.packets().first() {
             let flow = flow_hash(packet);
             self.leave(start, flow, Stage::Expensive);
@@ -102,7 +105,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         self.start_laps();
         self.tx.close(start);
         let stage = if unknown { Stage::Cheap } else { Stage::Expensive };
-        if P::STEALS || P::RESCUES {
+        if Self::IS_SEEN {
             self.leave(start, flow_hash(&packet), stage);
         }
         if unknown {
@@ -112,7 +115,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         } else {
             expensive(&mut self.engine, packet, self.settings.stamp, &mut self.tx, self.stats);
         }
-        if P::STEALS || P::RESCUES {
+        if Self::IS_SEEN {
             self.come_back(tsc());
         }
         self.lap(Lap::Engine);

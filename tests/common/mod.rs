@@ -167,6 +167,15 @@ impl Running {
         self.stderr.take().and_then(|reader| reader.join().ok()).unwrap_or_default()
     }
 
+    /// The lines that it prints within this time.
+    pub fn lines_for(&mut self, time: Duration) -> Vec<String> {
+        let end = Instant::now() + time;
+        let next = || self.lines.recv_timeout(end.saturating_duration_since(Instant::now())).ok();
+        let lines: Vec<String> = std::iter::from_fn(next).collect();
+        self.seen.extend(lines.iter().cloned());
+        lines
+    }
+
     fn last_lines(&self) -> &[String] {
         &self.seen[self.seen.len().saturating_sub(20)..]
     }
