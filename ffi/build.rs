@@ -98,6 +98,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_tx_queue_setup",
     "rte_eth_from_rings",
     "rte_mbuf_dynfield_register",
+    "rte_free",
     "rte_pktmbuf_free_bulk",
     "rte_pktmbuf_pool_create",
     "rte_mempool_avail_count",

@@ -1,6 +1,5 @@
 //! The whole of a run: read, plan, set up, launch, drain, tear down, report.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -10,21 +9,21 @@ use crate::cli::{Cli, Idle, Mode, Timestamps};
 use crate::config::{self, LcorePlan, Plan};
 use crate::control::{self, Control, IncidentReader, Signals};
 use crate::datapath::{ADOPT_EVERY_NS, Board, Queues, RunState, Settings, Shared, TAKE_BUDGET_NS, Waiting, WaitingStealer};
-use crate::dpdk::clock::{TscRate, tsc};
-use crate::dpdk::{self, Attached, BurstSize, Eal, Mempool, Port, PortConfig, RingConsumer, RingProducer, RxQueue, StampField, TxQueue};
+use crate::dpdk::clock::tsc;
+use crate::dpdk::{self, BurstSize, Eal, Mempool, Port, PortConfig, RingConsumer, RingProducer, RxQueue, StampField, TxQueue};
 use crate::error::{Error, Result};
 use crate::policy::{Permits, Pool};
 use crate::shed::Picker;
 use crate::stats::{GAP_NS_MIN, Incidents, LcoreStats, Report};
 
-use crate::traffic::{NicQueue, NicStats, Spec};
-
 mod launch;
 mod outcome;
 mod printed;
+mod source;
 
 use launch::Launch;
 use outcome::Ended;
+use source::Sources;
 
 /// Runs the program with the whole command line, its name first.
 ///
@@ -106,15 +105,14 @@ struct Setup {
 }
 
 fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet) -> Result<Report> {
-    let setup = set_up(eal, cli, &mut plan)?;
+    let mut setup = set_up(eal, cli, &mut plan)?;
+    let rate = eal.tsc_rate();
+    let ends = (&setup.pool, setup.stamp);
+    let sources = cli.source.as_ref().map(|spec| Sources::attach(spec, cli, &plan, &mut setup.rxqs, ends, rate)).transpose()?;
     printed::map(&plan, cli, &setup.ports);
+    sources.iter().for_each(control::say);
     let stats: Vec<LcoreStats> = plan.lcores.iter().map(|lcore| LcoreStats::new(&plan.may_poll(lcore), &lcore.tx_queue)).collect();
     let Setup { pool, ports, rxqs, txqs, producers, consumers, inboxes, stamp } = setup;
-    let rate = eal.tsc_rate();
-    let (sources, source_stats) = match &cli.source {
-        Some(spec) => sources(cli, spec, plan.lcores.len(), &rxqs, rate, &pool, stamp)?,
-        None => Default::default(),
-    };
     let up = |id: usize| ports.iter().find(|port| usize::from(port.id()) == id).is_none_or(Port::link_is_up);
     let links = std::array::from_fn(|id| AtomicBool::new(up(id)));
     let run = RunState::new(plan.lcores.len(), cli.packets);
@@ -146,6 +144,7 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet
         },
         shared: Shared { run: &run, links: &links, boards: &boards, permits: &permits, incidents: &incidents },
         stats: &stats,
+        cost: sources.as_ref().and_then(|sources| sources.cost),
     };
     let queues = assign(&plan, cli, &rxqs, Ends { txqs, producers, consumers, inboxes })?;
     let ended = AtomicBool::new(false);
@@ -171,15 +170,15 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet
         let elapsed = watcher.join().map_err(|_| Error::Setup("the control thread failed".into()));
         outcome.and(elapsed)
     })?;
-    let devices = ports.iter().map(Port::stats).collect::<Vec<_>>();
+    let mut devices = ports.iter().map(Port::stats).collect::<Vec<_>>();
+    for (port, device) in ports.iter().zip(&mut devices) {
+        sources.iter().for_each(|sources| sources.add_to(port.id(), device));
+    }
+    let source = sources.map(|sources| sources.report(rate));
     let incidents = reader.read();
     drop(boards);
-    drop((sources, rxqs, ports));
-    Ok(outcome::report(
-        cli,
-        &plan,
-        Ended { stats: &stats, devices: &devices, sources: &source_stats, incidents, elapsed, rate, pool: &pool },
-    ))
+    drop((rxqs, ports));
+    Ok(outcome::report(cli, &plan, Ended { stats: &stats, devices: &devices, source, incidents, elapsed, rate, pool: &pool }))
 }
 
 fn set_up(eal: &Eal, cli: &Cli, plan: &mut Plan) -> Result<Setup> {
@@ -234,25 +233,6 @@ fn inboxes(eal: &Eal, lcores: usize, size: u32) -> Result<Vec<(RingConsumer, Vec
 fn rxq(rxqs: &[RxQueue], (port, queue): (u16, u16)) -> Result<&RxQueue> {
     let found = rxqs.iter().find(|rxq| (rxq.port(), rxq.queue()) == (port, queue));
     found.ok_or_else(|| Error::Setup(format!("port {port} was started without its queue {queue}")))
-}
-
-/// What makes the packets of all receive queues, and what it counts.
-type Sources = (Vec<Attached<NicQueue>>, Vec<Arc<NicStats>>);
-
-/// Puts a virtual NIC queue behind each receive queue.
-fn sources(cli: &Cli, spec: &Spec, lcores: usize, rxqs: &[RxQueue], rate: TscRate, pool: &Mempool, stamp: StampField) -> Result<Sources> {
-    let mean_service = cli.work.map_or(Duration::ZERO, |work| work.mean());
-    let pps = spec.pps(lcores, mean_service).ok_or_else(|| {
-        Error::Usage("--source with load= needs to know what a packet costs: add --work spin:cheap=1us, or write rate= instead".into())
-    })?;
-    let (mut sources, mut stats) = (Vec::new(), Vec::new());
-    for (at, rxq) in rxqs.iter().enumerate() {
-        let per_s = pps * spec.share(at, rxqs.len());
-        let nic = NicQueue::new(spec, (rxq.port(), rxq.queue()), per_s, rate.hz(), usize::from(cli.rxd), pool.clone(), stamp);
-        stats.push(nic.stats());
-        sources.push(rxq.attach(nic)?);
-    }
-    Ok((sources, stats))
 }
 
 /// What each lcore shows of itself.

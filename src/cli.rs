@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::shed::ShardPick;
-use crate::traffic::Spec;
+use crate::traffic::{CostKeys, Costs, OpenLoop, Service};
 
 #[derive(Clone, Debug, Parser)]
 #[command(
@@ -108,13 +108,14 @@ pub struct Cli {
     /// Write the report as JSON too
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
-    /// Make packets cost CPU time: "spin:cheap=200ns,expensive=100us,p=0.0001[,seed=1][,mark=auto|hash|sequence][,known=yes|no]"
+    /// Make packets cost CPU time: "spin:cheap=200ns,expensive=100us,p=0.0001[,seed=1][,mark=auto|hash|sequence][,known=yes|no]";
+    /// with --source also other distributions, as "spin:dist=exponential,mean=1us"
     #[arg(long, value_name = "SPEC")]
     pub work: Option<Work>,
     /// Make the packets of net_null ports: "open-loop:rate=1M|load=0.5[,arrivals=poisson|fixed|on-off][,on=1ms,off=1ms][,skew=0]
     /// [,flows=1024][,size=60][,seed=1]"; such a port is --vdev net_null0,no-rx=1
     #[arg(long, value_name = "SPEC")]
-    pub source: Option<Spec>,
+    pub source: Option<OpenLoop>,
     /// Where latency is counted from: the poll that brought the packet, or not at all
     #[arg(long, value_enum, default_value_t = Timestamps::Software)]
     pub timestamps: Timestamps,
@@ -281,7 +282,7 @@ impl FromStr for EthPeer {
 }
 
 /// What packets cost, and which.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Work {
     pub cheap: Duration,
     pub expensive: Duration,
@@ -291,6 +292,8 @@ pub struct Work {
     pub mark: Mark,
     /// Whether a packet's cost is known before the work is done.
     pub known: bool,
+    /// Another distribution than these two values.
+    pub dist: Option<Costs>,
 }
 
 /// How expensive packets are found.
@@ -303,9 +306,11 @@ pub enum Mark {
 }
 
 impl Work {
-    /// The mean time that a packet takes.
-    pub fn mean(&self) -> Duration {
-        self.cheap.mul_f64(1.0 - self.p) + self.expensive.mul_f64(self.p)
+    /// What packets cost as a distribution, for a source to draw from.
+    pub fn costs(&self) -> Costs {
+        let ns = |time: Duration| time.as_nanos() as f64;
+        let service = Service::Bimodal { cheap_ns: ns(self.cheap), expensive_ns: ns(self.expensive), p: self.p };
+        self.dist.clone().unwrap_or(Costs { service, expensive_from_ns: f64::INFINITY })
     }
 }
 
@@ -314,13 +319,16 @@ impl FromStr for Work {
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         let keys = text.strip_prefix("spin:").ok_or("the only kind is spin: write spin:cheap=200ns,expensive=100us,p=0.0001")?;
-        let mut work = Self { cheap: Duration::ZERO, expensive: Duration::ZERO, p: 0.0, seed: 1, mark: Mark::Auto, known: true };
+        let mut work =
+            Self { cheap: Duration::ZERO, expensive: Duration::ZERO, p: 0.0, seed: 1, mark: Mark::Auto, known: true, dist: None };
+        let (mut dist, mut two_values) = (CostKeys::default(), false);
         for pair in keys.split(',') {
             let (key, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not KEY=VALUE"))?;
             let time = || {
                 humantime::parse_duration(value)
                     .map_err(|_| format!("{key}={value}: write a time with its unit, for example 200ns or 100us"))
             };
+            two_values |= ["cheap", "expensive", "p"].contains(&key);
             match key {
                 "cheap" => work.cheap = time()?,
                 "expensive" => work.expensive = time()?,
@@ -337,11 +345,16 @@ impl FromStr for Work {
                         _ => return Err(format!("known={value}: write yes, or no for work whose cost shows only while it is done")),
                     }
                 }
-                _ => return Err(format!("unknown key {key:?}: there are cheap, expensive, p, seed, mark and known")),
+                _ if dist.note(key, value)? => {}
+                _ => return Err(format!("unknown key {key:?}: there are cheap, expensive, p, seed, mark, known; {}", CostKeys::NAMES)),
             }
         }
         if work.expensive < work.cheap {
             return Err(format!("expensive={:?} is less than cheap={:?}: swap them", work.expensive, work.cheap));
+        }
+        work.dist = dist.finish()?;
+        if work.dist.is_some() && two_values {
+            return Err("cheap, expensive and p are a distribution of their own: leave them out, or dist".into());
         }
         Ok(work)
     }

@@ -7,9 +7,11 @@ use crate::error::{Error, Result};
 use crate::policy::Pool;
 
 mod scheduling;
+mod source;
 
 pub use scheduling::Scheduling;
 use scheduling::scheduling;
+pub use source::SOURCE_PORT_HINT;
 
 /// Bytes of the longest plain Ethernet frame, with its checksum.
 pub const DEFAULT_MAX_PKT_LEN: u32 = 1518;
@@ -109,6 +111,7 @@ pub fn check_alone(cli: &Cli) -> Result<Scheduling> {
     if cli.config.is_some() && cli.rxq.is_some() {
         return usage("--config says how many receive queues there are: leave out --rxq".into());
     }
+    source::check_alone(cli)?;
     Ok(scheduling)
 }
 
@@ -179,6 +182,7 @@ pub fn plan(cli: &Cli, lcores: &[Lcore], ports: &[PortInfo]) -> Result<Plan> {
             peer: peers[at],
         })
         .collect();
+    source::check_ports(cli, &plans)?;
     let (mbuf_room, scatter) = buffer_room(cli.max_pkt_len, &ports)?;
     let (mbufs, mbuf_cache) = buffers(cli, &lcores, &plans, shards, &mut warnings)?;
     Ok(Plan { scheduling, pools: cli.pools, lcores, ports: plans, shards, mbufs, mbuf_cache, mbuf_room, scatter, warnings })

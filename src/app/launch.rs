@@ -6,8 +6,8 @@ use crate::cli::{Cli, ForwardMode, Mode, Work};
 use crate::config::{self, Plan};
 use crate::datapath::{LcoreLoop, Queues, Settings, Shared};
 use crate::dpdk::clock::TscRate;
-use crate::dpdk::{self, Eal};
-use crate::engine::{Any, Engine, Io, Mac, MacSwap, Marking, Peers, Spin, SpinTicks};
+use crate::dpdk::{self, CostField, Eal};
+use crate::engine::{Any, Carried, Engine, Io, Mac, MacSwap, Marking, Peers, Spin, SpinTicks};
 use crate::error::Result;
 use crate::policy::{Hybrid, Policy, Pools, Rtc, ShedRandom, Steal, StealEvery};
 use crate::stats::LcoreStats;
@@ -21,12 +21,18 @@ pub(super) struct Launch<'a> {
     pub(super) settings: Settings,
     pub(super) shared: Shared<'a>,
     pub(super) stats: &'a [LcoreStats],
+    /// Where packets say what they cost, if their source has decided that.
+    pub(super) cost: Option<CostField>,
 }
 
 impl<'a> Launch<'a> {
     pub(super) fn by_engine(&self, queues: Vec<Queues<'a>>) -> Result<()> {
         let peers = self.peers();
-        if let Some(work) = self.cli.work {
+        if let (Some(work), Some(field)) = (&self.cli.work, self.cost) {
+            let engine = Carried::new(engine(self.cli.forward_mode, peers), field, work.known, self.settings.gap_ticks);
+            return self.by_mode(queues, |_| engine.clone());
+        }
+        if let Some(work) = &self.cli.work {
             return self.by_mode(queues, self.spin(work, engine(self.cli.forward_mode, peers)));
         }
         match engine(self.cli.forward_mode, peers) {
@@ -37,13 +43,14 @@ impl<'a> Launch<'a> {
     }
 
     /// For each lcore an engine that costs what was asked for.
-    fn spin(&self, work: Work, engine: Any) -> impl Fn(u64) -> Spin<Any> {
+    fn spin(&self, work: &Work, engine: Any) -> impl Fn(u64) -> Spin<Any> + use<> {
         let ticks = |time: Duration| self.rate.ticks(time.as_nanos() as u64);
         let spin = SpinTicks { cheap: ticks(work.cheap), expensive: ticks(work.expensive), gap: self.settings.gap_ticks };
         let by_sequence = self.plan.ports.iter().filter(|port| config::marks_by_sequence(work.mark, &port.info));
         let by_sequence = by_sequence.fold(0, |ports, port| ports | 1u64 << (port.info.id % 64));
-        let marking = move |lcore: u64| Marking::new(work.p, work.seed.wrapping_add(lcore), by_sequence);
-        move |lcore| Spin::new(engine.clone(), spin, marking(lcore), work.known)
+        let (p, seed, known) = (work.p, work.seed, work.known);
+        let marking = move |lcore: u64| Marking::new(p, seed.wrapping_add(lcore), by_sequence);
+        move |lcore| Spin::new(engine.clone(), spin, marking(lcore), known)
     }
 
     fn by_mode<E: Engine>(&self, queues: Vec<Queues<'a>>, engine: impl Fn(u64) -> E) -> Result<()> {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use hdrhistogram::Histogram as HdrHistogram;
@@ -17,10 +16,9 @@ use crate::dpdk::clock::{TscRate, tsc};
 use crate::error::{Error, Result};
 use crate::shed::rank_error_bound;
 use crate::stats::{
-    Counter, DeviceStats, DropCause, Histogram, HostGapRow, Incident, Lap, Latency, LatencyRow, LcoreRow, LcoreStats, PortRow, QueueRow,
-    RankCounts, RankRow, Report, SourceRow, StepCycles,
+    DeviceStats, DropCause, Histogram, HostGapRow, Incident, Lap, Latency, LatencyRow, LcoreRow, LcoreStats, PortRow, QueueRow, RankCounts,
+    RankRow, Report, SourceReport, StepCycles,
 };
-use crate::traffic::{NicStats, Spec};
 
 /// An enum's name as it is written on the command line and in JSON.
 pub(super) fn name(value: &impl Serialize) -> String {
@@ -31,8 +29,7 @@ pub(super) fn name(value: &impl Serialize) -> String {
 pub(super) struct Ended<'a> {
     pub stats: &'a [LcoreStats],
     pub devices: &'a [DeviceStats],
-    /// By receive queue, if a source makes the packets.
-    pub sources: &'a [Arc<NicStats>],
+    pub source: Option<SourceReport>,
     pub incidents: Vec<Incident>,
     pub elapsed: Duration,
     pub rate: TscRate,
@@ -40,7 +37,7 @@ pub(super) struct Ended<'a> {
 }
 
 pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
-    let Ended { stats, devices, sources, incidents, elapsed, rate, pool } = ended;
+    let Ended { stats, devices, source, incidents, elapsed, rate, pool } = ended;
     let sum = |count: fn(&LcoreStats) -> u64| stats.iter().map(count).sum::<u64>();
     let drops: BTreeMap<_, _> =
         DropCause::ALL.into_iter().map(|cause| (cause.name(), stats.iter().map(|lcore| lcore.dropped(cause)).sum::<u64>())).collect();
@@ -63,7 +60,7 @@ pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
         shed_pkts: sum(|lcore| lcore.shed_pkts.get()),
         taken_pkts: sum(|lcore| lcore.taken_pkts.get()),
         rank: (plan.shards > 0).then(|| rank(plan, stats)),
-        source: cli.source.map(|spec| source(&spec, sources, elapsed, rate)),
+        source,
         host_gaps: host_gaps(stats, rate),
         latency: (cli.timestamps == Timestamps::Software).then(|| latency(stats, rate, cli.source.is_some())),
         step_cycles: cli.record_core_cycles.then(|| step_cycles(stats)),
@@ -118,21 +115,6 @@ fn queue_rows(plan: &Plan, stats: &[LcoreStats]) -> Vec<QueueRow> {
 fn rank(plan: &Plan, stats: &[LcoreStats]) -> RankRow {
     let (pick, counts) = (plan.scheduling.shard_pick, RankCounts::sum(stats.iter().map(|lcore| &lcore.rank)));
     RankRow::new(name(&pick), plan.shards, &counts, rank_error_bound(pick, plan.shards))
-}
-
-/// What was offered, and what came of it.
-fn source(spec: &Spec, queues: &[Arc<NicStats>], elapsed: Duration, rate: TscRate) -> SourceRow {
-    let sum = |count: fn(&NicStats) -> &Counter| queues.iter().map(|queue| count(queue).get()).sum::<u64>();
-    let (offered_pkts, costed) = (sum(|queue| &queue.offered_pkts), sum(|queue| &queue.costed_pkts));
-    SourceRow {
-        spec: format!("{spec:?}"),
-        offered_pkts,
-        offered_mpps: offered_pkts as f64 / elapsed.as_secs_f64().max(1e-9) / 1e6,
-        received_pkts: sum(|queue| &queue.received_pkts),
-        missed_pkts: sum(|queue| &queue.missed_pkts),
-        nombuf_pkts: sum(|queue| &queue.nombuf_pkts),
-        pkt_ns: rate.ns(sum(|queue| &queue.cost_ticks)) as f64 / costed.max(1) as f64,
-    }
 }
 
 /// What the host took from all lcores together; the longest gap is that of one.

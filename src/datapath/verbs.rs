@@ -32,11 +32,17 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         let Some(polled) = self.rx.get_mut(at) else { return self.found_none() };
         let Some(lease) = polled.hold() else { return self.found_none() };
         let received = lease.poll(&mut self.burst, self.settings.burst);
+        let asked_at = lease.polled_ticks(now);
         polled.received_pkts.add(received as u64);
+        // Where other queues were looked at in between, they took the time.
+        let until_asked = asked_at.filter(|_| self.adopted_at != now).map_or(0, |asked_at| asked_at.saturating_sub(now));
         let arrival = Arrival { port: polled.rxq.port(), ticks: now };
+        if until_asked > self.settings.gap_ticks {
+            self.note_gap(until_asked);
+        }
         if received == 0 {
             self.stats.empty_polls.add(1);
-            self.polled_in_vain_at = now;
+            self.polled_in_vain_at = asked_at.unwrap_or(0);
             return self.found_none();
         }
         self.lap(Lap::Rx);
@@ -61,10 +67,15 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     fn notice_gap(&mut self, now: u64) {
         let ticks = now.wrapping_sub(std::mem::take(&mut self.polled_in_vain_at));
         if ticks > self.settings.gap_ticks {
-            let mut gaps = Gaps::default();
-            gaps.note(ticks);
-            self.stats.host_gaps.add(gaps);
+            self.note_gap(ticks);
         }
+    }
+
+    #[cold]
+    fn note_gap(&mut self, ticks: u64) {
+        let mut gaps = Gaps::default();
+        gaps.note(ticks);
+        self.stats.host_gaps.add(gaps);
     }
 
     /// Nothing came of this poll.

@@ -124,6 +124,22 @@ impl Mbuf {
         Ok(())
     }
 
+    /// Makes this a packet of `len` bytes that begins with `bytes`; what comes behind those is whatever the buffer holds. Both must fit
+    /// into one segment, which is up to whoever chose the pool.
+    #[inline]
+    pub fn begin_with(&mut self, bytes: &[u8], len: u16) {
+        debug_assert!(bytes.len() <= usize::from(len) && self.segments() == 1);
+        let room = self.get::<u16>(sys::MPFWD_MBUF_BUF_LEN) - self.get::<u16>(sys::MPFWD_MBUF_DATA_OFF);
+        let len = len.min(room);
+        let data = self.data_ptr();
+        // SAFETY: no more bytes are written than the buffer, which we own, has behind the headroom.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), data, bytes.len().min(usize::from(len))) };
+        // SAFETY: we own the mbuf, and the offset is that of a u16.
+        unsafe { self.field::<u16>(sys::MPFWD_MBUF_DATA_LEN).write(len) };
+        // SAFETY: as above, of a u32.
+        unsafe { self.field::<u32>(sys::MPFWD_MBUF_PKT_LEN).write(u32::from(len)) };
+    }
+
     /// Appends another packet as further segments of this one.
     ///
     /// # Errors
@@ -145,6 +161,17 @@ impl Drop for Mbuf {
     }
 }
 
+/// Where in every mbuf eight bytes are reserved under this name.
+fn eight_bytes(name: &[u8], what: &str) -> Result<u32> {
+    let mut field: sys::rte_mbuf_dynfield = sys::rte_mbuf_dynfield { name: [0; 64], size: 8, align: 8, flags: 0 };
+    for (to, from) in field.name.iter_mut().zip(name) {
+        *to = *from as std::ffi::c_char;
+    }
+    // SAFETY: the description is complete and outlives the call.
+    let offset = unsafe { sys::rte_mbuf_dynfield_register(&field) };
+    super::check(|| format!("no room for {what} in the mbuf"), offset)
+}
+
 /// Where in an mbuf the time stamp counter's value of its arrival is kept, once the packet leaves its burst.
 #[derive(Clone, Copy, Debug)]
 pub struct StampField {
@@ -157,13 +184,7 @@ impl StampField {
     /// # Errors
     /// When other libraries have taken all of the mbuf's dynamic space.
     pub fn register() -> Result<Self> {
-        let mut field: sys::rte_mbuf_dynfield = sys::rte_mbuf_dynfield { name: [0; 64], size: 8, align: 8, flags: 0 };
-        for (to, from) in field.name.iter_mut().zip(b"mpfwd_dynfield_arrival_ticks") {
-            *to = *from as std::ffi::c_char;
-        }
-        // SAFETY: the description is complete and outlives the call.
-        let offset = unsafe { sys::rte_mbuf_dynfield_register(&field) };
-        Ok(Self { offset: super::check(|| "no room for an arrival stamp in the mbuf".to_owned(), offset)? })
+        Ok(Self { offset: eight_bytes(b"mpfwd_dynfield_arrival_ticks", "an arrival stamp")? })
     }
 
     fn slot(self, mbuf: &Mbuf) -> &AtomicU64 {
@@ -181,5 +202,35 @@ impl StampField {
     #[inline]
     pub fn write(self, mbuf: &mut Mbuf, ticks: u64) {
         self.slot(mbuf).store(ticks, Ordering::Relaxed);
+    }
+}
+
+/// Where in an mbuf the packet says what it costs, if its source has decided that.
+#[derive(Clone, Copy, Debug)]
+pub struct CostField {
+    offset: u32,
+}
+
+impl CostField {
+    /// Registers eight bytes of every mbuf for the cost. Every call returns the same field.
+    ///
+    /// # Errors
+    /// As [`StampField::register`].
+    pub fn register() -> Result<Self> {
+        Ok(Self { offset: eight_bytes(b"mpfwd_dynfield_cost_ticks", "a packet's cost")? })
+    }
+
+    /// The ticks that the packet takes, and whether that makes it expensive; meaningful once `write` was called for this packet.
+    #[inline]
+    pub fn read(self, mbuf: &Mbuf) -> (u64, bool) {
+        let word: u64 = mbuf.get(self.offset);
+        (word >> 1, word & 1 == 1)
+    }
+
+    /// `ticks`: below 2^63.
+    #[inline]
+    pub fn write(self, mbuf: &mut Mbuf, ticks: u64, expensive: bool) {
+        // SAFETY: DPDK reserved eight aligned bytes at this offset for us alone, and we own the mbuf.
+        unsafe { mbuf.field::<u64>(self.offset).write(ticks << 1 | u64::from(expensive)) }
     }
 }

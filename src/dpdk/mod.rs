@@ -18,12 +18,12 @@ mod txq;
 
 pub use burst::{BURST_MAX, Burst, BurstSize, Drain};
 pub use eal::{Eal, Lcore};
-pub use mbuf::{Mbuf, StampField};
+pub use mbuf::{CostField, Mbuf, StampField};
 pub use mempool::Mempool;
 pub use port::{MAX_PORTS, Port, PortConfig, PortInfo, find_ports};
 pub use ring::{RingConsumer, RingProducer, RxTxRing, hts_ring, ring};
 pub use rxq::{Lease, RxQueue};
-pub use source::{Attached, RxSource};
+pub use source::{Room, RxSource};
 pub use txq::TxQueue;
 
 use crate::error::Error;

@@ -3,19 +3,23 @@
 
 use super::fast_path::FastPath;
 use super::port::Started;
+use super::source::{Attached, RxSource};
 use super::{Burst, BurstSize};
+use crate::error::Result;
 use crate::runq::lease;
 
 /// A receive queue of a started port; keeps the port open.
 pub struct RxQueue {
     path: FastPath,
     lease: lease::Lease,
-    opened: Started,
+    /// Goes before the port does.
+    source: Option<Attached>,
+    _port: Started,
 }
 
 impl RxQueue {
     pub(super) fn new(port: u16, queue: u16, started: Started) -> Self {
-        Self { path: FastPath::new(port, queue), lease: lease::Lease::new(), opened: started }
+        Self { path: FastPath::new(port, queue), lease: lease::Lease::new(), source: None, _port: started }
     }
 
     pub fn port(&self) -> u16 {
@@ -26,8 +30,15 @@ impl RxQueue {
         self.path.queue()
     }
 
-    pub(super) fn started(&self) -> Started {
-        self.opened.clone()
+    /// Has `source` add its packets to each poll from now on, instead of the last one.
+    ///
+    /// # Errors
+    /// When DPDK has no RX callbacks.
+    pub fn attach<S: RxSource + 'static>(&mut self, source: S) -> Result<()> {
+        self.source = None;
+        // SAFETY: the port is open as long as its queue, and who polls has a lease, which borrows the queue: it can't be dropped meanwhile.
+        self.source = Some(unsafe { Attached::new(self.port(), self.queue(), source) }?);
+        Ok(())
     }
 
     /// The right to poll, if nobody has it.
@@ -49,6 +60,13 @@ impl Lease<'_> {
 
     pub fn queue(&self) -> u16 {
         self.rxq.path.queue()
+    }
+
+    /// When a source of packets was asked in the last poll, which began at `began_ticks`: that itself where there is none. `None` where the
+    /// source has worked for so long that the time says nothing.
+    #[inline(always)]
+    pub fn polled_ticks(&self, began_ticks: u64) -> Option<u64> {
+        self.rxq.source.as_ref().map_or(Some(began_ticks), Attached::polled_ticks)
     }
 
     /// Fills the burst, which is empty, with up to `want` received packets. Returns how many.

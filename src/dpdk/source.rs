@@ -1,87 +1,156 @@
-//! A source of packets behind a receive queue: what a receive callback returns when the driver has nothing. `rte_eth_rx_burst` calls
-//! callbacks in every poll, also when the driver returned no packet.
+//! An RX callback that adds packets of its own to what a driver received: `rte_eth_rx_burst` calls it in every poll, also when the
+//! driver has nothing. It belongs to the queue and runs under its lease.
 
 use std::ffi::c_void;
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use dpdk_sys as sys;
 
-use super::port::Started;
-use super::{Burst, RxQueue};
+use super::clock::tsc;
+use super::{Mbuf, Mempool};
 use crate::error::{Error, Result};
 
-/// Makes the packets of a queue. Called in every poll of it, by whoever holds its lease.
+/// Where packets come from that no driver brings.
 pub trait RxSource: Send {
-    /// Puts at most `want` packets into the burst, which is empty.
-    fn receive(&mut self, want: usize, into: &mut Burst);
+    /// Called once per poll of the queue, by whoever holds its lease.
+    fn receive(&mut self, room: &mut Room<'_>);
 }
 
-/// What the callback works on.
-struct State<S> {
+/// The room that a poll has left for packets.
+pub struct Room<'a> {
+    slots: &'a mut [MaybeUninit<Mbuf>],
+    filled: usize,
+    polled_ticks: &'a AtomicU64,
+}
+
+impl Room<'_> {
+    /// The time stamp counter now, which whoever polls will see too: he need not read it again to know how long it took to come here.
+    #[inline]
+    pub fn read_clock(&mut self) -> u64 {
+        let now = tsc();
+        self.polled_ticks.store(now, Ordering::Relaxed);
+        now
+    }
+
+    /// The source worked for long in this poll: what the clock says does not tell what the host took.
+    pub fn has_worked(&mut self) {
+        self.polled_ticks.store(WORKED, Ordering::Relaxed);
+    }
+
+    /// How many more packets the poll takes.
+    #[inline]
+    pub fn left(&self) -> usize {
+        self.slots.len() - self.filled
+    }
+
+    /// Adds up to `want` packets without content, as many as there is room and the pool has, for the caller to write. Of all others their
+    /// content is undefined.
+    #[inline]
+    pub fn alloc(&mut self, pool: &Mempool, want: usize) -> &mut [Mbuf] {
+        let free = &mut self.slots[self.filled..];
+        let want = want.min(free.len());
+        // SAFETY: there is room for so many pointers, and DPDK fills all of them or none.
+        let code = unsafe { sys::mpfwd_alloc_bulk(pool.as_ptr(), free.as_mut_ptr().cast(), want as u32) };
+        let made = if code == 0 { want } else { alloc_singly(pool, &mut free[..want]) };
+        self.filled += made;
+        // SAFETY: the first `made` slots hold packets now, `Mbuf` has the layout of what a slot holds, and the poll's caller gets them later.
+        unsafe { std::slice::from_raw_parts_mut(self.slots[self.filled - made..].as_mut_ptr().cast(), made) }
+    }
+}
+
+/// The last buffers of a pool, one by one. Returns how many there were.
+#[cold]
+fn alloc_singly(pool: &Mempool, slots: &mut [MaybeUninit<Mbuf>]) -> usize {
+    let fill = |slot: &mut MaybeUninit<Mbuf>| {
+        // SAFETY: room for one pointer, which DPDK fills or not.
+        unsafe { sys::mpfwd_alloc_bulk(pool.as_ptr(), slot.as_mut_ptr().cast(), 1) == 0 }
+    };
+    slots.iter_mut().map(fill).take_while(|&filled| filled).count()
+}
+
+/// In place of a clock's reading: the source has worked.
+const WORKED: u64 = u64::MAX;
+
+/// What the callback gets. Its first field is read whatever the source is.
+#[repr(C)]
+struct Called<S> {
+    polled_ticks: AtomicU64,
     source: S,
-    burst: Burst,
 }
 
-/// A source that is attached to a queue until this is dropped. Keeps the port open.
-pub struct Attached<S: RxSource> {
+/// A source that a queue calls; no longer after this is dropped.
+pub(super) struct Attached {
     port: u16,
     queue: u16,
     callback: *const sys::rte_eth_rxtx_callback,
-    state: *mut State<S>,
-    _port: Started,
+    /// A `Called`.
+    source: *mut c_void,
+    free: unsafe fn(*mut c_void),
 }
 
-impl RxQueue {
-    /// Has `source` make this queue's packets. The queue must not be leased yet.
+// SAFETY: a source may move between threads, and is only touched under the queue's lease, or when the queue is gone.
+unsafe impl Send for Attached {}
+// SAFETY: there is nothing that a shared reference could do with it.
+unsafe impl Sync for Attached {}
+
+impl Attached {
+    /// # Safety
+    /// The port is configured and has the queue; nobody polls the queue but under its lease, and nobody does when this is dropped.
     ///
     /// # Errors
-    /// When the driver makes packets itself, or DPDK takes no callbacks.
-    pub fn attach<S: RxSource>(&self, source: S) -> Result<Attached<S>> {
-        let mut burst = Burst::new();
-        let mut lease = self.try_lease().ok_or_else(|| Error::Setup("a source for a queue that is being polled".into()))?;
-        if lease.poll(&mut burst, super::BurstSize::of(1)) > 0 {
-            return Err(Error::Usage(format!(
-                "--source makes the packets of port {}, which has packets of its own: write --vdev net_null{},no-rx=1",
-                self.port(),
-                self.port()
-            )));
+    /// When DPDK was built without callbacks, or has no memory.
+    pub(super) unsafe fn new<S: RxSource + 'static>(port: u16, queue: u16, source: S) -> Result<Self> {
+        let source = Box::into_raw(Box::new(Called { polled_ticks: AtomicU64::new(WORKED), source })).cast::<c_void>();
+        // SAFETY: the function gets the pointer that it wants, which lives until the callback is removed.
+        let callback = unsafe { sys::rte_eth_add_rx_callback(port, queue, Some(receive::<S>), source) };
+        let attached = Self { port, queue, callback: callback.cast(), source, free: free::<S> };
+        if attached.callback.is_null() {
+            return Err(Error::Setup(format!("port {port}'s queue {queue} takes no RX callback: {}", super::last_reason())));
         }
-        let state = Box::into_raw(Box::new(State { source, burst }));
-        // SAFETY: the port is started and has the queue; the state outlives the callback, which `Attached` removes.
-        let callback = unsafe { sys::rte_eth_add_rx_callback(self.port(), self.queue(), Some(receive::<S>), state.cast()) };
-        if callback.is_null() {
-            // SAFETY: made above, and DPDK did not take it.
-            drop(unsafe { Box::from_raw(state) });
-            return Err(Error::Setup(format!("port {}: no receive callback ({})", self.port(), super::last_reason())));
-        }
-        Ok(Attached { port: self.port(), queue: self.queue(), callback, state, _port: self.started() })
+        Ok(attached)
+    }
+
+    /// When the source read the clock in the last poll; `None` if it did not, or has worked for long since.
+    #[inline]
+    pub(super) fn polled_ticks(&self) -> Option<u64> {
+        // SAFETY: an atomic at the start of what lives as long as `self`.
+        let ticks = unsafe { &*self.source.cast::<AtomicU64>() }.load(Ordering::Relaxed);
+        (ticks != WORKED).then_some(ticks)
     }
 }
 
-impl<S: RxSource> Drop for Attached<S> {
+impl Drop for Attached {
     fn drop(&mut self) {
-        // SAFETY: the callback came from this queue. What DPDK keeps of it afterwards, some bytes, goes with EAL's memory.
-        unsafe { sys::rte_eth_remove_rx_callback(self.port, self.queue, self.callback) };
-        // SAFETY: from the box made in `attach`; nobody polls any more, so that no callback is under way.
-        drop(unsafe { Box::from_raw(self.state) });
+        if !self.callback.is_null() {
+            // SAFETY: nobody polls the queue any more, as `new`'s caller has promised.
+            unsafe { sys::rte_eth_remove_rx_callback(self.port, self.queue, self.callback) };
+            // SAFETY: out of DPDK's list, which leaves the memory to us.
+            unsafe { sys::rte_free(self.callback.cast_mut().cast()) };
+        }
+        // SAFETY: `new` made the box, as what `free` was made for; nobody calls the source any more.
+        unsafe { (self.free)(self.source) };
     }
 }
 
-/// Called by DPDK after the driver, with what that received.
+unsafe fn free<S>(source: *mut c_void) {
+    // SAFETY: the caller hands over the box of a `Called<S>`.
+    drop(unsafe { Box::from_raw(source.cast::<Called<S>>()) });
+}
+
 unsafe extern "C" fn receive<S: RxSource>(
     _port: u16,
     _queue: u16,
     packets: *mut *mut sys::rte_mbuf,
     received: u16,
-    room: u16,
-    state: *mut c_void,
+    max: u16,
+    source: *mut c_void,
 ) -> u16 {
-    // SAFETY: the pointer that `attach` gave; only the lease's holder gets here, so that the reference is the only one.
-    let state = unsafe { &mut *state.cast::<State<S>>() };
-    state.source.receive(usize::from(room - received), &mut state.burst);
-    let made = state.burst.give(|made, count| {
-        // SAFETY: `room` pointers fit there, of which the driver has used `received`.
-        unsafe { std::ptr::copy_nonoverlapping(made, packets.add(usize::from(received)), usize::from(count)) };
-        usize::from(count)
-    });
-    received + made as u16
+    // SAFETY: the queue is polled under its lease by one at a time, and only its polls come here.
+    let Called { polled_ticks, source } = unsafe { &mut *source.cast::<Called<S>>() };
+    // SAFETY: the poll brought room for `max` packets; `Mbuf` has the layout of a pointer to one.
+    let slots = unsafe { std::slice::from_raw_parts_mut(packets.cast(), usize::from(max)) };
+    let mut room = Room { slots, filled: usize::from(received), polled_ticks };
+    source.receive(&mut room);
+    room.filled as u16
 }

@@ -1,6 +1,7 @@
 //! What is done to a packet. An engine says what a packet costs and does it; where that happens is not its business.
 
 mod any;
+mod carried;
 mod io;
 mod mac;
 mod macswap;
@@ -8,6 +9,7 @@ mod rewrite;
 mod spin;
 
 pub use any::Any;
+pub use carried::Carried;
 pub use io::Io;
 pub use mac::Mac;
 pub use macswap::MacSwap;

@@ -8,6 +8,7 @@ mod incidents;
 mod rank;
 mod report;
 mod rescue;
+mod source;
 
 pub use counters::{Counter, DropCause, LcoreStats, PortQueue};
 pub use cycles::{Lap, StepMeter};
@@ -15,5 +16,6 @@ pub use gaps::{GAP_NS_MIN, Gaps, HostGapRow, HostGaps};
 pub use histogram::Histogram;
 pub use incidents::{INCIDENTS_MAX, Incident, IncidentStage, Incidents, Map, Rescued, Stuck, incident_table};
 pub use rank::{RankCounts, RankRow};
-pub use report::{DeviceStats, Latency, LatencyRow, LcoreRow, PortRow, QueueRow, Report, SourceRow, StepCycles};
+pub use report::{DeviceStats, Latency, LatencyRow, LcoreRow, PortRow, QueueRow, Report, StepCycles};
 pub use rescue::{RescueRow, RescueStats};
+pub use source::{SourceQueueRow, SourceReport};

@@ -6,6 +6,7 @@ use std::fmt;
 use comfy_table::{CellAlignment, Table, TableComponent, presets};
 use serde::Serialize;
 
+use super::SourceReport;
 use super::gaps::HostGapRow;
 use super::incidents::{Incident, incident_table};
 use super::rank::RankRow;
@@ -36,7 +37,7 @@ pub struct Report {
     /// How far workers were from the order of arrival; none without shards.
     pub rank: Option<RankRow>,
     /// What the virtual NIC did, if one made the packets.
-    pub source: Option<SourceRow>,
+    pub source: Option<SourceReport>,
     /// Time that the host took from the lcores, as far as they could tell.
     pub host_gaps: HostGapRow,
     pub latency: Option<Latency>,
@@ -46,21 +47,6 @@ pub struct Report {
     pub ports: Vec<PortRow>,
     /// The last times that an lcore was stuck, oldest first.
     pub incidents: Vec<Incident>,
-}
-
-/// Open-loop load: what was due, and what became of it.
-#[derive(Clone, Debug, Serialize)]
-pub struct SourceRow {
-    pub spec: String,
-    pub offered_pkts: u64,
-    pub offered_mpps: f64,
-    pub received_pkts: u64,
-    /// Packets that found the receive queue full.
-    pub missed_pkts: u64,
-    /// Packets for which there was no buffer.
-    pub nombuf_pkts: u64,
-    /// What it takes to make a packet, in nanoseconds: the lcores spend it, a NIC would not.
-    pub pkt_ns: f64,
 }
 
 /// From the stamp until the driver accepted the packet.
@@ -240,16 +226,7 @@ impl fmt::Display for Report {
             writeln!(f, "latency is {}; {}", latency.clock, latency.bound)?;
         }
         if let Some(source) = &self.source {
-            writeln!(
-                f,
-                "open-loop: offered {} ({:.3} Mpps), received {}, missed {}, without a buffer {}; to make a packet took {:.1} ns",
-                grouped(source.offered_pkts),
-                source.offered_mpps,
-                grouped(source.received_pkts),
-                grouped(source.missed_pkts),
-                grouped(source.nombuf_pkts),
-                source.pkt_ns
-            )?;
+            writeln!(f, "{source}")?;
         }
         if self.host_gaps.gaps > 0 {
             writeln!(

@@ -1,109 +1,72 @@
-//! When packets are due at one queue: a sequence of times, without end, that depends on nothing but its seed.
+//! When packets of one queue are due, on a clock that starts at 0.
 
-use rand::SeedableRng;
+use rand::Rng;
 use rand::rngs::SmallRng;
 use rand_distr::{Distribution, Exp1};
 
-use super::Shape;
-
-/// Times in ticks from a start at 0, never falling.
-#[derive(Clone, Debug)]
-pub struct Arrivals {
-    random: SmallRng,
-    shape: Ticks,
-    /// Mean gap, during `on` where there is an `on`.
-    gap_ticks: f64,
-    /// The last time given out, in the time that passes only during `on`. A double is exact to a tick for a month.
-    at: f64,
-}
-
-/// The shape, in ticks.
-#[derive(Clone, Copy, Debug)]
-enum Ticks {
+/// How packets follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrivals {
+    /// Independent of each other: exponential gaps.
     Poisson,
+    /// Equal gaps. Each queue starts at a random place of its first gap.
     Fixed,
-    OnOff { on: f64, off: f64 },
+    /// Poisson for `on_ns`, then nothing for `off_ns`, all queues alike; the mean over both is the rate that was asked for.
+    OnOff { on_ns: u64, off_ns: u64 },
 }
 
-impl Arrivals {
-    /// `per_s` arrivals a second in the mean, above 0, where a second has `hz` ticks.
-    pub fn new(shape: Shape, per_s: f64, hz: u64, seed: u64) -> Self {
-        let hz = hz as f64;
-        let (shape, gap_ticks) = match shape {
-            Shape::Poisson => (Ticks::Poisson, hz / per_s),
-            Shape::Fixed => (Ticks::Fixed, hz / per_s),
-            Shape::OnOff { on, off } => {
-                let (on, off) = (on.as_secs_f64() * hz, off.as_secs_f64() * hz);
-                (Ticks::OnOff { on, off }, hz / per_s * on / (on + off))
+/// Draws due times. Without end, and never backwards.
+#[derive(Clone, Debug)]
+pub(super) struct ArrivalClock {
+    random: SmallRng,
+    gaps: Gaps,
+    /// Mean gap between two packets, on the clock that only runs while packets come.
+    gap_ticks: f64,
+    at_ticks: f64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Gaps {
+    Exponential,
+    Equal,
+    /// Exponential, with an interruption after each `on_ticks`.
+    Interrupted {
+        on_ticks: f64,
+        off_ticks: f64,
+    },
+}
+
+impl ArrivalClock {
+    /// `mean_gap_ticks`: time per packet in the long run; infinite for a queue without packets.
+    pub(super) fn new(arrivals: Arrivals, mean_gap_ticks: f64, ticks_per_ns: f64, mut random: SmallRng) -> Self {
+        let (gaps, gap_ticks, at_ticks) = match arrivals {
+            Arrivals::Poisson => (Gaps::Exponential, mean_gap_ticks, 0.0),
+            Arrivals::Fixed => (Gaps::Equal, mean_gap_ticks, (random.random::<f64>() - 1.0) * mean_gap_ticks),
+            Arrivals::OnOff { on_ns, off_ns } => {
+                let (on_ticks, off_ticks) = (on_ns as f64 * ticks_per_ns, off_ns as f64 * ticks_per_ns);
+                (Gaps::Interrupted { on_ticks, off_ticks }, mean_gap_ticks * on_ticks / (on_ticks + off_ticks), 0.0)
             }
         };
-        Self { random: SmallRng::seed_from_u64(seed), shape, gap_ticks, at: 0.0 }
+        // Without packets, infinity minus infinity would not be one.
+        let at_ticks = if gap_ticks.is_finite() { at_ticks } else { 0.0 };
+        Self { random, gaps, gap_ticks, at_ticks }
     }
-}
 
-impl Iterator for Arrivals {
-    type Item = u64;
-
+    /// When the next packet is due, in ticks, rounded down; `u64::MAX` if never.
     #[inline]
-    fn next(&mut self) -> Option<u64> {
-        self.at += match self.shape {
-            Ticks::Fixed => self.gap_ticks,
-            Ticks::Poisson | Ticks::OnOff { .. } => {
+    pub(super) fn next_ticks(&mut self) -> u64 {
+        let gap = match self.gaps {
+            Gaps::Equal => self.gap_ticks,
+            Gaps::Exponential | Gaps::Interrupted { .. } => {
                 let gap: f64 = Exp1.sample(&mut self.random);
                 gap * self.gap_ticks
             }
         };
-        Some(match self.shape {
-            Ticks::Poisson | Ticks::Fixed => self.at as u64,
-            Ticks::OnOff { on, off } => (self.at + (self.at / on).floor() * off) as u64,
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    const HZ: u64 = 1_000_000_000;
-
-    fn gaps(shape: Shape, per_s: f64, count: usize) -> Vec<f64> {
-        let times: Vec<u64> = Arrivals::new(shape, per_s, HZ, 7).take(count + 1).collect();
-        times.windows(2).map(|pair| (pair[1] - pair[0]) as f64).collect()
-    }
-
-    fn mean(values: &[f64]) -> f64 {
-        values.iter().sum::<f64>() / values.len() as f64
-    }
-
-    #[test]
-    fn poisson_has_the_mean_and_the_variance_of_an_exponential() {
-        let gaps = gaps(Shape::Poisson, 1e6, 400_000);
-        let mean_ns = mean(&gaps);
-        let variance = mean(&gaps.iter().map(|gap| (gap - mean_ns).powi(2)).collect::<Vec<_>>());
-        // The standard error of the mean is 1000 / sqrt(400,000) = 1.6, of the variance 1e6 sqrt(8 / 400,000) = 4,500.
-        assert!((mean_ns - 1000.0).abs() < 8.0, "{mean_ns}");
-        assert!((variance - 1e6).abs() < 25_000.0, "{variance}");
-    }
-
-    #[test]
-    fn fixed_gaps_are_equal_to_a_tick() {
-        assert!(gaps(Shape::Fixed, 3e6, 10_000).iter().all(|gap| (333.0..=334.0).contains(gap)));
-    }
-
-    #[test]
-    fn on_off_keeps_the_mean_and_the_silence() {
-        let (on, off) = (Duration::from_millis(1), Duration::from_millis(3));
-        let times: Vec<u64> = Arrivals::new(Shape::OnOff { on, off }, 1e6, HZ, 3).take_while(|&at| at < HZ).collect();
-        assert!((times.len() as f64 - 1e6).abs() < 10_000.0, "{}", times.len());
-        assert!(times.iter().all(|at| at % 4_000_000 <= 1_000_000));
-    }
-
-    #[test]
-    fn the_same_seed_makes_the_same_times() {
-        let times = |seed| Arrivals::new(Shape::Poisson, 1e6, HZ, seed).take(100).collect::<Vec<_>>();
-        assert_eq!(times(5), times(5));
-        assert_ne!(times(5), times(6));
+        // A double holds some hours of ticks to a thousandth of one.
+        self.at_ticks += gap;
+        match self.gaps {
+            Gaps::Interrupted { on_ticks, off_ticks } => (self.at_ticks + (self.at_ticks / on_ticks).floor() * off_ticks) as u64,
+            _ => self.at_ticks as u64,
+        }
     }
 }

@@ -1,64 +1,104 @@
-//! The frames that arrive: UDP over IPv4, of one size, one source port per flow.
+//! The packets' bytes: Ethernet, IPv4 and UDP headers that RSS and flow tables can tell flows by, then the packet's number.
 
-const ETHERNET: usize = 14;
-const IPV4: usize = 20;
-const SOURCE_PORT: usize = ETHERNET + IPV4;
-/// The first flow's source port.
+use super::Due;
+
+/// Bytes of the shortest frame, without its checksum, which no packet in memory has.
+pub const FRAME_MIN_BYTES: u16 = 60;
+
+/// Bytes of the longest plain frame, likewise: it fits into one buffer of any pool here.
+pub const FRAME_MAX_BYTES: u16 = 1514;
+
+/// Bytes that differ from what the buffer held before: the headers and the number, up to the end of the shortest frame.
+const WRITTEN_BYTES: usize = FRAME_MIN_BYTES as usize;
+
+/// Where the source port stands, and behind it the destination port.
+const PORTS_AT: usize = 34;
+const NUMBER_AT: usize = 42;
+
+/// The lowest port that is used, and how many source ports there are from it on: none that means anything to anybody.
 const FIRST_PORT: u16 = 1024;
+const SOURCE_PORTS: u32 = 1 << 15;
 
-/// A frame with all but its source port.
+/// What all packets of a queue have in common. Flows differ in their UDP ports only, so that IPv4's checksum is always the same; UDP's is
+/// 0, which stands for none.
 #[derive(Clone, Debug)]
-pub(super) struct Frame(Box<[u8]>);
+pub struct Frame {
+    bytes: [u8; WRITTEN_BYTES],
+    len: u16,
+}
 
 impl Frame {
-    /// `size` bytes, `SIZE_MIN` or more, for receive queue `queue` of port `port`.
-    pub(super) fn new(size: u16, port: u16, queue: u16) -> Self {
-        let mut frame = vec![0u8; usize::from(size)].into_boxed_slice();
-        frame[..6].copy_from_slice(&[2, 0, 0, 0, 0, port as u8]);
-        frame[6..12].copy_from_slice(&[2, 0, 0, 1, queue as u8, port as u8]);
-        frame[12..14].copy_from_slice(&[0x08, 0x00]);
-        let ip_len = size - ETHERNET as u16;
-        let ip = &mut frame[ETHERNET..ETHERNET + IPV4];
-        ip[0] = 0x45;
-        ip[2..4].copy_from_slice(&ip_len.to_be_bytes());
-        ip[8] = 64;
-        ip[9] = 17;
-        ip[12..16].copy_from_slice(&[10, port as u8, queue as u8, 1]);
-        ip[16..20].copy_from_slice(&[10, port as u8, queue as u8, 2]);
-        let sum = checksum(ip);
-        ip[10..12].copy_from_slice(&sum.to_be_bytes());
-        let udp = &mut frame[SOURCE_PORT..];
-        udp[2..4].copy_from_slice(&4789u16.to_be_bytes());
-        udp[4..6].copy_from_slice(&(ip_len - IPV4 as u16).to_be_bytes());
-        Self(frame)
+    /// Frames of `frame_bytes`, from [`FRAME_MIN_BYTES`] to [`FRAME_MAX_BYTES`], to the port whose address is `destination`.
+    pub fn new(frame_bytes: u16, destination: [u8; 6]) -> Self {
+        let len = frame_bytes.clamp(FRAME_MIN_BYTES, FRAME_MAX_BYTES);
+        let mut bytes = [0; WRITTEN_BYTES];
+        bytes[..6].copy_from_slice(&destination);
+        bytes[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 0xfe]);
+        bytes[12..14].copy_from_slice(&[0x08, 0x00]);
+        // Version and header length; total length; don't fragment; TTL 64, UDP. Addresses from 198.18.0.0/15, which is for benchmarks (RFC 2544).
+        bytes[14] = 0x45;
+        bytes[16..18].copy_from_slice(&(len - 14).to_be_bytes());
+        bytes[20] = 0x40;
+        bytes[22..24].copy_from_slice(&[64, 17]);
+        bytes[26..34].copy_from_slice(&[198, 18, 0, 1, 198, 19, 0, 1]);
+        let checksum = internet_checksum(&bytes[14..34]);
+        bytes[24..26].copy_from_slice(&checksum.to_be_bytes());
+        bytes[38..40].copy_from_slice(&(len - 34).to_be_bytes());
+        Self { bytes, len }
     }
 
-    /// The frame of that flow.
+    /// Bytes of a packet in memory.
+    pub fn bytes_in_memory(&self) -> u16 {
+        self.len
+    }
+
+    /// The first bytes of this packet; the others are whatever the buffer holds.
     #[inline]
-    pub(super) fn of_flow(&mut self, flow: u16) -> &[u8] {
-        self.0[SOURCE_PORT..SOURCE_PORT + 2].copy_from_slice(&FIRST_PORT.wrapping_add(flow).to_be_bytes());
-        &self.0
+    pub fn bytes_of(&mut self, due: &Due) -> &[u8] {
+        let source = FIRST_PORT + (due.flow % SOURCE_PORTS) as u16;
+        let destination = FIRST_PORT + (due.flow / SOURCE_PORTS) as u16;
+        self.bytes[PORTS_AT..PORTS_AT + 2].copy_from_slice(&source.to_be_bytes());
+        self.bytes[PORTS_AT + 2..PORTS_AT + 4].copy_from_slice(&destination.to_be_bytes());
+        self.bytes[NUMBER_AT..NUMBER_AT + 8].copy_from_slice(&due.number.to_be_bytes());
+        &self.bytes
     }
 }
 
-/// The Internet checksum (RFC 1071).
-fn checksum(header: &[u8]) -> u16 {
-    let sum: u32 = header.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+/// RFC 1071, of an even number of bytes whose checksum field is 0.
+fn internet_checksum(bytes: &[u8]) -> u16 {
+    let sum: u32 = bytes.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
     let folded = (sum & 0xffff) + (sum >> 16);
     !((folded & 0xffff) + (folded >> 16)) as u16
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
+    use crate::traffic::Cost;
+
+    fn due(flow: u32, number: u64) -> Due {
+        Due { at_ticks: 0, number, cost: Cost::default(), flow }
+    }
 
     #[test]
-    fn headers_are_right() {
-        let mut frame = Frame::new(60, 1, 2);
-        let bytes = frame.of_flow(7).to_vec();
-        assert_eq!((bytes.len(), checksum(&bytes[14..34])), (60, 0));
-        assert_eq!(u16::from_be_bytes([bytes[16], bytes[17]]), 46);
-        assert_eq!(u16::from_be_bytes([bytes[38], bytes[39]]), 26);
-        assert_eq!(u16::from_be_bytes([bytes[34], bytes[35]]), 1031);
+    fn headers_are_what_they_say() {
+        let mut frame = Frame::new(124, [2, 0, 0, 0, 0, 1]);
+        let bytes = frame.bytes_of(&due(7, 0x0102)).to_vec();
+        assert_eq!(frame.bytes_in_memory(), 124);
+        assert_eq!(u16::from_be_bytes([bytes[16], bytes[17]]), 110, "IPv4's total length");
+        assert_eq!(u16::from_be_bytes([bytes[38], bytes[39]]), 90, "UDP's length");
+        assert_eq!(internet_checksum(&bytes[14..34]), 0, "a header with its checksum sums up to nothing");
+        assert_eq!(bytes[42..50], 0x0102u64.to_be_bytes());
+        assert_eq!(Frame::new(60, [0; 6]).bytes_in_memory(), 60);
+    }
+
+    #[test]
+    fn every_flow_has_ports_of_its_own() {
+        let mut frame = Frame::new(60, [0; 6]);
+        let flows = (0..200_000).chain((1 << 24) - 1000..1 << 24);
+        let ports: HashSet<[u8; 4]> = flows.map(|flow| frame.bytes_of(&due(flow, 0))[34..38].try_into().unwrap()).collect();
+        assert_eq!(ports.len(), 201_000);
     }
 }

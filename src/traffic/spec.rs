@@ -1,127 +1,140 @@
-//! `--source open-loop:…`: what is asked of the virtual NIC.
+//! What `--source` asks for: `open-loop:` and KEY=VALUE pairs.
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// How much arrives.
+use super::{Arrivals, FRAME_MAX_BYTES, FRAME_MIN_BYTES, Skew};
+
+/// How many packets are to come.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Rate {
-    /// Packets a second, over all queues.
-    Pps(f64),
-    /// As a share of what the lcores could serve if they did nothing but the work itself: 1 is all of it.
+pub enum Demand {
+    /// Packets per second over all queues.
+    Rate(f64),
+    /// The share of all lcores' time that the packets' costs take: rate x mean cost / lcores. More than 1 is more than they can do.
     Load(f64),
 }
 
-/// How arrivals lie in time, around the mean that the rate gives.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Shape {
-    /// Independent of each other: exponential gaps.
-    Poisson,
-    /// Equal gaps.
-    Fixed,
-    /// Poisson during `on`, at a rate so much higher that the mean stays; nothing during `off`; in turn.
-    OnOff { on: Duration, off: Duration },
+impl Demand {
+    /// Packets per second over all queues, where a packet costs `mean_cost_ns` and so many lcores share the work.
+    ///
+    /// # Errors
+    /// For a load when packets cost nothing.
+    pub fn pps(self, mean_cost_ns: f64, lcores: usize) -> Result<f64, String> {
+        match self {
+            Self::Rate(pps) => Ok(pps),
+            Self::Load(load) if mean_cost_ns > 0.0 => Ok(load * lcores as f64 * 1e9 / mean_cost_ns),
+            Self::Load(load) => Err(format!(
+                "load={load} needs to know what a packet costs: add --work spin:cheap=1us, or ask for packets per second by rate="
+            )),
+        }
+    }
 }
 
-/// All of it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Spec {
-    pub rate: Rate,
-    pub shape: Shape,
-    /// How uneven the queues' shares are: queue i, from 0, gets a share of (i + 1)^-skew (Zipf's law); 0 is even.
-    pub skew: f64,
-    /// Flows per queue, told apart by their UDP source port.
-    pub flows: u16,
+/// Traffic that does not wait for whoever receives it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenLoop {
+    pub demand: Demand,
+    pub arrivals: Arrivals,
+    pub skew: Skew,
+    /// How many different flows there are over all queues; each belongs to one queue, which has at least one.
+    pub flows: u32,
     /// Bytes of a frame, without its checksum.
-    pub size: u16,
+    pub frame_bytes: u16,
+    /// The same seed brings the same packets at the same times, queue by queue.
     pub seed: u64,
 }
 
-/// Ethernet, IPv4 and UDP headers, to a full minimum frame without checksum.
-pub const SIZE_MIN: u16 = 60;
-/// What fits into one buffer of the default size.
-pub const SIZE_MAX: u16 = 1514;
+/// The most flows: as many as there are pairs of the ports that they use.
+const FLOWS_MAX: u32 = 1 << 24;
 
-impl Spec {
-    /// The share of queue `at` of `queues`: they add up to 1.
-    pub fn share(&self, at: usize, queues: usize) -> f64 {
-        let weight = |at: usize| ((at + 1) as f64).powf(-self.skew);
-        weight(at) / (0..queues).map(weight).sum::<f64>()
-    }
+const KEYS: &str = "rate, load, arrivals, on, off, skew, flows, size and seed";
 
-    /// Packets a second over all queues, where `lcores` serve packets that take `mean_service` each. `None` where a load is asked for of
-    /// packets that take no time.
-    pub fn pps(&self, lcores: usize, mean_service: Duration) -> Option<f64> {
-        match self.rate {
-            Rate::Pps(pps) => Some(pps),
-            Rate::Load(load) => (!mean_service.is_zero()).then(|| load * lcores as f64 / mean_service.as_secs_f64()),
-        }
-    }
-}
-
-/// A number, with k, M or G behind it for its thousands.
-fn count(text: &str) -> Option<f64> {
-    let (digits, factor) = match text.as_bytes().last()? {
-        b'k' | b'K' => (&text[..text.len() - 1], 1e3),
-        b'M' => (&text[..text.len() - 1], 1e6),
-        b'G' => (&text[..text.len() - 1], 1e9),
-        _ => (text, 1.0),
-    };
-    digits.parse::<f64>().ok().map(|number| number * factor).filter(|number| number.is_finite())
-}
-
-impl FromStr for Spec {
+impl FromStr for OpenLoop {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let keys = text.strip_prefix("open-loop:").ok_or("the only kind is open-loop: write open-loop:rate=1M or open-loop:load=0.5")?;
-        let (mut rate, mut arrivals, mut on, mut off) = (None, "poisson", None, None);
-        let mut spec = Self { rate: Rate::Pps(0.0), shape: Shape::Poisson, skew: 0.0, flows: 1024, size: SIZE_MIN, seed: 1 };
+        let keys = text.strip_prefix("open-loop:").ok_or("the only kind is open-loop: write open-loop:rate=1M,arrivals=poisson")?;
+        let (mut demand, mut kind, mut on, mut off) = (None, "poisson", None, None);
+        let (mut skew, mut flows, mut frame_bytes, mut seed) = (Skew::Zipf(0.0), 1024, FRAME_MIN_BYTES, 1);
         for pair in keys.split(',') {
-            let (key, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not KEY=VALUE"))?;
-            let time = || {
-                let time = humantime::parse_duration(value).ok().filter(|time| !time.is_zero());
-                time.ok_or_else(|| format!("{key}={value}: write a time above 0 with its unit, for example 1ms"))
-            };
-            let whole = |least: u16, most: u16| {
-                let number = value.parse::<u16>().ok().filter(|number| (least..=most).contains(number));
-                number.ok_or_else(|| format!("{key}={value}: write a whole number from {least} to {most}"))
-            };
+            let (key, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not KEY=VALUE: the keys are {KEYS}"))?;
             match key {
-                "rate" => {
-                    let pps = count(value).filter(|&pps| pps > 0.0);
-                    rate = Some(Rate::Pps(pps.ok_or_else(|| format!("rate={value}: write packets a second, for example 1M"))?));
+                "rate" | "load" if demand.is_some() => return Err("rate and load both say how many packets come: write one of them".into()),
+                "rate" => demand = Some(Demand::Rate(rate(value)?)),
+                "load" => demand = Some(Demand::Load(load(value)?)),
+                "arrivals" => kind = value,
+                "on" => on = Some(period(key, value)?),
+                "off" => off = Some(period(key, value)?),
+                "skew" => skew = value.parse()?,
+                "flows" => {
+                    let count = value.parse().ok().filter(|count| (1..=FLOWS_MAX).contains(count));
+                    flows = count.ok_or_else(|| format!("flows={value}: write a number from 1 to {FLOWS_MAX}"))?;
                 }
-                "load" => {
-                    let load = value.parse::<f64>().ok().filter(|load| *load > 0.0 && *load <= 100.0);
-                    let load = load.ok_or_else(|| format!("load={value}: write a share of what the lcores can do, for example 0.5"))?;
-                    rate = Some(Rate::Load(load));
+                "size" => {
+                    let bytes = value.parse().ok().filter(|bytes| (FRAME_MIN_BYTES..=FRAME_MAX_BYTES).contains(bytes));
+                    frame_bytes = bytes.ok_or_else(|| {
+                        format!("size={value}: write a frame's bytes without its checksum, from {FRAME_MIN_BYTES} to {FRAME_MAX_BYTES}")
+                    })?;
                 }
-                "arrivals" => arrivals = value,
-                "on" => on = Some(time()?),
-                "off" => off = Some(time()?),
-                "skew" => {
-                    let skew = value.parse::<f64>().ok().filter(|skew| (0.0..=10.0).contains(skew));
-                    spec.skew = skew.ok_or_else(|| format!("skew={value}: write 0 for even queues, or up to 10"))?;
-                }
-                "flows" => spec.flows = whole(1, u16::MAX)?,
-                "size" => spec.size = whole(SIZE_MIN, SIZE_MAX)?,
-                "seed" => spec.seed = value.parse().map_err(|_| format!("seed={value}: write a whole number"))?,
-                _ => {
-                    return Err(format!("unknown key {key:?}: there are rate, load, arrivals, on, off, skew, flows, size and seed"));
-                }
+                "seed" => seed = value.parse().map_err(|_| format!("seed={value}: write a whole number"))?,
+                _ => return Err(format!("unknown key {key:?}: there are {KEYS}")),
             }
         }
-        spec.rate = rate.ok_or("how much arrives? add rate=1M (packets a second) or load=0.5 (a share of what the lcores can do)")?;
-        spec.shape = match (arrivals, on, off) {
-            ("poisson", None, None) => Shape::Poisson,
-            ("fixed", None, None) => Shape::Fixed,
-            ("on-off", Some(on), Some(off)) => Shape::OnOff { on, off },
-            ("on-off", ..) => return Err("arrivals=on-off needs both times: add on=1ms,off=1ms".into()),
-            ("poisson" | "fixed", ..) => return Err(format!("on and off are for arrivals=on-off, not {arrivals}: leave them out")),
-            _ => return Err(format!("arrivals={arrivals}: write poisson, fixed or on-off")),
-        };
-        Ok(spec)
+        let demand = demand.ok_or("how many packets come? write rate=1M for packets per second, or load=0.7 with --work")?;
+        Ok(Self { demand, arrivals: arrivals(kind, on, off)?, skew, flows, frame_bytes, seed })
+    }
+}
+
+fn arrivals(kind: &str, on: Option<u64>, off: Option<u64>) -> Result<Arrivals, String> {
+    match (kind, on, off) {
+        ("on-off", Some(on_ns), Some(off_ns)) => Ok(Arrivals::OnOff { on_ns, off_ns }),
+        ("on-off", ..) => Err("arrivals=on-off needs both times: add for example on=1ms,off=9ms".into()),
+        ("poisson", None, None) => Ok(Arrivals::Poisson),
+        ("fixed", None, None) => Ok(Arrivals::Fixed),
+        ("poisson" | "fixed", ..) => Err(format!("arrivals={kind} has no on and off: leave them out, or write arrivals=on-off")),
+        _ => Err(format!("arrivals={kind}: write poisson, fixed or on-off")),
+    }
+}
+
+/// Packets per second with an optional k, M or G.
+fn rate(text: &str) -> Result<f64, String> {
+    let (digits, unit) = match text.char_indices().last() {
+        Some((at, 'k')) => (&text[..at], 1e3),
+        Some((at, 'M')) => (&text[..at], 1e6),
+        Some((at, 'G')) => (&text[..at], 1e9),
+        _ => (text, 1.0),
+    };
+    let pps = digits.parse::<f64>().ok().map(|number| number * unit).filter(|pps| (1e-3..=1e10).contains(pps));
+    pps.ok_or_else(|| format!("rate={text}: write packets per second above 0, for example 800k or 2.5M"))
+}
+
+fn load(text: &str) -> Result<f64, String> {
+    let load = text.parse::<f64>().ok().filter(|load| (1e-6..=100.0).contains(load));
+    load.ok_or_else(|| format!("load={text}: write a share of the lcores' time above 0, for example 0.7; 1 is all of it"))
+}
+
+fn period(key: &str, text: &str) -> Result<u64, String> {
+    let time = humantime::parse_duration(text).ok().and_then(|time| u64::try_from(time.as_nanos()).ok());
+    let time = time.filter(|ns| (1_000..=3_600_000_000_000).contains(ns));
+    time.ok_or_else(|| format!("{key}={text}: write a time from 1us to 1h with its unit, for example 1ms"))
+}
+
+impl fmt::Display for OpenLoop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.demand {
+            Demand::Rate(pps) => write!(f, "open-loop:rate={pps}")?,
+            Demand::Load(load) => write!(f, "open-loop:load={load}")?,
+        }
+        match self.arrivals {
+            Arrivals::Poisson => f.write_str(",arrivals=poisson")?,
+            Arrivals::Fixed => f.write_str(",arrivals=fixed")?,
+            Arrivals::OnOff { on_ns, off_ns } => {
+                let [on, off] = [on_ns, off_ns].map(|ns| humantime::format_duration(Duration::from_nanos(ns)).to_string().replace(' ', ""));
+                write!(f, ",arrivals=on-off,on={on},off={off}")?;
+            }
+        }
+        write!(f, ",skew={},flows={},size={},seed={}", self.skew, self.flows, self.frame_bytes, self.seed)
     }
 }
 
@@ -132,48 +145,69 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_said_is_what_is_done() {
-        let spec: Spec = "open-loop:rate=1.5M,arrivals=on-off,on=1ms,off=3ms,skew=1,flows=8,size=128,seed=9".parse().unwrap();
-        let shape = Shape::OnOff { on: Duration::from_millis(1), off: Duration::from_millis(3) };
-        assert_eq!(spec, Spec { rate: Rate::Pps(1.5e6), shape, skew: 1.0, flows: 8, size: 128, seed: 9 });
-        let spec: Spec = "open-loop:load=0.5".parse().unwrap();
-        assert_eq!(spec.pps(2, Duration::from_micros(1)), Some(1e6));
-        assert_eq!(spec.pps(2, Duration::ZERO), None);
-    }
-
-    #[test]
-    fn shares_follow_zipf_and_add_up() {
-        let spec: Spec = "open-loop:rate=1,skew=1".parse().unwrap();
-        let shares: Vec<f64> = (0..4).map(|at| spec.share(at, 4)).collect();
-        assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-12 && (shares[0] / shares[3] - 4.0).abs() < 1e-12, "{shares:?}");
+    fn rates_have_units_and_the_rest_has_defaults() {
+        let source: OpenLoop = "open-loop:rate=2.5M,arrivals=on-off,on=1ms,off=9ms,skew=1.2,seed=7".parse().unwrap();
+        assert_eq!(source.demand, Demand::Rate(2.5e6));
+        assert_eq!(source.arrivals, Arrivals::OnOff { on_ns: 1_000_000, off_ns: 9_000_000 });
+        assert_eq!((source.flows, source.frame_bytes, source.seed), (1024, 60, 7));
+        assert_eq!("open-loop:load=0.7".parse::<OpenLoop>().unwrap().demand.pps(2_000.0, 2), Ok(700_000.0));
+        assert!(Demand::Load(0.7).pps(0.0, 2).unwrap_err().contains("--work"));
     }
 
     #[test]
     fn bad_input_says_what_to_write() {
         for (text, says) in [
-            ("closed-loop:rate=1", "open-loop:rate=1M"),
-            ("open-loop:seed=1", "add rate=1M"),
-            ("open-loop:rate=0", "1M"),
-            ("open-loop:rate=xM", "1M"),
-            ("open-loop:load=-1", "0.5"),
-            ("open-loop:rate=1M,arrivals=burst", "poisson, fixed or on-off"),
-            ("open-loop:rate=1M,arrivals=on-off,on=1ms", "add on=1ms,off=1ms"),
-            ("open-loop:rate=1M,on=1ms", "leave them out"),
-            ("open-loop:rate=1M,size=20", "from 60 to 1514"),
-            ("open-loop:rate=1M,flows=0", "from 1 to 65535"),
+            ("closed-loop:rate=1M", "open-loop:"),
+            ("open-loop:", "KEY=VALUE"),
+            ("open-loop:seed=1", "rate=1M"),
+            ("open-loop:rate=0", "above 0"),
+            ("open-loop:rate=-1M", "above 0"),
+            ("open-loop:rate=NaN", "above 0"),
+            ("open-loop:rate=M", "2.5M"),
+            ("open-loop:rate=1M,load=0.5", "one of them"),
+            ("open-loop:load=0", "above 0"),
+            ("open-loop:rate=1M,arrivals=random", "poisson, fixed or on-off"),
+            ("open-loop:rate=1M,arrivals=on-off,on=1ms", "off=9ms"),
+            ("open-loop:rate=1M,on=1ms", "arrivals=on-off"),
+            ("open-loop:rate=1M,arrivals=on-off,on=0s,off=1s", "1us"),
             ("open-loop:rate=1M,skew=-1", "0 for even"),
-            ("open-loop:rate", "KEY=VALUE"),
-            ("open-loop:speed=1", "unknown key"),
+            ("open-loop:rate=1M,skew=0:0", "weight"),
+            ("open-loop:rate=1M,flows=0", "1 to"),
+            ("open-loop:rate=1M,size=20", "from 60 to 1514"),
+            ("open-loop:rate=1M,seed=x", "whole number"),
+            ("open-loop:rate=1M,burst=3", "rate, load"),
         ] {
-            let message = text.parse::<Spec>().unwrap_err();
+            let message = text.parse::<OpenLoop>().unwrap_err();
             assert!(message.contains(says) && !message.contains('\n'), "{text}: {message}");
         }
     }
 
+    fn skews() -> impl Strategy<Value = Skew> {
+        let weights =
+            prop::collection::vec(0.0..1e6f64, 2..6).prop_filter("all are 0", |weights| weights.iter().any(|&weight| weight > 0.0));
+        prop_oneof![(0.0..10.0f64).prop_map(Skew::Zipf), weights.prop_map(Skew::Weights)]
+    }
+
+    fn sources() -> impl Strategy<Value = OpenLoop> {
+        let demands = prop_oneof![(1e-3..1e10f64).prop_map(Demand::Rate), (1e-6..100.0f64).prop_map(Demand::Load)];
+        let on_off =
+            (1_000..3_600_000_000_000u64, 1_000..3_600_000_000_000u64).prop_map(|(on_ns, off_ns)| Arrivals::OnOff { on_ns, off_ns });
+        let arrivals = prop_oneof![Just(Arrivals::Poisson), Just(Arrivals::Fixed), on_off];
+        (demands, arrivals, skews(), 1..=FLOWS_MAX, FRAME_MIN_BYTES..=FRAME_MAX_BYTES, any::<u64>())
+            .prop_map(|(demand, arrivals, skew, flows, frame_bytes, seed)| OpenLoop { demand, arrivals, skew, flows, frame_bytes, seed })
+    }
+
     proptest! {
         #[test]
-        fn no_text_makes_it_panic(text in "\\PC{0,60}") {
-            let _ = (text.parse::<Spec>(), format!("open-loop:{text}").parse::<Spec>(), count(&text));
+        fn what_is_printed_is_read_again(source in sources()) {
+            prop_assert_eq!(source.to_string().parse::<OpenLoop>(), Ok(source));
+        }
+
+        #[test]
+        fn no_text_makes_the_parser_panic(text in "\\PC{0,40}", key in "(rate|load|arrivals|on|off|skew|flows|size|seed)") {
+            let _ = text.parse::<OpenLoop>();
+            let _ = format!("open-loop:{text}").parse::<OpenLoop>();
+            let _ = format!("open-loop:rate=1M,{key}={text}").parse::<OpenLoop>();
         }
     }
 }

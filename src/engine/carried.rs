@@ -1,0 +1,59 @@
+//! `spin` where the traffic's source has drawn what each packet costs: any forwarding engine, made as expensive as the packet says.
+
+use super::{Class, Engine, Verdict};
+use crate::dpdk::clock::busy_wait;
+use crate::dpdk::{CostField, Mbuf};
+use crate::stats::Gaps;
+
+/// A forwarding engine whose packets cost what is written on them.
+#[derive(Clone, Debug)]
+pub struct Carried<E> {
+    forward: E,
+    field: CostField,
+    /// Whether a packet's cost is known before the work is done.
+    known: bool,
+    gap_ticks: u64,
+    gaps: Gaps,
+}
+
+impl<E: Engine> Carried<E> {
+    /// `field`: where the source has written the cost of every packet. With `known` expensive ones are deferred. `gap_ticks`: from here on a
+    /// pause is the host's.
+    pub fn new(forward: E, field: CostField, known: bool, gap_ticks: u64) -> Self {
+        Self { forward, field, known, gap_ticks, gaps: Gaps::default() }
+    }
+
+    #[inline]
+    fn spin(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
+        let (ticks, _) = self.field.read(packet);
+        if ticks > 0 {
+            busy_wait(ticks, self.gap_ticks, |gap| self.gaps.note(gap));
+        }
+        self.forward.cheap(packet, from)
+    }
+}
+
+impl<E: Engine> Engine for Carried<E> {
+    #[inline]
+    fn classify(&mut self, packet: &Mbuf, _: u16) -> Class {
+        match self.field.read(packet) {
+            _ if !self.known => Class::Unknown,
+            (_, true) => Class::Defer,
+            (_, false) => Class::Cheap,
+        }
+    }
+
+    #[inline]
+    fn cheap(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
+        self.spin(packet, from)
+    }
+
+    #[inline]
+    fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
+        self.spin(packet, from)
+    }
+
+    fn host_gaps(&mut self) -> Gaps {
+        std::mem::take(&mut self.gaps)
+    }
+}
