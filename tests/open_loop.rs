@@ -1,0 +1,164 @@
+//! Open-loop traffic end to end: what was due is received, late or missed, and never waits for the application.
+
+mod common;
+
+use std::path::PathBuf;
+
+use common::{Outcome, assert_books_balance, count, lcores, rows, run, start};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+const QUIET: &str = "--vdev net_null0,no-rx=1";
+
+fn eal(lcore_count: usize) -> String {
+    format!("{} {QUIET}", lcores(lcore_count))
+}
+
+fn number(row: &Value, key: &str) -> f64 {
+    row[key].as_f64().unwrap_or_else(|| panic!("no number {key} in {row}"))
+}
+
+/// The source's part of a report, checked to have lost no count.
+#[track_caller]
+fn source(report: &Value) -> &Value {
+    assert_books_balance(report);
+    let source = &report["source"];
+    for row in rows(source, "queues").iter().chain([source]) {
+        let ends = ["received_pkts", "missed_pkts", "nombuf_pkts", "left_pkts"].map(|key| count(row, key));
+        assert_eq!(ends.iter().sum::<u64>(), count(row, "offered_pkts"), "{row:#}");
+    }
+    assert_eq!(count(source, "received_pkts"), count(report, "rx_pkts"), "only the source brings packets");
+    let device = |key: &str| rows(report, "ports").iter().map(|port| count(&port["device"], key)).sum::<u64>();
+    assert_eq!(count(source, "missed_pkts"), device("imissed"));
+    assert_eq!(count(source, "nombuf_pkts"), device("rx_nombuf"));
+    source
+}
+
+/// What was due is what was asked for, within five standard deviations of Poisson's.
+#[track_caller]
+fn assert_offered(source: &Value) {
+    for row in rows(source, "queues") {
+        let expected = number(row, "asked_mpps") * 1e6 * number(row, "polled_s");
+        let offered = count(row, "offered_pkts") as f64;
+        assert!((offered - expected).abs() <= 5.0 * expected.sqrt() + 5.0, "{offered} instead of {expected}: {source:#}");
+    }
+}
+
+#[test]
+fn what_was_asked_for_is_offered_on_every_queue() {
+    let outcome = run(&eal(2), "--duration 1 --source open-loop:rate=50k,skew=3:1,flows=64,size=128");
+    let report = outcome.good_report();
+    let source = source(report);
+    assert_offered(source);
+    let asked: Vec<f64> = rows(source, "queues").iter().map(|row| number(row, "asked_mpps")).collect();
+    assert_eq!(asked, [0.0375, 0.0125]);
+    assert!(report["latency"]["clock"].as_str().unwrap().starts_with("open-loop"));
+    assert!(number(source, "pkt_ns") > 0.0);
+    assert!(outcome.stdout.iter().any(|line| line.contains("50000 packets per second")), "{:#?}", outcome.stdout);
+}
+
+/// Packets burn what the source drew for them, in both pools, and count by the class that it gave them.
+#[test]
+fn costs_are_drawn_by_the_source() {
+    let work = "--work spin:dist=exponential,mean=20us,threshold=40us";
+    let outcome = run(&eal(2), &format!("--mode pools --pools 1:1 --idle yield --packets 10000 --source open-loop:load=0.1 {work}"));
+    let source = source(outcome.good_report());
+    assert_eq!(number(source, "asked_mpps"), 0.01);
+    let expensive = rows(outcome.good_report(), "lcores").iter().map(|row| count(row, "expensive_pkts")).sum::<u64>() as f64;
+    let received = count(source, "received_pkts") as f64;
+    let share = expensive / received;
+    // e^-2 of all, but where a packet waits for ever its class has no say.
+    assert!((share - 0.135).abs() < 5.0 * (0.135 * 0.865 / received).sqrt(), "{share}");
+}
+
+/// Stops the whole process for `stall_ms`, as a host does.
+fn stalled(own: &str, stall_ms: u64) -> Outcome {
+    let mut running = start(&eal(1), &format!("{own} --duration 3 --stats-period 0.1"));
+    running.wait_until_it_forwards();
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    running.signal(Signal::SIGSTOP);
+    std::thread::sleep(std::time::Duration::from_millis(stall_ms));
+    running.signal(Signal::SIGCONT);
+    running.finish()
+}
+
+/// Packets go on being due while nobody polls: they come late, and their latency says by how much. A generator that waits for the
+/// application would show one late packet.
+#[test]
+fn a_stall_makes_as_many_packets_late_as_were_due() {
+    let outcome = stalled("--source open-loop:rate=20k,arrivals=fixed --rxd 8192", 200);
+    let report = outcome.good_report();
+    assert_eq!(count(source(report), "missed_pkts"), 0);
+    let cheap = &report["latency"]["cheap"];
+    assert!((200_000_000..2_000_000_000).contains(&count(cheap, "max_ns")), "{cheap}");
+    // 200 of 3000 ms are 6.7 % of the packets; half of these waited for more than 100 ms.
+    assert!(count(cheap, "p99_ns") > 150_000_000, "{cheap}");
+    assert!(count(&report["host_gaps"], "gap_max_ns") >= 190_000_000, "the lcore noticed it: {}", report["host_gaps"]);
+}
+
+#[test]
+fn what_the_ring_has_no_room_for_is_missed() {
+    let outcome = stalled("--source open-loop:rate=20k,arrivals=fixed --rxd 64", 200);
+    let report = outcome.good_report();
+    let missed = count(source(report), "missed_pkts");
+    // 4000 were due; 64 found room. The machine may have stalled it at other times too.
+    assert!((3_900..20_000).contains(&missed), "{missed}");
+    assert!(outcome.stdout.iter().any(|line| line.starts_with("warning:") && line.contains("found the queue full")));
+}
+
+/// A pool that is too small for what is under way loses packets as a NIC does, and counts them.
+#[test]
+fn a_pool_without_buffers_loses_packets_and_counts_them() {
+    let work = "--work spin:cheap=0ns,expensive=50ms,p=0.2";
+    let outcome = run(
+        &eal(2),
+        &format!("--mode pools --pools 1:1 --mbufs 64 --burst 8 --ring-size 256 --duration 1 --source open-loop:rate=20k {work}"),
+    );
+    let report = outcome.report.as_ref().expect("a report");
+    assert!(count(source(report), "nombuf_pkts") > 0, "{report:#}");
+}
+
+#[test]
+fn rates_beyond_the_machine_are_said_to_be() {
+    let outcome = run(&eal(1), "--duration 1 --source open-loop:rate=9G");
+    let source = source(outcome.good_report());
+    assert!(number(source, "offered_mpps") < 4500.0 && count(&source["queues"][0], "behind_ns") > 0, "{source:#}");
+    assert!(
+        outcome.stdout.iter().any(|line| line.starts_with("warning: the source could not make 9000.000 M packets")),
+        "{:#?}",
+        outcome.stdout
+    );
+}
+
+#[track_caller]
+fn assert_refused(eal: &str, own: &str, says: &str) {
+    let outcome = run(eal, &format!("--duration 1 {own}"));
+    assert_eq!(outcome.status.code(), Some(2), "{own}: {}", outcome.stderr);
+    let errors = outcome.errors();
+    assert!(errors.len() == 1 && errors[0].contains(says), "{own}: one line that says {says:?}, not:\n{}", outcome.stderr);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_in_one_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let trace: PathBuf = folder.path().join("trace");
+    std::fs::write(&trace, "100\n\n200\n").expect("a file");
+    let quiet = eal(1);
+    for (own, says) in [
+        ("--source open-loop:load=0.5", "--work"),
+        ("--source open-loop:rate=1M,size=1514 --max-pkt-len 1000", "longer than --max-pkt-len 1000"),
+        ("--source open-loop:rate=1M,skew=1:2", "one per queue"),
+        ("--work spin:dist=fixed,mean=1us", "--source"),
+        ("--source open-loop:rate=1M --work spin:cheap=1us,expensive=2us,mark=hash", "leave out mark"),
+    ] {
+        assert_refused(&quiet, own, says);
+    }
+    assert_refused(
+        &quiet,
+        &format!("--source open-loop:load=0.5 --work spin:dist=trace,file={}", trace.display()),
+        "trace:2: an empty line",
+    );
+    assert_refused(&format!("{} --vdev net_null0", lcores(1)), "--source open-loop:rate=1M", "no-rx=1");
+    let ring = format!("{} --vdev net_ring0", lcores(1));
+    assert_refused(&ring, "--source open-loop:rate=1M", "net_ring");
+}
