@@ -1,0 +1,45 @@
+//! docs/report.md describes every key of the report, and none that isn't there.
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use common::{lcores, rows, run};
+use serde_json::Value;
+
+/// The keys and causes that the tables below a heading describe: whatever is in backquotes in a row's first cell.
+fn described<'d>(document: &'d str, heading: &str) -> BTreeSet<&'d str> {
+    let section = document.split("\n## ").find(|section| section.lines().next() == Some(heading));
+    let section = section.unwrap_or_else(|| panic!("docs/report.md has a section {heading}"));
+    let cells = section.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.split('|').nth(1));
+    cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect()
+}
+
+/// The keys of these objects together.
+fn keys<'v>(objects: &[&'v Value]) -> BTreeSet<&'v str> {
+    objects.iter().flat_map(|object| object.as_object().expect("an object").keys()).map(String::as_str).collect()
+}
+
+#[test]
+fn every_key_is_described_and_nothing_else() {
+    let own = "--pools 2:1 --idle yield --packets 100000 --record-core-cycles --work spin:expensive=2ms,p=0.001,known=no";
+    let outcome = run(&format!("{} --vdev net_null0", lcores(3)), own);
+    let report = outcome.good_report();
+    let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/report.md")).expect("the document");
+    let first = |key| rows(report, key).first().unwrap_or_else(|| panic!("no {key} in {report:#}"));
+    let (latency, lcore, port) = (&report["latency"], first("lcores"), first("ports"));
+    for (heading, objects) in [
+        ("Top level", &[report] as &[&Value]),
+        ("Causes of drops", &[&report["drops"]]),
+        ("`rank`", &[&report["rank"]]),
+        ("`host_gaps`", &[&report["host_gaps"]]),
+        ("`latency`", &[latency, &latency["cheap"]]),
+        ("`step_cycles`", &[&report["step_cycles"]]),
+        ("`lcores`", &[lcore, &lcore["rescue"]]),
+        ("`queues`", &[first("queues")]),
+        ("`ports`", &[port, &port["device"]]),
+        ("`incidents`", &[first("incidents")]),
+    ] {
+        assert_eq!(described(&document, heading), keys(objects), "{heading}: what is described, and what there is");
+    }
+}
