@@ -26,11 +26,13 @@ pub struct Row {
 }
 
 /// `(mine, other, factor)`: mine is to cost no more than `factor` times the other.
-const TARGETS: [(Name, Name, f64); 5] = [
+const TARGETS: [(Name, Name, f64); 7] = [
     (("run queue, double", 32), ("rte_ring MP/MC", 32), 1.0),
     (("run queue, double", 32), ("rte_ring SP/SC", 32), 1.3),
     (("run queue, double", 32), ("crossbeam-deque FIFO", 32), 1.0 / 5.0),
     (("two cores: run queue, steal", 32), ("two cores: crossbeam-deque, steal_batch", 32), 1.0 / 1.5),
+    (("two cores: run queue, steal 32 of 512", 32), ("two cores: crossbeam-deque, steal_batch of 512", 32), 1.0 / 1.5),
+    (("two cores: run queue, steal", 256), ("two cores: crossbeam-deque, steal_batch_with_limit", 256), 1.0 / 1.5),
     (("two cores: sharded queue, 1 producer, 1 worker", 32), ("two cores: rte_ring SP/SC", 32), 1.3),
 ];
 

@@ -16,6 +16,8 @@ use crate::one_core::{BURST, Item, SLOTS, burst_of, items};
 use crate::pin;
 use crate::table::Figures;
 
+/// Half of what waits in a queue that has got long.
+const BACKLOG: usize = 256;
 /// Steals of a window.
 const STEALS: u64 = 2_000;
 /// Bursts of a window that go through a ring.
@@ -39,9 +41,13 @@ pub fn measure(eal: &Eal, cpus: [usize; 2], rounds: u16, figures: &mut Figures) 
     for _ in 0..rounds {
         let before = round_trip_cycles(cpus);
         let round = vec![
-            (("two cores: run queue, steal", BURST), steal_cycles::<Double<_>>(cpus)),
-            (("two cores: crossbeam-deque, steal_batch", BURST), steal_batch_cycles(cpus)),
-            (("two cores: run queue, steal from appended rings", BURST), steal_cycles::<Append<_>>(cpus)),
+            (("two cores: run queue, steal", BURST), steal_cycles::<Double<_>>(cpus, BURST, BURST)),
+            (("two cores: crossbeam-deque, steal_batch", BURST), steal_batch_cycles(cpus, BURST, BURST)),
+            (("two cores: run queue, steal from appended rings", BURST), steal_cycles::<Append<_>>(cpus, BURST, BURST)),
+            (("two cores: run queue, steal", BACKLOG), steal_cycles::<Double<_>>(cpus, BACKLOG, BACKLOG)),
+            (("two cores: run queue, steal 32 of 512", BURST), steal_cycles::<Double<_>>(cpus, BACKLOG, BURST)),
+            (("two cores: crossbeam-deque, steal_batch_with_limit", BACKLOG), steal_batch_cycles(cpus, BACKLOG, BACKLOG)),
+            (("two cores: crossbeam-deque, steal_batch of 512", BURST), steal_batch_cycles(cpus, BACKLOG, BURST)),
             (("two cores: rte_ring SP/SC", BURST), bare.cycles(cpus)),
             (("two cores: sharded queue, 1 producer, 1 worker", BURST), sharded.cycles(cpus)),
         ];
@@ -116,36 +122,36 @@ fn round_trip_cycles(cpus: [usize; 2]) -> f64 {
     cycles as f64 / ROUND_TRIPS as f64
 }
 
-/// The owner has pushed two bursts: the thief takes half of them.
-fn steal_cycles<G: Growth<Item> + Send>(cpus: [usize; 2]) -> f64 {
+/// The owner has pushed twice a batch: the thief takes half of it, but no more than `limit`.
+fn steal_cycles<G: Growth<Item> + Send>(cpus: [usize; 2], batch: usize, limit: usize) -> f64 {
     let mut queue = RunQueue::<Item, G>::new(SLOTS as usize, SLOTS as usize);
     let mut thief = queue.stealer();
-    let mut waiting = items(2 * BURST);
-    let mut stolen = Vec::with_capacity(BURST);
-    let loot = &Mutex::new(Vec::with_capacity(BURST));
+    let mut waiting = items(2 * batch);
+    let mut stolen = Vec::with_capacity(limit);
+    let loot = &Mutex::new(Vec::with_capacity(limit));
     let owner = move || {
-        queue.pop_burst(BURST, &mut waiting);
+        queue.pop_burst(2 * batch, &mut waiting);
         waiting.append(&mut *loot.lock().expect("nobody panics"));
         queue.push_burst(&mut waiting);
     };
     let steal = move || {
         let start = tsc();
-        let count = thief.steal(BURST, &mut stolen).count();
+        let count = thief.steal(limit, &mut stolen).count();
         let cycles = tsc().wrapping_sub(start);
-        assert_eq!(count, BURST);
+        assert_eq!(count, limit);
         loot.lock().expect("nobody panics").append(&mut stolen);
         cycles
     };
-    in_turns(cpus, STEALS, owner, steal) as f64 / (STEALS * BURST as u64) as f64
+    in_turns(cpus, STEALS, owner, steal) as f64 / (STEALS * limit as u64) as f64
 }
 
-/// As above, with crossbeam's deque.
-fn steal_batch_cycles(cpus: [usize; 2]) -> f64 {
+/// As above, with crossbeam's deque, of which a thief takes no more than `limit`.
+fn steal_batch_cycles(cpus: [usize; 2], batch: usize, limit: usize) -> f64 {
     let queue = Worker::new_fifo();
     let thief = queue.stealer();
     let taken = Worker::new_fifo();
-    let mut waiting = items(2 * BURST);
-    let loot = &Mutex::new(Vec::with_capacity(BURST));
+    let mut waiting = items(2 * batch);
+    let loot = &Mutex::new(Vec::with_capacity(limit));
     let owner = move || {
         waiting.extend(std::iter::from_fn(|| queue.pop()));
         waiting.append(&mut *loot.lock().expect("nobody panics"));
@@ -153,13 +159,13 @@ fn steal_batch_cycles(cpus: [usize; 2]) -> f64 {
     };
     let steal = move || {
         let start = tsc();
-        let outcome = thief.steal_batch_with_limit(&taken, BURST);
+        let outcome = thief.steal_batch_with_limit(&taken, limit);
         let cycles = tsc().wrapping_sub(start);
-        assert!(outcome.is_success() && taken.len() == BURST);
+        assert!(outcome.is_success() && taken.len() == limit);
         loot.lock().expect("nobody panics").extend(std::iter::from_fn(|| taken.pop()));
         cycles
     };
-    in_turns(cpus, STEALS, owner, steal) as f64 / (STEALS * BURST as u64) as f64
+    in_turns(cpus, STEALS, owner, steal) as f64 / (STEALS * limit as u64) as f64
 }
 
 /// How a worker takes from what the producer puts into.
