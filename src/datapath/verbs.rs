@@ -32,17 +32,13 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         let Some(polled) = self.rx.get_mut(at) else { return self.found_none() };
         let Some(lease) = polled.hold() else { return self.found_none() };
         let received = lease.poll(&mut self.burst, self.settings.burst);
-        let asked_at = lease.polled_ticks(now);
+        let source_asked = lease.source_asked();
         polled.received_pkts.add(received as u64);
-        // Where other queues were looked at in between, they took the time.
-        let until_asked = asked_at.filter(|_| self.adopted_at != now).map_or(0, |asked_at| asked_at.saturating_sub(now));
         let arrival = Arrival { port: polled.rxq.port(), ticks: now };
-        if until_asked > self.settings.gap_ticks {
-            self.note_gap(until_asked);
-        }
+        let asked_at = source_asked.map_or(now, |asked| self.source_asked_at(asked, now));
         if received == 0 {
             self.stats.empty_polls.add(1);
-            self.polled_in_vain_at = asked_at.unwrap_or(0);
+            self.polled_in_vain_at = asked_at;
             return self.found_none();
         }
         self.lap(Lap::Rx);
@@ -60,6 +56,18 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         }
         self.lap(Lap::Statistics);
         self.serve(arrival);
+    }
+
+    /// A source says when it was asked in the poll that began at `now`; `None` if it has worked since. Notes a gap before that: where
+    /// other queues were looked at in between, they took the time. Returns when, or 0.
+    #[inline(never)]
+    fn source_asked_at(&mut self, asked: Option<u64>, now: u64) -> u64 {
+        let asked_at = asked.unwrap_or(0);
+        let until_asked = asked_at.saturating_sub(now);
+        if until_asked > self.settings.gap_ticks && self.adopted_at != now {
+            self.note_gap(until_asked);
+        }
+        asked_at
     }
 
     /// Between two polls with nothing in between, only the host can have taken so long.

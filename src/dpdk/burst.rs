@@ -26,15 +26,16 @@ impl BurstSize {
     }
 }
 
-/// Up to [`BURST_MAX`] owned packets.
+/// Up to [`BURST_MAX`] owned packets. The slots start a cache line: drivers fill them with the widest stores there are.
+#[repr(C, align(64))]
 pub struct Burst {
-    len: usize,
     slots: [MaybeUninit<Mbuf>; BURST_MAX],
+    len: usize,
 }
 
 impl Burst {
     pub fn new() -> Self {
-        Self { len: 0, slots: [const { MaybeUninit::uninit() }; BURST_MAX] }
+        Self { slots: [const { MaybeUninit::uninit() }; BURST_MAX], len: 0 }
     }
 
     #[inline]

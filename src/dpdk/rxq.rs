@@ -62,11 +62,11 @@ impl Lease<'_> {
         self.rxq.path.queue()
     }
 
-    /// When a source of packets was asked in the last poll, which began at `began_ticks`: that itself where there is none. `None` where the
-    /// source has worked for so long that the time says nothing.
+    /// When the queue's source of packets was asked in the last poll, in ticks; within, `None` where it has worked for so long that the
+    /// time says nothing. `None` where packets come from the driver alone.
     #[inline(always)]
-    pub fn polled_ticks(&self, began_ticks: u64) -> Option<u64> {
-        self.rxq.source.as_ref().map_or(Some(began_ticks), Attached::polled_ticks)
+    pub fn source_asked(&self) -> Option<Option<u64>> {
+        self.rxq.source.as_ref().map(Attached::polled_ticks)
     }
 
     /// Fills the burst, which is empty, with up to `want` received packets. Returns how many.
