@@ -144,6 +144,18 @@ impl Gate {
         Ok((self.quiet && before.same(&after, uses)).then_some(Accepted { figure, before, after }))
     }
 
+    /// Runs something in which movement does no harm, beginning when others are quiet; `None` where they used the CPUs meanwhile.
+    pub fn quietly<T>(&mut self, run: impl FnOnce() -> Result<T, Failure>) -> Result<Option<(T, Reading)>, Failure> {
+        if !self.quiet {
+            others::wait_for_quiet()?;
+        }
+        let before = self.read()?;
+        let others = Others::now();
+        let figure = run()?;
+        self.quiet = others.were_quiet();
+        Ok(self.quiet.then_some((figure, before)))
+    }
+
     /// The latest reading if it is fresh, else a new one.
     pub fn now(&mut self) -> Result<Reading, Failure> {
         match self.last {

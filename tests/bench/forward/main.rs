@@ -1,6 +1,6 @@
 //! `cargo bench --bench forward -- [--json FILE] [--rounds N] [--only forward|handoff|modes|steps]`: mpfwd beside other DPDK programs on
-//! the same CPUs and the same virtual ports. Windows of a second are run in turn, each in a fresh process, and count only where
-//! the machine's state stayed what it was (gate.rs). Nothing here links DPDK or knows mpfwd's inside: all are programs with arguments.
+//! the same CPUs and the same virtual ports. Where they can, they take turns of milliseconds (turns.rs). Elsewhere windows of a second are
+//! run in turn, each in a fresh process, and count only where the machine's state stayed what it was (gate.rs). Nothing here links DPDK or knows mpfwd's inside: all are programs with arguments.
 
 #![forbid(unsafe_code)]
 
@@ -12,6 +12,7 @@ mod process;
 mod runs;
 mod stats;
 mod table;
+mod turns;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -25,7 +26,7 @@ use process::Failure;
 use runs::{Bench, Results};
 
 #[derive(Parser)]
-#[command(name = "forward", about = "mpfwd beside dpdk-testpmd, event devices and the bare ring, in interleaved windows of a second")]
+#[command(name = "forward", about = "mpfwd beside dpdk-testpmd, event devices and the bare ring, interleaved")]
 struct Args {
     /// Write the rows {forward_mode, burst, peer, mpfwd_mpps, peer_mpps, ratio, …} (medians, Mpps) to FILE
     #[arg(long, value_name = "FILE")]

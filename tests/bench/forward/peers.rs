@@ -4,10 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::gate::Cpus;
 use crate::process::{self, Failure, Running, failure};
+use crate::turns::Forwarder;
 
 /// Packets are counted for this long.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -18,6 +21,7 @@ const START: Duration = Duration::from_secs(30);
 const END: Duration = Duration::from_secs(20);
 const RING_DESCRIPTORS: u32 = 1024;
 const MBUFS: u32 = 16384;
+const DEVICES: &str = "--vdev=net_null0 --vdev=net_null1";
 
 pub fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
@@ -25,7 +29,11 @@ pub fn words(text: &str) -> Vec<String> {
 
 /// The arguments that every EAL process here has: which lcore is pinned to which CPU, nothing shared, no PCI device touched.
 pub fn eal(lcores: &str, devices: &str) -> Vec<String> {
-    words(&format!("--lcores {lcores} --in-memory --file-prefix {} --no-pci {devices}", process::file_prefix()))
+    eal_as(&process::file_prefix(), lcores, devices)
+}
+
+fn eal_as(prefix: &str, lcores: &str, devices: &str) -> Vec<String> {
+    words(&format!("--lcores {lcores} --in-memory --file-prefix {prefix} --no-pci {devices}"))
 }
 
 /// What is forwarded, and how.
@@ -36,38 +44,46 @@ pub struct Forward {
 }
 
 impl Forward {
-    /// mpfwd with software stamps and all counters, pool A on the receiving CPU and pool B on the other one; the report.
+    /// mpfwd with software stamps and all counters, pool A on the receiving CPU and pool B on the other one; the report of a window.
     pub fn mpfwd(self, cpus: Cpus, more: &str) -> Result<Value, Failure> {
-        self.scheduled("--mode pools", cpus, more)
-    }
-
-    /// As `mpfwd`, in another mode.
-    pub fn scheduled(self, mode: &str, cpus: Cpus, more: &str) -> Result<Value, Failure> {
         let folder = tempfile::tempdir().map_err(|error| Failure::Mpfwd(format!("no folder for a report: {error}")))?;
         let report = folder.path().join("report.json");
-        let mut args = eal(&format!("0@{},1@{}", cpus.rx, cpus.other), "--vdev=net_null0 --vdev=net_null1");
-        args.extend(words(&format!(
-            "-- {mode} --pools 1:1 --forward-mode {} --burst {} --timestamps software --rxd {RING_DESCRIPTORS} \
-             --txd {RING_DESCRIPTORS} --mbufs {MBUFS} --duration {} --report {} {more}",
-            self.mode,
-            self.burst,
-            (WARM_UP + WINDOW).as_secs_f64(),
-            report.display()
-        )));
+        let more = format!("{more} --duration {} --report {}", (WARM_UP + WINDOW).as_secs_f64(), report.display());
+        let (args, _) = self.mpfwd_args("--mode pools", cpus, &more);
         let run = || {
             Running::start(env!("CARGO_BIN_EXE_mpfwd"), &args)?.finish(START + END)?;
             let text = std::fs::read_to_string(&report).or_else(|error| failure(format!("mpfwd left no report: {error}")))?;
             serde_json::from_str(&text).or_else(|error| failure(format!("mpfwd's report is no JSON: {error}")))
         };
-        run().map_err(|reason| match reason {
-            Failure::Peer(reason) => Failure::Mpfwd(reason),
-            other => other,
-        })
+        run().map_err(ours)
     }
 
-    /// Millions of packets a second that testpmd received on both ports.
-    pub fn testpmd(self, binary: &Path, cpus: Cpus) -> Result<f64, Failure> {
-        let mut args = eal(&format!("0@{},1@{}", cpus.other, cpus.rx), "--vdev=net_null0 --vdev=net_null1");
+    /// The same, to run until its end is called, in any mode.
+    pub fn start_mpfwd(self, mode: &str, cpus: Cpus) -> Result<Forwarder, Failure> {
+        let (args, prefix) = self.mpfwd_args(mode, cpus, "");
+        let terminate = |running: &mut Running| {
+            let pid = Pid::from_raw(running.pid().cast_signed());
+            kill(pid, Signal::SIGTERM).or_else(|error| failure(format!("mpfwd takes no SIGTERM: {error}")))
+        };
+        Running::start(env!("CARGO_BIN_EXE_mpfwd"), &args).and_then(|mpfwd| Forwarder::new(mpfwd, &prefix, terminate)).map_err(ours)
+    }
+
+    /// The arguments, and the file prefix among them.
+    fn mpfwd_args(self, mode: &str, cpus: Cpus, more: &str) -> (Vec<String>, String) {
+        let prefix = process::file_prefix();
+        let mut args = eal_as(&prefix, &format!("0@{},1@{}", cpus.rx, cpus.other), DEVICES);
+        args.extend(words(&format!(
+            "-- {mode} --pools 1:1 --forward-mode {} --burst {} --timestamps software --rxd {RING_DESCRIPTORS} \
+             --txd {RING_DESCRIPTORS} --mbufs {MBUFS} {more}",
+            self.mode, self.burst
+        )));
+        (args, prefix)
+    }
+
+    /// testpmd, to run until its end is called.
+    pub fn start_testpmd(self, binary: &Path, cpus: Cpus) -> Result<Forwarder, Failure> {
+        let prefix = process::file_prefix();
+        let mut args = eal_as(&prefix, &format!("0@{},1@{}", cpus.other, cpus.rx), DEVICES);
         args.extend(words(&format!(
             "-- -i --nb-cores=1 --forward-mode={} --burst={} --rxd={RING_DESCRIPTORS} --txd={RING_DESCRIPTORS} --total-num-mbufs={MBUFS}",
             self.mode, self.burst
@@ -75,19 +91,15 @@ impl Forward {
         let mut testpmd = Running::start(binary, &args)?;
         testpmd.wait_for("prompt", START, |said| said.contains("testpmd>").then_some(()))?;
         testpmd.say("start")?;
-        process::sleep(WARM_UP)?;
-        // The rates of a second look are those since the first one.
-        testpmd.say("show port stats all")?;
-        process::sleep(WINDOW)?;
-        testpmd.say("show port stats all")?;
-        testpmd.say("quit")?;
-        let said = testpmd.finish(END)?;
-        let rates: Vec<f64> =
-            said.lines().filter_map(|line| line.trim_start().strip_prefix("Rx-pps:")?.split_whitespace().next()?.parse().ok()).collect();
-        match rates[..] {
-            [_, _, first, second] if first > 0.0 && second > 0.0 => Ok((first + second) / 1e6),
-            _ => failure(format!("{}: two ports' rates were wanted twice, not {rates:?}", binary.display())),
-        }
+        Forwarder::new(testpmd, &prefix, |running| running.say("quit"))
+    }
+}
+
+/// What goes wrong with mpfwd is no reason to skip a peer.
+fn ours(reason: Failure) -> Failure {
+    match reason {
+        Failure::Peer(reason) => Failure::Mpfwd(reason),
+        other => other,
     }
 }
 
@@ -105,11 +117,6 @@ pub fn step_cycles(report: &Value) -> Result<[f64; STEPS.len()], Failure> {
         *cycles = number(report, &format!("/step_cycles/{step}"))?;
     }
     Ok(cycles)
-}
-
-/// Millions of packets a second that mpfwd received.
-pub fn received_mpps(report: &Value) -> Result<f64, Failure> {
-    Ok(number(report, "/rx_pkts")? / number(report, "/elapsed_s")? / 1e6)
 }
 
 /// Millions of packets a second that the lcores of pool B transmitted: what pool A had to run or drop itself does not count.

@@ -9,6 +9,7 @@ use crate::peers::{self, Forward, installed};
 use crate::process::{self, Failure};
 use crate::stats::{self, Compared, median};
 use crate::table::{self, Row, StepRow};
+use crate::turns::{self, Forwarder};
 use indicatif::ProgressBar;
 
 const MODES: [&str; 3] = ["io", "mac", "macswap"];
@@ -29,7 +30,7 @@ impl Results {
     pub fn print(&self) {
         let (handoff, forward): (Vec<&Row>, Vec<&Row>) = self.rows.iter().partition(|row| row.forward_mode == HANDOFF_ROW);
         if !forward.is_empty() {
-            println!("Forwarding on one lcore, two net_null ports; medians of interleaved pairs:\n{}", table::compared(&forward));
+            println!("Forwarding on one lcore, two net_null ports, in turns of 50 ms; medians of rounds:\n{}", table::compared(&forward));
         }
         if !handoff.is_empty() {
             println!("From one lcore to another, every packet deferred, no work to do:\n{}", table::compared(&handoff));
@@ -59,23 +60,52 @@ impl Bench {
     pub fn forward(&mut self) -> Result<(), Failure> {
         let peers: [(&str, f64, Result<PathBuf, String>); 2] =
             [("testpmd", 1.25, installed("dpdk-testpmd", "dpdk-dev")), ("testpmd-static", 1.0, peers::static_testpmd())];
-        self.progress.inc_length((MODES.len() * BURSTS.len() * peers.len() * self.rounds) as u64);
+        let there: Vec<(&str, f64, &PathBuf)> =
+            peers.iter().filter_map(|(name, target, binary)| Some((*name, *target, binary.as_ref().ok()?))).collect();
+        for (name, reason) in peers.iter().filter_map(|(name, _, binary)| Some((name, binary.as_ref().err()?))) {
+            self.results.notes.insert(format!("skipped {name}: {reason}"));
+        }
+        self.progress.inc_length((MODES.len() * BURSTS.len() * self.rounds) as u64);
+        let cpus = self.gate.cpus;
         for mode in MODES {
             for burst in BURSTS {
-                for (name, target, binary) in &peers {
-                    let forward = Forward { mode, burst };
-                    let cpus = self.gate.cpus;
-                    let peer = binary.clone().map(|binary| move || forward.testpmd(&binary, cpus));
-                    let mpfwd = || forward.mpfwd(cpus, "").and_then(|report| peers::received_mpps(&report));
-                    match self.compare(Uses::RxCpu, (mode, burst, name), mpfwd, peer)? {
-                        Ok(Compared { pairs, discarded }) => {
-                            let pairs: Vec<_> = pairs.iter().collect();
-                            self.add(Row::of((mode, burst, name), Some(*target), &pairs, discarded, |&mpps| mpps));
-                        }
-                        Err(reason) => self.add(Row::skipped(mode, burst, name, reason)),
+                let forward = Forward { mode, burst };
+                self.in_turns((mode, burst), &there.iter().map(|(name, target, _)| (*name, *target)).collect::<Vec<_>>(), || {
+                    let mut all = vec![forward.start_mpfwd("--mode pools", cpus)?];
+                    for (.., binary) in &there {
+                        all.push(forward.start_testpmd(binary, cpus)?);
                     }
-                }
+                    Ok(all)
+                })?;
             }
+        }
+        Ok(())
+    }
+
+    /// A row for each of the peers, which are started after mpfwd, in their order.
+    fn in_turns(
+        &mut self,
+        (mode, burst): (&'static str, u16),
+        peers: &[(&str, f64)],
+        start: impl Fn() -> Result<Vec<Forwarder>, Failure>,
+    ) -> Result<(), Failure> {
+        self.progress.set_message(format!("{mode} {burst}"));
+        let compared = match stats::compare_in_turns(&mut self.gate, self.rounds, || turns::round(&start), || self.progress.inc(1)) {
+            Err(Failure::Peer(reason)) => {
+                // Ctrl-C reaches the peers, too.
+                process::check_interrupt()?;
+                self.results.notes.insert(format!("skipped {mode} {burst}: {reason}"));
+                peers.iter().for_each(|(name, _)| self.add(Row::skipped(mode, burst, name, &reason)));
+                return Ok(());
+            }
+            compared => compared?,
+        };
+        for ((name, target), Compared { pairs, discarded }) in peers.iter().zip(compared) {
+            if pairs.len() < self.rounds {
+                self.note_restless(&format!("{mode} {burst} {name}"), pairs.len(), discarded);
+            }
+            let pairs: Vec<_> = pairs.iter().collect();
+            self.add(Row::of((mode, burst, name), Some(*target), &pairs, discarded, |&mpps| mpps));
         }
         Ok(())
     }
@@ -107,18 +137,10 @@ impl Bench {
     /// hybrid does to be able to help.
     pub fn modes(&mut self) -> Result<(), Failure> {
         self.progress.inc_length(self.rounds as u64);
-        let (cpus, forward, name) = (self.gate.cpus, Forward { mode: "macswap", burst: 32 }, "itself in pools");
-        let rate = |report| peers::received_mpps(&report);
-        let hybrid = || forward.scheduled("--mode hybrid --config (0,0,0),(1,0,0)", cpus, "").and_then(rate);
-        let pools = || forward.mpfwd(cpus, "").and_then(rate);
-        match self.compare(Uses::RxCpu, ("hybrid", forward.burst, name), hybrid, Ok(pools))? {
-            Ok(Compared { pairs, discarded }) => {
-                let pairs: Vec<_> = pairs.iter().collect();
-                self.add(Row::of(("hybrid", forward.burst, name), Some(0.98), &pairs, discarded, |&mpps| mpps));
-            }
-            Err(reason) => self.add(Row::skipped("hybrid", forward.burst, name, reason)),
-        }
-        Ok(())
+        let (cpus, forward) = (self.gate.cpus, Forward { mode: "macswap", burst: 32 });
+        self.in_turns(("hybrid", forward.burst), &[("itself in pools", 0.98)], || {
+            Ok(vec![forward.start_mpfwd("--mode hybrid --config (0,0,0),(1,0,0)", cpus)?, forward.start_mpfwd("--mode pools", cpus)?])
+        })
     }
 
     /// Medians of what `--record-core-cycles` says.

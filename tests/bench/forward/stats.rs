@@ -1,6 +1,6 @@
 //! Medians, and windows of two programs run in turn until enough pairs of them count. What is run is the caller's.
 
-use crate::gate::{Accepted, Distance, Gate, Uses};
+use crate::gate::{Accepted, Distance, Gate, Reading, Uses};
 use crate::process::Failure;
 
 /// Windows that may be discarded for each pair that is wanted; beyond that the machine is too restless to wait for.
@@ -72,6 +72,35 @@ pub fn compare<T>(
         }
         said(&compared);
     }
+    Ok(compared)
+}
+
+/// Runs rounds of a few programs, mpfwd first, until `rounds` of them count, or too many had to be discarded. One comparison for each of
+/// the others.
+pub fn compare_in_turns(
+    gate: &mut Gate,
+    rounds: usize,
+    mut round: impl FnMut() -> Result<Vec<f64>, Failure>,
+    mut said: impl FnMut(),
+) -> Result<Vec<Compared<f64>>, Failure> {
+    let mut compared: Vec<Compared<f64>> = Vec::new();
+    let (mut counted, mut discarded) = (0, 0);
+    while counted < rounds && discarded < rounds * DISCARDS_PER_ROUND {
+        let Some((mpps, state)) = gate.quietly(&mut round)? else {
+            discarded += 1;
+            continue;
+        };
+        counted += 1;
+        let (mpfwd_mpps, peers) = mpps.split_first().expect("mpfwd has its turns");
+        compared.resize_with(peers.len(), || Compared { pairs: Vec::new(), discarded: 0 });
+        for (compared, &peer) in compared.iter_mut().zip(peers) {
+            let Reading { round_trip_ns, .. } = state;
+            let (distance, core_share) = (state.distance(), gate.share(&state));
+            compared.pairs.push(Pair { mpfwd_mpps: *mpfwd_mpps, peer, distance, round_trip_ns, core_share });
+        }
+        said();
+    }
+    compared.iter_mut().for_each(|compared| compared.discarded = discarded);
     Ok(compared)
 }
 
