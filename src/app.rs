@@ -12,6 +12,7 @@ use crate::datapath::{ADOPT_EVERY_NS, Board, Queues, RunState, Settings, Shared,
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{self, BurstSize, Eal, Mempool, Port, PortConfig, RingConsumer, RingProducer, RxQueue, StampField, TxQueue};
 use crate::error::{Error, Result};
+use crate::output;
 use crate::policy::{Permits, Pool};
 use crate::shed::Picker;
 use crate::stats::{GAP_NS_MIN, Incidents, LcoreStats, Report};
@@ -34,15 +35,21 @@ pub fn main(args: &[String]) -> Result<()> {
     let Some(cli) = Cli::read(own_args)? else { return Ok(()) };
     config::check_alone(&cli)?;
     if let Some(path) = &cli.report {
-        outcome::check_writable(path)?;
+        output::check_writable("--report", path)?;
+    }
+    for path in cli.hgrm.iter().flat_map(|prefix| outcome::hgrm_paths(prefix)) {
+        output::check_writable("--hgrm", &path)?;
     }
     let host = Host::before_eal()?;
     let eal = Eal::start(eal_args)?;
     let report = run(&eal, &cli, &host)?;
     drop(eal);
-    control::say(&report);
+    output::say(&report);
     if let Some(path) = &cli.report {
         outcome::write_json(path, &report)?;
+    }
+    if let (Some(prefix), Some(latency)) = (&cli.hgrm, &report.latency) {
+        outcome::write_hgrm(prefix, latency)?;
     }
     if report.conserved { Ok(()) } else { Err(Error::Conservation) }
 }
@@ -110,7 +117,7 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet
     let ends = (&setup.pool, setup.stamp);
     let sources = cli.source.as_ref().map(|spec| Sources::attach(spec, cli, &plan, &mut setup.rxqs, ends, rate)).transpose()?;
     printed::map(&plan, cli, &setup.ports);
-    sources.iter().for_each(control::say);
+    sources.iter().for_each(output::say);
     let stats: Vec<LcoreStats> = plan.lcores.iter().map(|lcore| LcoreStats::new(&plan.may_poll(lcore), &lcore.tx_queue)).collect();
     let Setup { pool, ports, rxqs, txqs, producers, consumers, inboxes, stamp } = setup;
     let up = |id: usize| ports.iter().find(|port| usize::from(port.id()) == id).is_none_or(Port::link_is_up);
