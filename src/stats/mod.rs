@@ -19,5 +19,6 @@ pub use incidents::{INCIDENTS_MAX, Incident, IncidentStage, Incidents, Map, Resc
 pub use percentiles::{Bucket, LatencyRow, hgrm, histogram_ns, of_buckets};
 pub use rank::{RankCounts, RankRow};
 pub use report::{DeviceStats, Latency, LcoreRow, PortRow, QueueRow, Report, StepCycles};
+pub(crate) use report::{grouped, table, time};
 pub use rescue::{RescueRow, RescueStats};
 pub use source::{SourceQueueRow, SourceReport};
