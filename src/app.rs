@@ -34,23 +34,13 @@ pub fn main(args: &[String]) -> Result<()> {
     let (eal_args, own_args) = split(args)?;
     let Some(cli) = Cli::read(own_args)? else { return Ok(()) };
     config::check_alone(&cli)?;
-    if let Some(path) = &cli.report {
-        output::check_writable("--report", path)?;
-    }
-    for path in cli.hgrm.iter().flat_map(|prefix| outcome::hgrm_paths(prefix)) {
-        output::check_writable("--hgrm", &path)?;
-    }
+    outcome::check_files(&cli)?;
     let host = Host::before_eal()?;
     let eal = Eal::start(eal_args)?;
     let report = run(&eal, &cli, &host)?;
     drop(eal);
     output::say(&report);
-    if let Some(path) = &cli.report {
-        outcome::write_json(path, &report)?;
-    }
-    if let (Some(prefix), Some(latency)) = (&cli.hgrm, &report.latency) {
-        outcome::write_hgrm(prefix, latency)?;
-    }
+    outcome::write_files(&cli, &report)?;
     if report.conserved { Ok(()) } else { Err(Error::Conservation) }
 }
 

@@ -1,7 +1,7 @@
 //! What the arguments mean together with the lcores and ports that exist: a validated plan of which lcore does what. Pure: nothing
 //! is touched until the plan stands.
 
-use crate::cli::{Cli, EthPeer, Mark, Mode, Pools, QueueOf, Timestamps};
+use crate::cli::{Cli, EthPeer, Mark, Mode, Pools, QueueOf};
 use crate::dpdk::{BURST_MAX, Lcore, Mempool, PortInfo};
 use crate::error::{Error, Result};
 use crate::policy::Pool;
@@ -110,9 +110,6 @@ pub fn check_alone(cli: &Cli) -> Result<Scheduling> {
     }
     if cli.config.is_some() && cli.rxq.is_some() {
         return usage("--config says how many receive queues there are: leave out --rxq".into());
-    }
-    if cli.hgrm.is_some() && cli.timestamps == Timestamps::Off {
-        return usage("--hgrm writes latencies, and --timestamps off measures none: leave out one of them".into());
     }
     source::check_alone(cli)?;
     Ok(scheduling)

@@ -1,7 +1,7 @@
 //! The report of a run, made of what the lcores counted, and its file.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -165,23 +165,31 @@ fn step_cycles(stats: &[LcoreStats]) -> StepCycles {
     }
 }
 
-pub(super) fn write_json(path: &Path, report: &Report) -> Result<()> {
-    let text =
-        serde_json::to_string_pretty(report).map_err(|error| Error::Output(format!("the report can't be written as JSON: {error}")))?;
-    output::write(path, "the report", text + "\n")
-}
-
 /// The files that `--hgrm` with this prefix names: of cheap packets, of expensive ones.
-pub(super) fn hgrm_paths(prefix: &str) -> [PathBuf; 2] {
+fn hgrm_paths(prefix: &str) -> [PathBuf; 2] {
     ["cheap", "expensive"].map(|class| PathBuf::from(format!("{prefix}-{class}.hgrm")))
 }
 
-/// Writes the latencies of both classes as percentile files.
-pub(super) fn write_hgrm(prefix: &str, latency: &Latency) -> Result<()> {
+/// Before anything is set up: that all files can be written at the end, and have something to hold.
+pub(super) fn check_files(cli: &Cli) -> Result<()> {
+    if cli.hgrm.is_some() && cli.timestamps == Timestamps::Off {
+        return Err(Error::Usage("--hgrm writes latencies, and --timestamps off measures none: leave out one of them".into()));
+    }
+    cli.report.iter().try_for_each(|path| output::check_writable("--report", path))?;
+    cli.hgrm.iter().flat_map(|prefix| hgrm_paths(prefix)).try_for_each(|path| output::check_writable("--hgrm", &path))
+}
+
+/// All files that were asked for.
+pub(super) fn write_files(cli: &Cli, report: &Report) -> Result<()> {
+    if let Some(path) = &cli.report {
+        let text =
+            serde_json::to_string_pretty(report).map_err(|error| Error::Output(format!("the report can't be written as JSON: {error}")))?;
+        output::write(path, "the report", text + "\n")?;
+    }
+    let Some((prefix, latency)) = cli.hgrm.as_ref().zip(report.latency.as_ref()) else { return Ok(()) };
     let about = format!("{}; {}", latency.clock, latency.bound);
-    let [cheap, expensive] = hgrm_paths(prefix);
-    for (path, row) in [(cheap, &latency.cheap), (expensive, &latency.expensive)] {
-        output::write(&path, "percentiles", stats::hgrm(&row.buckets, &about))?;
+    for (path, row) in hgrm_paths(prefix).iter().zip([&latency.cheap, &latency.expensive]) {
+        output::write(path, "percentiles", stats::hgrm(&row.buckets, &about))?;
     }
     Ok(())
 }

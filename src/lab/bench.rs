@@ -1,4 +1,5 @@
-//! What all rounds of an experiment share: which mpfwd, on which lcores, with what memory and virtual port; and the command line of one round.
+//! What all rounds of an experiment share: which mpfwd, on which lcores, with what memory and virtual port; and the command line of one
+//! round.
 
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ pub(super) struct Bench {
     /// Before `--`.
     pub eal: Vec<String>,
     /// Behind `--`, in every round.
-    own: Vec<String>,
+    pub own: Vec<String>,
     steal_every: NonZeroU64,
 }
 

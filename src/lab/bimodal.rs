@@ -1,5 +1,5 @@
-//! `mplab bimodal`: the benchmark that the micropools were first shown with, on mpfwd. Packets come open loop, and latency runs from the time
-//! at which a packet was due.
+//! `mplab bimodal`: the benchmark that the micropools were first shown with, on mpfwd. Packets come open loop, and latency runs from
+//! the time at which a packet was due.
 
 use std::time::Duration;
 

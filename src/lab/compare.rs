@@ -76,6 +76,7 @@ fn parameters(args: &CompareArgs, bench: &Bench, workload: &Workload) -> Paramet
         rounds: args.rounds,
         round_s: args.round_time.as_secs_f64(),
         eal: bench.eal.join(" "),
+        mpfwd: bench.own.join(" "),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Experiments: the same open-loop traffic in every mode, measured in short interleaved rounds, shown as tables and pictures.
 //!
 //! Each round is an mpfwd of its own, a process that is told what to do by its arguments and leaves a JSON report. So nothing of DPDK
-//! runs in here, and a round can neither warm up nor wear out the next one. Arguments are checked by mpfwd's own `cli` and `config` before anything
-//! starts.
+//! runs in here, and a round can neither warm up nor wear out the next one. Arguments are checked by mpfwd's own `cli` and `config`
+//! before anything starts.
 //!
 //! * `args`, `mode`, `lcores`, `workload`: what is asked for
 //! * `bench`, `memory`, `child`, `measured`: an mpfwd that runs, and what it reports

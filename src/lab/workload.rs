@@ -33,7 +33,7 @@ impl Bimodal {
                 let all = load * lcores as f64;
                 if all <= busy {
                     return Err(format!(
-                        "--expensive-load {busy}: a load of {load} on {lcores} lcores is {all} lcores' work in all: write less, or raise --load"
+                        "--expensive-load {busy}: a load of {load} on {lcores} lcores is {all} lcores' work: write less, or raise --load"
                     ));
                 }
                 busy * self.cheap_ns / (busy * self.cheap_ns + (all - busy) * self.expensive_ns)

@@ -16,7 +16,8 @@ pub(super) struct Look {
     pub dash: Dash,
 }
 
-/// Okabe's and Ito's colours, which the colour-blind tell apart too (jfly.uni-koeln.de/color), without their yellow, which is too light for lines.
+/// Okabe's and Ito's colours, which the colour-blind tell apart too (jfly.uni-koeln.de/color), without their yellow: it is too light
+/// for lines.
 const COLOURS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
