@@ -71,6 +71,8 @@ fn parameters(args: &CompareArgs, bench: &Bench, workload: &Workload) -> Paramet
         work: workload.work.clone(),
         source: workload.source.clone(),
         load: workload.load,
+        cheap_ns: workload.costs.map(|costs| costs.cheap_ns),
+        expensive_ns: workload.costs.map(|costs| costs.expensive_ns),
         p: workload.p,
         expensive_load: workload.expensive_load,
         rounds: args.rounds,

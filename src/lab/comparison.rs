@@ -22,6 +22,8 @@ pub(super) struct Parameters {
     pub work: String,
     pub source: String,
     pub load: Option<f64>,
+    pub cheap_ns: Option<f64>,
+    pub expensive_ns: Option<f64>,
     pub p: Option<f64>,
     /// How many lcores expensive work should keep busy.
     pub expensive_load: Option<f64>,
@@ -214,6 +216,8 @@ impl Row {
 
 /// Offered this much less than asked is said, beside what chance explains.
 const SHORT_SHARE: f64 = 0.02;
+/// The source's own work from this share of a cheap packet's cost on is said.
+const SOURCE_SHARE: f64 = 0.2;
 /// Lost packets from this share on are said.
 const LOST_SHARE: f64 = 1e-4;
 
@@ -285,6 +289,15 @@ impl Comparison {
                     row.mode, row.offered_mpps, row.asked_mpps
                 ));
             }
+        }
+        let source_ns = median(self.medians(Class::Cheap).map(|row| row.source_pkt_ns));
+        if let (Some(source_ns), Some(cheap_ns)) = (source_ns, self.parameters.cheap_ns)
+            && source_ns >= SOURCE_SHARE * cheap_ns
+        {
+            notes.push(format!(
+                "the source's own work, {source_ns:.0} ns per packet, is much beside a cheap packet's {cheap_ns:.0} ns: lcores that poll are \
+                 loaded more than was asked for, and pools with few of them most; raise --cheap"
+            ));
         }
         let lost = self.medians(Class::Cheap).filter(|row| row.lost_share >= LOST_SHARE);
         let lost: Vec<String> = lost.map(|row| format!("{} {:.2} %", row.mode, row.lost_share * 100.0)).collect();

@@ -53,6 +53,8 @@ pub(super) struct Workload {
     pub work: String,
     /// `--source`, likewise.
     pub source: String,
+    /// What packets cost; none where there are more than two costs.
+    pub costs: Option<Bimodal>,
     /// The share of packets that are expensive; none where that is not how costs are given.
     pub p: Option<f64>,
     /// How many lcores expensive work keeps busy on average; none likewise.
@@ -116,7 +118,14 @@ impl Workload {
         let [cheap, expensive] = [cheap, expensive].map(|cost| humantime::format_duration(cost).to_string().replace(' ', ""));
         let known = if known { "" } else { ",known=no" };
         let work = format!("spin:cheap={cheap},expensive={expensive},p={p:e}{known}");
-        Ok(Self { work, source, p: Some(p), expensive_load: Some(pps * p * costs.expensive_ns / 1e9), load: load(read.demand) })
+        Ok(Self {
+            work,
+            source,
+            costs: Some(costs),
+            p: Some(p),
+            expensive_load: Some(pps * p * costs.expensive_ns / 1e9),
+            load: load(read.demand),
+        })
     }
 
     /// Costs as mpfwd's `--work` has them.
@@ -126,7 +135,7 @@ impl Workload {
     pub(super) fn as_told(work: &str, demand: (f64, Option<&str>)) -> Result<Self> {
         let _: Work = work.parse().map_err(|why| usage(format!("--work {work:?}: {why}")))?;
         let (source, read) = source(demand.0, demand.1)?;
-        Ok(Self { work: work.to_owned(), source, p: None, expensive_load: None, load: load(read.demand) })
+        Ok(Self { work: work.to_owned(), source, costs: None, p: None, expensive_load: None, load: load(read.demand) })
     }
 }
 

@@ -68,7 +68,7 @@ impl Axes {
             canvas.line(&[(at, top), (at, top + height)], colour(tick), 1.0, None)?;
             // A label that would run into the one before it is left out.
             let half = small.width(&tick.label) / 2.0;
-            if at - half > free_from {
+            if at - half > free_from + 6.0 {
                 canvas.text(&tick.label, (at, top + height + 14.0), small.at(Anchor::Centre))?;
                 free_from = if tick.label.is_empty() { free_from } else { at + half };
             }
