@@ -12,6 +12,7 @@ use crate::datapath::{ADOPT_EVERY_NS, Board, Queues, RunState, Settings, Shared,
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{self, BurstSize, Eal, Mempool, Port, PortConfig, RingConsumer, RingProducer, RxQueue, StampField, TxQueue};
 use crate::error::{Error, Result};
+use crate::output;
 use crate::policy::{Permits, Pool};
 use crate::shed::Picker;
 use crate::stats::{GAP_NS_MIN, Incidents, LcoreStats, Report};
@@ -33,17 +34,13 @@ pub fn main(args: &[String]) -> Result<()> {
     let (eal_args, own_args) = split(args)?;
     let Some(cli) = Cli::read(own_args)? else { return Ok(()) };
     config::check_alone(&cli)?;
-    if let Some(path) = &cli.report {
-        outcome::check_writable(path)?;
-    }
+    outcome::check_files(&cli)?;
     let host = Host::before_eal()?;
     let eal = Eal::start(eal_args)?;
     let report = run(&eal, &cli, &host)?;
     drop(eal);
-    control::say(&report);
-    if let Some(path) = &cli.report {
-        outcome::write_json(path, &report)?;
-    }
+    output::say(&report);
+    outcome::write_files(&cli, &report)?;
     if report.conserved { Ok(()) } else { Err(Error::Conservation) }
 }
 
@@ -110,7 +107,7 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet
     let ends = (&setup.pool, setup.stamp);
     let sources = cli.source.as_ref().map(|spec| Sources::attach(spec, cli, &plan, &mut setup.rxqs, ends, rate)).transpose()?;
     printed::map(&plan, cli, &setup.ports);
-    sources.iter().for_each(control::say);
+    sources.iter().for_each(output::say);
     let stats: Vec<LcoreStats> = plan.lcores.iter().map(|lcore| LcoreStats::new(&plan.may_poll(lcore), &lcore.tx_queue)).collect();
     let Setup { pool, ports, rxqs, txqs, producers, consumers, inboxes, stamp } = setup;
     let up = |id: usize| ports.iter().find(|port| usize::from(port.id()) == id).is_none_or(Port::link_is_up);

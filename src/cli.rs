@@ -108,6 +108,9 @@ pub struct Cli {
     /// Write the report as JSON too
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
+    /// Write latencies as PREFIX-cheap.hgrm and PREFIX-expensive.hgrm, for HdrHistogram's plotter and other tools
+    #[arg(long, value_name = "PREFIX")]
+    pub hgrm: Option<String>,
     /// Make packets cost CPU time: "spin:cheap=200ns,expensive=100us,p=0.0001[,seed=1][,mark=auto|hash|sequence][,known=yes|no]";
     /// with --source also other distributions, as "spin:dist=exponential,mean=1us"
     #[arg(long, value_name = "SPEC")]
@@ -149,7 +152,7 @@ impl Cli {
 }
 
 /// clap says what, why and what to write instead on several lines, and then repeats the usage.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     let text = text.split("Usage:").next().unwrap_or(text).replace("For more information, try '--help'.", "");
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     line.strip_prefix("error: ").unwrap_or(&line).trim_end().to_owned()
@@ -375,11 +378,11 @@ fn parse_every(text: &str) -> std::result::Result<NonZeroU64, String> {
     })
 }
 
-fn parse_time(text: &str) -> std::result::Result<Duration, String> {
+pub(crate) fn parse_time(text: &str) -> std::result::Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "write a time with its unit, for example 20us".into())
 }
 
-fn parse_seconds(text: &str) -> std::result::Result<Duration, String> {
+pub(crate) fn parse_seconds(text: &str) -> std::result::Result<Duration, String> {
     let seconds = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let time = seconds.or_else(|| humantime::parse_duration(text).ok());
     time.filter(|time| !time.is_zero()).ok_or_else(|| "write a time above 0: seconds, or with a unit, for example 10, 0.5 or 500ms".into())

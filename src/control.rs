@@ -1,7 +1,6 @@
 //! What happens beside the datapath, on a thread that is no lcore: signals, the end of the run, the state of links, the line of
 //! live statistics.
 
-use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -14,6 +13,7 @@ use crate::datapath::{Board, RunState};
 use crate::dpdk::clock::{TscRate, tsc};
 use crate::dpdk::{Lcore, MAX_PORTS, Port};
 use crate::error::{Error, Result};
+use crate::output::say;
 use crate::stats::{DropCause, Incident, Incidents, LcoreStats, Map, Stuck, incident_table};
 
 /// How often control looks around: coarse, because on a small machine it takes its time from an lcore.
@@ -24,11 +24,6 @@ const LINKS_EVERY: Duration = Duration::from_millis(500);
 
 /// How long finishing what was received may take, before it is dropped.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(5);
-
-/// Prints a line. Whoever reads it may be gone: that must not end a run in the middle.
-pub fn say(line: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stdout(), "{line}");
-}
 
 /// Counts SIGINT and SIGTERM, which end the run, and SIGUSR1, which asks for the record of stuck lcores.
 #[derive(Clone)]

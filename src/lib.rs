@@ -9,6 +9,8 @@
 //! * `engine`: what is done to a packet
 //! * `datapath`: the lcores' loop, which carries out the policy's decisions on real queues
 //! * `traffic`: open-loop load on a virtual NIC
+//! * `lab`: experiments, each an mpfwd of its own; the program mplab
+//! * `output`: files that are written at the end
 //! * `app`, `control`: build everything, run it, tear it down; nothing imports them
 #![deny(unsafe_code)]
 
@@ -21,6 +23,8 @@ pub mod datapath;
 pub mod dpdk;
 pub mod engine;
 pub mod error;
+pub mod lab;
+mod output;
 pub mod policy;
 pub mod runq;
 pub mod shed;

@@ -1,12 +1,9 @@
 //! The report of a run, made of what the lcores counted, and its file.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::ErrorKind;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use hdrhistogram::Histogram as HdrHistogram;
 use serde::Serialize;
 
 use crate::cli::{Cli, Timestamps};
@@ -14,10 +11,11 @@ use crate::config::Plan;
 use crate::dpdk::Mempool;
 use crate::dpdk::clock::{TscRate, tsc};
 use crate::error::{Error, Result};
+use crate::output;
 use crate::shed::rank_error_bound;
 use crate::stats::{
-    DeviceStats, DropCause, Histogram, HostGapRow, Incident, Lap, Latency, LatencyRow, LcoreRow, LcoreStats, PortRow, QueueRow, RankCounts,
-    RankRow, Report, SourceReport, StepCycles,
+    self, DeviceStats, DropCause, Histogram, HostGapRow, Incident, Lap, Latency, LatencyRow, LcoreRow, LcoreStats, PortRow, QueueRow,
+    RankCounts, RankRow, Report, SourceReport, StepCycles,
 };
 
 /// An enum's name as it is written on the command line and in JSON.
@@ -127,10 +125,10 @@ fn host_gaps(stats: &[LcoreStats], rate: TscRate) -> HostGapRow {
     })
 }
 
-fn latency(stats: &[LcoreStats], rate: TscRate, stamped: bool) -> Latency {
+fn latency(lcores: &[LcoreStats], rate: TscRate, stamped: bool) -> Latency {
     let row = |pick: fn(&LcoreStats) -> &Histogram| {
-        let mut hdr = HdrHistogram::new_with_bounds(1, 3_600_000_000_000, 3).expect("constant bounds are valid");
-        stats.iter().for_each(|lcore| pick(lcore).add_to(&mut hdr, |ticks| rate.ns(ticks)));
+        let mut hdr = stats::histogram_ns();
+        lcores.iter().for_each(|lcore| pick(lcore).add_to(&mut hdr, |ticks| rate.ns(ticks)));
         LatencyRow::of(&hdr)
     };
     Latency {
@@ -167,26 +165,31 @@ fn step_cycles(stats: &[LcoreStats]) -> StepCycles {
     }
 }
 
-/// Before anything is set up: whether the report can be written at the end. A report that is there stays as it is, and where there is
-/// none, none is left.
-pub(super) fn check_writable(path: &Path) -> Result<()> {
-    let tried = match OpenOptions::new().write(true).create_new(true).open(path) {
-        Ok(_) => std::fs::remove_file(path),
-        // Whoever reads a pipe would take this for its end.
-        Err(_) if path.exists() && !path.is_file() && !path.is_dir() => Ok(()),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => OpenOptions::new().write(true).open(path).map(drop),
-        Err(error) => Err(error),
-    };
-    tried.map_err(|error| {
-        Error::Usage(format!(
-            "--report {}: {error}; write the name of a file in a folder that exists and is yours to write to",
-            path.display()
-        ))
-    })
+/// The files that `--hgrm` with this prefix names: of cheap packets, of expensive ones.
+fn hgrm_paths(prefix: &str) -> [PathBuf; 2] {
+    ["cheap", "expensive"].map(|class| PathBuf::from(format!("{prefix}-{class}.hgrm")))
 }
 
-pub(super) fn write_json(path: &Path, report: &Report) -> Result<()> {
-    let text =
-        serde_json::to_string_pretty(report).map_err(|error| Error::Output(format!("the report can't be written as JSON: {error}")))?;
-    std::fs::write(path, text + "\n").map_err(|error| Error::Output(format!("the report can't be written to {}: {error}", path.display())))
+/// Before anything is set up: that all files can be written at the end, and have something to hold.
+pub(super) fn check_files(cli: &Cli) -> Result<()> {
+    if cli.hgrm.is_some() && cli.timestamps == Timestamps::Off {
+        return Err(Error::Usage("--hgrm writes latencies, and --timestamps off measures none: leave out one of them".into()));
+    }
+    cli.report.iter().try_for_each(|path| output::check_writable("--report", path))?;
+    cli.hgrm.iter().flat_map(|prefix| hgrm_paths(prefix)).try_for_each(|path| output::check_writable("--hgrm", &path))
+}
+
+/// All files that were asked for.
+pub(super) fn write_files(cli: &Cli, report: &Report) -> Result<()> {
+    if let Some(path) = &cli.report {
+        let text =
+            serde_json::to_string_pretty(report).map_err(|error| Error::Output(format!("the report can't be written as JSON: {error}")))?;
+        output::write(path, "the report", text + "\n")?;
+    }
+    let Some((prefix, latency)) = cli.hgrm.as_ref().zip(report.latency.as_ref()) else { return Ok(()) };
+    let about = format!("{}; {}", latency.clock, latency.bound);
+    for (path, row) in hgrm_paths(prefix).iter().zip([&latency.cheap, &latency.expensive]) {
+        output::write(path, "percentiles", stats::hgrm(&row.buckets, &about))?;
+    }
+    Ok(())
 }

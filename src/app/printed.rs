@@ -2,8 +2,8 @@
 
 use crate::cli::Cli;
 use crate::config::{LcorePlan, Plan, PortPlan};
-use crate::control::say;
 use crate::dpdk::Port;
+use crate::output::say;
 use crate::policy::Pool;
 
 pub(super) fn map(plan: &Plan, cli: &Cli, ports: &[Port]) {

@@ -1,7 +1,7 @@
 //! Time that the host took from an lcore: gaps in its own time that its work does not explain. On a shared machine a tail may be made
 //! of nothing else, so they are shown beside it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Counter;
 
@@ -34,7 +34,7 @@ pub struct HostGaps {
 }
 
 /// The same in the report. Only time in which the lcore would notice counts: while it polls in vain, and in work of a known length.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct HostGapRow {
     pub gaps: u64,
     pub gap_ns: u64,

@@ -2,7 +2,7 @@
 //! what it did itself, as owner or as rescuer, into a ring of its own; whoever reads joins them. Nobody waits for anybody.
 
 use comfy_table::Table;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use self::log::{Log, Record, Slot};
@@ -18,7 +18,7 @@ pub const INCIDENTS_MAX: usize = 64;
 const OPEN_MAX: u64 = 8;
 
 /// The stage that a packet was in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum IncidentStage {
     Cheap,
@@ -62,7 +62,7 @@ pub struct Rescued {
 }
 
 /// One incident, joined.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incident {
     pub lcore: u32,
     pub flow_hash: u32,

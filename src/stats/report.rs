@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::SourceReport;
 use super::gaps::HostGapRow;
 use super::incidents::{Incident, incident_table};
+use super::percentiles::LatencyRow;
 use super::rank::RankRow;
 use super::rescue::{RescueRow, rescue_table};
 
@@ -58,24 +59,6 @@ pub struct Latency {
     pub bound: &'static str,
     pub cheap: LatencyRow,
     pub expensive: LatencyRow,
-}
-
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct LatencyRow {
-    pub pkts: u64,
-    pub p50_ns: u64,
-    pub p90_ns: u64,
-    pub p99_ns: u64,
-    pub p999_ns: u64,
-    pub max_ns: u64,
-}
-
-impl LatencyRow {
-    /// Of a histogram in nanoseconds.
-    pub fn of(histogram: &hdrhistogram::Histogram<u64>) -> Self {
-        let at = |quantile| histogram.value_at_quantile(quantile);
-        Self { pkts: histogram.len(), p50_ns: at(0.5), p90_ns: at(0.9), p99_ns: at(0.99), p999_ns: at(0.999), max_ns: histogram.max() }
-    }
 }
 
 /// Cycles per packet and step, the cost of measuring taken off.
@@ -203,11 +186,11 @@ impl Report {
     }
 
     fn latency_table(latency: &Latency) -> Table {
-        let mut table = table(&["latency", "packets", "p50", "p90", "p99", "p99.9", "max"]);
-        for (class, row) in [("cheap", latency.cheap), ("expensive", latency.expensive)] {
+        let mut table = table(&["latency", "packets", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"]);
+        for (class, row) in [("cheap", &latency.cheap), ("expensive", &latency.expensive)] {
             if row.pkts > 0 {
                 let mut cells = vec![class.to_owned(), grouped(row.pkts)];
-                cells.extend([row.p50_ns, row.p90_ns, row.p99_ns, row.p999_ns, row.max_ns].map(time));
+                cells.extend([row.mean_ns, row.p50_ns, row.p90_ns, row.p99_ns, row.p999_ns, row.p9999_ns, row.max_ns].map(time));
                 table.add_row(cells);
             }
         }
@@ -282,7 +265,7 @@ impl fmt::Display for Report {
     }
 }
 
-pub(super) fn table(header: &[&str]) -> Table {
+pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_style(TableComponent::HeaderLines, '─').set_header(header);
     for column in table.column_iter_mut() {
@@ -292,7 +275,7 @@ pub(super) fn table(header: &[&str]) -> Table {
 }
 
 /// A count with thin groups of three digits.
-pub(super) fn grouped(count: u64) -> String {
+pub(crate) fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -305,7 +288,7 @@ pub(super) fn grouped(count: u64) -> String {
 }
 
 /// A time with three significant digits and its unit.
-pub(super) fn time(ns: u64) -> String {
+pub(crate) fn time(ns: u64) -> String {
     let (value, unit) = match ns {
         0..1_000 => return format!("{ns} ns"),
         1_000..1_000_000 => (ns as f64 / 1e3, "us"),

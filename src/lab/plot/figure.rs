@@ -1,0 +1,188 @@
+//! What there is to draw, whatever file it came from.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::super::args::Class;
+use super::super::comparison::Comparison;
+use super::super::measured::{Measured, from_json, read};
+use crate::error::{Error, Result};
+use crate::stats::{Bucket, Incident};
+
+/// Curves of one mode, or of one run.
+#[derive(Clone, Debug)]
+pub(in crate::lab) struct Series {
+    pub name: String,
+    /// Without the file's name, which colours don't depend on.
+    pub mode: String,
+    /// By class; empty where there were no packets.
+    pub buckets: [Vec<Bucket>; 2],
+}
+
+impl Series {
+    pub(super) fn of(&self, class: Class) -> &[Bucket] {
+        &self.buckets[class as usize]
+    }
+}
+
+/// The times that lcores were stuck in a run.
+#[derive(Clone, Debug)]
+pub(in crate::lab) struct Timeline {
+    pub name: String,
+    pub incidents: Vec<Incident>,
+}
+
+#[derive(Clone, Debug)]
+pub(in crate::lab) struct Figure {
+    pub title: String,
+    /// What was run.
+    pub about: Vec<String>,
+    /// What latencies were measured by.
+    pub clocks: Vec<String>,
+    pub series: Vec<Series>,
+    pub timelines: Vec<Timeline>,
+}
+
+fn add_new(lines: &mut Vec<String>, line: String) {
+    if !line.is_empty() && !lines.contains(&line) {
+        lines.push(line);
+    }
+}
+
+impl Figure {
+    fn empty() -> Self {
+        Self { title: "Latency".into(), about: Vec::new(), clocks: Vec::new(), series: Vec::new(), timelines: Vec::new() }
+    }
+
+    /// Of comparisons with their names, which are empty where there is only one.
+    pub(in crate::lab) fn of_comparisons(comparisons: &[(String, Comparison)]) -> Self {
+        let mut figure = Self::empty();
+        comparisons.iter().for_each(|(name, comparison)| figure.add_comparison(name, comparison));
+        figure
+    }
+
+    /// # Errors
+    /// When a file can't be read, or is neither a comparison nor a report with latencies.
+    pub(super) fn of_files(paths: &[PathBuf]) -> Result<Self> {
+        let mut figure = Self::empty();
+        for path in paths {
+            let name = if paths.len() > 1 {
+                path.file_stem().map_or(String::new(), |stem| stem.to_string_lossy().into_owned())
+            } else {
+                String::new()
+            };
+            figure.add_file(path, &name)?;
+        }
+        Ok(figure)
+    }
+
+    fn add_file(&mut self, path: &Path, name: &str) -> Result<()> {
+        const WHAT: &str = "a comparison or a report";
+        let text = read(path)?;
+        let value: Value = from_json(path, &text, WHAT)?;
+        if value.get("curves").is_some() {
+            self.add_comparison(name, &from_json::<Comparison>(path, &text, "a comparison")?);
+            return Ok(());
+        }
+        let run: Measured = from_json(path, &text, WHAT)?;
+        match run.latency.is_some() {
+            true => self.add_run(name, &run),
+            false => return Err(Error::Usage(format!("{}: that run measured no latencies", path.display()))),
+        }
+        Ok(())
+    }
+
+    fn add_comparison(&mut self, name: &str, comparison: &Comparison) {
+        let parameters = &comparison.parameters;
+        let load = parameters.load.map_or(String::new(), |load| format!(", load {load}"));
+        self.title = format!("Latency by mode, {} lcores{load}", parameters.lcore_count);
+        let expensive = parameters.expensive_load.map_or(String::new(), |busy| format!("; expensive work keeps {busy:.2} lcores busy"));
+        add_new(&mut self.about, format!("{}{} {}{expensive}", prefix(name), parameters.work, parameters.source));
+        let measured = comparison.medians(Class::Cheap).map(|row| row.rounds).max().unwrap_or(0);
+        add_new(
+            &mut self.about,
+            format!(
+                "{}{measured} rounds of {} s per mode, interleaved, all together; pools {}; {}; DPDK {}",
+                prefix(name),
+                parameters.round_s,
+                parameters.pools,
+                parameters.memory,
+                comparison.dpdk
+            ),
+        );
+        comparison.notes.iter().for_each(|note| add_new(&mut self.about, format!("{}{note}", prefix(name))));
+        self.add_clock(&comparison.clock, &comparison.bound);
+        for mode in &parameters.modes {
+            let of = |class| comparison.curves.iter().find(|curve| curve.mode == *mode && curve.class == class);
+            let buckets = Class::ALL.map(|class| of(class).map_or(Vec::new(), |curve| curve.buckets.clone()));
+            self.series.push(Series { name: format!("{}{mode}", prefix(name)), mode: mode.clone(), buckets });
+        }
+        let timeline = |own: &super::super::comparison::ModeIncidents| Timeline {
+            name: format!("{}{}, round {}", prefix(name), own.mode, own.round),
+            incidents: own.incidents.clone(),
+        };
+        self.timelines.extend(comparison.incidents.iter().map(timeline));
+    }
+
+    fn add_run(&mut self, name: &str, run: &Measured) {
+        let Some(latency) = &run.latency else { return };
+        let pools = run.pools.as_ref().map_or(String::new(), |pools| format!(" {pools}"));
+        let source = run.source.as_ref().map_or(String::new(), |source| format!(", {}, load {:.3}", source.spec, source.load));
+        add_new(&mut self.about, format!("{}mode {}{pools}, {:.1} s{source}; DPDK {}", prefix(name), run.mode, run.elapsed_s, run.dpdk));
+        self.add_clock(&latency.clock, &latency.bound);
+        let own = if name.is_empty() { run.mode.clone() } else { format!("{name}: {}", run.mode) };
+        let buckets = Class::ALL.map(|class| latency.of(class).buckets.clone());
+        self.series.push(Series { name: own.clone(), mode: run.mode.clone(), buckets });
+        if !run.incidents.is_empty() {
+            self.timelines.push(Timeline { name: own, incidents: run.incidents.clone() });
+        }
+    }
+
+    fn add_clock(&mut self, clock: &str, bound: &str) {
+        add_new(&mut self.clocks, format!("clock: {clock}; {bound}"));
+    }
+}
+
+fn prefix(name: &str) -> String {
+    if name.is_empty() { String::new() } else { format!("{name}: ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::comparison::tests::comparison;
+
+    fn file(folder: &tempfile::TempDir, name: &str, text: &str) -> PathBuf {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    #[test]
+    fn comparisons_can_be_put_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = serde_json::to_string(&comparison()).unwrap();
+        let paths = [file(&folder, "low.json", &text), file(&folder, "high.json", &text)];
+        let figure = Figure::of_files(&paths).unwrap();
+        let names: Vec<&str> = figure.series.iter().map(|series| series.name.as_str()).collect();
+        assert_eq!(names, ["low: rtc", "low: hybrid", "high: rtc", "high: hybrid"]);
+        assert_eq!((figure.clocks.len(), figure.timelines.len()), (1, 4), "one clock, said once");
+        assert_eq!(Figure::of_files(&paths[..1]).unwrap().series[0].name, "rtc");
+    }
+
+    #[test]
+    fn what_is_no_such_file_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let whole = serde_json::to_string(&comparison()).unwrap();
+        for (text, says) in [
+            (&whole[..whole.len() / 2], "cut off"),
+            ("{\"curves\": 1}", "invalid type"),
+            ("{\"rows\": []}", "missing field"),
+            ("", "empty"),
+        ] {
+            let error = Figure::of_files(&[file(&folder, "x.json", text)]).unwrap_err();
+            assert!(error.exit_code() == 2 && error.to_string().contains(says) && !error.to_string().contains('\n'), "{error}");
+        }
+    }
+}

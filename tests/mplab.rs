@@ -1,0 +1,166 @@
+//! mplab end to end: short experiments, their files and pictures; what can't be done is one line.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use common::{NO_HUGE, lcores, rows, run};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+fn mplab(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mplab"));
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+/// On memory that every machine has, with packets that a build without optimisation can keep up with.
+fn experiment(name: &str, args: &[&str]) -> Command {
+    let lcores = lcores(2);
+    let mut command = mplab(&[name, "--eal", NO_HUGE, "--pools", "1:1", "--cheap", "20us", "--expensive", "2ms", "--load", "0.2"]);
+    command.args(["--lcores", lcores.strip_prefix("--lcores ").expect("an argument and its value")]).args(args);
+    command
+}
+
+#[track_caller]
+fn succeed(mut command: Command) -> String {
+    let Output { status, stdout, stderr } = command.output().expect("mplab starts");
+    let text = String::from_utf8_lossy(&stdout).into_owned();
+    assert!(status.success(), "{command:?}: {text}\n{}", String::from_utf8_lossy(&stderr));
+    text
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(path).expect("the file is there")).expect("JSON")
+}
+
+fn path(folder: &tempfile::TempDir, name: &str) -> String {
+    folder.path().join(name).display().to_string()
+}
+
+/// The keys that the tables below a heading of docs/mplab.md describe.
+fn described<'d>(document: &'d str, heading: &str) -> BTreeSet<&'d str> {
+    let section = document.split("\n### ").find(|section| section.lines().next() == Some(heading));
+    let cells = section
+        .unwrap_or_else(|| panic!("no {heading}"))
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .filter_map(|line| line.split('|').nth(1));
+    cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect()
+}
+
+fn keys(object: &Value) -> BTreeSet<&str> {
+    object.as_object().expect("an object").keys().map(String::as_str).collect()
+}
+
+#[test]
+fn modes_are_compared_and_drawn() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [json_path, svg, png] = ["c.json", "c.svg", "c.png"].map(|name| path(&folder, name));
+    let args = ["--modes", "rtc,hybrid", "--rounds", "2", "--round-time", "0.3", "--p", "0.01", "--json", &json_path, "--plot", &svg];
+    let text = succeed(experiment("compare", &args));
+    assert_eq!(text.lines().filter(|line| line.split_whitespace().next() == Some("hybrid")).count(), 2, "a table per class: {text}");
+    let all = json(Path::new(&json_path));
+    for class in ["cheap", "expensive"] {
+        for mode in ["rtc", "hybrid"] {
+            let own: Vec<&Value> = rows(&all, "rows").iter().filter(|row| row["mode"] == mode && row["class"] == class).collect();
+            let rounds: Vec<&Value> = own.iter().map(|row| &row["round"]).collect();
+            assert_eq!(rounds, [&Value::from(1), &Value::from(2), &Value::from("median")], "{mode} {class}");
+            assert!(own.iter().all(|row| row["pkts"].as_u64() > Some(0) && row["p99_ns"].as_u64() > Some(1_000)), "{own:#?}");
+        }
+    }
+    assert_eq!((all["interrupted"].as_bool(), rows(&all, "failed").len()), (Some(false), 0), "{all:#}");
+    let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/mplab.md")).expect("the document");
+    for (heading, object) in [("Top level", &all), ("Parameters", &all["parameters"]), ("Rows", &all["rows"][0])] {
+        assert_eq!(described(&document, heading), keys(object), "{heading}: what is described, and what there is");
+    }
+    assert!(std::fs::read_to_string(&svg).expect("a picture").contains("hybrid"));
+    succeed(mplab(&["plot", &json_path, "-o", &png, "--panels", "percentiles"]));
+    assert!(std::fs::read(&png).expect("a picture").starts_with(b"\x89PNG"));
+}
+
+#[test]
+fn a_report_and_its_percentiles_are_files_for_other_tools() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [report, svg, prefix] = ["r.json", "r.svg", "r"].map(|name| path(&folder, name));
+    let eal = format!("{} --vdev net_null0,no-rx=1", lcores(1));
+    let outcome = run(&eal, &format!("--duration 0.3 --source open-loop:rate=50k --report {report} --hgrm {prefix}"));
+    assert!(outcome.status.success(), "{}", outcome.stderr);
+    let latency = &json(Path::new(&report))["latency"];
+    let counted: u64 = rows(&latency["cheap"], "buckets").iter().filter_map(|bucket| bucket[1].as_u64()).sum();
+    assert_eq!(Some(counted), latency["cheap"]["pkts"].as_u64());
+    let hgrm = std::fs::read_to_string(format!("{prefix}-cheap.hgrm")).expect("percentiles");
+    assert!(hgrm.contains(&format!("Total count    = {counted:12}")) && hgrm.contains("open-loop"), "{hgrm}");
+    assert!(Path::new(&format!("{prefix}-expensive.hgrm")).exists());
+    succeed(mplab(&["plot", &report, "-o", &svg]));
+    assert!(std::fs::read_to_string(&svg).expect("a picture").contains("rate=50000"));
+}
+
+#[test]
+fn the_first_benchmark_is_printed_as_it_was() {
+    let args = ["--mode", "pools,single", "--packets", "3000", "--p", "0.01"];
+    let text = succeed(experiment("bimodal", &args));
+    assert_eq!(text.matches("starting micropool a (sz:1)\nstarting micropool b (sz:1)\nlatency:[     0,").count(), 1, "{text}");
+    assert_eq!(text.matches("starting micropool a (sz:2)\nlatency:[     0,").count(), 1, "{text}");
+    assert_eq!(text.lines().filter(|line| line.starts_with("Quartiles: .5: ")).count(), 2, "{text}");
+}
+
+/// What was measured until then is shown and written.
+#[test]
+fn an_interrupt_keeps_what_was_measured() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let json_path = path(&folder, "c.json");
+    let args = ["--modes", "rtc", "--rounds", "1000", "--round-time", "0.1", "--json", &json_path];
+    for patience_s in [5, 20] {
+        let child = experiment("compare", &args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("mplab starts");
+        std::thread::sleep(Duration::from_secs(patience_s));
+        kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("it runs");
+        let output = child.wait_with_output().expect("it ends");
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        if err.contains("interrupted before the first round had ended") {
+            continue;
+        }
+        assert!(output.status.success() && out.contains("warning: interrupted"), "{out}\n{err}");
+        let all = json(Path::new(&json_path));
+        assert!(all["interrupted"] == true && rows(&all, "rows").len() >= 4 && rows(&all, "failed").is_empty(), "{all:#}");
+        return;
+    }
+    panic!("not one round in 20 seconds");
+}
+
+#[test]
+fn what_can_not_be_done_is_one_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cut = path(&folder, "cut.json");
+    std::fs::write(&cut, "{\"parameters\": {\"modes\": [\"rtc\"").expect("a file");
+    let out = path(&folder, "x.svg");
+    for (args, says) in [
+        (&["compare", "--modes", "rtc,hybird"] as &[&str], "'hybrid'"),
+        (&["compare", "-l", "0-1", "--pools", "2:2"], "write --pools 1:1"),
+        (&["compare", "-l", "0-1", "--work", "spin:dist=pareto,min=1us"], "shape=1.1"),
+        (&["compare", "-l", "0-1", "--source", "arrivals=never"], "poisson, fixed or on-off"),
+        (&["compare", "-l", "0-1", "--expensive-load", "5"], "raise --load"),
+        (&["compare", "-l", "0-1", "--mpfwd", "/nowhere/mpfwd"], "cargo build --release"),
+        (&["compare", "-l", "0-1", "--json", "/nowhere/x.json"], "/nowhere/x.json"),
+        (&["compare", "-l", "0-1", "--plot", "x.jpg"], ".svg or .png"),
+        (&["compare", "-l", "0-1", "--modes", "rtc,rtc"], "twice"),
+        (&["compare", "-l", "0-1", "--modes", "rtc", "--", "--rescue-after", "1ms"], "--mode hybrid"),
+        (&["compare", "-l", "4000-4001", "--eal", NO_HUGE], "mode rtc: "),
+        (&["plot", &cut, "-o", &out], "cut off"),
+        (&["plot", "/nowhere.json", "-o", &out], "/nowhere.json"),
+        (&["bimodal", "--p", "7"], "from 0 to 1"),
+    ] {
+        let output = mplab(args).output().expect("mplab starts");
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {err}");
+        assert!(
+            err.lines().count() == 1 && err.starts_with("mplab: ") && err.contains(says),
+            "{args:?}: one line that says {says:?}, not:\n{err}"
+        );
+    }
+    assert!(!Path::new(&out).exists(), "nothing was drawn");
+}
