@@ -9,6 +9,7 @@ mod rank;
 mod report;
 mod rescue;
 mod source;
+mod stamps;
 
 pub use counters::{Counter, DropCause, LcoreStats, PortQueue};
 pub use cycles::{Lap, StepMeter};
@@ -19,3 +20,4 @@ pub use rank::{RankCounts, RankRow};
 pub use report::{DeviceStats, Latency, LatencyRow, LcoreRow, PortRow, QueueRow, Report, StepCycles};
 pub use rescue::{RescueRow, RescueStats};
 pub use source::{SourceQueueRow, SourceReport};
+pub use stamps::{BurstClock, ClockModel, Distrust, Fit, PortClock, Published, Reading, Sample, StampClocks, Stamps, Step, Unit, Verdict};
