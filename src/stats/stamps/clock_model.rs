@@ -89,11 +89,8 @@ impl Fit {
         }
         let Conversion { clock, ticks_per_unit, .. } = self.conversion;
         let microsecond = ticks_per_unit * 1_000;
-        let conversion = Conversion {
-            clock: clock / 1_000,
-            ticks: self.conversion.ticks(clock - clock % 1_000),
-            ticks_per_unit: microsecond,
-        };
+        let conversion =
+            Conversion { clock: clock / 1_000, ticks: self.conversion.ticks(clock - clock % 1_000), ticks_per_unit: microsecond };
         Self { conversion, error_ticks: self.error_ticks + (microsecond >> 32) }
     }
 }
@@ -199,5 +196,5 @@ fn from(newest: &Sample, sample: &Sample) -> (f64, f64, f64) {
     (x, y, (sample.error_ticks as f64).powi(-2))
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;

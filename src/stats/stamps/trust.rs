@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use super::{Conversion, Fit, Published, Unit};
 
@@ -31,15 +31,20 @@ pub enum Distrust {
 }
 
 impl Distrust {
-    /// In words that go on after the port's name, with times by `to_ns`.
-    pub fn text(self, to_ns: impl Fn(u64) -> u64) -> String {
-        let time = |ticks| super::super::report::time(to_ns(ticks));
+    /// In words that go on after the port's name; `time` writes ticks with their unit.
+    pub fn text(self, time: impl Fn(u64) -> String) -> String {
         match self {
             Self::Missing => "received a packet without a stamp".into(),
-            Self::Past { ticks } => format!("received a packet whose stamp lies {} in the past: of a capture, or of another clock", time(ticks)),
+            Self::Past { ticks } => {
+                format!("received a packet whose stamp lies {} in the past: of a capture, or of another clock", time(ticks))
+            }
             Self::Future { ticks } => format!("received a packet whose stamp lies {} in the future", time(ticks)),
-            Self::Backwards { ticks } => format!("received a packet whose stamp is {} older than that of the packet before it", time(ticks)),
-            Self::Stepped { ahead_ticks } if ahead_ticks < 0 => format!("has a clock that went back by {}", time(ahead_ticks.unsigned_abs())),
+            Self::Backwards { ticks } => {
+                format!("received a packet whose stamp is {} older than that of the packet before it", time(ticks))
+            }
+            Self::Stepped { ahead_ticks } if ahead_ticks < 0 => {
+                format!("has a clock that went back by {}", time(ahead_ticks.unsigned_abs()))
+            }
             Self::Stepped { ahead_ticks } => format!("has a clock that went ahead by {}", time(ahead_ticks.unsigned_abs())),
             Self::Unreadable => "has a clock that can't be read any more".into(),
         }
@@ -68,6 +73,20 @@ impl Verdict {
 pub struct PortClock {
     pub port: u16,
     pub candidates: Vec<(Unit, Published)>,
+    /// The place of the one that they turned out to be of; none before stamps were seen.
+    chosen: AtomicUsize,
+}
+
+impl PortClock {
+    /// Each candidate has published already.
+    pub fn new(port: u16, candidates: Vec<(Unit, Published)>) -> Self {
+        Self { port, candidates, chosen: AtomicUsize::new(usize::MAX) }
+    }
+
+    /// Whether the stamps turned out to be of this one.
+    pub fn is_chosen(&self, candidate: usize) -> bool {
+        self.chosen.load(Ordering::Relaxed) == candidate
+    }
 }
 
 /// All ports' clocks, and whether they are believed. Read by all lcores, written seldom.
@@ -203,6 +222,7 @@ impl<'a> Stamps<'a> {
         match recognise(first_stamp, now_ticks, self.clocks.age_ticks_max, candidates) {
             Ok(at) => {
                 let chosen = &self.of.candidates[at];
+                self.of.chosen.store(at, Ordering::Relaxed);
                 self.chosen = Some(chosen);
                 (self.version, self.fit) = chosen.1.read();
                 match self.clocks.believe() {
@@ -250,7 +270,7 @@ impl fmt::Display for Unit {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use proptest::prelude::*;
 
@@ -267,7 +287,7 @@ mod tests {
     fn clocks(falls_back: bool) -> StampClocks {
         let candidates = vec![(Unit::Nanoseconds, Published::default())];
         candidates[0].1.publish(&fit(1_000_000_000));
-        StampClocks::new(vec![PortClock { port: 3, candidates }], falls_back, 10 * SECOND)
+        StampClocks::new(vec![PortClock::new(3, candidates)], falls_back, 10 * SECOND)
     }
 
     proptest! {
@@ -338,8 +358,8 @@ mod tests {
 
     #[test]
     fn reasons_name_times() {
-        let text = |why: Distrust| why.text(|ticks| ticks * 2);
-        assert!(text(Distrust::Past { ticks: 1_500_000 }).contains("3.00 ms in the past"));
-        assert!(text(Distrust::Stepped { ahead_ticks: -1_500 }).contains("went back by 3.00 us"));
+        let text = |why: Distrust| why.text(|ticks| format!("{ticks} ticks"));
+        assert!(text(Distrust::Past { ticks: 1_500 }).contains("1500 ticks in the past"));
+        assert!(text(Distrust::Stepped { ahead_ticks: -7 }).contains("went back by 7 ticks"));
     }
 }
