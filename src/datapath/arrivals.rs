@@ -51,9 +51,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     #[cold]
     pub(super) fn book_whole_burst(&mut self, start: u64, arrival: Arrival) {
         let parts = &self.stats.cheap_parts;
-        for packet in self.burst.packets() {
-            book_wait(parts, start, arrival.refined(packet, self.settings), self.settings.stamped);
-        }
+        parts.queue_wait.record(start.saturating_sub(arrival.polled_ticks), self.burst.len() as u64);
         let end = tsc();
         parts.service.record(end.wrapping_sub(start), self.burst.len() as u64);
         self.tx.served(end);
@@ -63,7 +61,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     #[cold]
     pub(super) fn book_waits(&self, start: u64, stage: Stage, packets: &Burst, arrival: impl Fn(&crate::dpdk::Mbuf) -> Arrival) {
         let parts = self.parts(stage);
-        packets.packets().iter().for_each(|packet| book_wait(parts, start, arrival(packet), self.settings.stamped));
+        packets.packets().iter().for_each(|packet| book_wait(parts, start, arrival(packet)));
     }
 
     /// Their stage ended at `end`; `pkts` were served.
@@ -82,13 +80,16 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     }
 }
 
-/// A packet may have arrived while its poll was under way, or be run by an lcore whose counter is a little behind.
+/// How long a packet waited for its stage. It may be run by an lcore whose counter is a little behind.
 #[inline]
-pub(super) fn book_wait(parts: &Parts, start: u64, arrival: Arrival, stamped: bool) {
+pub(super) fn book_wait(parts: &Parts, start: u64, arrival: Arrival) {
     parts.queue_wait.record(start.saturating_sub(arrival.polled_ticks), 1);
-    if stamped {
-        parts.nic_wait.record(arrival.polled_ticks.saturating_sub(arrival.ticks), 1);
-    }
+}
+
+/// How long a packet that brought a stamp waited for its poll; it may have arrived while that was under way.
+#[inline(always)]
+pub(super) fn book_nic_wait(parts: &Parts, arrival: Arrival) {
+    parts.nic_wait.record(arrival.polled_ticks.saturating_sub(arrival.ticks), 1);
 }
 
 /// Writes each packet's arrival on it. Only the ends of the burst are checked: a queue's packets are in order.

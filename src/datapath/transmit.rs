@@ -4,6 +4,8 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::arrivals::book_nic_wait;
+use super::sort::Arrival;
 use super::{Settings, Shared, Stage};
 use crate::config::WAITING_MAX;
 use crate::dpdk::clock::tsc;
@@ -147,10 +149,12 @@ impl<'a> Transmit<'a> {
 
     /// As `send_burst`, where each packet brought a stamp of its own.
     #[inline]
-    pub(super) fn send_stamped(&mut self, port: u16, burst: &mut Burst) {
+    pub(super) fn send_stamped(&mut self, port: u16, burst: &mut Burst, arrival: Arrival) {
         let (at, offered) = (self.place(port), burst.len());
         for (to, packet) in self.burst_stamps.iter_mut().zip(burst.packets()) {
-            *to = self.settings.stamp.read(packet);
+            let arrival = arrival.refined(packet, self.settings);
+            book_nic_wait(&self.stats.cheap_parts, arrival);
+            *to = arrival.ticks;
         }
         if self.waiting & 1 << at == 0 {
             let outlet = &mut self.outlets[at];

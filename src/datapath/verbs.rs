@@ -1,5 +1,6 @@
 //! What is done with a burst: poll, classify, shed, serve, transmit.
 
+use super::arrivals::book_nic_wait;
 use super::sort::{Alone, Arrival};
 use super::{LcoreLoop, Settings, Stage, Waiting};
 use crate::cli::OnFull;
@@ -134,7 +135,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
             }
             self.lap(Lap::Statistics);
             if self.settings.stamped {
-                self.tx.send_stamped(port, &mut self.burst);
+                self.tx.send_stamped(port, &mut self.burst, arrival);
             } else {
                 self.tx.send_burst(port, &mut self.burst, arrival.ticks);
             }
@@ -190,6 +191,9 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         let mut served = 0;
         for mut packet in self.sorter.cheap.drain() {
             let arrival = arrival(&packet);
+            if self.settings.stamped {
+                book_nic_wait(&self.stats.cheap_parts, arrival);
+            }
             match self.engine.cheap(&mut packet, arrival.port) {
                 Verdict::Forward(port) => {
                     served += 1;

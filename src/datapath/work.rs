@@ -1,7 +1,7 @@
 //! What is done for packets that are expensive, or may be: take, unbox, run. Whoever does it says so first, so that others can come
 //! to the rescue of what waits behind it.
 
-use super::arrivals::book_wait;
+use super::arrivals::{book_nic_wait, book_wait};
 use super::sort::{Alone, Arrival};
 use super::{LcoreLoop, Settings, Stage, Transmit};
 use crate::dpdk::Mbuf;
@@ -118,7 +118,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         }
         let (arrival, counts) = (Arrival::of(&packet, self.settings), self.tx.is_counting());
         if counts {
-            book_wait(self.parts(stage), start, arrival, self.settings.stamped);
+            book_wait(self.parts(stage), start, arrival);
         }
         if unknown {
             self.sorter.cheap.push(packet);
@@ -143,11 +143,14 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
 /// Runs the expensive stage of one packet, and notes which port it leaves by.
 #[inline(always)]
 fn expensive<E: Engine>(engine: &mut E, mut packet: Mbuf, settings: Settings, tx: &mut Transmit<'_>, stats: &LcoreStats) {
-    let Arrival { port: from, ticks, .. } = Arrival::of(&packet, settings);
-    match engine.expensive(&mut packet, from) {
+    let arrival = Arrival::of(&packet, settings);
+    if settings.stamped {
+        book_nic_wait(&stats.expensive_parts, arrival);
+    }
+    match engine.expensive(&mut packet, arrival.port) {
         Verdict::Forward(port) => {
             stats.expensive_pkts.add(1);
-            tx.stage(port, packet, ticks);
+            tx.stage(port, packet, arrival.ticks);
         }
         Verdict::Drop(cause) => {
             drop(packet);

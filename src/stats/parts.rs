@@ -7,8 +7,8 @@ use serde::Serialize;
 use super::Histogram;
 use super::report::{grouped, table, time};
 
-/// Of so many bursts of the cheap stage, the parts of one are measured: each takes two readings of the clock. Expensive packets that
-/// are run one by one are all measured.
+/// Of so many bursts of the cheap stage, the parts of one are measured, as that takes two readings of the clock; but the wait in the NIC,
+/// which takes none, of all. Expensive packets that are run one by one are all measured.
 pub const PARTS_EVERY_BURSTS: u32 = 16;
 
 /// The longest time that is told from longer ones, in nanoseconds: an hour.
@@ -17,7 +17,7 @@ const LONGEST_NS: u64 = 3_600_000_000_000;
 /// What one lcore measured for one class of packets, in ticks. One writer.
 #[derive(Debug, Default)]
 pub struct Parts {
-    /// From the packet's own stamp to the poll that brought it.
+    /// From the packet's own stamp to the poll that brought it: of every packet that has one.
     pub nic_wait: Histogram,
     /// From that poll to the start of the stage: classification, run queue, shard or inbox.
     pub queue_wait: Histogram,
