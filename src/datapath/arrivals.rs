@@ -9,14 +9,14 @@ use crate::policy::Policy;
 use crate::stats::{Distrust, PARTS_EVERY_BURSTS, Parts, Stamps, Verdict};
 
 impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
-    /// Turns the drivers' stamps on the burst, which was just received, into arrivals. `before`: the newest stamp of the burst before it in
-    /// the same queue, in ticks, where that is known; its successor is returned. Where stamps are not believed, polls take their place.
+    /// Turns the drivers' stamps on the burst, which was just received, into arrivals. `before`: the last stamp of the burst before it in
+    /// the same queue, in ticks, 0 where that is not known; its successor is returned. Where stamps are not believed, polls take their place.
     #[inline(never)]
     pub(super) fn read_stamps(&mut self, field: RxStampField, arrival: Arrival, before: u64) -> u64 {
         let stamps = self.stamps.iter_mut().find(|stamps| stamps.port() == arrival.port);
         let Some(stamps) = stamps else { return 0 };
         match convert(stamps, field, &mut self.burst, self.settings.stamp, arrival, before) {
-            Ok(newest) => newest,
+            Ok(last) => last,
             Err(verdict) => {
                 self.without_stamps(verdict, arrival);
                 0
@@ -107,18 +107,18 @@ fn convert(
         return Err(stamps.distrust(Distrust::Missing));
     }
     let clock = stamps.clock(field.read(first), tsc)?;
-    let (mut all_set, mut newest) = (true, 0);
+    let (mut all_set, mut last) = (true, 0);
     for packet in burst.packets_mut() {
         all_set &= field.is_set(packet);
-        newest = clock.ticks(field.read(packet));
-        to.write(packet, newest);
+        last = clock.ticks(field.read(packet));
+        to.write(packet, last);
     }
     if !all_set {
         return Err(stamps.distrust(Distrust::Missing));
     }
-    let oldest = burst.packets().first().map_or(newest, |packet| to.read(packet));
-    match stamps.check(before, oldest, newest, arrival.polled_ticks, tsc) {
-        Ok(()) => Ok(newest),
+    let first = burst.packets().first().map_or(last, |packet| to.read(packet));
+    match stamps.check(before, first, last, arrival.polled_ticks, tsc) {
+        Ok(()) => Ok(last),
         Err(why) => Err(stamps.distrust(why)),
     }
 }

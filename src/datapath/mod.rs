@@ -139,8 +139,8 @@ struct Polled<'a> {
     received_pkts: &'a Counter,
     /// The last poll that took all there was began then.
     emptied_ticks: u64,
-    /// The newest stamp that a driver put on its packets; 0 before the first.
-    newest_ticks: u64,
+    /// The last stamp that a driver put on its packets, in ticks; 0 before the first.
+    stamped_ticks: u64,
 }
 
 impl<'a> Polled<'a> {
@@ -212,7 +212,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             lease: None,
             received_pkts: &received.pkts,
             emptied_ticks: settings.started_ticks,
-            newest_ticks: 0,
+            stamped_ticks: 0,
         };
         Self {
             me,

@@ -38,7 +38,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         // Where other queues were looked at in between, they took the time.
         let until_asked = asked_at.filter(|_| self.adopted_at != now).map_or(0, |asked_at| asked_at.saturating_sub(now));
         let arrival = Arrival { port: polled.rxq.port(), ticks: now, polled_ticks: now };
-        let (emptied_before, newest_before) = (polled.emptied_ticks, polled.newest_ticks);
+        let (emptied_before, stamped_before) = (polled.emptied_ticks, polled.stamped_ticks);
         if received < self.settings.burst.pkts() {
             polled.emptied_ticks = now;
         }
@@ -51,7 +51,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
             return self.found_none();
         }
         if let Some(field) = self.settings.nic {
-            self.rx[at].newest_ticks = self.read_stamps(field, arrival, newest_before);
+            self.rx[at].stamped_ticks = self.read_stamps(field, arrival, stamped_before);
         } else if self.settings.stamping && !self.settings.stamped {
             self.stats.unseen_wait.record(now.wrapping_sub(emptied_before), received as u64);
         }

@@ -241,16 +241,18 @@ impl<'a> Stamps<'a> {
         self.clocks.verdict()
     }
 
-    /// Whether a queue's burst is in order: its oldest stamp no older than the newest of the burst before, its newest one not ahead of
-    /// `now_ticks`, which was read before or while it was received. In ticks; `recheck` reads the clock again.
+    /// Whether a queue's burst is in order: its first stamp not older than the last of the burst before (0: not known), its last one neither
+    /// older than its first nor ahead of `now_ticks`, which was read before or while it was received. In ticks; `recheck` reads the clock
+    /// again.
     #[inline(always)]
-    pub fn check(&self, before: u64, oldest: u64, newest: u64, now_ticks: u64, recheck: impl FnOnce() -> u64) -> Result<(), Distrust> {
-        let back = before.wrapping_sub(oldest).cast_signed();
-        let ahead = newest.wrapping_sub(now_ticks).cast_signed();
-        if back > BACK_TICKS_MAX.cast_signed() && before != 0 {
+    pub fn check(&self, before: u64, first: u64, last: u64, now_ticks: u64, recheck: impl FnOnce() -> u64) -> Result<(), Distrust> {
+        let before = if before == 0 { first } else { before };
+        let back = before.wrapping_sub(first).cast_signed().max(first.wrapping_sub(last).cast_signed());
+        let ahead = last.wrapping_sub(now_ticks).cast_signed();
+        if back > BACK_TICKS_MAX.cast_signed() {
             return Err(Distrust::Backwards { ticks: back.unsigned_abs() });
         }
-        if ahead > 0 { self.check_ahead(newest.wrapping_sub(recheck()).cast_signed()) } else { Ok(()) }
+        if ahead > 0 { self.check_ahead(last.wrapping_sub(recheck()).cast_signed()) } else { Ok(()) }
     }
 
     #[cold]
@@ -347,12 +349,13 @@ mod tests {
         let clocks = clocks(false);
         let mut stamps = Stamps::new(&clocks, 0);
         stamps.clock(1_000_000_000, || NOW).unwrap();
-        let check = |before, oldest, newest| stamps.check(before, oldest, newest, NOW, || NOW + 1000);
+        let check = |before, first, last| stamps.check(before, first, last, NOW, || NOW + 1000);
         assert_eq!(check(0, NOW - 50, NOW - 10), Ok(()), "the first burst");
         assert_eq!(check(NOW - 60, NOW - 50, NOW - 10), Ok(()));
         assert_eq!(check(NOW - 40, NOW - 50, NOW + 900), Ok(()), "a little back, and arrived during the poll");
         let back = NOW - BACK_TICKS_MAX - 100;
         assert_eq!(check(NOW - 40, back, NOW), Err(Distrust::Backwards { ticks: BACK_TICKS_MAX + 60 }));
+        assert_eq!(check(0, NOW - 40, back), Err(Distrust::Backwards { ticks: BACK_TICKS_MAX + 60 }), "within the burst");
         assert_eq!(check(NOW, NOW, NOW + AHEAD_TICKS_MAX + 1101), Err(Distrust::Future { ticks: AHEAD_TICKS_MAX + 101 }));
     }
 
