@@ -1,4 +1,6 @@
 #define _GNU_SOURCE
+/* For rte_eth_read_clock, which is experimental in every version that has it. */
+#define ALLOW_EXPERIMENTAL_API
 #include "shim.h"
 
 #include <sched.h>
@@ -9,6 +11,7 @@
 #include <rte_malloc.h>
 #include <rte_mbuf.h>
 #include <rte_ring.h>
+#include <rte_version.h>
 
 int mpfwd_errno(void)
 {
@@ -113,4 +116,25 @@ int mpfwd_port_stats(uint16_t port, struct mpfwd_port_stats *out)
 	out->oerrors = stats.oerrors;
 	out->rx_nombuf = stats.rx_nombuf;
 	return 0;
+}
+
+int mpfwd_read_clock(uint16_t port, uint64_t *ticks)
+{
+#if RTE_VERSION >= RTE_VERSION_NUM(19, 8, 0, 0)
+	return rte_eth_read_clock(port, ticks);
+#else
+	(void)port;
+	(void)ticks;
+	return -ENOTSUP;
+#endif
+}
+
+int mpfwd_timesync_clock(uint16_t port, uint64_t *ns)
+{
+	struct timespec time;
+	int err = rte_eth_timesync_read_time(port, &time);
+
+	if (err == 0)
+		*ns = (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
+	return err;
 }

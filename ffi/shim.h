@@ -39,4 +39,9 @@ int mpfwd_link_is_up(uint16_t port);
 
 int mpfwd_port_stats(uint16_t port, struct mpfwd_port_stats *out);
 
+/* The device's clock by rte_eth_read_clock, in its own ticks: 0, or a negative errno. */
+int mpfwd_read_clock(uint16_t port, uint64_t *ticks);
+/* The device's clock of IEEE 1588, in nanoseconds: 0, or a negative errno. */
+int mpfwd_timesync_clock(uint16_t port, uint64_t *ns);
+
 #endif

@@ -22,6 +22,7 @@
 enum {
 	MPFWD_MBUF_BUF_ADDR = offsetof(struct rte_mbuf, buf_addr),
 	MPFWD_MBUF_DATA_OFF = offsetof(struct rte_mbuf, data_off),
+	MPFWD_MBUF_OL_FLAGS = offsetof(struct rte_mbuf, ol_flags),
 	MPFWD_MBUF_NB_SEGS = offsetof(struct rte_mbuf, nb_segs),
 	MPFWD_MBUF_PORT = offsetof(struct rte_mbuf, port),
 	MPFWD_MBUF_PKT_LEN = offsetof(struct rte_mbuf, pkt_len),
@@ -46,8 +47,11 @@ static const int MPFWD_PROC_PRIMARY = RTE_PROC_PRIMARY;
 static const int MPFWD_SOCKET_ANY = SOCKET_ID_ANY;
 static const uint64_t MPFWD_RX_OFFLOAD_SCATTER = RTE_ETH_RX_OFFLOAD_SCATTER;
 static const uint64_t MPFWD_RX_OFFLOAD_RSS_HASH = RTE_ETH_RX_OFFLOAD_RSS_HASH;
+static const uint64_t MPFWD_RX_OFFLOAD_TIMESTAMP = RTE_ETH_RX_OFFLOAD_TIMESTAMP;
 static const uint64_t MPFWD_TX_OFFLOAD_MULTI_SEGS = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 static const uint64_t MPFWD_TX_OFFLOAD_MBUF_FAST_FREE = RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE;
 static const uint64_t MPFWD_RSS_FUNCTIONS = RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP | RTE_ETH_RSS_SCTP;
+/* What net_pcap stamps in: microseconds, from 26.07 on nanoseconds. */
+static const unsigned int MPFWD_PCAP_STAMPS_NANOSECONDS = RTE_VERSION >= RTE_VERSION_NUM(26, 7, 0, 0);
 static const int MPFWD_MQ_RX_NONE = RTE_ETH_MQ_RX_NONE;
 static const int MPFWD_MQ_RX_RSS = RTE_ETH_MQ_RX_RSS;

@@ -6,11 +6,13 @@ use std::time::Duration;
 use nix::sched::CpuSet;
 
 use crate::cli::{Cli, Idle, Mode, Timestamps};
-use crate::config::{self, LcorePlan, Plan};
-use crate::control::{self, Control, IncidentReader, Signals};
+use crate::config::{self, LcorePlan, Plan, Stamping};
+use crate::control::{self, Control, FollowedClocks, IncidentReader, Signals};
 use crate::datapath::{ADOPT_EVERY_NS, Board, Queues, RunState, Settings, Shared, TAKE_BUDGET_NS, Waiting, WaitingStealer};
 use crate::dpdk::clock::tsc;
-use crate::dpdk::{self, BurstSize, Eal, Mempool, Port, PortConfig, RingConsumer, RingProducer, RxQueue, StampField, TxQueue};
+use crate::dpdk::{
+    self, BurstSize, Eal, Mempool, Port, PortConfig, RingConsumer, RingProducer, RxQueue, RxStampField, StampField, TxQueue,
+};
 use crate::error::{Error, Result};
 use crate::output;
 use crate::policy::{Permits, Pool};
@@ -21,6 +23,7 @@ mod launch;
 mod outcome;
 mod printed;
 mod source;
+mod stamping;
 
 use launch::Launch;
 use outcome::Ended;
@@ -99,17 +102,23 @@ struct Setup {
     /// By lcore: its inbox, and its ways into all lcores' inboxes. Empty where the mode has none.
     inboxes: Vec<(RingConsumer, Vec<RingProducer>)>,
     stamp: StampField,
+    /// Where the time of a poll stands, and where a driver's stamp does, if packets have these.
+    polled: Option<StampField>,
+    nic: Option<RxStampField>,
 }
 
 fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet) -> Result<Report> {
+    let started_ticks = tsc();
     let mut setup = set_up(eal, cli, &mut plan)?;
     let rate = eal.tsc_rate();
+    let falls_back = cli.timestamps == Timestamps::Auto;
+    let (mut followed, clocks) = FollowedClocks::calibrate(&mut plan, &setup.ports, falls_back, |ns| rate.ticks(ns))?;
     let ends = (&setup.pool, setup.stamp);
     let sources = cli.source.as_ref().map(|spec| Sources::attach(spec, cli, &plan, &mut setup.rxqs, ends, rate)).transpose()?;
     printed::map(&plan, cli, &setup.ports);
     sources.iter().for_each(output::say);
     let stats: Vec<LcoreStats> = plan.lcores.iter().map(|lcore| LcoreStats::new(&plan.may_poll(lcore), &lcore.tx_queue)).collect();
-    let Setup { pool, ports, rxqs, txqs, producers, consumers, inboxes, stamp } = setup;
+    let Setup { pool, ports, rxqs, txqs, producers, consumers, inboxes, stamp, polled, nic } = setup;
     let up = |id: usize| ports.iter().find(|port| usize::from(port.id()) == id).is_none_or(Port::link_is_up);
     let links = std::array::from_fn(|id| AtomicBool::new(up(id)));
     let run = RunState::new(plan.lcores.len(), cli.packets);
@@ -129,9 +138,13 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet
             burst: BurstSize::of(cli.burst),
             on_full: cli.on_full,
             idle: cli.idle,
-            stamping: cli.timestamps == Timestamps::Software,
+            stamping: plan.stamping != Stamping::Off,
             stamp,
-            stamped: cli.source.is_some(),
+            polled,
+            // A source's packets are stamped also where latency is not counted.
+            stamped: cli.source.is_some() || plan.stamping == Stamping::Nic,
+            nic: nic.filter(|_| plan.stamping == Stamping::Nic),
+            started_ticks,
             // Where lcores share CPUs, gaps are what was asked for.
             gap_ticks: if cli.idle == Idle::Yield { u64::MAX } else { rate.ticks(GAP_NS_MIN) },
             take_budget_ticks: rate.ticks(TAKE_BUDGET_NS),
@@ -139,7 +152,7 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet
             rescue_after_ticks,
             runq_max: plan.scheduling.runq_max_pkts,
         },
-        shared: Shared { run: &run, links: &links, boards: &boards, permits: &permits, incidents: &incidents },
+        shared: Shared { run: &run, links: &links, boards: &boards, permits: &permits, incidents: &incidents, clocks: &clocks },
         stats: &stats,
         cost: sources.as_ref().and_then(|sources| sources.cost),
     };
@@ -153,13 +166,14 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet
         links: &links,
         stats: &stats,
         incidents: &reader,
+        clocks: &clocks,
         cpus,
         duration,
         stats_period,
         ended: &ended,
     };
     let elapsed = std::thread::scope(|scope| -> Result<Duration> {
-        let watcher = scope.spawn(|| control.watch());
+        let watcher = scope.spawn(|| control.watch(&mut followed));
         let outcome = launch.by_engine(queues);
         run.drain();
         ended.store(true, Ordering::Release);
@@ -175,11 +189,14 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet
     let incidents = reader.read();
     drop(boards);
     drop((rxqs, ports));
-    Ok(outcome::report(cli, &plan, Ended { stats: &stats, devices: &devices, source, incidents, elapsed, rate, pool: &pool }))
+    let stamped_by = stamping::Source::of(&plan, &clocks, &followed, rate);
+    Ok(outcome::report(cli, &plan, Ended { stats: &stats, devices: &devices, source, stamped_by, incidents, elapsed, rate, pool: &pool }))
 }
 
 fn set_up(eal: &Eal, cli: &Cli, plan: &mut Plan) -> Result<Setup> {
     let stamp = StampField::register()?;
+    let nic = (plan.stamping == Stamping::Nic).then(RxStampField::register).transpose()?;
+    let polled = (nic.is_some() || cli.source.is_some()).then(StampField::register_polled).transpose()?;
     let pool = Mempool::create(eal, "mpfwd_mbufs", plan.mbufs, plan.mbuf_cache, plan.mbuf_room)?;
     let (mut ports, mut rxqs) = (Vec::new(), Vec::new());
     let mut txqs: Vec<Vec<TxQueue>> = plan.lcores.iter().map(|_| Vec::new()).collect();
@@ -192,6 +209,7 @@ fn set_up(eal: &Eal, cli: &Cli, plan: &mut Plan) -> Result<Setup> {
             max_pkt_len: cli.max_pkt_len,
             scatter: plan.scatter,
             promiscuous: cli.promiscuous,
+            stamp: nic.is_some(),
         };
         let (started, rx, mut handles) = Port::start(eal, &port.info, &config, &pool, &mut plan.warnings)?;
         ports.push(started);
@@ -211,7 +229,7 @@ fn set_up(eal: &Eal, cli: &Cli, plan: &mut Plan) -> Result<Setup> {
         takers.into_iter().zip(takes).for_each(|(at, take)| consumers[at].push(take));
     }
     let inboxes = if plan.scheduling.mode == Mode::ShedRandom { inboxes(eal, plan.lcores.len(), cli.ring_size)? } else { Vec::new() };
-    Ok(Setup { pool, ports, rxqs, txqs, producers, consumers, inboxes, stamp })
+    Ok(Setup { pool, ports, rxqs, txqs, producers, consumers, inboxes, stamp, polled, nic })
 }
 
 /// A ring per lcore that every lcore puts into: by lcore its taking end, and one putting end of each.

@@ -119,8 +119,8 @@ pub struct Cli {
     /// [,flows=1024][,size=60][,seed=1]"; such a port is --vdev net_null0,no-rx=1
     #[arg(long, value_name = "SPEC")]
     pub source: Option<OpenLoop>,
-    /// Where latency is counted from: the poll that brought the packet, or not at all
-    #[arg(long, value_enum, default_value_t = Timestamps::Software)]
+    /// Where latency is counted from
+    #[arg(long, value_enum, default_value_t = Timestamps::Auto)]
     pub timestamps: Timestamps,
     /// Measure what each step of the loop costs (slows it down)
     #[arg(long)]
@@ -209,7 +209,13 @@ pub enum Idle {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Timestamps {
+    /// The driver's stamp where all ports have one, else the poll
+    Auto,
+    /// The stamp that the driver or its NIC puts on the packet
+    Nic,
+    /// The poll that brought the packet
     Software,
+    /// Latency is not counted
     Off,
 }
 

@@ -2,22 +2,23 @@
 //! is touched until the plan stands.
 
 use crate::cli::{Cli, EthPeer, Mark, Mode, Pools, QueueOf};
-use crate::dpdk::{BURST_MAX, Lcore, Mempool, PortInfo};
+use crate::dpdk::{Lcore, PortInfo};
 use crate::error::{Error, Result};
 use crate::policy::Pool;
 
+mod buffers;
 mod scheduling;
 mod source;
+mod stamping;
 
+use buffers::{buffer_room, buffers};
 pub use scheduling::Scheduling;
 use scheduling::scheduling;
 pub use source::SOURCE_PORT_HINT;
+pub use stamping::Stamping;
 
 /// Bytes of the longest plain Ethernet frame, with its checksum.
 pub const DEFAULT_MAX_PKT_LEN: u32 = 1518;
-
-/// Bytes of a packet buffer, headroom not included, that every driver can work with.
-const PLAIN_ROOM: u32 = 2048;
 
 /// Packets that an lcore keeps per port when the driver does not take them.
 pub const WAITING_MAX: usize = 1024;
@@ -64,6 +65,8 @@ pub struct Plan {
     pub mbuf_cache: u32,
     /// Bytes of a buffer, headroom included.
     pub mbuf_room: u16,
+    /// What stamps arrivals.
+    pub stamping: Stamping,
     /// Frames may need several buffers.
     pub scatter: bool,
     pub warnings: Vec<String>,
@@ -112,6 +115,7 @@ pub fn check_alone(cli: &Cli) -> Result<Scheduling> {
         return usage("--config says how many receive queues there are: leave out --rxq".into());
     }
     source::check_alone(cli)?;
+    stamping::check_alone(cli)?;
     Ok(scheduling)
 }
 
@@ -183,9 +187,10 @@ pub fn plan(cli: &Cli, lcores: &[Lcore], ports: &[PortInfo]) -> Result<Plan> {
         })
         .collect();
     source::check_ports(cli, &plans)?;
+    let stamping = stamping::stamping(cli, &plans)?;
     let (mbuf_room, scatter) = buffer_room(cli.max_pkt_len, &ports)?;
     let (mbufs, mbuf_cache) = buffers(cli, &lcores, &plans, shards, &mut warnings)?;
-    Ok(Plan { scheduling, pools: cli.pools, lcores, ports: plans, shards, mbufs, mbuf_cache, mbuf_room, scatter, warnings })
+    Ok(Plan { scheduling, pools: cli.pools, lcores, ports: plans, shards, mbufs, mbuf_cache, mbuf_room, stamping, scatter, warnings })
 }
 
 fn chosen_ports<'p>(cli: &Cli, ports: &'p [PortInfo]) -> Result<Vec<&'p PortInfo>> {
@@ -339,50 +344,6 @@ fn peers(told: &[EthPeer], ports: &[&PortInfo]) -> Result<Vec<[u8; 6]>> {
         told.map_or([0x02, 0, 0, 0, 0, port.id as u8], |peer| peer.mac.into_array())
     };
     Ok(ports.iter().map(address).collect())
-}
-
-/// Bytes of a buffer, and whether a frame may need several: large buffers only where a port can't split frames.
-fn buffer_room(max_pkt_len: u32, ports: &[&PortInfo]) -> Result<(u16, bool)> {
-    let headroom = u32::from(Mempool::HEADROOM);
-    if let Some(port) = ports.iter().find(|port| max_pkt_len > port.max_pkt_len && max_pkt_len > DEFAULT_MAX_PKT_LEN) {
-        return usage(format!(
-            "--max-pkt-len {max_pkt_len}: port {} ({}) takes frames of up to {} bytes",
-            port.id, port.name, port.max_pkt_len
-        ));
-    }
-    if max_pkt_len <= PLAIN_ROOM {
-        return Ok(((PLAIN_ROOM + headroom) as u16, false));
-    }
-    if ports.iter().all(|port| port.scatters) {
-        return Ok(((PLAIN_ROOM + headroom) as u16, true));
-    }
-    Ok(((max_pkt_len.next_multiple_of(64) + headroom) as u16, false))
-}
-
-/// As many buffers as can be held at once, and how many of them each lcore keeps at hand.
-///
-/// # Errors
-/// When fewer were asked for than let every receive queue fill a burst.
-fn buffers(cli: &Cli, lcores: &[LcorePlan], ports: &[PortPlan], shards: usize, warnings: &mut Vec<String>) -> Result<(u32, u32)> {
-    let descriptors: usize =
-        ports.iter().map(|port| usize::from(port.rxq) * usize::from(cli.rxd) + port.txq_users.len() * usize::from(cli.txd)).sum();
-    let in_loops = lcores.len() * (Mempool::CACHE_MAX as usize * 3 / 2 + 2 * BURST_MAX + ports.len() * WAITING_MAX);
-    // Half of the pool may be in the lcores' caches, see below; and a driver may take buffers for a whole burst or for none.
-    let rxqs: usize = ports.iter().map(|port| usize::from(port.rxq)).sum();
-    let least = 2 * rxqs * usize::from(cli.burst);
-    let needed = (descriptors + in_loops + shards * cli.ring_size as usize).max(least);
-    // A pool is cheapest on memory at one less than a power of two.
-    let mbufs = cli.mbufs.unwrap_or(((needed + 1).next_power_of_two() - 1).max(8191) as u32);
-    if (mbufs as usize) < least {
-        let burst = cli.burst;
-        return usage(format!("--mbufs {mbufs}: {rxqs} receive queues with bursts of {burst} need {least} at least, or a smaller --burst"));
-    }
-    if (mbufs as usize) < descriptors {
-        warnings.push(format!("--mbufs {mbufs} is less than the {descriptors} descriptors of all queues: expect rx_nombuf"));
-    }
-    // DPDK wants a cache to be at most two thirds of the pool; all of them together should leave half of it to the queues.
-    let cache = (mbufs / 2 / lcores.len().max(1) as u32 * 2 / 3).clamp(0, Mempool::CACHE_MAX);
-    Ok((mbufs, cache))
 }
 
 /// How packets are marked that come from this port.

@@ -14,7 +14,12 @@ use crate::dpdk::clock::{TscRate, tsc};
 use crate::dpdk::{Lcore, MAX_PORTS, Port};
 use crate::error::{Error, Result};
 use crate::output::say;
-use crate::stats::{DropCause, Incident, Incidents, LcoreStats, Map, Stuck, incident_table};
+use crate::stats::{DropCause, HistogramCounts, Incident, Incidents, LcoreStats, Map, StampClocks, Stuck, Verdict, incident_table, time};
+
+mod clocks;
+
+use clocks::FOLLOW_EVERY;
+pub use clocks::FollowedClocks;
 
 /// How often control looks around: coarse, because on a small machine it takes its time from an lcore.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -114,6 +119,8 @@ pub struct Control<'a> {
     pub links: &'a [AtomicBool; MAX_PORTS],
     pub stats: &'a [LcoreStats],
     pub incidents: &'a IncidentReader<'a>,
+    /// The clocks of drivers' stamps.
+    pub clocks: &'a StampClocks,
     pub cpus: CpuSet,
     pub duration: Option<Duration>,
     pub stats_period: Option<Duration>,
@@ -122,12 +129,12 @@ pub struct Control<'a> {
 }
 
 impl Control<'_> {
-    /// Runs until the lcores have ended. Returns how long packets were received.
-    pub fn watch(&self) -> Duration {
+    /// Runs until the lcores have ended, and follows the clocks meanwhile. Returns how long packets were received.
+    pub fn watch(&self, followed: &mut FollowedClocks) -> Duration {
         // EAL has pinned the thread that made this one; where that can't be undone, control shares that lcore's CPU.
         let _ = sched_setaffinity(Pid::from_raw(0), &self.cpus);
         let start = Instant::now();
-        let mut links_at = start;
+        let (mut links_at, mut clocks_at, mut verdict) = (start, start + FOLLOW_EVERY, Verdict::Open);
         let mut line = StatsLine::new(start);
         while !self.ended.load(Ordering::Acquire) {
             let now = Instant::now();
@@ -148,15 +155,31 @@ impl Control<'_> {
                 self.look_at_links();
                 links_at = now + LINKS_EVERY;
             }
+            if now >= clocks_at {
+                followed.follow(self.ports, self.clocks);
+                clocks_at = now + FOLLOW_EVERY;
+            }
+            self.tell_verdict(&mut verdict);
             if let Some(period) = self.stats_period {
-                line.print_when_due(now, period, self.stats);
+                line.print_when_due(now, period, self.stats, self.incidents.rate);
             }
             std::thread::park_timeout(self.until_next(start, now, &line));
         }
         if let Some(period) = self.stats_period {
-            line.print_when_due(Instant::now(), period, self.stats);
+            line.print_when_due(Instant::now(), period, self.stats, self.incidents.rate);
         }
+        self.tell_verdict(&mut verdict);
         self.run.drained_at().unwrap_or_else(Instant::now) - start
+    }
+
+    /// Says when drivers' stamps have turned out not to be believed.
+    fn tell_verdict(&self, last: &mut Verdict) {
+        let verdict = self.clocks.verdict();
+        let Some((port, why)) = self.clocks.why().filter(|_| verdict != *last) else { return };
+        let what = if verdict == Verdict::Off { "is not counted any more" } else { "is counted from polls" };
+        let why = why.text(|ticks| time(self.incidents.rate.ns(ticks)));
+        eprintln!("mpfwd: warning: latency {what}: port {port} {why}");
+        *last = verdict;
     }
 
     /// Not longer than to the next thing that has a time.
@@ -202,14 +225,15 @@ struct StatsLine {
     due: Due,
     printed_at: Instant,
     last: [u64; 5],
+    latencies: HistogramCounts,
 }
 
 impl StatsLine {
     fn new(start: Instant) -> Self {
-        Self { start, due: Due { start, periods: 0 }, printed_at: start, last: [0; 5] }
+        Self { start, due: Due { start, periods: 0 }, printed_at: start, last: [0; 5], latencies: HistogramCounts::default() }
     }
 
-    fn print_when_due(&mut self, now: Instant, period: Duration, stats: &[LcoreStats]) {
+    fn print_when_due(&mut self, now: Instant, period: Duration, stats: &[LcoreStats], tsc_rate: TscRate) {
         if !self.due.is_now(now, period) {
             return;
         }
@@ -227,9 +251,16 @@ impl StatsLine {
         for ((name, count), last) in ["rx", "tx", "shed", "taken", "dropped"].iter().zip(counts).zip(self.last) {
             text += &format!("  {name} {}", rate((count - last) as f64 / seconds));
         }
+        let latencies = HistogramCounts::of(stats.iter().flat_map(|lcore| [&lcore.cheap_latency, &lcore.expensive_latency]));
+        for (name, quantile) in [("p50", 0.5), ("p99", 0.99)] {
+            if let Some(ticks) = latencies.quantile_since(&self.latencies, quantile) {
+                text += &format!("  {name} {}", time(tsc_rate.ns(ticks)));
+            }
+        }
         say(text);
         self.printed_at = now;
         self.last = counts;
+        self.latencies = latencies;
     }
 }
 

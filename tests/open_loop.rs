@@ -96,6 +96,30 @@ fn a_stall_makes_as_many_packets_late_as_were_due() {
     assert!(count(&report["host_gaps"], "gap_max_ns") >= 190_000_000, "the lcore noticed it: {}", report["host_gaps"]);
 }
 
+/// One packet of ten thousand takes 100 ms, in which 2,000 are due: of all, one in ten has to wait for more than half of that, and one in a
+/// hundred for more than 95 ms. Where packets waited for the application, one would be late.
+#[test]
+fn a_packet_of_100_ms_makes_2000_late() {
+    const PKTS: usize = 10_000;
+    let folder = tempfile::tempdir().expect("a folder");
+    let trace: PathBuf = folder.path().join("trace");
+    let cost_ns = |at: usize| if at == PKTS / 2 { "100000000\n" } else { "1\n" };
+    std::fs::write(&trace, (0..PKTS).map(cost_ns).collect::<String>()).expect("a file");
+    let own = format!("--mode rtc --rxd 4096 --source open-loop:rate=20k,arrivals=fixed --work spin:dist=trace,file={}", trace.display());
+    let outcome = run(&eal(1), &format!("{own} --packets {PKTS}"));
+    let report = outcome.good_report();
+    assert_eq!(count(source(report), "missed_pkts"), 0);
+    let latency = &report["latency"];
+    let (cheap, expensive) = (&latency["cheap"], &latency["expensive"]);
+    assert_eq!(count(expensive, "pkts"), 1, "{latency:#}");
+    let ms = |row: &Value, key: &str| number(row, key) / 1e6;
+    assert!(ms(cheap, "p50_ns") < 10.0, "most were not behind it: {latency:#}");
+    assert!((45.0..70.0).contains(&ms(cheap, "p90_ns")), "a thousand waited for more than 50 ms: {latency:#}");
+    assert!((94.0..120.0).contains(&ms(cheap, "p99_ns")), "a hundred waited for more than 95 ms: {latency:#}");
+    let service = &latency["parts"]["expensive"]["service"];
+    assert!(count(service, "pkts") == 1 && ms(service, "max_ns") >= 99.0, "{latency:#}");
+}
+
 #[test]
 fn what_the_ring_has_no_room_for_is_missed() {
     let outcome = stalled("--source open-loop:rate=20k,arrivals=fixed --rxd 64", 200);

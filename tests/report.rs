@@ -33,7 +33,7 @@ fn every_key_is_described_and_nothing_else() {
         ("Causes of drops", &[&report["drops"]]),
         ("`rank`", &[&report["rank"]]),
         ("`host_gaps`", &[&report["host_gaps"]]),
-        ("`latency`", &[latency, &latency["cheap"]]),
+        ("`latency`", &[latency, &latency["cheap"], &latency["parts"], &latency["parts"]["cheap"]]),
         ("`step_cycles`", &[&report["step_cycles"]]),
         ("`lcores`", &[lcore, &lcore["rescue"]]),
         ("`queues`", &[first("queues")]),

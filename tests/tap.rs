@@ -1,51 +1,16 @@
-//! net_tap between network namespaces of the test's own: a UDP echo across mpfwd, and a link that goes down. The namespaces have no
-//! names: they, and the taps in them, are gone with the last file that refers to them, however the test ends.
+//! net_tap between network namespaces of the test's own: a UDP echo across mpfwd, and a link that goes down.
 
 mod common;
+mod namespaces;
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::net::UdpSocket;
-use std::os::fd::AsRawFd;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::{Running, count, dropped, lcores, rate, skipped, start};
-use nix::sched::{CloneFlags, setns, unshare};
+use namespaces::Namespace;
 use nix::sys::signal::Signal;
-
-struct Namespace(File);
-
-impl Namespace {
-    fn new() -> std::io::Result<Self> {
-        let made = || {
-            unshare(CloneFlags::CLONE_NEWNET)?;
-            File::open("/proc/thread-self/ns/net").map(Self)
-        };
-        // Only a thread of its own may change its namespace without taking the test along.
-        std::thread::scope(|scope| scope.spawn(made).join().expect("no panic"))
-    }
-
-    /// Does something inside; processes and sockets made there stay in.
-    fn inside<T: Send>(&self, job: impl FnOnce() -> T + Send) -> T {
-        let entered = || {
-            setns(&self.0, CloneFlags::CLONE_NEWNET).expect("the namespace is ours");
-            job()
-        };
-        std::thread::scope(|scope| scope.spawn(entered).join().expect("no panic"))
-    }
-
-    /// `ip` with these words.
-    fn ip(&self, line: &str) {
-        let output = self.inside(|| Command::new("ip").args(line.split(' ')).output().expect("ip runs"));
-        assert!(output.status.success(), "ip {line}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    /// Moves an interface from here to another namespace.
-    fn give(&self, interface: &str, to: &Self) {
-        self.ip(&format!("link set {interface} netns /proc/{}/fd/{}", std::process::id(), to.0.as_raw_fd()));
-    }
-}
 
 /// Three namespaces, or none and why.
 fn namespaces() -> Option<[Namespace; 3]> {
@@ -53,12 +18,7 @@ fn namespaces() -> Option<[Namespace; 3]> {
         skipped(format!("net_tap needs /dev/net/tun: {error}"));
         return None;
     }
-    if let Err(error) = Command::new("ip").arg("-V").output() {
-        skipped(format!("net_tap needs ip (Debian: iproute2): {error}"));
-        return None;
-    }
-    let made = (0..3).map(|_| Namespace::new()).collect::<Result<Vec<_>, _>>();
-    made.map_err(|error| skipped(format!("no network namespaces of our own, which takes root: {error}"))).ok()?.try_into().ok()
+    Namespace::some()
 }
 
 /// Ports are set up once the map of lcores is printed.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::stamping;
 use crate::cli::{Cli, Timestamps};
 use crate::config::Plan;
 use crate::dpdk::Mempool;
@@ -14,8 +15,8 @@ use crate::error::{Error, Result};
 use crate::output;
 use crate::shed::rank_error_bound;
 use crate::stats::{
-    self, DeviceStats, DropCause, Histogram, HostGapRow, Incident, Lap, Latency, LatencyRow, LcoreRow, LcoreStats, PortRow, QueueRow,
-    RankCounts, RankRow, Report, SourceReport, StepCycles,
+    self, DeviceStats, DropCause, Histogram, HostGapRow, Incident, Lap, Latency, LatencyParts, LatencyRow, LcoreLatency, LcoreRow,
+    LcoreStats, PARTS_EVERY_BURSTS, PartRows, Parts, PortRow, QueueRow, RankCounts, RankRow, Report, SourceReport, StepCycles, TimeRow,
 };
 
 /// An enum's name as it is written on the command line and in JSON.
@@ -28,6 +29,7 @@ pub(super) struct Ended<'a> {
     pub stats: &'a [LcoreStats],
     pub devices: &'a [DeviceStats],
     pub source: Option<SourceReport>,
+    pub stamped_by: Option<stamping::Source>,
     pub incidents: Vec<Incident>,
     pub elapsed: Duration,
     pub rate: TscRate,
@@ -35,7 +37,7 @@ pub(super) struct Ended<'a> {
 }
 
 pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
-    let Ended { stats, devices, source, incidents, elapsed, rate, pool } = ended;
+    let Ended { stats, devices, source, stamped_by, incidents, elapsed, rate, pool } = ended;
     let sum = |count: fn(&LcoreStats) -> u64| stats.iter().map(count).sum::<u64>();
     let drops: BTreeMap<_, _> =
         DropCause::ALL.into_iter().map(|cause| (cause.name(), stats.iter().map(|lcore| lcore.dropped(cause)).sum::<u64>())).collect();
@@ -60,7 +62,7 @@ pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
         rank: (plan.shards > 0).then(|| rank(plan, stats)),
         source,
         host_gaps: host_gaps(stats, rate),
-        latency: (cli.timestamps == Timestamps::Software).then(|| latency(stats, rate, cli.source.is_some())),
+        latency: stamped_by.map(|source| latency(stats, rate, source, devices)),
         step_cycles: cli.record_core_cycles.then(|| step_cycles(stats)),
         lcores: plan.lcores.iter().zip(stats).map(|(plan, stats)| lcore_row(plan, stats, rate)).collect(),
         queues: queue_rows(plan, stats),
@@ -86,6 +88,10 @@ fn lcore_row(plan: &crate::config::LcorePlan, stats: &LcoreStats, rate: TscRate)
         drops: DropCause::ALL.into_iter().map(|cause| (cause.name(), stats.dropped(cause))).collect(),
         host_gaps: stats.host_gaps.row(|ticks| rate.ns(ticks)),
         rescue: stats.rescue.row(|ticks| rate.ns(ticks)),
+        latency: LcoreLatency {
+            cheap: TimeRow::of([&stats.cheap_latency], |ticks| rate.ns(ticks)),
+            expensive: TimeRow::of([&stats.expensive_latency], |ticks| rate.ns(ticks)),
+        },
         polls: stats.rx_bursts.get() + stats.empty_polls.get(),
         rx_bursts: stats.rx_bursts.get(),
     }
@@ -125,25 +131,32 @@ fn host_gaps(stats: &[LcoreStats], rate: TscRate) -> HostGapRow {
     })
 }
 
-fn latency(lcores: &[LcoreStats], rate: TscRate, stamped: bool) -> Latency {
+fn latency(lcores: &[LcoreStats], rate: TscRate, source: stamping::Source, devices: &[DeviceStats]) -> Latency {
     let row = |pick: fn(&LcoreStats) -> &Histogram| {
         let mut hdr = stats::histogram_ns();
         lcores.iter().for_each(|lcore| pick(lcore).add_to(&mut hdr, |ticks| rate.ns(ticks)));
         LatencyRow::of(&hdr)
     };
+    let by_poll = source.name == "software";
+    let parts = |pick: fn(&LcoreStats) -> &Parts| {
+        let parts: Vec<&Parts> = lcores.iter().map(pick).collect();
+        PartRows::of(&parts, !by_poll, |ticks| rate.ns(ticks))
+    };
     Latency {
-        clock: match stamped {
-            true => "open-loop: from the time at which the packet was due until the driver had accepted it, by the time stamp counter",
-            false => {
-                "software: from the start of the poll that brought the packet until the driver had accepted it, by the time stamp counter"
-            }
-        },
-        bound: match stamped {
-            true => "the wait for a poll is in it; the end is read at the lcore's next step, a burst later at most",
-            false => "the wait in the NIC's queue before that poll is not in it",
-        },
+        source: source.name,
+        clock: source.clock,
+        bound: source.bound,
+        error_ns: source.error_ns,
+        off: source.off,
+        censored_pkts: devices.iter().map(|device| device.imissed + device.rx_nombuf).sum(),
+        unseen_wait: by_poll.then(|| TimeRow::of(lcores.iter().map(|lcore| &lcore.unseen_wait), |ticks| rate.ns(ticks))),
         cheap: row(|lcore| &lcore.cheap_latency),
         expensive: row(|lcore| &lcore.expensive_latency),
+        parts: LatencyParts {
+            every_bursts: PARTS_EVERY_BURSTS,
+            cheap: parts(|lcore| &lcore.cheap_parts),
+            expensive: parts(|lcore| &lcore.expensive_parts),
+        },
     }
 }
 

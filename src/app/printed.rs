@@ -24,6 +24,7 @@ pub(super) fn map(plan: &Plan, cli: &Cli, ports: &[Port]) {
     for (plan, port) in plan.ports.iter().zip(ports) {
         say(port_line(plan, port));
     }
+    super::stamping::line(plan).iter().for_each(say);
     for lcore in &plan.lcores {
         say(lcore_line(lcore, plan));
     }

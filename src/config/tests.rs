@@ -6,7 +6,7 @@ fn lcores(count: u32) -> Vec<Lcore> {
     (0..count).map(|id| Lcore { id, cpu: id % 2, main: id == 0 }).collect()
 }
 
-fn port(id: u16, max_rxq: u16, max_txq: u16) -> PortInfo {
+pub(super) fn port(id: u16, max_rxq: u16, max_txq: u16) -> PortInfo {
     PortInfo {
         id,
         name: format!("net_test{id}"),
@@ -18,6 +18,7 @@ fn port(id: u16, max_rxq: u16, max_txq: u16) -> PortInfo {
         uniform_traffic: false,
         scatters: true,
         max_pkt_len: 9600,
+        stamp_clocks: Vec::new(),
     }
 }
 
@@ -26,7 +27,7 @@ fn cli(line: &str) -> Cli {
     Cli::read(&args).expect("valid syntax").expect("no help")
 }
 
-fn planned(line: &str, lcore_count: u32, ports: &[PortInfo]) -> Result<Plan> {
+pub(super) fn planned(line: &str, lcore_count: u32, ports: &[PortInfo]) -> Result<Plan> {
     plan(&cli(line), &lcores(lcore_count), ports)
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The verbs: poll, classify, shed, serve, transmit; run, take; rest.
 
+mod arrivals;
 mod board;
 mod idle;
 mod rescue;
@@ -22,11 +23,11 @@ pub use waiting::{Waiting, WaitingStealer};
 
 use crate::cli::{Idle, OnFull};
 use crate::dpdk::clock::tsc;
-use crate::dpdk::{Burst, BurstSize, Lease, MAX_PORTS, RingConsumer, RingProducer, RxQueue, StampField, TxQueue};
+use crate::dpdk::{Burst, BurstSize, Lease, MAX_PORTS, RingConsumer, RingProducer, RxQueue, RxStampField, StampField, TxQueue};
 use crate::engine::Engine;
 use crate::policy::{PeerHint, Permits, Place, Policy, Pool, Step, View};
 use crate::shed::{Picker, RankMeter, Shard, TakeBudget};
-use crate::stats::{Counter, DropCause, Incidents, Lap, LcoreStats};
+use crate::stats::{Counter, DropCause, Incidents, Lap, LcoreStats, StampClocks, Stamps};
 
 /// How long the work may take that a worker takes at once, in nanoseconds: what it holds, nobody else can help with.
 pub const TAKE_BUDGET_NS: u64 = 20_000;
@@ -51,8 +52,14 @@ pub struct Settings {
     pub stamping: bool,
     /// Where a packet's arrival stands once it has left its burst.
     pub stamp: StampField,
+    /// Where the time of its poll stands then, if that is not its arrival.
+    pub polled: Option<StampField>,
     /// Packets come stamped with their arrival: what the poll knows of it does not count.
     pub stamped: bool,
+    /// Where drivers stamp, if it is their stamps that count.
+    pub nic: Option<RxStampField>,
+    /// Before ports were started: nothing has come earlier.
+    pub started_ticks: u64,
     pub take_budget_ticks: u64,
     pub adopt_every_ticks: u64,
     /// How long an lcore may be in one packet before it counts as stuck.
@@ -98,6 +105,8 @@ pub struct Shared<'a> {
     pub permits: &'a Permits,
     /// Where each lcore writes down when it was stuck, or helped one that was.
     pub incidents: &'a Incidents,
+    /// The clocks of drivers' stamps, where these count.
+    pub clocks: &'a StampClocks,
 }
 
 /// A shard's taking end, as the choice among shards sees it.
@@ -128,6 +137,10 @@ struct Polled<'a> {
     rxq: &'a RxQueue,
     lease: Option<Lease<'a>>,
     received_pkts: &'a Counter,
+    /// The last poll that took all there was began then.
+    emptied_ticks: u64,
+    /// The last stamp that a driver put on its packets, in ticks; 0 before the first.
+    stamped_ticks: u64,
 }
 
 impl<'a> Polled<'a> {
@@ -184,14 +197,23 @@ pub struct LcoreLoop<'a, E, P, const METER: bool> {
     /// It has said that it will shed nothing more.
     announced: bool,
     last_lap: u64,
+    /// One use of each port's clock, where drivers' stamps count.
+    stamps: Vec<Stamps<'a>>,
+    /// Bursts until the parts of latency are measured again.
+    parts_in: u32,
 }
 
 impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
     /// The loop of the lcore whose board is the one at `me`.
     pub fn new(me: usize, engine: E, policy: P, settings: Settings, shared: Shared<'a>, queues: Queues<'a>, stats: &'a LcoreStats) -> Self {
         let stamp = settings.stamp;
-        let polled =
-            |(rxq, received): (&'a RxQueue, &'a crate::stats::PortQueue)| Polled { rxq, lease: None, received_pkts: &received.pkts };
+        let polled = |(rxq, received): (&'a RxQueue, &'a crate::stats::PortQueue)| Polled {
+            rxq,
+            lease: None,
+            received_pkts: &received.pkts,
+            emptied_ticks: settings.started_ticks,
+            stamped_ticks: 0,
+        };
         Self {
             me,
             pool: shared.boards[me].pool,
@@ -217,7 +239,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             budget: TakeBudget::new(settings.take_budget_ticks, settings.burst.pkts()),
             inbox: queues.inbox,
             inboxes: queues.inboxes,
-            tx: Transmit::new(queues.tx, settings, shared.links, stats),
+            tx: Transmit::new(queues.tx, settings, shared, stats),
             settings,
             burst: Burst::new(),
             sorter: Sorter::new(),
@@ -227,6 +249,8 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             hints: Vec::with_capacity(shared.boards.len()),
             announced: false,
             last_lap: 0,
+            stamps: (0..shared.clocks.ports().len()).map(|at| Stamps::new(shared.clocks, at)).collect(),
+            parts_in: 1,
         }
     }
 

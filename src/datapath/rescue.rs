@@ -146,7 +146,11 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.stats.rescue.takeovers.add(1);
         self.stats.rescue.takeover_pkts.add(received as u64);
         self.rescued(owner, Rescued { at_ticks: at, stolen_pkts: 0, polled_pkts: received as u64, longest_wait_ticks: 0 });
-        self.received(received, Arrival { port: rxq.port(), ticks: at });
+        let arrival = Arrival { port: rxq.port(), ticks: at, polled_ticks: at };
+        if let Some(field) = self.settings.nic {
+            self.read_stamps(field, arrival, 0);
+        }
+        self.received(received, arrival);
         true
     }
 

@@ -1,22 +1,26 @@
 //! Sorting a burst's packets by what they may cost, and what a packet says of its arrival once it has left its burst.
 
 use super::Settings;
-use crate::dpdk::{Burst, Mbuf, StampField};
+use crate::dpdk::{Burst, Mbuf};
 use crate::engine::{Class, Engine};
 use crate::policy::{Place, Policy};
 
-/// The port by which a packet came in, and when, in ticks.
+/// The port by which a packet came in, and when, in ticks: by its stamp, and by the poll that brought it. Where packets bring no stamps
+/// both are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Arrival {
     pub port: u16,
     pub ticks: u64,
+    pub polled_ticks: u64,
 }
 
 impl Arrival {
     /// As it was written on the packet.
     #[inline]
-    pub(super) fn of(packet: &Mbuf, stamp: StampField) -> Self {
-        Self { port: packet.port(), ticks: stamp.read(packet) }
+    pub(super) fn of(packet: &Mbuf, settings: Settings) -> Self {
+        let ticks = settings.stamp.read(packet);
+        let polled = settings.polled.filter(|_| settings.stamped);
+        Self { port: packet.port(), ticks, polled_ticks: polled.map_or(ticks, |polled| polled.read(packet)) }
     }
 
     /// With the packet's own stamp, where packets come with one.
@@ -27,9 +31,12 @@ impl Arrival {
 
     /// Writes on the packet what its burst knew of it.
     #[inline(always)]
-    pub(super) fn write_on(self, packet: &mut Mbuf, stamp: StampField) {
+    pub(super) fn write_on(self, packet: &mut Mbuf, settings: Settings) {
         packet.set_port(self.port);
-        stamp.write(packet, self.ticks);
+        settings.stamp.write(packet, self.ticks);
+        if let Some(polled) = settings.polled {
+            polled.write(packet, self.polled_ticks);
+        }
     }
 }
 
@@ -65,12 +72,12 @@ impl Sorter {
     ) -> Option<Alone> {
         match engine.classify(&packet, arrival.port) {
             Class::Unknown if P::STEALS || P::RESCUES => {
-                arrival.refined(&packet, settings).write_on(&mut packet, settings.stamp);
+                arrival.refined(&packet, settings).write_on(&mut packet, settings);
                 return Some(Alone { packet, unknown: true });
             }
             Class::Cheap | Class::Unknown => self.cheap.push(packet),
             Class::Defer => {
-                arrival.refined(&packet, settings).write_on(&mut packet, settings.stamp);
+                arrival.refined(&packet, settings).write_on(&mut packet, settings);
                 if P::DEFERRED == Place::Here {
                     return Some(Alone { packet, unknown: false });
                 }

@@ -4,16 +4,21 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Settings, Stage};
+use super::arrivals::book_nic_wait;
+use super::sort::Arrival;
+use super::{Settings, Shared, Stage};
 use crate::config::WAITING_MAX;
-use crate::dpdk::{BURST_MAX, Burst, MAX_PORTS, Mbuf, TxQueue};
-use crate::stats::{Counter, DropCause, LcoreStats, PortQueue};
+use crate::dpdk::clock::tsc;
+use crate::dpdk::{BURST_MAX, Burst, MAX_PORTS, Mbuf, StampField, TxQueue};
+use crate::stats::{Counter, DropCause, LcoreStats, PortQueue, StampClocks, Verdict};
 
 /// A packet that the driver has not taken yet.
 struct Waiting {
     packet: Mbuf,
     stamp: u64,
     stage: Stage,
+    /// When its stage was over; 0 if that was not measured.
+    served_ticks: u64,
 }
 
 /// One port's way out.
@@ -35,13 +40,17 @@ struct Accepted {
 }
 
 impl Accepted {
+    /// `served_ticks`: when its stage was over, 0 if that was not measured. An arrival may lie a little ahead, by its clock's error.
     #[inline(always)]
-    fn book(&self, stats: &LcoreStats, now: u64) {
-        let latency = match self.stage {
-            Stage::Cheap => &stats.cheap_latency,
-            Stage::Expensive => &stats.expensive_latency,
+    fn book(&self, stats: &LcoreStats, served_ticks: u64, now: u64) {
+        let (latency, parts) = match self.stage {
+            Stage::Cheap => (&stats.cheap_latency, &stats.cheap_parts),
+            Stage::Expensive => (&stats.expensive_latency, &stats.expensive_parts),
         };
-        latency.record(now.wrapping_sub(self.stamp), self.pkts);
+        latency.record(now.saturating_sub(self.stamp), self.pkts);
+        if served_ticks != 0 {
+            parts.transmit.record(now.wrapping_sub(served_ticks), self.pkts);
+        }
     }
 }
 
@@ -55,14 +64,19 @@ pub(super) struct Transmit<'a> {
     /// The last burst of the cheap stage that was sent unstaged: how many went, and when they arrived. Needs no list.
     burst_pkts: u64,
     burst_stamp: u64,
+    /// Where packets bring stamps of their own, the first `burst_pkts` of these instead of the one.
+    burst_stamps: Box<[u64; BURST_MAX]>,
     accepted: Vec<Accepted>,
+    /// When the stage of all these was over; 0 if that was not measured.
+    served_ticks: u64,
     settings: Settings,
     links: &'a [AtomicBool; MAX_PORTS],
+    clocks: &'a StampClocks,
     stats: &'a LcoreStats,
 }
 
 impl<'a> Transmit<'a> {
-    pub(super) fn new(queues: Vec<TxQueue>, settings: Settings, links: &'a [AtomicBool; MAX_PORTS], stats: &'a LcoreStats) -> Self {
+    pub(super) fn new(queues: Vec<TxQueue>, settings: Settings, shared: Shared<'a>, stats: &'a LcoreStats) -> Self {
         let mut places = [u8::MAX; MAX_PORTS];
         for (at, txq) in queues.iter().enumerate() {
             places[usize::from(txq.port())] = at as u8;
@@ -81,11 +95,33 @@ impl<'a> Transmit<'a> {
             waiting: 0,
             burst_pkts: 0,
             burst_stamp: 0,
+            burst_stamps: Box::new([0; BURST_MAX]),
             accepted: Vec::with_capacity(2 * BURST_MAX),
+            served_ticks: 0,
             settings,
-            links,
+            links: shared.links,
+            clocks: shared.clocks,
             stats,
         }
+    }
+
+    /// Whether latency is counted; drivers' stamps may have turned out to be wrong meanwhile.
+    #[inline(always)]
+    pub(super) fn is_counting(&self) -> bool {
+        self.settings.stamping && (self.settings.nic.is_none() || self.clocks.verdict() != Verdict::Off)
+    }
+
+    /// From now on latency is counted like this. Everything before has been closed.
+    #[cold]
+    pub(super) fn follow(&mut self, settings: Settings) {
+        debug_assert!(self.burst_pkts == 0 && self.accepted.is_empty());
+        self.settings = settings;
+    }
+
+    /// What is sent next has had its stage by `now`: the rest of its time is measured too.
+    #[inline]
+    pub(super) fn served(&mut self, now: u64) {
+        self.served_ticks = now;
     }
 
     #[inline(always)]
@@ -108,14 +144,38 @@ impl<'a> Transmit<'a> {
                 return;
             }
         }
-        self.wait(at, burst, stamp);
+        self.wait(at, burst, |_, _| stamp);
+    }
+
+    /// As `send_burst`, where each packet brought a stamp of its own.
+    #[inline]
+    pub(super) fn send_stamped(&mut self, port: u16, burst: &mut Burst, arrival: Arrival) {
+        let (at, offered) = (self.place(port), burst.len());
+        for (to, packet) in self.burst_stamps.iter_mut().zip(burst.packets()) {
+            let arrival = arrival.refined(packet, self.settings);
+            book_nic_wait(&self.stats.cheap_parts, arrival);
+            *to = arrival.ticks;
+        }
+        if self.waiting & 1 << at == 0 {
+            let outlet = &mut self.outlets[at];
+            let sent = outlet.txq.send(burst);
+            outlet.sent_pkts.add(sent as u64);
+            if self.is_counting() {
+                self.burst_pkts = sent as u64;
+            }
+            if sent == offered {
+                return;
+            }
+        }
+        self.wait(at, burst, |packet, field| field.read(packet));
     }
 
     #[cold]
-    fn wait(&mut self, at: usize, burst: &mut Burst, stamp: u64) {
+    fn wait(&mut self, at: usize, burst: &mut Burst, stamp: impl Fn(&Mbuf, StampField) -> u64) {
         self.waiting |= 1 << at;
-        let waiting = &mut self.outlets[at].waiting;
-        let dropped = burst.drain().map(|packet| keep(waiting, Waiting { packet, stamp, stage: Stage::Cheap })).sum();
+        let (waiting, served_ticks, field) = (&mut self.outlets[at].waiting, self.served_ticks, self.settings.stamp);
+        let packets = burst.drain().map(|packet| Waiting { stamp: stamp(&packet, field), packet, stage: Stage::Cheap, served_ticks });
+        let dropped = packets.map(|packet| keep(waiting, packet)).sum();
         self.stats.drop_pkts(self.cause(at), dropped);
     }
 
@@ -151,7 +211,7 @@ impl<'a> Transmit<'a> {
     /// The first `sent` staged packets went; those with one stamp are counted together.
     #[inline]
     fn accept_staged(&mut self, at: usize, sent: usize, stage: Stage) {
-        if !self.settings.stamping {
+        if !self.is_counting() {
             return;
         }
         let stamps = &self.outlets[at].stamps[..sent];
@@ -163,9 +223,9 @@ impl<'a> Transmit<'a> {
     #[cold]
     fn wait_staged(&mut self, at: usize, sent: usize, stage: Stage) {
         self.waiting |= 1 << at;
-        let Outlet { staged, stamps, waiting, .. } = &mut self.outlets[at];
+        let (Outlet { staged, stamps, waiting, .. }, served_ticks) = (&mut self.outlets[at], self.served_ticks);
         let left = staged.drain().zip(&stamps[sent..]);
-        let dropped = left.map(|(packet, &stamp)| keep(waiting, Waiting { packet, stamp, stage })).sum();
+        let dropped = left.map(|(packet, &stamp)| keep(waiting, Waiting { packet, stamp, stage, served_ticks })).sum();
         self.stats.drop_pkts(self.cause(at), dropped);
     }
 
@@ -173,18 +233,29 @@ impl<'a> Transmit<'a> {
     #[inline(always)]
     pub(super) fn close(&mut self, now: u64) {
         if self.burst_pkts > 0 {
-            self.stats.cheap_latency.record(now.wrapping_sub(self.burst_stamp), self.burst_pkts);
+            match self.settings.stamped {
+                false => self.stats.cheap_latency.record(now.wrapping_sub(self.burst_stamp), self.burst_pkts),
+                true => self.close_stamped(now),
+            }
+            if self.served_ticks != 0 {
+                self.stats.cheap_parts.transmit.record(now.wrapping_sub(self.served_ticks), self.burst_pkts);
+            }
             self.burst_pkts = 0;
         }
         if !self.accepted.is_empty() {
             self.close_accepted(now);
         }
+        self.served_ticks = 0;
+    }
+
+    #[inline]
+    fn close_stamped(&self, now: u64) {
+        let stamps = &self.burst_stamps[..self.burst_pkts as usize];
+        stamps.iter().for_each(|&stamp| self.stats.cheap_latency.record(now.saturating_sub(stamp), 1));
     }
 
     fn close_accepted(&mut self, now: u64) {
-        if self.settings.stamping {
-            self.accepted.iter().for_each(|accepted| accepted.book(self.stats, now));
-        }
+        self.accepted.iter().for_each(|accepted| accepted.book(self.stats, self.served_ticks, now));
         self.accepted.clear();
     }
 
@@ -204,6 +275,7 @@ impl<'a> Transmit<'a> {
 
     #[cold]
     fn retry_waiting(&mut self) {
+        self.close(tsc());
         for at in 0..self.outlets.len() {
             if self.waiting & 1 << at == 0 {
                 continue;
@@ -211,26 +283,29 @@ impl<'a> Transmit<'a> {
             let outlet = &mut self.outlets[at];
             // What is staged stays behind what waits: the staging list is empty here, and serves to hand packets over.
             let offered = outlet.waiting.len().min(self.settings.burst.pkts());
-            let mut stages = [Stage::Cheap; BURST_MAX];
+            let mut served = [(Stage::Cheap, 0); BURST_MAX];
             for (place, waiting) in outlet.waiting.drain(..offered).enumerate() {
                 outlet.stamps[place] = waiting.stamp;
-                stages[place] = waiting.stage;
+                served[place] = (waiting.stage, waiting.served_ticks);
                 outlet.staged.push(waiting.packet);
             }
             let sent = outlet.txq.send(&mut outlet.staged);
             for place in (sent..offered).rev() {
                 let Some(packet) = outlet.staged.pop() else { break };
-                outlet.waiting.push_front(Waiting { packet, stamp: outlet.stamps[place], stage: stages[place] });
+                let (stage, served_ticks) = served[place];
+                outlet.waiting.push_front(Waiting { packet, stamp: outlet.stamps[place], stage, served_ticks });
             }
             if outlet.waiting.is_empty() {
                 self.waiting &= !(1 << at);
             }
             outlet.sent_pkts.add(sent as u64);
-            for (place, &stage) in stages[..sent].iter().enumerate() {
-                self.accepted.push(Accepted { stamp: outlet.stamps[place], pkts: 1, stage });
+            if self.is_counting() {
+                let (now, stamps) = (tsc(), &self.outlets[at].stamps);
+                for (&(stage, served_ticks), &stamp) in served[..sent].iter().zip(&stamps[..]) {
+                    Accepted { stamp, pkts: 1, stage }.book(self.stats, served_ticks, now);
+                }
             }
         }
-        self.close(crate::dpdk::clock::tsc());
     }
 
     /// At the end of the run: goes on offering until the driver has taken all, or nothing for a while, or `give_up` says so.

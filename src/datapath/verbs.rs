@@ -1,5 +1,6 @@
 //! What is done with a burst: poll, classify, shed, serve, transmit.
 
+use super::arrivals::book_nic_wait;
 use super::sort::{Alone, Arrival};
 use super::{LcoreLoop, Settings, Stage, Waiting};
 use crate::cli::OnFull;
@@ -34,12 +35,21 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         let received = lease.poll(&mut self.burst, self.settings.burst);
         let source_asked = lease.source_asked();
         polled.received_pkts.add(received as u64);
-        let arrival = Arrival { port: polled.rxq.port(), ticks: now };
+        let arrival = Arrival { port: polled.rxq.port(), ticks: now, polled_ticks: now };
+        let (emptied_before, stamped_before) = (polled.emptied_ticks, polled.stamped_ticks);
+        if received < self.settings.burst.pkts() {
+            polled.emptied_ticks = now;
+        }
         let asked_at = source_asked.map_or(now, |asked| self.source_asked_at(asked, now));
         if received == 0 {
             self.stats.empty_polls.add(1);
             self.polled_in_vain_at = asked_at;
             return self.found_none();
+        }
+        if let Some(field) = self.settings.nic {
+            self.rx[at].stamped_ticks = self.read_stamps(field, arrival, stamped_before);
+        } else if self.settings.stamping && !self.settings.stamped {
+            self.stats.unseen_wait.record(now.wrapping_sub(emptied_before), received as u64);
         }
         self.lap(Lap::Rx);
         self.received(received, arrival);
@@ -98,12 +108,12 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.polled_in_vain_at = 0;
         self.start_laps();
         self.tx.close(tsc());
-        let stamp = self.settings.stamp;
+        let settings = self.settings;
         let mut alone = None;
         for _ in 0..self.settings.burst.pkts() {
             let Some(packet) = self.run_queue.pop() else { break };
-            let arrival = Arrival::of(&packet, stamp);
-            alone = self.sorter.sort::<E, P>(&mut self.engine, packet, arrival, self.settings);
+            let arrival = Arrival::of(&packet, settings);
+            alone = self.sorter.sort::<E, P>(&mut self.engine, packet, arrival, settings);
             if alone.is_some() {
                 break;
             }
@@ -112,7 +122,8 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
             self.show_waiting();
         }
         self.lap(Lap::Classify);
-        self.finish(|packet| Arrival::of(packet, stamp), alone);
+        let measured = self.begin_parts().is_some();
+        self.finish(|packet| Arrival::of(packet, settings), alone, measured);
     }
 
     /// Classifies the burst, sheds what is expensive, serves what is cheap, and transmits.
@@ -123,12 +134,16 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
             drop(packet);
             stats.drop_pkts(cause, 1);
         };
+        let measured = self.begin_parts();
         if let Some(port) = self.engine.cheap_burst(&mut self.burst, arrival.port, drop_one) {
             self.lap(Lap::Engine);
             self.stats.cheap_pkts.add(self.burst.len() as u64);
+            if let Some(start) = measured {
+                self.book_whole_burst(start, arrival);
+            }
             self.lap(Lap::Statistics);
             if self.settings.stamped {
-                self.send_stamped(port);
+                self.tx.send_stamped(port, &mut self.burst, arrival);
             } else {
                 self.tx.send_burst(port, &mut self.burst, arrival.ticks);
             }
@@ -138,16 +153,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         let alone = self.classify(arrival);
         self.lap(Lap::Classify);
         let settings = self.settings;
-        self.finish(|packet| arrival.refined(packet, settings), alone);
-    }
-
-    /// Sends the whole burst by one port, each packet with its own stamp.
-    fn send_stamped(&mut self, port: u16) {
-        for packet in self.burst.drain() {
-            let arrived = self.settings.stamp.read(&packet);
-            self.tx.stage(port, packet, arrived);
-        }
-        self.tx.flush(Stage::Cheap);
+        self.finish(|packet| arrival.refined(packet, settings), alone, measured.is_some());
     }
 
     /// Parts the burst into cheap and deferred packets. One that must be run here alone goes ahead of all that came after it: those
@@ -165,11 +171,19 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         None
     }
 
-    /// Sheds, serves and transmits what was sorted; then runs what must be run alone, with nothing left in private.
+    /// Sheds, serves and transmits what was sorted; then runs what must be run alone, with nothing left in private. `measured`: the parts
+    /// of these packets' latency are.
     #[inline]
-    fn finish(&mut self, arrival: impl Fn(&Mbuf) -> Arrival, alone: Option<Alone>) {
+    fn finish(&mut self, arrival: impl Fn(&Mbuf) -> Arrival, alone: Option<Alone>, measured: bool) {
         self.shed();
-        self.serve_cheap(arrival);
+        let start = if measured { tsc() } else { 0 };
+        if measured {
+            self.book_waits(start, Stage::Cheap, &self.sorter.cheap, &arrival);
+        }
+        let served = self.serve_cheap(arrival);
+        if measured {
+            self.book_service(start, tsc(), Stage::Cheap, served);
+        }
         self.lap(Lap::Engine);
         self.tx.flush(Stage::Cheap);
         self.shed();
@@ -179,28 +193,32 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         }
     }
 
-    /// Runs the cheap stage, and notes who leaves by which port.
+    /// Runs the cheap stage, and notes who leaves by which port. Returns how many do.
     #[inline]
-    pub(super) fn serve_cheap(&mut self, arrival: impl Fn(&Mbuf) -> Arrival) {
+    pub(super) fn serve_cheap(&mut self, arrival: impl Fn(&Mbuf) -> Arrival) -> u64 {
         let mut served = 0;
         for mut packet in self.sorter.cheap.drain() {
-            let Arrival { port: from, ticks } = arrival(&packet);
-            match self.engine.cheap(&mut packet, from) {
+            let arrival = arrival(&packet);
+            if self.settings.stamped {
+                book_nic_wait(&self.stats.cheap_parts, arrival);
+            }
+            match self.engine.cheap(&mut packet, arrival.port) {
                 Verdict::Forward(port) => {
                     served += 1;
-                    self.tx.stage(port, packet, ticks);
+                    self.tx.stage(port, packet, arrival.ticks);
                 }
                 Verdict::Drop(cause) => {
                     drop(packet);
                     self.stats.drop_pkts(cause, 1);
                 }
                 Verdict::Defer => {
-                    Arrival { port: from, ticks }.write_on(&mut packet, self.settings.stamp);
+                    arrival.write_on(&mut packet, self.settings);
                     self.sorter.deferred.push(packet);
                 }
             }
         }
         self.stats.cheap_pkts.add(served);
+        served
     }
 
     /// Puts the deferred packets where the mode wants them: into this lcore's shard, or into others' inboxes. Those that are to be run
@@ -249,7 +267,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
 fn leave_over(packets: impl Iterator<Item = Mbuf>, arrival: Arrival, settings: Settings, run_queue: &mut Waiting, stats: &LcoreStats) {
     let (mut left, mut dropped) = (0, 0);
     for mut packet in packets {
-        arrival.refined(&packet, settings).write_on(&mut packet, settings.stamp);
+        arrival.refined(&packet, settings).write_on(&mut packet, settings);
         match run_queue.push(packet) {
             Ok(()) => left += 1,
             Err(_) => dropped += 1,

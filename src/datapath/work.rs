@@ -1,10 +1,11 @@
 //! What is done for packets that are expensive, or may be: take, unbox, run. Whoever does it says so first, so that others can come
 //! to the rescue of what waits behind it.
 
+use super::arrivals::{book_nic_wait, book_wait};
 use super::sort::{Alone, Arrival};
-use super::{LcoreLoop, Stage, Transmit};
+use super::{LcoreLoop, Settings, Stage, Transmit};
+use crate::dpdk::Mbuf;
 use crate::dpdk::clock::tsc;
-use crate::dpdk::{Mbuf, StampField};
 use crate::engine::{Engine, Verdict, flow_hash};
 use crate::policy::{Permit, Place, Policy};
 use crate::shed::Pick;
@@ -35,8 +36,15 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             let flow = flow_hash(packet);
             self.leave(start, flow, Stage::Expensive);
         }
+        let measured = if items == 1 { self.tx.is_counting() } else { self.begin_parts().is_some() };
+        if measured {
+            self.book_waits(start, Stage::Expensive, &self.burst, |packet| Arrival::of(packet, self.settings));
+        }
         for packet in self.burst.drain() {
-            expensive(&mut self.engine, packet, self.settings.stamp, &mut self.tx, self.stats);
+            expensive(&mut self.engine, packet, self.settings, &mut self.tx, self.stats);
+        }
+        if measured {
+            self.book_service(start, tsc(), Stage::Expensive, taken as u64);
         }
         self.lap(Lap::Engine);
         self.tx.flush(Stage::Expensive);
@@ -108,15 +116,22 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         if Self::IS_SEEN {
             self.leave(start, flow_hash(&packet), stage);
         }
+        let (arrival, counts) = (Arrival::of(&packet, self.settings), self.tx.is_counting());
+        if counts {
+            book_wait(self.parts(stage), start, arrival);
+        }
         if unknown {
-            let arrival = Arrival::of(&packet, self.settings.stamp);
             self.sorter.cheap.push(packet);
             self.serve_cheap(|_| arrival);
         } else {
-            expensive(&mut self.engine, packet, self.settings.stamp, &mut self.tx, self.stats);
+            expensive(&mut self.engine, packet, self.settings, &mut self.tx, self.stats);
         }
+        let end = if Self::IS_SEEN || counts { tsc() } else { 0 };
         if Self::IS_SEEN {
-            self.come_back(tsc());
+            self.come_back(end);
+        }
+        if counts {
+            self.book_service(start, end, stage, 1);
         }
         self.lap(Lap::Engine);
         self.tx.flush(stage);
@@ -127,12 +142,15 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
 
 /// Runs the expensive stage of one packet, and notes which port it leaves by.
 #[inline(always)]
-fn expensive<E: Engine>(engine: &mut E, mut packet: Mbuf, stamp: StampField, tx: &mut Transmit<'_>, stats: &LcoreStats) {
-    let Arrival { port: from, ticks } = Arrival::of(&packet, stamp);
-    match engine.expensive(&mut packet, from) {
+fn expensive<E: Engine>(engine: &mut E, mut packet: Mbuf, settings: Settings, tx: &mut Transmit<'_>, stats: &LcoreStats) {
+    let arrival = Arrival::of(&packet, settings);
+    if settings.stamped {
+        book_nic_wait(&stats.expensive_parts, arrival);
+    }
+    match engine.expensive(&mut packet, arrival.port) {
         Verdict::Forward(port) => {
             stats.expensive_pkts.add(1);
-            tx.stage(port, packet, ticks);
+            tx.stage(port, packet, arrival.ticks);
         }
         Verdict::Drop(cause) => {
             drop(packet);

@@ -43,6 +43,18 @@ impl Mbuf {
         self.get(sys::MPFWD_MBUF_DATA_LEN)
     }
 
+    /// What the driver said of the packet.
+    #[inline(always)]
+    pub(super) fn flags(&self) -> u64 {
+        self.get(sys::MPFWD_MBUF_OL_FLAGS)
+    }
+
+    /// A dynamic field of eight bytes, at an offset that DPDK gave.
+    #[inline(always)]
+    pub(super) fn eight_bytes(&self, offset: u32) -> u64 {
+        self.get(offset)
+    }
+
     /// How many segments the packet is made of.
     pub fn segments(&self) -> u16 {
         self.get(sys::MPFWD_MBUF_NB_SEGS)
@@ -185,6 +197,14 @@ impl StampField {
     /// When other libraries have taken all of the mbuf's dynamic space.
     pub fn register() -> Result<Self> {
         Ok(Self { offset: eight_bytes(b"mpfwd_dynfield_arrival_ticks", "an arrival stamp")? })
+    }
+
+    /// As `register`, for the time of the poll that brought the packet, where that is not its arrival.
+    ///
+    /// # Errors
+    /// As [`StampField::register`].
+    pub fn register_polled() -> Result<Self> {
+        Ok(Self { offset: eight_bytes(b"mpfwd_dynfield_polled_ticks", "the time of a poll")? })
     }
 
     fn slot(self, mbuf: &Mbuf) -> &AtomicU64 {

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use dpdk_sys as sys;
 use macaddr::MacAddr6;
 
+use super::rx_stamp::{StampClock, stamp_clocks};
 use super::{Eal, Mempool, RxQueue, TxQueue};
 use crate::error::Result;
-use crate::stats::DeviceStats;
+use crate::stats::{DeviceStats, Unit};
 
 /// How many ports DPDK was built for.
 pub const MAX_PORTS: usize = sys::MPFWD_MAX_PORTS as usize;
@@ -34,6 +35,8 @@ pub struct PortInfo {
     pub scatters: bool,
     /// The longest frame it takes, in bytes with the checksum.
     pub max_pkt_len: u32,
+    /// The clocks that its receive stamps may be of, the likeliest first; empty if it has none.
+    pub stamp_clocks: Vec<(Unit, StampClock)>,
 }
 
 /// All ports that EAL found, by number.
@@ -86,6 +89,7 @@ fn describe(id: u16) -> Result<PortInfo> {
         uniform_traffic: driver == "net_null",
         scatters: info.rx_offload_capa & sys::MPFWD_RX_OFFLOAD_SCATTER != 0,
         max_pkt_len: info.max_rx_pktlen,
+        stamp_clocks: stamp_clocks(&driver, info.rx_offload_capa & sys::MPFWD_RX_OFFLOAD_TIMESTAMP != 0),
         driver,
     })
 }
@@ -103,6 +107,8 @@ pub struct PortConfig {
     /// Receive into several buffers what one can't hold, and send such packets; costs speed on many NICs.
     pub scatter: bool,
     pub promiscuous: bool,
+    /// Have it stamp what it receives, where it has to be asked.
+    pub stamp: bool,
 }
 
 /// Keeps a port open: each of its queues has one.
@@ -226,6 +232,9 @@ fn configure(info: &PortInfo, config: &PortConfig, raw: &sys::rte_eth_dev_info, 
     if config.scatter {
         conf.rxmode.offloads |= raw.rx_offload_capa & sys::MPFWD_RX_OFFLOAD_SCATTER;
         conf.txmode.offloads |= raw.tx_offload_capa & sys::MPFWD_TX_OFFLOAD_MULTI_SEGS;
+    }
+    if config.stamp {
+        conf.rxmode.offloads |= raw.rx_offload_capa & sys::MPFWD_RX_OFFLOAD_TIMESTAMP;
     }
     conf.rxmode.mq_mode = sys::MPFWD_MQ_RX_NONE as sys::rte_eth_rx_mq_mode;
     if config.rxq > 1 {

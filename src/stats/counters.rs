@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Histogram, HostGaps, RankCounts, RescueStats, StepMeter};
+use super::{Histogram, HostGaps, Parts, RankCounts, RescueStats, StepMeter};
 
 /// A count that one lcore writes.
 #[derive(Debug, Default)]
@@ -100,6 +100,12 @@ pub struct LcoreStats {
     pub cheap_latency: Histogram,
     /// As above, for packets of the expensive stage.
     pub expensive_latency: Histogram,
+    /// What these times consist of, of those packets where that was measured.
+    pub cheap_parts: Parts,
+    pub expensive_parts: Parts,
+    /// By how much packets may have come earlier than the poll that brought them: the time since a poll of the same queue found it empty
+    /// behind what it took. In ticks.
+    pub unseen_wait: Histogram,
     /// How far its takes from shards were from the order of arrival.
     pub rank: RankCounts,
     /// What it did for other lcores.
@@ -128,6 +134,9 @@ impl LcoreStats {
             drops: Default::default(),
             cheap_latency: Histogram::new(),
             expensive_latency: Histogram::new(),
+            cheap_parts: Parts::default(),
+            expensive_parts: Parts::default(),
+            unseen_wait: Histogram::new(),
             rank: RankCounts::default(),
             rescue: RescueStats::default(),
             host_gaps: HostGaps::default(),

@@ -41,6 +41,42 @@ impl Histogram {
     }
 }
 
+/// The counts of some histograms at one moment, added up.
+#[derive(Clone, Debug)]
+pub struct HistogramCounts(Box<[u64; BUCKETS]>);
+
+impl HistogramCounts {
+    /// Reads each count once, while their owners go on counting.
+    pub fn of<'h>(histograms: impl IntoIterator<Item = &'h Histogram>) -> Self {
+        let mut sums = Self::default();
+        for histogram in histograms {
+            sums.0.iter_mut().zip(histogram.buckets.iter()).for_each(|(sum, counter)| *sum += counter.get());
+        }
+        sums
+    }
+
+    /// The ticks within which a share of those lies that were counted since `before`, from 0 to 1; rounded up to the end of the bucket.
+    /// `None` if there are none.
+    pub fn quantile_since(&self, before: &Self, share: f64) -> Option<u64> {
+        let since = |at: usize| self.0[at] - before.0[at];
+        let total: u64 = (0..BUCKETS).map(since).sum();
+        let wanted = ((share * total as f64).ceil() as u64).max(1);
+        let mut seen = 0;
+        (0..BUCKETS)
+            .find(|&at| {
+                seen += since(at);
+                seen >= wanted
+            })
+            .map(highest)
+    }
+}
+
+impl Default for HistogramCounts {
+    fn default() -> Self {
+        Self(Box::new([0; BUCKETS]))
+    }
+}
+
 impl Default for Histogram {
     fn default() -> Self {
         Self::new()
@@ -90,6 +126,19 @@ mod tests {
             let (exact, seen) = (values[rank - 1] as f64, hdr.value_at_quantile(quantile) as f64);
             prop_assert!((exact * 0.998..=exact * 1.02).contains(&seen), "{} instead of {}", seen, exact);
         }
+    }
+
+    #[test]
+    fn percentiles_since_a_moment_know_nothing_of_before() {
+        let histogram = Histogram::new();
+        histogram.record(1_000_000, 1000);
+        let before = HistogramCounts::of([&histogram]);
+        assert_eq!(before.quantile_since(&before, 0.5), None);
+        (1..=100).for_each(|value| histogram.record(value * 100, 1));
+        let now = HistogramCounts::of([&histogram]);
+        let (p50, p99) = (now.quantile_since(&before, 0.5).unwrap(), now.quantile_since(&before, 0.99).unwrap());
+        assert!((5_000..=5_100).contains(&p50) && (9_900..=10_100).contains(&p99), "{p50} {p99}");
+        assert!(now.quantile_since(&HistogramCounts::default(), 0.5).unwrap() >= 1_000_000);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::SourceReport;
 use super::gaps::HostGapRow;
 use super::incidents::{Incident, incident_table};
+use super::parts::{LatencyParts, TimeRow, parts_table};
 use super::percentiles::LatencyRow;
 use super::rank::RankRow;
 use super::rescue::{RescueRow, rescue_table};
@@ -53,12 +54,30 @@ pub struct Report {
 /// From the stamp until the driver accepted the packet.
 #[derive(Clone, Debug, Serialize)]
 pub struct Latency {
+    /// nic, software or open-loop.
+    pub source: &'static str,
     /// What stamped arrivals.
-    pub clock: &'static str,
+    pub clock: String,
     /// What the stamp does not see.
-    pub bound: &'static str,
+    pub bound: String,
+    /// By how much a NIC's clock may have been wrong, after conversion; none by other clocks.
+    pub error_ns: Option<u64>,
+    /// Why latency was not counted to the end; what is here was counted before. None if it was.
+    pub off: Option<String>,
+    /// Packets that were lost before they had a stamp.
+    pub censored_pkts: u64,
+    /// With polls as stamps: by how much packets may have come earlier than their poll.
+    pub unseen_wait: Option<TimeRow>,
     pub cheap: LatencyRow,
     pub expensive: LatencyRow,
+    pub parts: LatencyParts,
+}
+
+/// The latencies of what one lcore sent.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct LcoreLatency {
+    pub cheap: TimeRow,
+    pub expensive: TimeRow,
 }
 
 /// Cycles per packet and step, the cost of measuring taken off.
@@ -92,6 +111,7 @@ pub struct LcoreRow {
     pub grown: u64,
     pub drops: BTreeMap<&'static str, u64>,
     pub rescue: RescueRow,
+    pub latency: LcoreLatency,
     pub host_gaps: HostGapRow,
     pub polls: u64,
     pub rx_bursts: u64,
@@ -207,6 +227,7 @@ impl fmt::Display for Report {
         if let Some(latency) = &self.latency {
             writeln!(f, "{}", Self::latency_table(latency))?;
             writeln!(f, "latency is {}; {}", latency.clock, latency.bound)?;
+            write_origins(f, latency)?;
         }
         if let Some(source) = &self.source {
             writeln!(f, "{source}")?;
@@ -263,6 +284,21 @@ impl fmt::Display for Report {
             self.rx_pkts, sum, self.mbufs_free, self.mbufs
         )
     }
+}
+
+/// Where latency came from, and what is not in it.
+fn write_origins(f: &mut fmt::Formatter<'_>, latency: &Latency) -> fmt::Result {
+    if let Some(table) = parts_table(&latency.parts) {
+        writeln!(f, "{table}")?;
+        writeln!(f, "of bursts that were cheap every {}th was measured for these parts", latency.parts.every_bursts)?;
+    }
+    if let Some(unseen) = latency.unseen_wait.filter(|unseen| unseen.pkts > 0) {
+        writeln!(f, "wait before the poll at most: p50 {}, p99 {}, max {}", time(unseen.p50_ns), time(unseen.p99_ns), time(unseen.max_ns))?;
+    }
+    if latency.censored_pkts > 0 {
+        writeln!(f, "{} packets were lost before they had a stamp: no latency here is theirs", grouped(latency.censored_pkts))?;
+    }
+    latency.off.iter().try_for_each(|why| writeln!(f, "LATENCY WAS NOT COUNTED TO THE END: {why}"))
 }
 
 pub(crate) fn table(header: &[&str]) -> Table {

@@ -327,7 +327,10 @@ pub fn assert_books_balance(report: &Value) {
     assert!(in_shards <= dropped(report, "shutdown"), "what was shed and not taken was dropped at the end: {report:#}");
     if let Some(latency) = report["latency"].as_object() {
         let stamped = count(&latency["cheap"], "pkts") + count(&latency["expensive"], "pkts");
-        assert_eq!(stamped, total("tx_pkts"), "every packet sent has a latency: {report:#}");
+        match latency["off"].is_null() {
+            true => assert_eq!(stamped, total("tx_pkts"), "every packet sent has a latency: {report:#}"),
+            false => assert!(stamped <= total("tx_pkts"), "latency of what was sent: {report:#}"),
+        }
     }
 }
 

@@ -1,0 +1,85 @@
+//! What stamps arrivals in a run, in words: at its start, and in its report.
+
+use crate::config::{Plan, Stamping};
+use crate::control::FollowedClocks;
+use crate::dpdk::clock::TscRate;
+use crate::stats::{StampClocks, Verdict, time};
+
+const BY_POLL: &str =
+    "software: from the start of the poll that brought the packet until the driver had accepted it, by the time stamp counter";
+const UNSEEN: &str = "the wait in the NIC's queue before that poll is not in it: at most what unseen_wait says";
+const END: &str = "the end is read at the lcore's next step, a burst later at most";
+
+/// What a run's latencies are of.
+pub(super) struct Source {
+    /// nic, software or open-loop.
+    pub name: &'static str,
+    pub clock: String,
+    pub bound: String,
+    pub error_ns: Option<u64>,
+    pub off: Option<String>,
+}
+
+impl Source {
+    /// `None` where latency is not counted.
+    pub(super) fn of(plan: &Plan, clocks: &StampClocks, followed: &FollowedClocks, rate: TscRate) -> Option<Self> {
+        let why = clocks.why().map(|(port, why)| format!("port {port}{} {}", driver(plan, port), why.text(|ticks| time(rate.ns(ticks)))));
+        let by_poll = |why: Option<&String>| {
+            let bound = why.map_or(UNSEEN.to_owned(), |why| format!("{UNSEEN}; drivers' stamps do not count, because {why}"));
+            Self { name: "software", clock: BY_POLL.into(), bound, error_ns: None, off: None }
+        };
+        match &plan.stamping {
+            Stamping::Off => None,
+            Stamping::Poll { why } => Some(by_poll(why.as_ref())),
+            Stamping::Nic if clocks.verdict() == Verdict::Software => Some(by_poll(why.as_ref())),
+            Stamping::Source => Some(Self {
+                name: "open-loop",
+                clock: "open-loop: from the time at which the packet was due until the driver had accepted it, by the time stamp counter"
+                    .into(),
+                bound: format!("the wait for a poll is in it; {END}"),
+                error_ns: None,
+                off: None,
+            }),
+            Stamping::Nic => {
+                let error_ns = followed.error_ticks(clocks).map(|ticks| rate.ns(ticks));
+                let error = error_ns.map_or(String::new(), |ns| format!("stamps are right to {ns} ns, as far as their clock is; "));
+                Some(Self {
+                    name: "nic",
+                    clock: format!(
+                        "nic: from the stamp of the driver or its NIC ({}) until the driver had accepted the packet",
+                        units(plan)
+                    ),
+                    bound: format!("{error}{END}"),
+                    error_ns,
+                    off: why,
+                })
+            }
+        }
+    }
+}
+
+/// The line of the map that is printed at the start.
+pub(super) fn line(plan: &Plan) -> Option<String> {
+    let text = match &plan.stamping {
+        Stamping::Off => return None,
+        Stamping::Source => "when packets are due, by their source".to_owned(),
+        Stamping::Poll { why: None } => "software, the start of the poll".to_owned(),
+        Stamping::Poll { why: Some(why) } => format!("software, the start of the poll: {why}"),
+        Stamping::Nic => format!("nic, {}", units(plan)),
+    };
+    Some(format!("  stamps   {text}"))
+}
+
+/// What each port's stamps count.
+fn units(plan: &Plan) -> String {
+    let unit = |port: &crate::config::PortPlan| {
+        let units: Vec<String> = port.info.stamp_clocks.iter().map(|(unit, clock)| format!("{unit} of {}", clock.name())).collect();
+        format!("port {} {}: {}", port.info.id, port.info.driver, units.join(" or "))
+    };
+    plan.ports.iter().map(unit).collect::<Vec<_>>().join(", ")
+}
+
+fn driver(plan: &Plan, port: u16) -> String {
+    let found = plan.ports.iter().find(|plan| plan.info.id == port);
+    found.map_or(String::new(), |plan| format!(" ({})", plan.info.driver))
+}

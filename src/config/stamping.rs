@@ -1,0 +1,89 @@
+//! What `--timestamps` means for the ports that there are.
+
+use super::{PortPlan, usage};
+use crate::cli::{Cli, Timestamps};
+use crate::error::Result;
+
+/// What stamps arrivals.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stamping {
+    /// Latency is not counted.
+    Off,
+    /// The source that makes the packets: with the time at which each is due.
+    Source,
+    /// The poll that brings the packet; and why not the driver, if that was not what was asked for.
+    Poll { why: Option<String> },
+    /// The driver, or the NIC behind it.
+    Nic,
+}
+
+/// What can be said before EAL starts.
+///
+/// # Errors
+/// When the source's packets are to be stamped by a NIC.
+pub(super) fn check_alone(cli: &Cli) -> Result<()> {
+    if cli.source.is_some() && cli.timestamps == Timestamps::Nic {
+        return usage(
+            "--timestamps nic: the packets of a --source come with the time at which they are due: leave out --timestamps".into(),
+        );
+    }
+    Ok(())
+}
+
+/// What stamps the packets of these ports.
+///
+/// # Errors
+/// When drivers are to do it, and one does not.
+pub(super) fn stamping(cli: &Cli, ports: &[PortPlan]) -> Result<Stamping> {
+    let without = ports.iter().map(|port| &port.info).find(|info| info.stamp_clocks.is_empty());
+    Ok(match (cli.timestamps, without) {
+        (Timestamps::Off, _) => Stamping::Off,
+        _ if cli.source.is_some() => Stamping::Source,
+        (Timestamps::Software, _) => Stamping::Poll { why: None },
+        (Timestamps::Auto | Timestamps::Nic, None) => Stamping::Nic,
+        (Timestamps::Auto, Some(info)) => {
+            Stamping::Poll { why: Some(format!("port {} ({}) stamps nothing that it receives", info.id, info.driver)) }
+        }
+        (Timestamps::Nic, Some(info)) => {
+            return usage(format!(
+                "--timestamps nic: port {} ({}, driver {}) stamps nothing that it receives: write --timestamps software, or leave the port out by --portmask",
+                info.id, info.name, info.driver
+            ));
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{planned, port};
+    use super::*;
+    use crate::dpdk::{PortInfo, StampClock};
+    use crate::stats::Unit;
+
+    fn stamps(id: u16) -> PortInfo {
+        PortInfo { stamp_clocks: vec![(Unit::Nanoseconds, StampClock::Wall)], ..port(id, 16, 16) }
+    }
+
+    #[test]
+    fn drivers_stamp_where_all_of_them_can() {
+        let chosen = |line: &str, ports: &[PortInfo]| planned(line, 1, ports).map(|plan| plan.stamping);
+        let (both, one) = ([stamps(0), stamps(1)], [stamps(0), port(1, 16, 16)]);
+        assert_eq!(chosen("", &both).unwrap(), Stamping::Nic);
+        assert_eq!(chosen("--timestamps nic", &both).unwrap(), Stamping::Nic);
+        assert_eq!(chosen("--timestamps software", &both).unwrap(), Stamping::Poll { why: None });
+        assert_eq!(chosen("--timestamps off", &both).unwrap(), Stamping::Off);
+        assert!(matches!(chosen("", &one).unwrap(), Stamping::Poll { why: Some(why) } if why.contains("port 1 (net_test)")));
+        assert_eq!(chosen("--portmask 1 --timestamps nic", &one).unwrap(), Stamping::Nic);
+        let refused = chosen("--timestamps nic", &one).unwrap_err().to_string();
+        assert!(["port 1", "net_test", "--timestamps software", "--portmask"].iter().all(|word| refused.contains(word)), "{refused}");
+    }
+
+    #[test]
+    fn a_source_stamps_its_own_packets() {
+        let null = |id| PortInfo { driver: "net_null".into(), ..port(id, 16, 16) };
+        let chosen = |own: &str| planned(&format!("--source open-loop:rate=1M {own}"), 1, &[null(0)]).map(|plan| plan.stamping);
+        assert_eq!(chosen("").unwrap(), Stamping::Source);
+        assert_eq!(chosen("--timestamps off").unwrap(), Stamping::Off);
+        assert!(chosen("--timestamps nic").unwrap_err().to_string().contains("leave out --timestamps"));
+    }
+}

@@ -1,0 +1,124 @@
+//! When packets came: the stamps that they bring, turned into ticks, and the parts of the time since.
+
+use super::sort::Arrival;
+use super::{LcoreLoop, Stage};
+use crate::dpdk::clock::tsc;
+use crate::dpdk::{Burst, RxStampField};
+use crate::engine::Engine;
+use crate::policy::Policy;
+use crate::stats::{Distrust, PARTS_EVERY_BURSTS, Parts, Stamps, Verdict};
+
+impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
+    /// Turns the drivers' stamps on the burst, which was just received, into arrivals. `before`: the last stamp of the burst before it in
+    /// the same queue, in ticks, 0 where that is not known; its successor is returned. Where stamps are not believed, polls take their place.
+    #[inline(never)]
+    pub(super) fn read_stamps(&mut self, field: RxStampField, arrival: Arrival, before: u64) -> u64 {
+        let stamps = self.stamps.iter_mut().find(|stamps| stamps.port() == arrival.port);
+        let Some(stamps) = stamps else { return 0 };
+        match convert(stamps, field, &mut self.burst, self.settings.stamp, arrival, before) {
+            Ok(last) => last,
+            Err(verdict) => {
+                self.without_stamps(verdict, arrival);
+                0
+            }
+        }
+    }
+
+    /// From now on arrivals are polls, and latency is counted from these or not at all.
+    #[cold]
+    fn without_stamps(&mut self, verdict: Verdict, arrival: Arrival) {
+        let counts = self.settings.stamping && verdict == Verdict::Software;
+        (self.settings.nic, self.settings.stamped, self.settings.stamping) = (None, false, counts);
+        self.tx.follow(self.settings);
+        self.burst.packets_mut().iter_mut().for_each(|packet| arrival.write_on(packet, self.settings));
+    }
+
+    /// When the stage of this burst begins, if its parts are to be measured.
+    #[inline(always)]
+    pub(super) fn begin_parts(&mut self) -> Option<u64> {
+        self.parts_in -= 1;
+        if self.parts_in > 0 { None } else { self.begin_measured() }
+    }
+
+    #[cold]
+    fn begin_measured(&mut self) -> Option<u64> {
+        self.parts_in = PARTS_EVERY_BURSTS;
+        self.tx.is_counting().then(tsc)
+    }
+
+    /// The stage of these packets, which began at `start`, is over: books how long they waited before it, and how long it took. What
+    /// they still wait to be sent is booked when they are.
+    #[cold]
+    pub(super) fn book_whole_burst(&mut self, start: u64, arrival: Arrival) {
+        let parts = &self.stats.cheap_parts;
+        parts.queue_wait.record(start.saturating_sub(arrival.polled_ticks), self.burst.len() as u64);
+        let end = tsc();
+        parts.service.record(end.wrapping_sub(start), self.burst.len() as u64);
+        self.tx.served(end);
+    }
+
+    /// Books how long packets have waited for their stage, which begins at `start`.
+    #[cold]
+    pub(super) fn book_waits(&self, start: u64, stage: Stage, packets: &Burst, arrival: impl Fn(&crate::dpdk::Mbuf) -> Arrival) {
+        let parts = self.parts(stage);
+        packets.packets().iter().for_each(|packet| book_wait(parts, start, arrival(packet)));
+    }
+
+    /// Their stage ended at `end`; `pkts` were served.
+    #[inline]
+    pub(super) fn book_service(&mut self, start: u64, end: u64, stage: Stage, pkts: u64) {
+        self.parts(stage).service.record(end.wrapping_sub(start), pkts);
+        self.tx.served(end);
+    }
+
+    #[inline]
+    pub(super) fn parts(&self, stage: Stage) -> &Parts {
+        match stage {
+            Stage::Cheap => &self.stats.cheap_parts,
+            Stage::Expensive => &self.stats.expensive_parts,
+        }
+    }
+}
+
+/// How long a packet waited for its stage. It may be run by an lcore whose counter is a little behind.
+#[inline]
+pub(super) fn book_wait(parts: &Parts, start: u64, arrival: Arrival) {
+    parts.queue_wait.record(start.saturating_sub(arrival.polled_ticks), 1);
+}
+
+/// How long a packet that brought a stamp waited for its poll; it may have arrived while that was under way.
+#[inline(always)]
+pub(super) fn book_nic_wait(parts: &Parts, arrival: Arrival) {
+    parts.nic_wait.record(arrival.polled_ticks.saturating_sub(arrival.ticks), 1);
+}
+
+/// Writes each packet's arrival on it. Only the ends of the burst are checked: a queue's packets are in order.
+#[inline(always)]
+fn convert(
+    stamps: &mut Stamps<'_>,
+    field: RxStampField,
+    burst: &mut Burst,
+    to: crate::dpdk::StampField,
+    arrival: Arrival,
+    before: u64,
+) -> Result<u64, Verdict> {
+    let Some(first) = burst.packets().first() else { return Ok(before) };
+    if !field.is_set(first) {
+        return Err(stamps.distrust(Distrust::Missing));
+    }
+    let clock = stamps.clock(field.read(first), tsc)?;
+    let (mut all_set, mut last) = (true, 0);
+    for packet in burst.packets_mut() {
+        all_set &= field.is_set(packet);
+        last = clock.ticks(field.read(packet));
+        to.write(packet, last);
+    }
+    if !all_set {
+        return Err(stamps.distrust(Distrust::Missing));
+    }
+    let first = burst.packets().first().map_or(last, |packet| to.read(packet));
+    match stamps.check(before, first, last, arrival.polled_ticks, tsc) {
+        Ok(()) => Ok(last),
+        Err(why) => Err(stamps.distrust(why)),
+    }
+}

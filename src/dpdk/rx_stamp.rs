@@ -1,0 +1,139 @@
+//! Stamps that drivers put on packets when they receive them: which drivers do, what the numbers count, where they stand in an mbuf,
+//! and the reading of the clocks that they are of.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use dpdk_sys as sys;
+
+use super::clock::tsc;
+use super::{Mbuf, Port};
+use crate::error::Result;
+use crate::stats::{Reading, Sample, Unit};
+
+/// A clock that stamps may be of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StampClock {
+    /// What `rte_eth_read_clock` tells.
+    Device,
+    /// What `rte_eth_timesync_read_time` tells.
+    Timesync,
+    /// The kernel's CLOCK_REALTIME.
+    Wall,
+}
+
+impl StampClock {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Device => "the device's clock",
+            Self::Timesync => "the device's IEEE 1588 clock",
+            Self::Wall => "the kernel's clock",
+        }
+    }
+}
+
+/// Of so many readings in a row the narrowest counts.
+const READINGS: usize = 8;
+
+/// The clocks that a driver's stamps may be of, the likeliest first, and what the stamps count; empty if it stamps nothing. `offers`:
+/// whether it has RTE_ETH_RX_OFFLOAD_TIMESTAMP. From the drivers' sources; one that is not known here is taken to stamp with the clock
+/// that it lets read.
+pub(super) fn stamp_clocks(driver: &str, offers: bool) -> Vec<(Unit, StampClock)> {
+    let wall = (Unit::Nanoseconds, StampClock::Wall);
+    match driver {
+        // Stamps without having the offload, up to 26.03.
+        "net_pcap" if sys::MPFWD_PCAP_STAMPS_NANOSECONDS == 0 => vec![(Unit::Microseconds, StampClock::Wall)],
+        "net_pcap" => vec![wall],
+        _ if !offers => Vec::new(),
+        "net_af_packet" => vec![wall],
+        // Its stamps are of the clock for IEEE 1588; what rte_eth_read_clock tells is another one.
+        "net_ice" | "net_iavf" | "net_idpf" | "net_igc" => vec![(Unit::Nanoseconds, StampClock::Timesync)],
+        "net_hns3" => vec![(Unit::SecondsNanoseconds, StampClock::Timesync)],
+        // Ticks, unless the NIC is set up with its real-time clock.
+        "mlx5_pci" | "mlx5_auxiliary" => vec![(Unit::Ticks, StampClock::Device), wall],
+        _ => vec![(Unit::Ticks, StampClock::Device), (Unit::Nanoseconds, StampClock::Timesync)],
+    }
+}
+
+impl Port {
+    /// Makes sure that the clock runs, if that has to be asked for.
+    pub fn start_clock(&self, clock: StampClock) {
+        if clock == StampClock::Timesync {
+            // SAFETY: the port is started. A driver that refuses may have a running clock all the same, which reading it will show.
+            unsafe { sys::rte_eth_timesync_enable(self.id()) };
+        }
+    }
+
+    /// The clock against the time stamp counter now; `None` where it can't be read.
+    pub fn sample_clock(&self, clock: StampClock) -> Option<Sample> {
+        let reading = || {
+            let before_ticks = tsc();
+            let clock = self.read_clock(clock)?;
+            Some(Reading { before_ticks, clock, after_ticks: tsc() })
+        };
+        let readings: Option<Vec<Reading>> = (0..READINGS).map(|_| reading()).collect();
+        Sample::narrowest(readings?)
+    }
+
+    fn read_clock(&self, clock: StampClock) -> Option<u64> {
+        let mut value = 0;
+        let code = match clock {
+            // SAFETY: the port is open as long as `self`; the value is written if the code says so.
+            StampClock::Device => unsafe { sys::mpfwd_read_clock(self.id(), &mut value) },
+            // SAFETY: as above.
+            StampClock::Timesync => unsafe { sys::mpfwd_timesync_clock(self.id(), &mut value) },
+            StampClock::Wall => return SystemTime::now().duration_since(UNIX_EPOCH).ok().map(|since| since.as_nanos() as u64),
+        };
+        (code == 0).then_some(value)
+    }
+}
+
+/// Where in an mbuf a driver's stamp stands, and the flag that says that there is one.
+#[derive(Clone, Copy, Debug)]
+pub struct RxStampField {
+    offset: u32,
+    flag: u64,
+}
+
+impl RxStampField {
+    /// Registers DPDK's own field for it, before ports that are to stamp are started. Every call returns the same field.
+    ///
+    /// # Errors
+    /// When the mbuf's dynamic space is taken.
+    pub fn register() -> Result<Self> {
+        let (mut offset, mut flag) = (0, 0);
+        // SAFETY: both are written before the call returns success.
+        let code = unsafe { sys::rte_mbuf_dyn_rx_timestamp_register(&mut offset, &mut flag) };
+        if code < 0 {
+            return Err(crate::error::Error::Setup(format!("no room for receive stamps in the mbuf: {}", super::last_reason())));
+        }
+        Ok(Self { offset: offset as u32, flag })
+    }
+
+    /// Whether the driver has stamped this packet. What drivers say of themselves is not enough: some offer stamps and set none.
+    #[inline(always)]
+    pub fn is_set(self, packet: &Mbuf) -> bool {
+        packet.flags() & self.flag != 0
+    }
+
+    /// The stamp, in the driver's unit; meaningful where `is_set`.
+    #[inline(always)]
+    pub fn read(self, packet: &Mbuf) -> u64 {
+        packet.eight_bytes(self.offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_stamps_and_with_what() {
+        assert!(
+            ["net_null", "net_tap", "net_ring", "net_af_packet", "net_ice"].iter().all(|driver| stamp_clocks(driver, false).is_empty())
+        );
+        assert!(stamp_clocks("net_pcap", false).iter().all(|(_, clock)| *clock == StampClock::Wall));
+        assert_eq!(stamp_clocks("net_hns3", true), [(Unit::SecondsNanoseconds, StampClock::Timesync)]);
+        assert_eq!(stamp_clocks("mlx5_pci", true)[0], (Unit::Ticks, StampClock::Device));
+        assert_eq!(stamp_clocks("net_cnxk", true)[0].1, StampClock::Device);
+    }
+}

@@ -1,0 +1,118 @@
+//! Where latency goes: the parts that a packet's time from its stamp to the driver's acceptance consists of.
+
+use comfy_table::Table;
+use hdrhistogram::Histogram as HdrHistogram;
+use serde::Serialize;
+
+use super::Histogram;
+use super::report::{grouped, table, time};
+
+/// Of so many bursts of the cheap stage, the parts of one are measured, as that takes two readings of the clock; but the wait in the NIC,
+/// which takes none, of all. Expensive packets that are run one by one are all measured.
+pub const PARTS_EVERY_BURSTS: u32 = 16;
+
+/// The longest time that is told from longer ones, in nanoseconds: an hour.
+const LONGEST_NS: u64 = 3_600_000_000_000;
+
+/// What one lcore measured for one class of packets, in ticks. One writer.
+#[derive(Debug, Default)]
+pub struct Parts {
+    /// From the packet's own stamp to the poll that brought it: of every packet that has one.
+    pub nic_wait: Histogram,
+    /// From that poll to the start of the stage: classification, run queue, shard or inbox.
+    pub queue_wait: Histogram,
+    /// The stage, with that of the packets that were served together with this one.
+    pub service: Histogram,
+    /// From the end of the stage until the driver had accepted the packet.
+    pub transmit: Histogram,
+}
+
+/// Percentiles of a time.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct TimeRow {
+    pub pkts: u64,
+    pub p50_ns: u64,
+    pub p99_ns: u64,
+    pub p999_ns: u64,
+    pub max_ns: u64,
+}
+
+impl TimeRow {
+    /// Of several lcores' histograms together, with times in nanoseconds by `to_ns`.
+    pub fn of<'h>(histograms: impl IntoIterator<Item = &'h Histogram>, to_ns: impl Fn(u64) -> u64) -> Self {
+        let mut hdr = HdrHistogram::<u64>::new_with_bounds(1, LONGEST_NS, 3).expect("constant bounds are valid");
+        histograms.into_iter().for_each(|histogram| histogram.add_to(&mut hdr, &to_ns));
+        let at = |quantile| hdr.value_at_quantile(quantile);
+        Self { pkts: hdr.len(), p50_ns: at(0.5), p99_ns: at(0.99), p999_ns: at(0.999), max_ns: hdr.max() }
+    }
+}
+
+/// The parts of one class.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct PartRows {
+    /// None where packets bring no stamp of their own.
+    pub nic_wait: Option<TimeRow>,
+    pub queue_wait: TimeRow,
+    pub service: TimeRow,
+    pub transmit: TimeRow,
+}
+
+impl PartRows {
+    /// Of all lcores' parts of one class. `stamped`: whether packets brought stamps of their own.
+    pub fn of(parts: &[&Parts], stamped: bool, to_ns: impl Fn(u64) -> u64) -> Self {
+        let row = |pick: fn(&Parts) -> &Histogram| TimeRow::of(parts.iter().map(|parts| pick(parts)), &to_ns);
+        Self {
+            nic_wait: stamped.then(|| row(|parts| &parts.nic_wait)),
+            queue_wait: row(|parts| &parts.queue_wait),
+            service: row(|parts| &parts.service),
+            transmit: row(|parts| &parts.transmit),
+        }
+    }
+}
+
+/// The parts of both classes.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct LatencyParts {
+    /// Of so many bursts of the cheap stage one was measured.
+    pub every_bursts: u32,
+    pub cheap: PartRows,
+    pub expensive: PartRows,
+}
+
+/// A row per class and part; `None` if nothing was measured.
+pub(super) fn parts_table(parts: &LatencyParts) -> Option<Table> {
+    let mut table = table(&["part", "measured", "p50", "p99", "p99.9", "max"]);
+    for (class, rows) in [("cheap", parts.cheap), ("expensive", parts.expensive)] {
+        let parts = [
+            ("NIC wait", rows.nic_wait),
+            ("queue wait", Some(rows.queue_wait)),
+            ("service", Some(rows.service)),
+            ("transmit", Some(rows.transmit)),
+        ];
+        for (name, row) in parts.into_iter().filter_map(|(name, row)| Some((name, row?))).filter(|(_, row)| row.pkts > 0) {
+            let mut cells = vec![format!("{class} {name}"), grouped(row.pkts)];
+            cells.extend([row.p50_ns, row.p99_ns, row.p999_ns, row.max_ns].map(time));
+            table.add_row(cells);
+        }
+    }
+    (table.row_count() > 0).then_some(table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_of_all_lcores_and_unknown_parts_are_none() {
+        let lcores = [Parts::default(), Parts::default()];
+        lcores[0].service.record(100, 3);
+        lcores[1].service.record(1000, 1);
+        let rows = PartRows::of(&[&lcores[0], &lcores[1]], false, |ticks| ticks * 2);
+        assert!(rows.nic_wait.is_none());
+        assert_eq!(rows.service.pkts, 4);
+        assert!((200..=206).contains(&rows.service.p50_ns) && (2000..=2060).contains(&rows.service.max_ns), "{rows:?}");
+        let parts = LatencyParts { every_bursts: 16, cheap: rows, expensive: PartRows::default() };
+        let printed = parts_table(&parts).unwrap().to_string();
+        assert!(printed.contains("cheap service") && !printed.contains("NIC wait") && !printed.contains("expensive"), "{printed}");
+    }
+}

@@ -1,0 +1,368 @@
+//! Whether stamps are believed. The first ones decide; what shows later that they are wrong ends latency for the rest of the run,
+//! because nobody can say which of its figures were right.
+
+use std::fmt;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use super::{Conversion, Fit, Published, Unit};
+
+/// A stamp may seem to lie ahead by so much more than the clock's error, in ticks: ten microseconds or so.
+const AHEAD_TICKS_MAX: u64 = 1 << 15;
+
+/// A queue's stamps may go back by so much, in ticks: drivers that have several rings behind one queue mix up neighbours.
+const BACK_TICKS_MAX: u64 = 1 << 21;
+
+/// Why stamps are not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Distrust {
+    /// A packet has none.
+    Missing,
+    /// The first one is older than a packet can be that has just been received: a capture's, or of an unknown clock.
+    Past { ticks: u64 },
+    /// It lies in the future.
+    Future { ticks: u64 },
+    /// It is older than the one before it in the same queue.
+    Backwards { ticks: u64 },
+    /// Their clock has stepped ahead, or back if negative.
+    Stepped { ahead_ticks: i64 },
+    /// Their clock can't be read any more.
+    Unreadable,
+}
+
+impl Distrust {
+    /// In words that go on after the port's name; `time` writes ticks with their unit.
+    pub fn text(self, time: impl Fn(u64) -> String) -> String {
+        match self {
+            Self::Missing => "received a packet without a stamp".into(),
+            Self::Past { ticks } => {
+                format!("received a packet whose stamp lies {} in the past: of a capture, or of another clock", time(ticks))
+            }
+            Self::Future { ticks } => format!("received a packet whose stamp lies {} in the future", time(ticks)),
+            Self::Backwards { ticks } => {
+                format!("received a packet whose stamp is {} older than that of the packet before it", time(ticks))
+            }
+            Self::Stepped { ahead_ticks } if ahead_ticks < 0 => {
+                format!("has a clock that went back by {}", time(ahead_ticks.unsigned_abs()))
+            }
+            Self::Stepped { ahead_ticks } => format!("has a clock that went ahead by {}", time(ahead_ticks.unsigned_abs())),
+            Self::Unreadable => "has a clock that can't be read any more".into(),
+        }
+    }
+}
+
+/// What has become of stamps so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// No packet has come yet.
+    Open,
+    /// Latency is counted from them.
+    Believed,
+    /// The first ones were no good, and nothing was counted from any: latency is counted from polls instead.
+    Software,
+    /// Latency is not counted any more.
+    Off,
+}
+
+impl Verdict {
+    const ALL: [Self; 4] = [Self::Open, Self::Believed, Self::Software, Self::Off];
+}
+
+/// A port's clock, or the clocks that its stamps may be of.
+#[derive(Debug)]
+pub struct PortClock {
+    pub port: u16,
+    pub candidates: Vec<(Unit, Published)>,
+    /// The place of the one that they turned out to be of; none before stamps were seen.
+    chosen: AtomicUsize,
+}
+
+impl PortClock {
+    /// Each candidate has published already.
+    pub fn new(port: u16, candidates: Vec<(Unit, Published)>) -> Self {
+        Self { port, candidates, chosen: AtomicUsize::new(usize::MAX) }
+    }
+
+    /// Whether the stamps turned out to be of this one.
+    pub fn is_chosen(&self, candidate: usize) -> bool {
+        self.chosen.load(Ordering::Relaxed) == candidate
+    }
+}
+
+/// All ports' clocks, and whether they are believed. Read by all lcores, written seldom.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct StampClocks {
+    verdict: AtomicU32,
+    /// Whether polls may stand in for stamps.
+    falls_back: bool,
+    /// A packet that was just received can't be older, in ticks.
+    age_ticks_max: u64,
+    ports: Vec<PortClock>,
+    why: OnceLock<(u16, Distrust)>,
+}
+
+impl StampClocks {
+    /// `falls_back`: if the first stamps are no good, latency is counted from polls. `age_ticks_max`: how long a packet may have waited in
+    /// a NIC's ring, in ticks.
+    pub fn new(ports: Vec<PortClock>, falls_back: bool, age_ticks_max: u64) -> Self {
+        Self { verdict: AtomicU32::new(Verdict::Open as u32), falls_back, age_ticks_max, ports, why: OnceLock::new() }
+    }
+
+    #[inline(always)]
+    pub fn verdict(&self) -> Verdict {
+        // Relaxed: whoever acts on it needs nothing else that its writer wrote.
+        Verdict::ALL[self.verdict.load(Ordering::Relaxed) as usize % Verdict::ALL.len()]
+    }
+
+    /// The first stamps are good. Returns what holds now: others may have decided otherwise.
+    fn believe(&self) -> Verdict {
+        self.turn(Verdict::Open, Verdict::Believed);
+        self.verdict()
+    }
+
+    /// Stamps of this port, or its clock, were seen to be wrong. The first one to say so decides.
+    #[cold]
+    pub fn distrust(&self, port: u16, why: Distrust) {
+        let without = if self.falls_back { Verdict::Software } else { Verdict::Off };
+        if self.turn(Verdict::Open, without) || self.turn(Verdict::Believed, Verdict::Off) {
+            let _ = self.why.set((port, why));
+        }
+    }
+
+    fn turn(&self, from: Verdict, to: Verdict) -> bool {
+        self.verdict.compare_exchange(from as u32, to as u32, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// The port, and why it is not believed.
+    pub fn why(&self) -> Option<(u16, Distrust)> {
+        self.why.get().copied()
+    }
+
+    pub fn ports(&self) -> &[PortClock] {
+        &self.ports
+    }
+}
+
+/// Which of the clocks a stamp is of that was received by now: the first by which it is neither ahead nor older than `age_ticks_max`.
+///
+/// # Errors
+/// When it fits none, by how much it misses the first.
+pub fn recognise(stamp: u64, now_ticks: u64, age_ticks_max: u64, clocks: impl IntoIterator<Item = (Unit, Fit)>) -> Result<usize, Distrust> {
+    let mut first = None;
+    for (at, (unit, fit)) in clocks.into_iter().enumerate() {
+        let ticks = fit.conversion.ticks(unit.even(stamp));
+        let age = now_ticks.wrapping_sub(ticks).cast_signed();
+        let distrust = match u64::try_from(age) {
+            Ok(age) if age <= age_ticks_max => return Ok(at),
+            Ok(age) => Distrust::Past { ticks: age },
+            Err(_) if age.unsigned_abs() <= fit.error_ticks + AHEAD_TICKS_MAX => return Ok(at),
+            Err(_) => Distrust::Future { ticks: age.unsigned_abs() },
+        };
+        first.get_or_insert(distrust);
+    }
+    Err(first.unwrap_or(Distrust::Missing))
+}
+
+/// One lcore's use of a port's clock.
+#[derive(Debug)]
+pub struct Stamps<'a> {
+    clocks: &'a StampClocks,
+    of: &'a PortClock,
+    /// The clock that the stamps are of, once some were seen.
+    chosen: Option<&'a (Unit, Published)>,
+    version: u64,
+    fit: Fit,
+}
+
+/// What turns stamps into ticks, for the length of a burst.
+#[derive(Clone, Copy, Debug)]
+pub struct BurstClock {
+    pub unit: Unit,
+    conversion: Conversion,
+}
+
+impl BurstClock {
+    #[inline(always)]
+    pub fn ticks(self, stamp: u64) -> u64 {
+        self.conversion.ticks(self.unit.even(stamp))
+    }
+}
+
+impl<'a> Stamps<'a> {
+    /// For the port at this place.
+    pub fn new(clocks: &'a StampClocks, at: usize) -> Self {
+        Self { clocks, of: &clocks.ports[at], chosen: None, version: 0, fit: Fit::default() }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.of.port
+    }
+
+    /// The clock for a burst whose first packet has this stamp, and that was received by now; what holds instead if there is none.
+    /// `now_ticks` is asked for the time where it is needed.
+    #[inline(always)]
+    pub fn clock(&mut self, first_stamp: u64, now_ticks: impl FnOnce() -> u64) -> Result<BurstClock, Verdict> {
+        let verdict = self.clocks.verdict();
+        let Some((unit, published)) = self.chosen.filter(|_| verdict == Verdict::Believed) else {
+            return self.choose(first_stamp, now_ticks());
+        };
+        if published.version() != self.version {
+            (self.version, self.fit) = published.read();
+        }
+        Ok(BurstClock { unit: *unit, conversion: self.fit.conversion })
+    }
+
+    #[cold]
+    fn choose(&mut self, first_stamp: u64, now_ticks: u64) -> Result<BurstClock, Verdict> {
+        if !matches!(self.clocks.verdict(), Verdict::Open | Verdict::Believed) {
+            return Err(self.clocks.verdict());
+        }
+        let candidates = self.of.candidates.iter().map(|(unit, published)| (*unit, published.read().1));
+        match recognise(first_stamp, now_ticks, self.clocks.age_ticks_max, candidates) {
+            Ok(at) => {
+                let chosen = &self.of.candidates[at];
+                self.of.chosen.store(at, Ordering::Relaxed);
+                self.chosen = Some(chosen);
+                (self.version, self.fit) = chosen.1.read();
+                match self.clocks.believe() {
+                    Verdict::Believed => Ok(BurstClock { unit: chosen.0, conversion: self.fit.conversion }),
+                    other => Err(other),
+                }
+            }
+            Err(why) => Err(self.distrust(why)),
+        }
+    }
+
+    /// Stamps of this port were seen to be wrong. Returns what holds now.
+    #[cold]
+    pub fn distrust(&self, why: Distrust) -> Verdict {
+        self.clocks.distrust(self.of.port, why);
+        self.clocks.verdict()
+    }
+
+    /// Whether a queue's burst is in order: its first stamp not older than the last of the burst before (0: not known), its last one neither
+    /// older than its first nor ahead of `now_ticks`, which was read before or while it was received. In ticks; `recheck` reads the clock
+    /// again.
+    #[inline(always)]
+    pub fn check(&self, before: u64, first: u64, last: u64, now_ticks: u64, recheck: impl FnOnce() -> u64) -> Result<(), Distrust> {
+        let before = if before == 0 { first } else { before };
+        let back = before.wrapping_sub(first).cast_signed().max(first.wrapping_sub(last).cast_signed());
+        let ahead = last.wrapping_sub(now_ticks).cast_signed();
+        if back > BACK_TICKS_MAX.cast_signed() {
+            return Err(Distrust::Backwards { ticks: back.unsigned_abs() });
+        }
+        if ahead > 0 { self.check_ahead(last.wrapping_sub(recheck()).cast_signed()) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn check_ahead(&self, ahead: i64) -> Result<(), Distrust> {
+        let ticks = ahead.max(0).unsigned_abs();
+        if ticks > self.fit.error_ticks + AHEAD_TICKS_MAX { Err(Distrust::Future { ticks }) } else { Ok(()) }
+    }
+}
+
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ticks => "ticks of the device",
+            Self::Nanoseconds | Self::SecondsNanoseconds => "nanoseconds",
+            Self::Microseconds => "microseconds",
+        })
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: u64 = 1 << 52;
+    const SECOND: u64 = 2_600_000_000;
+
+    /// Two and a half ticks per unit; at `NOW` the clock shows `clock`.
+    fn fit(clock: u64) -> Fit {
+        Fit { conversion: Conversion { clock, ticks: NOW, ticks_per_unit: 5 << 31 }, error_ticks: 100 }
+    }
+
+    fn clocks(falls_back: bool) -> StampClocks {
+        let candidates = vec![(Unit::Nanoseconds, Published::default())];
+        candidates[0].1.publish(&fit(1_000_000_000));
+        StampClocks::new(vec![PortClock::new(3, candidates)], falls_back, 10 * SECOND)
+    }
+
+    proptest! {
+        #[test]
+        fn stamps_of_just_now_are_recognised(clock in 1u64 << 40..1 << 60, age_ns in 0..3_900_000_000u64) {
+            prop_assert_eq!(recognise(clock - age_ns, NOW, 10 * SECOND, [(Unit::Nanoseconds, fit(clock))]), Ok(0));
+            // By another clock they are years away.
+            let other = fit(clock ^ 1 << 61);
+            prop_assert_eq!(recognise(clock - age_ns, NOW, 10 * SECOND, [(Unit::Ticks, other), (Unit::Nanoseconds, fit(clock))]), Ok(1));
+            prop_assert!(recognise(clock - age_ns, NOW, 10 * SECOND, [(Unit::Ticks, other)]).is_err());
+        }
+
+        #[test]
+        fn captures_and_the_future_are_not(clock in 1u64 << 60..1 << 61, off_ns in 11_000_000_000..1_000_000_000_000_000u64) {
+            let recognise = |stamp| recognise(stamp, NOW, 10 * SECOND, [(Unit::Nanoseconds, fit(clock))]);
+            let seen = recognise(clock - off_ns);
+            let is_right = matches!(seen, Err(Distrust::Past { ticks }) if ticks.abs_diff(off_ns / 2 * 5) < 10);
+            prop_assert!(is_right, "{:?}", seen);
+            let seen = recognise(clock + off_ns);
+            let is_right = matches!(seen, Err(Distrust::Future { ticks }) if ticks.abs_diff(off_ns / 2 * 5) < 10);
+            prop_assert!(is_right, "{:?}", seen);
+        }
+    }
+
+    #[test]
+    fn the_first_stamps_decide_and_later_ones_end_it() {
+        for falls_back in [false, true] {
+            let without = if falls_back { Verdict::Software } else { Verdict::Off };
+            let late = clocks(falls_back);
+            let mut stamps = Stamps::new(&late, 0);
+            assert_eq!(stamps.clock(1_000_000_000, || NOW).unwrap().ticks(1_000_000_000), NOW);
+            assert_eq!(late.verdict(), Verdict::Believed);
+            assert_eq!(stamps.distrust(Distrust::Backwards { ticks: 9 }), Verdict::Off);
+            assert_eq!(stamps.clock(1_000_000_000, || NOW).unwrap_err(), Verdict::Off);
+            late.distrust(0, Distrust::Missing);
+            assert_eq!(late.why(), Some((3, Distrust::Backwards { ticks: 9 })), "the first reason stays");
+
+            let early = clocks(falls_back);
+            let mut stamps = Stamps::new(&early, 0);
+            assert_eq!(stamps.clock(1_000_000_000, || NOW + 60 * SECOND).unwrap_err(), without);
+            assert_eq!(early.why(), Some((3, Distrust::Past { ticks: 60 * SECOND })));
+            assert_eq!(stamps.clock(1_000_000_000, || NOW).unwrap_err(), without, "for good");
+        }
+    }
+
+    #[test]
+    fn a_new_conversion_is_used_from_the_next_burst_on() {
+        let clocks = clocks(false);
+        let mut stamps = Stamps::new(&clocks, 0);
+        stamps.clock(1_000_000_000, || NOW).unwrap();
+        clocks.ports()[0].candidates[0].1.publish(&fit(1_000_000_400));
+        assert_eq!(stamps.clock(1_000_000_000, || NOW).unwrap().ticks(1_000_000_400), NOW);
+    }
+
+    #[test]
+    fn bursts_have_to_be_in_order() {
+        let clocks = clocks(false);
+        let mut stamps = Stamps::new(&clocks, 0);
+        stamps.clock(1_000_000_000, || NOW).unwrap();
+        let check = |before, first, last| stamps.check(before, first, last, NOW, || NOW + 1000);
+        assert_eq!(check(0, NOW - 50, NOW - 10), Ok(()), "the first burst");
+        assert_eq!(check(NOW - 60, NOW - 50, NOW - 10), Ok(()));
+        assert_eq!(check(NOW - 40, NOW - 50, NOW + 900), Ok(()), "a little back, and arrived during the poll");
+        let back = NOW - BACK_TICKS_MAX - 100;
+        assert_eq!(check(NOW - 40, back, NOW), Err(Distrust::Backwards { ticks: BACK_TICKS_MAX + 60 }));
+        assert_eq!(check(0, NOW - 40, back), Err(Distrust::Backwards { ticks: BACK_TICKS_MAX + 60 }), "within the burst");
+        assert_eq!(check(NOW, NOW, NOW + AHEAD_TICKS_MAX + 1101), Err(Distrust::Future { ticks: AHEAD_TICKS_MAX + 101 }));
+    }
+
+    #[test]
+    fn reasons_name_times() {
+        let text = |why: Distrust| why.text(|ticks| format!("{ticks} ticks"));
+        assert!(text(Distrust::Past { ticks: 1_500 }).contains("1500 ticks in the past"));
+        assert!(text(Distrust::Stepped { ahead_ticks: -7 }).contains("went back by 7 ticks"));
+    }
+}

@@ -1,0 +1,198 @@
+//! Drivers' stamps end to end: net_pcap stamps with the kernel's arrival time where it reads an interface, and with that of the capture
+//! where it reads a file.
+
+mod common;
+mod namespaces;
+
+use std::fs::File;
+use std::net::UdpSocket;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use common::{Outcome, count, lcores, run, start};
+use namespaces::Namespace;
+use nix::sys::signal::Signal;
+use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
+use serde_json::Value;
+
+const PKTS: usize = 200;
+const STALL: Duration = Duration::from_millis(300);
+
+/// Sends packets to an mpfwd on a veth's other end while it is stopped, and lets it go on after `STALL`.
+fn stopped_while_packets_come(here: &Namespace, own: &str) -> Outcome {
+    here.ip("link add mpfwd_a type veth peer name mpfwd_b");
+    for line in [
+        "link set mpfwd_a up",
+        "link set mpfwd_b up",
+        "addr add 10.78.0.1/24 dev mpfwd_b",
+        "neigh add 10.78.0.2 lladdr 02:00:00:00:00:02 dev mpfwd_b",
+    ] {
+        here.ip(line);
+    }
+    // Only what comes in: libpcap also shows what goes out.
+    let eal = format!("{} --vdev net_pcap0,rx_iface_in=mpfwd_a,tx_iface=mpfwd_a", lcores(1));
+    let mut mpfwd = here.inside(|| start(&eal, &format!("--stats-period 0.1 --idle yield {own}")));
+    let socket = here.inside(|| UdpSocket::bind("10.78.0.1:0")).expect("the address is there");
+    // The interface was opened before; what it had to say of itself has come by then.
+    mpfwd.wait_for_line(|line| line.contains(" s  rx "));
+    mpfwd.lines_for(Duration::from_millis(300));
+    mpfwd.signal(Signal::SIGSTOP);
+    for _ in 0..PKTS {
+        socket.send_to(&[0x55; 64], "10.78.0.2:9").expect("a route");
+    }
+    std::thread::sleep(STALL);
+    mpfwd.signal(Signal::SIGCONT);
+    mpfwd.lines_for(Duration::from_millis(500));
+    mpfwd.signal(Signal::SIGTERM);
+    let outcome = mpfwd.finish();
+    here.ip("link del mpfwd_a");
+    assert!(count(outcome.good_report(), "rx_pkts") >= PKTS as u64, "{:#}", outcome.good_report());
+    outcome
+}
+
+/// The wait before the poll is what tells the kernel's stamps from polls.
+#[test]
+fn arrival_times_of_the_kernel_show_the_wait_before_the_poll() {
+    let Some([here]) = Namespace::some() else { return };
+    for own in ["--timestamps nic", "", "--mode steal --work spin:cheap=1us,expensive=2us,p=0.1,known=no"] {
+        let outcome = stopped_while_packets_come(&here, own);
+        let latency = &outcome.good_report()["latency"];
+        assert_eq!((latency["source"].as_str(), latency["off"].as_str()), (Some("nic"), None), "{own}: {latency:#}");
+        let p50_ns = count(&latency["cheap"], "p50_ns");
+        assert!((STALL.as_nanos() as u64..5_000_000_000).contains(&p50_ns), "{own}: nearly all packets waited: {latency:#}");
+        assert!(count(latency, "error_ns") < 1_000_000, "{own}: {latency:#}");
+        let waited = &latency["parts"]["cheap"]["nic_wait"];
+        assert!(count(waited, "max_ns") >= STALL.as_nanos() as u64 / 10 * 9, "{own}: {latency:#}");
+        assert!(outcome.stdout.iter().any(|line| line.contains("stamps   nic, port 0 net_pcap")), "{:#?}", outcome.stdout);
+    }
+}
+
+#[test]
+fn polls_do_not_show_it_but_say_how_long_it_may_have_been() {
+    let Some([here]) = Namespace::some() else { return };
+    let outcome = stopped_while_packets_come(&here, "--timestamps software");
+    let latency = &outcome.good_report()["latency"];
+    assert_eq!(latency["source"], "software");
+    assert!(latency["parts"]["cheap"]["nic_wait"].is_null() && latency["error_ns"].is_null(), "{latency:#}");
+    assert!(count(&latency["cheap"], "p50_ns") < STALL.as_nanos() as u64 / 2, "{latency:#}");
+    assert!(count(&latency["unseen_wait"], "max_ns") >= STALL.as_nanos() as u64, "{latency:#}");
+}
+
+/// A capture whose packets were taken at these times, in seconds from now on, each so often.
+fn capture(path: &Path, from_now_s: &[i64]) {
+    let header = PcapHeader { snaplen: 65535, ..PcapHeader::default() };
+    let mut writer = PcapWriter::with_header(File::create(path).expect("a new file"), header).expect("a capture's header");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    for at in 0..PKTS {
+        let from_now_s = from_now_s[at * from_now_s.len() / PKTS];
+        let taken =
+            if from_now_s < 0 { now - Duration::from_secs(-from_now_s as u64) } else { now + Duration::from_secs(from_now_s as u64) };
+        // Bytes that differ, for a hash to part them.
+        let bytes = [[0x55; 56].as_slice(), &(at as u32).to_be_bytes()].concat();
+        let packet = PcapPacket::new(taken + Duration::from_micros(at as u64), 60, &bytes);
+        writer.write_packet(&packet).expect("a packet");
+    }
+}
+
+fn from_capture(from_now_s: &[i64], own: &str) -> Outcome {
+    from_capture_as(from_now_s, "", &format!("--packets {PKTS} {own}"))
+}
+
+/// `how`: more of the device's arguments.
+fn from_capture_as(from_now_s: &[i64], how: &str, own: &str) -> Outcome {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("in.pcap");
+    capture(&file, from_now_s);
+    let eal =
+        format!("{} --vdev net_pcap0,rx_pcap={},tx_pcap={}{how}", lcores(2), file.display(), folder.path().join("out.pcap").display());
+    run(&eal, &format!("--duration 30 --idle yield {own}"))
+}
+
+fn warns(outcome: &Outcome, of: &str) -> bool {
+    outcome.stderr.lines().any(|line| line.starts_with("mpfwd: warning: latency") && line.contains(of))
+}
+
+#[test]
+fn stamps_of_a_capture_are_refused() {
+    for (age_s, mode) in [(60, "--mode rtc"), (500_000_000, "--pools 1:1 --work spin:expensive=10us,p=0.5")] {
+        let outcome = from_capture(&[-age_s], mode);
+        let latency = &outcome.good_report()["latency"];
+        assert_eq!((latency["source"].as_str(), latency["off"].as_str()), (Some("software"), None), "{mode}: {latency:#}");
+        let bound = latency["bound"].as_str().expect("a string");
+        assert!(bound.contains("port 0 (net_pcap)") && bound.contains("in the past"), "{mode}: {bound}");
+        assert!(warns(&outcome, "counted from polls"), "{mode}: {}", outcome.stderr);
+
+        let outcome = from_capture(&[-age_s], &format!("{mode} --timestamps nic"));
+        let latency: &Value = &outcome.good_report()["latency"];
+        let counted = count(&latency["cheap"], "pkts") + count(&latency["expensive"], "pkts");
+        assert_eq!((latency["source"].as_str(), counted), (Some("nic"), 0), "{mode}: {latency:#}");
+        assert!(latency["off"].as_str().is_some_and(|why| why.contains("in the past")), "{mode}: {latency:#}");
+        assert!(warns(&outcome, "not counted any more"), "{mode}: {}", outcome.stderr);
+    }
+}
+
+/// A capture of just now can't be told from packets that come: which shows that stamps count in every mode, and for every class.
+#[test]
+fn stamps_of_just_now_count_whoever_serves_the_packet() {
+    for mode in ["--mode rtc", "--mode steal", "--mode shed-random", "--mode pools --pools 1:1", "--pools 1:1"] {
+        for known in ["yes", "no"] {
+            let own = format!("{mode} --timestamps nic --work spin:cheap=1us,expensive=20us,p=0.5,mark=hash,known={known}");
+            let outcome = from_capture(&[-2], &own);
+            let latency = &outcome.good_report()["latency"];
+            assert_eq!((latency["source"].as_str(), latency["off"].as_str()), (Some("nic"), None), "{own}: {latency:#}");
+            let second = 1_000_000_000;
+            for class in ["cheap", "expensive"].into_iter().filter(|class| count(&latency[class], "pkts") > 0) {
+                let (row, parts) = (&latency[class], &latency["parts"][class]);
+                assert!(count(row, "p50_ns") > 2 * second, "{own}: {latency:#}");
+                assert_eq!(count(&parts["nic_wait"], "pkts"), count(row, "pkts"), "{own}: {latency:#}");
+                assert!(count(&parts["nic_wait"], "p50_ns") > 2 * second, "{own}: {latency:#}");
+                assert!(count(&parts["queue_wait"], "max_ns") < 2 * second, "{own}: they waited before, not here: {latency:#}");
+            }
+        }
+    }
+}
+
+/// Nobody can say which of them were right: latency is off, and packets go on.
+#[test]
+fn stamps_that_go_back_end_latency_but_not_forwarding() {
+    for (from_now_s, own) in
+        [(&[-2, -4], "--mode rtc"), (&[-2, -4], "--mode rtc --burst 1"), (&[-2, -4], "--pools 1:1 --work spin:expensive=10us,p=0.5")]
+    {
+        let outcome = from_capture(from_now_s, own);
+        let report = outcome.good_report();
+        let latency = &report["latency"];
+        assert_eq!(count(report, "tx_pkts"), PKTS as u64, "{own}");
+        assert!(latency["off"].as_str().is_some_and(|why| why.contains("older than that of the packet before")), "{own}: {latency:#}");
+        let counted = count(&latency["cheap"], "pkts") + count(&latency["expensive"], "pkts");
+        assert!(counted <= PKTS as u64 / 2 && latency["source"] == "nic", "{own}: {latency:#}");
+        assert!(warns(&outcome, "not counted any more"), "{own}: {}", outcome.stderr);
+    }
+}
+
+#[test]
+fn stamps_of_the_future_are_refused() {
+    let outcome = from_capture(&[60], "--mode rtc");
+    let latency = &outcome.good_report()["latency"];
+    assert_eq!(latency["source"], "software");
+    assert!(latency["bound"].as_str().is_some_and(|bound| bound.contains("in the future")), "{latency:#}");
+}
+
+/// net_pcap stamps nothing when it replays a capture again and again, although it is a driver that stamps.
+#[test]
+fn packets_without_a_stamp_are_noticed() {
+    for (own, source) in [("", "software"), ("--timestamps nic", "nic")] {
+        let outcome = from_capture_as(&[-2], ",infinite_rx=1", &format!("--packets 10000 --mode rtc {own}"));
+        let latency = &outcome.good_report()["latency"];
+        assert_eq!(latency["source"], source);
+        let why = if source == "nic" { &latency["off"] } else { &latency["bound"] };
+        assert!(why.as_str().is_some_and(|why| why.contains("a packet without a stamp")), "{own}: {latency:#}");
+    }
+}
+
+#[test]
+fn where_no_driver_stamps_the_start_says_so() {
+    let outcome = run(&format!("{} --vdev net_null0", lcores(1)), "--packets 10000");
+    assert_eq!(outcome.good_report()["latency"]["source"], "software");
+    let is_it = |line: &String| line.contains("stamps   software") && line.contains("port 0 (net_null) stamps nothing");
+    assert!(outcome.stdout.iter().any(is_it), "{:#?}", outcome.stdout);
+}
