@@ -290,7 +290,7 @@ impl fmt::Display for Report {
 fn write_origins(f: &mut fmt::Formatter<'_>, latency: &Latency) -> fmt::Result {
     if let Some(table) = parts_table(&latency.parts) {
         writeln!(f, "{table}")?;
-        writeln!(f, "of bursts that were cheap every {}th was measured for these parts", latency.parts.every_bursts)?;
+        writeln!(f, "parts: one in {} bursts that were cheap was measured, the wait in the NIC of all", latency.parts.every_bursts)?;
     }
     if let Some(unseen) = latency.unseen_wait.filter(|unseen| unseen.pkts > 0) {
         writeln!(f, "wait before the poll at most: p50 {}, p99 {}, max {}", time(unseen.p50_ns), time(unseen.p99_ns), time(unseen.max_ns))?;
