@@ -46,6 +46,25 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.tx.is_counting().then(tsc)
     }
 
+    /// By how much longer the packets of the last poll may have waited than their stamps say.
+    #[cold]
+    pub(super) fn book_unseen(&self) {
+        if self.polls_are_stamps() && self.unseen_ticks > 0 {
+            self.stats.unseen_wait.record(self.unseen_ticks, 1);
+        }
+    }
+
+    /// At the end of the run: the longest that may have been unseen counts, whether or not its burst was measured.
+    pub(super) fn book_longest_unseen(&self) {
+        if self.polls_are_stamps() && self.unseen_ticks_max > 0 {
+            self.stats.unseen_wait.record(self.unseen_ticks_max, 1);
+        }
+    }
+
+    fn polls_are_stamps(&self) -> bool {
+        self.settings.stamping && !self.settings.stamped && self.settings.nic.is_none()
+    }
+
     /// The stage of these packets, which began at `start`, is over: books how long they waited before it, and how long it took. What
     /// they still wait to be sent is booked when they are.
     #[cold]

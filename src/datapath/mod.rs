@@ -201,6 +201,10 @@ pub struct LcoreLoop<'a, E, P, const METER: bool> {
     stamps: Vec<Stamps<'a>>,
     /// Bursts until the parts of latency are measured again.
     parts_in: u32,
+    /// By how much longer the packets of the last poll may have waited than their stamps say, if polls are stamps; 0 where
+    /// that is not known. And the most so far.
+    unseen_ticks: u64,
+    unseen_ticks_max: u64,
 }
 
 impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
@@ -251,6 +255,8 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             last_lap: 0,
             stamps: (0..shared.clocks.ports().len()).map(|at| Stamps::new(shared.clocks, at)).collect(),
             parts_in: 1,
+            unseen_ticks: 0,
+            unseen_ticks_max: 0,
         }
     }
 
@@ -332,6 +338,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
 
     fn wind_up(mut self) {
         self.stats.host_gaps.add(self.engine.host_gaps());
+        self.book_longest_unseen();
         self.stats.grown.add(self.run_queue.grown() + self.kept.grown());
         self.tx.close(tsc());
         self.tx.wind_up(|| self.shared.run.is_abandoned());

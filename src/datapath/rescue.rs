@@ -142,6 +142,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         if received == 0 {
             return false;
         }
+        self.unseen_ticks = 0;
         self.stats.add_received(rxq.port(), rxq.queue(), received as u64);
         self.stats.rescue.takeovers.add(1);
         self.stats.rescue.takeover_pkts.add(received as u64);

@@ -36,7 +36,8 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         let source_asked = lease.source_asked();
         polled.received_pkts.add(received as u64);
         let arrival = Arrival { port: polled.rxq.port(), ticks: now, polled_ticks: now };
-        let (emptied_before, stamped_before) = (polled.emptied_ticks, polled.stamped_ticks);
+        let stamped_before = polled.stamped_ticks;
+        self.unseen_ticks = now.wrapping_sub(polled.emptied_ticks);
         if received < self.settings.burst.pkts() {
             polled.emptied_ticks = now;
         }
@@ -48,8 +49,8 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         }
         if let Some(field) = self.settings.nic {
             self.rx[at].stamped_ticks = self.read_stamps(field, arrival, stamped_before);
-        } else if self.settings.stamping && !self.settings.stamped {
-            self.stats.unseen_wait.record(now.wrapping_sub(emptied_before), received as u64);
+        } else {
+            self.unseen_ticks_max = self.unseen_ticks_max.max(self.unseen_ticks);
         }
         self.lap(Lap::Rx);
         self.received(received, arrival);
@@ -135,6 +136,9 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
             stats.drop_pkts(cause, 1);
         };
         let measured = self.begin_parts();
+        if measured.is_some() {
+            self.book_unseen();
+        }
         if let Some(port) = self.engine.cheap_burst(&mut self.burst, arrival.port, drop_one) {
             self.lap(Lap::Engine);
             self.stats.cheap_pkts.add(self.burst.len() as u64);
