@@ -218,6 +218,8 @@ impl Row {
 const SHORT_SHARE: f64 = 0.02;
 /// The source's own work from this share of a cheap packet's cost on is said.
 const SOURCE_SHARE: f64 = 0.2;
+/// Host gaps from this share of the lcores' time on are said.
+const GAP_SHARE: f64 = 0.03;
 /// Lost packets from this share on are said.
 const LOST_SHARE: f64 = 1e-4;
 
@@ -289,6 +291,14 @@ impl Comparison {
                     row.mode, row.offered_mpps, row.asked_mpps
                 ));
             }
+        }
+        let lcores_ns = self.parameters.lcore_count as f64 * self.parameters.round_s * 1e9;
+        let shares = self.medians(Class::Cheap).map(|row| (&row.mode, row.host_gap_ns as f64 / lcores_ns));
+        let shares: Vec<String> =
+            shares.filter(|(_, share)| *share >= GAP_SHARE).map(|(mode, share)| format!("{mode} {:.0} %", share * 100.0)).collect();
+        if !shares.is_empty() {
+            let shares = shares.join(", ");
+            notes.push(format!("the host took much of the lcores' time, and tails are its doing as much as the modes': {shares}"));
         }
         let source_ns = median(self.medians(Class::Cheap).map(|row| row.source_pkt_ns));
         if let (Some(source_ns), Some(cheap_ns)) = (source_ns, self.parameters.cheap_ns)

@@ -37,7 +37,7 @@ pub(in crate::lab) fn run(mode: &str, cheap_ns: &[u64], missed_pkts: u64) -> Mea
         "latency": {"clock": "open-loop", "bound": "a burst", "cheap": row(&histogram), "expensive": row(&crate::stats::histogram_ns())},
         "source": {"spec": "open-loop:load=0.5", "asked_mpps": 1.0, "offered_mpps": 0.5, "load": 0.5, "offered_pkts": offered,
             "missed_pkts": missed_pkts, "nombuf_pkts": 0, "pkt_ns": 50.0},
-        "host_gaps": {"gaps": 1, "gap_ns": 100, "gap_max_ns": 50},
+        "host_gaps": {"gaps": 1, "gap_ns": 100_000_000, "gap_max_ns": 50},
         "lcores": [{"rescue": {"steals": 2, "takeovers": 1}}, {"rescue": {"steals": 3, "takeovers": 0}}],
         "incidents": [{"lcore": 0, "flow_hash": 7, "stage": "unknown", "started_ns": 1_000_000, "stuck_ns": 10_000_000, "returned": true,
             "rescued_after_ns": 20_000, "rescuers": [1], "stolen_pkts": 12, "polled_pkts": 300, "longest_wait_ns": 30_000, "saved_ns": 1}],
@@ -74,7 +74,7 @@ fn rounds_have_rows_and_modes_have_medians() {
     assert!(median.p99_ns.unwrap().abs_diff(4_000) <= 4 && median.p99_max_ns.unwrap().abs_diff(9_000) <= 9, "{median:?}");
     assert!(median.p99_min_ns.unwrap().abs_diff(2_000) <= 2, "{median:?}");
     assert_eq!((median.tx_mpps, median.sheds, median.steals, median.takeovers), (1.5, 5, 5, 1));
-    assert_eq!((median.lost_pkts, median.host_gap_ns), (500_010, 100));
+    assert_eq!((median.lost_pkts, median.host_gap_ns), (500_010, 100_000_000));
     let none = all.medians(Class::Expensive).next().unwrap();
     assert_eq!((none.pkts, none.p99_ns, none.p99_min_ns), (0, None, None), "no packets have no percentiles");
 }
@@ -86,6 +86,7 @@ fn what_went_wrong_is_said() {
         "interrupted",
         "hybrid: 1 of 3 rounds failed",
         "raise --cheap",
+        "as the modes': rtc 5 %, hybrid 5 %",
         "rtc: 0.500 Mpps were offered of 1.000",
         "of the others only: rtc 33.33 %",
     ] {
