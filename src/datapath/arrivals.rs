@@ -3,10 +3,10 @@
 use super::sort::Arrival;
 use super::{LcoreLoop, Stage};
 use crate::dpdk::clock::tsc;
-use crate::dpdk::{Burst, RxStampField};
+use crate::dpdk::{Burst, Mbuf, RxStampField, StampField};
 use crate::engine::Engine;
 use crate::policy::Policy;
-use crate::stats::{Distrust, PARTS_EVERY_BURSTS, Parts, Stamps, Verdict};
+use crate::stats::{Distrust, PARTS_EVERY_BURSTS, Parts, Stamps, Unit, Verdict};
 
 impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     /// Turns the drivers' stamps on the burst, which was just received, into arrivals. `before`: the last stamp of the burst before it in
@@ -78,7 +78,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
 
     /// Books how long packets have waited for their stage, which begins at `start`.
     #[cold]
-    pub(super) fn book_waits(&self, start: u64, stage: Stage, packets: &Burst, arrival: impl Fn(&crate::dpdk::Mbuf) -> Arrival) {
+    pub(super) fn book_waits(&self, start: u64, stage: Stage, packets: &Burst, arrival: impl Fn(&Mbuf) -> Arrival) {
         let parts = self.parts(stage);
         packets.packets().iter().for_each(|packet| book_wait(parts, start, arrival(packet)));
     }
@@ -105,10 +105,10 @@ pub(super) fn book_wait(parts: &Parts, start: u64, arrival: Arrival) {
     parts.queue_wait.record(start.saturating_sub(arrival.polled_ticks), 1);
 }
 
-/// How long a packet that brought a stamp waited for its poll; it may have arrived while that was under way.
+/// How long packets that brought a stamp waited for their poll; they may have arrived while that was under way.
 #[inline(always)]
-pub(super) fn book_nic_wait(parts: &Parts, arrival: Arrival) {
-    parts.nic_wait.record(arrival.polled_ticks.saturating_sub(arrival.ticks), 1);
+pub(super) fn book_nic_wait(parts: &Parts, arrival: Arrival, pkts: u64) {
+    parts.nic_wait.record(arrival.polled_ticks.saturating_sub(arrival.ticks), pkts);
 }
 
 /// Writes each packet's arrival on it. Only the ends of the burst are checked: a queue's packets are in order.
@@ -117,7 +117,7 @@ fn convert(
     stamps: &mut Stamps<'_>,
     field: RxStampField,
     burst: &mut Burst,
-    to: crate::dpdk::StampField,
+    to: StampField,
     arrival: Arrival,
     before: u64,
 ) -> Result<u64, Verdict> {
@@ -126,12 +126,11 @@ fn convert(
         return Err(stamps.distrust(Distrust::Missing));
     }
     let clock = stamps.clock(field.read(first), tsc)?;
-    let (mut all_set, mut last) = (true, 0);
-    for packet in burst.packets_mut() {
-        all_set &= field.is_set(packet);
-        last = clock.ticks(field.read(packet));
-        to.write(packet, last);
-    }
+    // One loop for each: a unit is not asked for per packet.
+    let (all_set, last) = match clock.unit {
+        Unit::SecondsNanoseconds => write_ticks(field, burst, to, |stamp| clock.ticks(Unit::SecondsNanoseconds.even(stamp))),
+        Unit::Ticks | Unit::Nanoseconds | Unit::Microseconds => write_ticks(field, burst, to, |stamp| clock.ticks(stamp)),
+    };
     if !all_set {
         return Err(stamps.distrust(Distrust::Missing));
     }
@@ -140,4 +139,16 @@ fn convert(
         Ok(()) => Ok(last),
         Err(why) => Err(stamps.distrust(why)),
     }
+}
+
+/// Writes each packet's stamp as `ticks` has it. Returns whether all had one, and the last one.
+#[inline(always)]
+fn write_ticks(field: RxStampField, burst: &mut Burst, to: StampField, ticks: impl Fn(u64) -> u64) -> (bool, u64) {
+    let (mut all_set, mut last) = (true, 0);
+    for packet in burst.packets_mut() {
+        all_set &= field.is_set(packet);
+        last = ticks(field.read(packet));
+        to.write(packet, last);
+    }
+    (all_set, last)
 }

@@ -204,7 +204,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         for mut packet in self.sorter.cheap.drain() {
             let arrival = arrival(&packet);
             if self.settings.stamped {
-                book_nic_wait(&self.stats.cheap_parts, arrival);
+                book_nic_wait(&self.stats.cheap_parts, arrival, 1);
             }
             match self.engine.cheap(&mut packet, arrival.port) {
                 Verdict::Forward(port) => {

@@ -145,7 +145,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
 fn expensive<E: Engine>(engine: &mut E, mut packet: Mbuf, settings: Settings, tx: &mut Transmit<'_>, stats: &LcoreStats) {
     let arrival = Arrival::of(&packet, settings);
     if settings.stamped {
-        book_nic_wait(&stats.expensive_parts, arrival);
+        book_nic_wait(&stats.expensive_parts, arrival, 1);
     }
     match engine.expensive(&mut packet, arrival.port) {
         Verdict::Forward(port) => {

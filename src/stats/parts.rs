@@ -17,7 +17,8 @@ const LONGEST_NS: u64 = 3_600_000_000_000;
 /// What one lcore measured for one class of packets, in ticks. One writer.
 #[derive(Debug, Default)]
 pub struct Parts {
-    /// From the packet's own stamp to the poll that brought it: of every packet that has one.
+    /// From the packet's own stamp to the poll that brought it, of every packet that has one. In a burst that is cheap as a whole, that of its
+    /// first packet counts for all.
     pub nic_wait: Histogram,
     /// From that poll to the start of the stage: classification, run queue, shard or inbox.
     pub queue_wait: Histogram,

@@ -183,9 +183,10 @@ pub struct BurstClock {
 }
 
 impl BurstClock {
+    /// `even`: the stamp as its unit has it, see [`Unit::even`].
     #[inline(always)]
-    pub fn ticks(self, stamp: u64) -> u64 {
-        self.conversion.ticks(self.unit.even(stamp))
+    pub fn ticks(self, even: u64) -> u64 {
+        self.conversion.ticks(even)
     }
 }
 
