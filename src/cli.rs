@@ -294,6 +294,7 @@ impl FromStr for EthPeer {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Work {
     pub cheap: Duration,
+    /// As `cheap` where it is not given.
     pub expensive: Duration,
     /// The share of packets that are expensive, from 0 to 1.
     pub p: f64,
@@ -330,7 +331,7 @@ impl FromStr for Work {
         let keys = text.strip_prefix("spin:").ok_or("the only kind is spin: write spin:cheap=200ns,expensive=100us,p=0.0001")?;
         let mut work =
             Self { cheap: Duration::ZERO, expensive: Duration::ZERO, p: 0.0, seed: 1, mark: Mark::Auto, known: true, dist: None };
-        let (mut dist, mut two_values) = (CostKeys::default(), false);
+        let (mut dist, mut two_values, mut expensive) = (CostKeys::default(), false, None);
         for pair in keys.split(',') {
             let (key, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not KEY=VALUE"))?;
             let time = || {
@@ -340,7 +341,7 @@ impl FromStr for Work {
             two_values |= ["cheap", "expensive", "p"].contains(&key);
             match key {
                 "cheap" => work.cheap = time()?,
-                "expensive" => work.expensive = time()?,
+                "expensive" => expensive = Some(time()?),
                 "p" => {
                     let p = value.parse::<f64>().ok().filter(|p| (0.0..=1.0).contains(p));
                     work.p = p.ok_or_else(|| format!("p={value}: write a share from 0 to 1, for example 0.0001"))?;
@@ -358,6 +359,7 @@ impl FromStr for Work {
                 _ => return Err(format!("unknown key {key:?}: there are cheap, expensive, p, seed, mark, known; {}", CostKeys::NAMES)),
             }
         }
+        work.expensive = expensive.unwrap_or(work.cheap);
         if work.expensive < work.cheap {
             return Err(format!("expensive={:?} is less than cheap={:?}: swap them", work.expensive, work.cheap));
         }
