@@ -12,6 +12,9 @@ use crate::stats::Rescued;
 /// A stuck lcore that nobody came for is on record if it was away this many times longer than `--rescue-after`.
 const NOTEWORTHY: u64 = 50;
 
+/// How many times an lcore rests that has no queues to poll and nobody to help. With `--idle pause` half a microsecond at most.
+const RESTS_WITHOUT_QUEUES: usize = 8;
+
 impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     /// Says that it is about to be away, with a packet of unknown or expensive cost: from now on others may poll its queues and take
     /// what waits in its run queue.
@@ -70,8 +73,15 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
                 }
             }
             Help::Take => self.take(),
-            Help::Rest => self.rest(),
+            Help::Rest => self.rest_unneeded(),
         }
+    }
+
+    /// Nobody needs help. To look around takes far more of a core than a poll does, and the core's other hyperthread may be one that
+    /// polls: an lcore that has no queues to poll in between rests longer.
+    fn rest_unneeded(&mut self) {
+        let rests = if self.rx.is_empty() { RESTS_WITHOUT_QUEUES } else { 1 };
+        (0..rests).for_each(|_| self.rest());
     }
 
     /// Polls for the lcores that are away. Returns whether that brought anything.
