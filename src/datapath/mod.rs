@@ -291,7 +291,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             shards_wait: P::WORKERS_POLL && self.pool == Pool::B && self.shards_wait(),
             inbox_pkts: if P::DEFERRED == Place::Inbox { self.inbox.as_ref().map_or(0, RingConsumer::len) } else { 0 },
             done_pkts: if P::COUNTS { self.stats.cheap_pkts.get() + self.stats.expensive_pkts.get() } else { 0 },
-            found_nothing: self.empty_polls >= self.rx.len(),
+            found_nothing: self.empty_polls >= P::VAIN_ROUNDS * self.rx.len(),
             refused: self.refused,
             draining: self.shared.run.is_draining(),
         }

@@ -74,6 +74,7 @@ impl Policy for Hybrid {
     const RESCUES: bool = true;
     const WORKERS_POLL: bool = true;
     const CAPPED: bool = true;
+    const VAIN_ROUNDS: usize = 4;
 
     /// What waits in the run queue first: it is little when nothing is polled meanwhile, and has waited longest. A worker then takes
     /// what is expensive, since nobody else will; while it does, others poll for it.

@@ -104,6 +104,8 @@ pub trait Policy: Send {
     const COUNTS: bool = false;
     /// Whether `Step::Run`, `Step::Take` and `Help::Take` need a permit.
     const CAPPED: bool = false;
+    /// How many times it polls all its queues in vain before it has found nothing: more where looking around is dear beside a poll.
+    const VAIN_ROUNDS: usize = 1;
 
     /// The next step of the lcore that sees `view`.
     fn next(&mut self, view: &View) -> Step;

@@ -19,8 +19,8 @@ pub struct View {
     pub inbox_pkts: usize,
     /// Packets that it has finished since the run began, in either stage; 0 unless the mode `COUNTS` them.
     pub done_pkts: u64,
-    /// Each of its own sources (the queues it polls; for a worker the shards) was empty when it was asked last, and it has not
-    /// looked around since. True if it has no source.
+    /// Each of its own sources (the queues it polls; for a worker the shards) was empty when it was asked last, `VAIN_ROUNDS` times, and it
+    /// has not looked around since. True if it has no source.
     pub found_nothing: bool,
     /// It wanted a permit and got none; false again after it polled, looked around or shed.
     pub refused: bool,
