@@ -227,7 +227,7 @@ impl fmt::Display for Report {
         if let Some(latency) = &self.latency {
             writeln!(f, "{}", Self::latency_table(latency))?;
             writeln!(f, "latency is {}; {}", latency.clock, latency.bound)?;
-            write_origins(f, latency)?;
+            write_origins(f, latency, self.elapsed_s)?;
         }
         if let Some(source) = &self.source {
             writeln!(f, "{source}")?;
@@ -287,13 +287,19 @@ impl fmt::Display for Report {
 }
 
 /// Where latency came from, and what is not in it.
-fn write_origins(f: &mut fmt::Formatter<'_>, latency: &Latency) -> fmt::Result {
+fn write_origins(f: &mut fmt::Formatter<'_>, latency: &Latency, elapsed_s: f64) -> fmt::Result {
     if let Some(table) = parts_table(&latency.parts) {
         writeln!(f, "{table}")?;
         writeln!(f, "parts: one in {} bursts that were cheap was measured, the wait in the NIC of all", latency.parts.every_bursts)?;
     }
     if let Some(unseen) = latency.unseen_wait.filter(|unseen| unseen.pkts > 0) {
-        writeln!(f, "wait before the poll at most: p50 {}, p99 {}, max {}", time(unseen.p50_ns), time(unseen.p99_ns), time(unseen.max_ns))?;
+        // Since the start: no poll has ever left that queue empty.
+        if unseen.max_ns as f64 >= elapsed_s * 1e9 {
+            writeln!(f, "wait before the poll: not known, a queue was full whenever it was polled")?;
+        } else {
+            let [p50, p99, max] = [unseen.p50_ns, unseen.p99_ns, unseen.max_ns].map(time);
+            writeln!(f, "wait before the poll at most: p50 {p50}, p99 {p99}, max {max}")?;
+        }
     }
     if latency.censored_pkts > 0 {
         writeln!(f, "{} packets were lost before they had a stamp: no latency here is theirs", grouped(latency.censored_pkts))?;
