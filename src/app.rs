@@ -11,7 +11,7 @@ use crate::control::{self, Control, FollowedClocks, IncidentReader, Signals};
 use crate::datapath::{ADOPT_EVERY_NS, Board, Queues, RunState, Settings, Shared, TAKE_BUDGET_NS, Waiting, WaitingStealer};
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{
-    self, BurstSize, Eal, Mempool, Port, PortConfig, RingConsumer, RingProducer, RxQueue, RxStampField, StampField, TxQueue,
+    self, BurstSize, Eal, EmulatedStamps, Mempool, Port, PortConfig, RingConsumer, RingProducer, RxQueue, RxStampField, StampField, TxQueue,
 };
 use crate::error::{Error, Result};
 use crate::output;
@@ -113,6 +113,10 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet
     let rate = eal.tsc_rate();
     let falls_back = cli.timestamps == Timestamps::Auto;
     let (mut followed, clocks) = FollowedClocks::calibrate(&mut plan, &setup.ports, falls_back, |ns| rate.ticks(ns))?;
+    if cli.emulate_stamps {
+        let field = RxStampField::register()?;
+        setup.rxqs.iter_mut().try_for_each(|rxq| rxq.attach(EmulatedStamps::new(field)))?;
+    }
     let ends = (&setup.pool, setup.stamp);
     let sources = cli.source.as_ref().map(|spec| Sources::attach(spec, cli, &plan, &mut setup.rxqs, ends, rate)).transpose()?;
     printed::map(&plan, cli, &setup.ports);
@@ -209,7 +213,7 @@ fn set_up(eal: &Eal, cli: &Cli, plan: &mut Plan) -> Result<Setup> {
             max_pkt_len: cli.max_pkt_len,
             scatter: plan.scatter,
             promiscuous: cli.promiscuous,
-            stamp: nic.is_some(),
+            stamp: nic.is_some() && !cli.emulate_stamps,
         };
         let (started, rx, mut handles) = Port::start(eal, &port.info, &config, &pool, &mut plan.warnings)?;
         ports.push(started);

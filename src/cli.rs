@@ -122,6 +122,10 @@ pub struct Cli {
     /// Where latency is counted from
     #[arg(long, value_enum, default_value_t = Timestamps::Auto)]
     pub timestamps: Timestamps,
+
+    /// Have an RX callback stamp what drivers receive, as a NIC would: shows what --timestamps nic costs where no NIC stamps
+    #[arg(long)]
+    pub emulate_stamps: bool,
     /// Measure what each step of the loop costs (slows it down)
     #[arg(long)]
     pub record_core_cycles: bool,

@@ -175,7 +175,7 @@ pub fn plan(cli: &Cli, lcores: &[Lcore], ports: &[PortInfo]) -> Result<Plan> {
         })
         .collect();
     let peers = peers(&cli.eth_peer, &ports)?;
-    let plans: Vec<PortPlan> = ports
+    let mut plans: Vec<PortPlan> = ports
         .iter()
         .enumerate()
         .map(|(at, &info)| PortPlan {
@@ -187,7 +187,7 @@ pub fn plan(cli: &Cli, lcores: &[Lcore], ports: &[PortInfo]) -> Result<Plan> {
         })
         .collect();
     source::check_ports(cli, &plans)?;
-    let stamping = stamping::stamping(cli, &plans)?;
+    let stamping = stamping::stamping(cli, &mut plans)?;
     let (mbuf_room, scatter) = buffer_room(cli.max_pkt_len, &ports)?;
     let (mbufs, mbuf_cache) = buffers(cli, &lcores, &plans, shards, &mut warnings)?;
     Ok(Plan { scheduling, pools: cli.pools, lcores, ports: plans, shards, mbufs, mbuf_cache, mbuf_room, stamping, scatter, warnings })

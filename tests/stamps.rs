@@ -68,6 +68,20 @@ fn arrival_times_of_the_kernel_show_the_wait_before_the_poll() {
 }
 
 #[test]
+fn emulated_stamps_go_the_way_of_a_nics() {
+    for own in ["--mode rtc --forward-mode macswap", "--pools 1:1 --work spin:cheap=1us,expensive=20us,p=0.01"] {
+        let outcome = run(&format!("{} --vdev net_null0", lcores(2)), &format!("--emulate-stamps --packets 200000 --idle yield {own}"));
+        let latency = &outcome.good_report()["latency"];
+        assert_eq!((latency["source"].as_str(), latency["off"].as_str()), (Some("emulated"), None), "{own}: {latency:#}");
+        assert!(latency["error_ns"].is_u64() && count(&latency["parts"]["cheap"]["nic_wait"], "pkts") > 0, "{own}: {latency:#}");
+        let pkts: u64 = ["cheap", "expensive"].iter().map(|class| count(&latency[class], "pkts")).sum();
+        assert_eq!(pkts, count(outcome.good_report(), "tx_pkts"), "{own}: {latency:#}");
+        // Arrived after the poll before: older than a poll can be.
+        assert!(count(&latency["cheap"], "p50_ns") >= count(&latency["parts"]["cheap"]["nic_wait"], "p50_ns") / 2, "{own}: {latency:#}");
+    }
+}
+
+#[test]
 fn polls_do_not_show_it_but_say_how_long_it_may_have_been() {
     let Some([here]) = Namespace::some() else { return };
     let outcome = stopped_while_packets_come(&here, "--timestamps software");

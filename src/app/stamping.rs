@@ -2,6 +2,7 @@
 
 use crate::config::{Plan, Stamping};
 use crate::control::FollowedClocks;
+use crate::dpdk::StampClock;
 use crate::dpdk::clock::TscRate;
 use crate::stats::{StampClocks, Verdict, time};
 
@@ -43,10 +44,12 @@ impl Source {
             Stamping::Nic => {
                 let error_ns = followed.error_ticks(clocks).map(|ticks| rate.ns(ticks));
                 let error = error_ns.map_or(String::new(), |ns| format!("stamps are right to {ns} ns, as far as their clock is; "));
+                let emulated = plan.ports.iter().flat_map(|port| &port.info.stamp_clocks).any(|(_, clock)| *clock == StampClock::Emulated);
+                let name = if emulated { "emulated" } else { "nic" };
                 Some(Self {
-                    name: "nic",
+                    name,
                     clock: format!(
-                        "nic: from the stamp of the driver or its NIC ({}) until the driver had accepted the packet",
+                        "{name}: from the stamp of the driver or its NIC ({}) until the driver had accepted the packet",
                         units(plan)
                     ),
                     bound: format!("{error}{END}"),

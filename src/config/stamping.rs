@@ -2,7 +2,9 @@
 
 use super::{PortPlan, usage};
 use crate::cli::{Cli, Timestamps};
+use crate::dpdk::StampClock;
 use crate::error::Result;
+use crate::stats::Unit;
 
 /// What stamps arrivals.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,19 +24,25 @@ pub enum Stamping {
 /// # Errors
 /// When the source's packets are to be stamped by a NIC.
 pub(super) fn check_alone(cli: &Cli) -> Result<()> {
-    if cli.source.is_some() && cli.timestamps == Timestamps::Nic {
-        return usage(
-            "--timestamps nic: the packets of a --source come with the time at which they are due: leave out --timestamps".into(),
-        );
+    let asked = match (cli.emulate_stamps, cli.timestamps) {
+        (true, _) => "--emulate-stamps",
+        (false, Timestamps::Nic) => "--timestamps nic",
+        _ => return Ok(()),
+    };
+    if cli.source.is_some() {
+        return usage(format!("{asked}: the packets of a --source come with the time at which they are due: leave it out"));
     }
     Ok(())
 }
 
-/// What stamps the packets of these ports.
+/// What stamps the packets of these ports. Their drivers' own stamps don't count where they are emulated.
 ///
 /// # Errors
 /// When drivers are to do it, and one does not.
-pub(super) fn stamping(cli: &Cli, ports: &[PortPlan]) -> Result<Stamping> {
+pub(super) fn stamping(cli: &Cli, ports: &mut [PortPlan]) -> Result<Stamping> {
+    if cli.emulate_stamps {
+        ports.iter_mut().for_each(|port| port.info.stamp_clocks = vec![(Unit::Ticks, StampClock::Emulated)]);
+    }
     let without = ports.iter().map(|port| &port.info).find(|info| info.stamp_clocks.is_empty());
     Ok(match (cli.timestamps, without) {
         (Timestamps::Off, _) => Stamping::Off,
@@ -57,8 +65,7 @@ pub(super) fn stamping(cli: &Cli, ports: &[PortPlan]) -> Result<Stamping> {
 mod tests {
     use super::super::tests::{planned, port};
     use super::*;
-    use crate::dpdk::{PortInfo, StampClock};
-    use crate::stats::Unit;
+    use crate::dpdk::PortInfo;
 
     fn stamps(id: u16) -> PortInfo {
         PortInfo { stamp_clocks: vec![(Unit::Nanoseconds, StampClock::Wall)], ..port(id, 16, 16) }
@@ -72,6 +79,8 @@ mod tests {
         assert_eq!(chosen("--timestamps nic", &both).unwrap(), Stamping::Nic);
         assert_eq!(chosen("--timestamps software", &both).unwrap(), Stamping::Poll { why: None });
         assert_eq!(chosen("--timestamps off", &both).unwrap(), Stamping::Off);
+        assert_eq!(chosen("--emulate-stamps", &one).unwrap(), Stamping::Nic);
+        assert_eq!(chosen("--emulate-stamps --timestamps off", &one).unwrap(), Stamping::Off);
         assert!(matches!(chosen("", &one).unwrap(), Stamping::Poll { why: Some(why) } if why.contains("port 1 (net_test)")));
         assert_eq!(chosen("--portmask 1 --timestamps nic", &one).unwrap(), Stamping::Nic);
         let refused = chosen("--timestamps nic", &one).unwrap_err().to_string();
@@ -84,6 +93,8 @@ mod tests {
         let chosen = |own: &str| planned(&format!("--source open-loop:rate=1M {own}"), 1, &[null(0)]).map(|plan| plan.stamping);
         assert_eq!(chosen("").unwrap(), Stamping::Source);
         assert_eq!(chosen("--timestamps off").unwrap(), Stamping::Off);
-        assert!(chosen("--timestamps nic").unwrap_err().to_string().contains("leave out --timestamps"));
+        for asked in ["--timestamps nic", "--emulate-stamps"] {
+            assert!(chosen(asked).unwrap_err().to_string().contains(&format!("{asked}: the packets of a --source")));
+        }
     }
 }

@@ -1,27 +1,44 @@
 //! When packets came: the stamps that they bring, turned into ticks, and the parts of the time since.
 
 use super::sort::Arrival;
-use super::{LcoreLoop, Stage};
+use super::{LcoreLoop, Stage, Transmit};
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{Burst, Mbuf, RxStampField, StampField};
 use crate::engine::Engine;
 use crate::policy::Policy;
-use crate::stats::{Distrust, PARTS_EVERY_BURSTS, Parts, Stamps, Unit, Verdict};
+use crate::stats::{BurstClock, Distrust, PARTS_EVERY_BURSTS, Parts, Stamps, Unit, Verdict};
 
 impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
-    /// Turns the drivers' stamps on the burst, which was just received, into arrivals. `before`: the last stamp of the burst before it in
-    /// the same queue, in ticks, 0 where that is not known; its successor is returned. Where stamps are not believed, polls take their place.
+    /// Looks whether the drivers' stamps on the burst, which was just received, are to be believed, and what clock they are of. `before`: the
+    /// last stamp of the burst before it in the same queue, in ticks, 0 where that is not known; its successor is returned. Where stamps are
+    /// not believed, polls take their place.
     #[inline(never)]
-    pub(super) fn read_stamps(&mut self, field: RxStampField, arrival: Arrival, before: u64) -> u64 {
+    pub(super) fn check_stamps(&mut self, field: RxStampField, arrival: Arrival, before: u64) -> u64 {
         let stamps = self.stamps.iter_mut().find(|stamps| stamps.port() == arrival.port);
         let Some(stamps) = stamps else { return 0 };
-        match convert(stamps, field, &mut self.burst, self.settings.stamp, arrival, before) {
-            Ok(last) => last,
+        match check(stamps, field, &self.burst, &mut self.tx, arrival, before) {
+            Ok((clock, last)) => {
+                self.burst_clock = clock;
+                last
+            }
             Err(verdict) => {
                 self.without_stamps(verdict, arrival);
                 0
             }
         }
+    }
+
+    /// Where the stamps of the burst stand.
+    #[inline(always)]
+    pub(super) fn brought(&self) -> Brought {
+        self.settings.nic.map_or(Brought::Ticks(self.settings.stamp), |field| Brought::Driver(field, self.burst_clock.unit))
+    }
+
+    /// Writes on each packet when it arrived: it may leave its burst, and with that the clock of its stamp.
+    #[inline]
+    pub(super) fn write_arrivals(&mut self, field: RxStampField) {
+        let (to, clock) = (self.settings.stamp, self.burst_clock);
+        self.burst.packets_mut().iter_mut().for_each(|packet| to.write(packet, clock.ticks(clock.unit.even(field.read(packet)))));
     }
 
     /// From now on arrivals are polls, and latency is counted from these or not at all.
@@ -111,44 +128,53 @@ pub(super) fn book_nic_wait(parts: &Parts, arrival: Arrival, pkts: u64) {
     parts.nic_wait.record(arrival.polled_ticks.saturating_sub(arrival.ticks), pkts);
 }
 
-/// Writes each packet's arrival on it. Only the ends of the burst are checked: a queue's packets are in order.
+/// The clock of a burst's stamps, and the last of them in ticks. Only the ends of the burst are checked: a queue's packets are in order.
 #[inline(always)]
-fn convert(
+fn check(
     stamps: &mut Stamps<'_>,
     field: RxStampField,
-    burst: &mut Burst,
-    to: StampField,
+    burst: &Burst,
+    tx: &mut Transmit<'_>,
     arrival: Arrival,
     before: u64,
-) -> Result<u64, Verdict> {
-    let Some(first) = burst.packets().first() else { return Ok(before) };
+) -> Result<(BurstClock, u64), Verdict> {
+    let (Some(first), Some(last)) = (burst.packets().first(), burst.packets().last()) else { return Ok((BurstClock::TICKS, before)) };
     if !field.is_set(first) {
         return Err(stamps.distrust(Distrust::Missing));
     }
     let clock = stamps.clock(field.read(first), tsc)?;
-    // One loop for each: a unit is not asked for per packet.
-    let (all_set, last) = match clock.unit {
-        Unit::SecondsNanoseconds => write_ticks(field, burst, to, |stamp| clock.ticks(Unit::SecondsNanoseconds.even(stamp))),
-        Unit::Ticks | Unit::Nanoseconds | Unit::Microseconds => write_ticks(field, burst, to, |stamp| clock.ticks(stamp)),
-    };
-    if !all_set {
+    if !tx.copy_stamps(Brought::Driver(field, clock.unit), burst) {
         return Err(stamps.distrust(Distrust::Missing));
     }
-    let first = burst.packets().first().map_or(last, |packet| to.read(packet));
+    let [first, last] = [first, last].map(|packet| clock.ticks(clock.unit.even(field.read(packet))));
     match stamps.check(before, first, last, arrival.polled_ticks, tsc) {
-        Ok(()) => Ok(last),
+        Ok(()) => Ok((clock, last)),
         Err(why) => Err(stamps.distrust(why)),
     }
 }
 
-/// Writes each packet's stamp as `ticks` has it. Returns whether all had one, and the last one.
-#[inline(always)]
-fn write_ticks(field: RxStampField, burst: &mut Burst, to: StampField, ticks: impl Fn(u64) -> u64) -> (bool, u64) {
-    let (mut all_set, mut last) = (true, 0);
-    for packet in burst.packets_mut() {
-        all_set &= field.is_set(packet);
-        last = ticks(field.read(packet));
-        to.write(packet, last);
+/// Where the stamps of a burst stand that its packets brought.
+#[derive(Clone, Copy)]
+pub(super) enum Brought {
+    /// Put there by a driver, in the units of its clock.
+    Driver(RxStampField, Unit),
+    /// Put there by a source, in ticks.
+    Ticks(StampField),
+}
+
+impl Brought {
+    /// Copies the packets' stamps, as their clock has them: one loop for each kind, which is not asked for per packet. Returns whether all
+    /// packets had one.
+    #[inline(always)]
+    pub(super) fn copy(self, packets: &[Mbuf], to: &mut [u64]) -> bool {
+        let pairs = to.iter_mut().zip(packets);
+        match self {
+            Self::Driver(field, Unit::SecondsNanoseconds) => field.copy(pairs, |stamp| Unit::SecondsNanoseconds.even(stamp)),
+            Self::Driver(field, Unit::Ticks | Unit::Nanoseconds | Unit::Microseconds) => field.copy(pairs, |stamp| stamp),
+            Self::Ticks(field) => {
+                pairs.for_each(|(to, packet)| *to = field.read(packet));
+                true
+            }
+        }
     }
-    (all_set, last)
 }

@@ -27,7 +27,7 @@ use crate::dpdk::{Burst, BurstSize, Lease, MAX_PORTS, RingConsumer, RingProducer
 use crate::engine::Engine;
 use crate::policy::{PeerHint, Permits, Place, Policy, Pool, Step, View};
 use crate::shed::{Picker, RankMeter, Shard, TakeBudget};
-use crate::stats::{Counter, DropCause, Incidents, Lap, LcoreStats, StampClocks, Stamps};
+use crate::stats::{BurstClock, Counter, DropCause, Incidents, Lap, LcoreStats, StampClocks, Stamps};
 
 /// How long the work may take that a worker takes at once, in nanoseconds: what it holds, nobody else can help with.
 pub const TAKE_BUDGET_NS: u64 = 20_000;
@@ -173,8 +173,9 @@ pub struct LcoreLoop<'a, E, P, const METER: bool> {
     polled_in_vain_at: u64,
     /// It wanted a permit and got none.
     refused: bool,
-    /// When it looked last whether other lcores' queues want polling.
+    /// When it looked last whether other lcores' queues want polling, and how often it does.
     adopted_at: u64,
+    adopt_every_ticks: u64,
     /// The other lcores' receive queues, each with its owner's place, and which of them comes next.
     others: Vec<(usize, &'a RxQueue)>,
     next_other: usize,
@@ -199,6 +200,8 @@ pub struct LcoreLoop<'a, E, P, const METER: bool> {
     last_lap: u64,
     /// One use of each port's clock, where drivers' stamps count.
     stamps: Vec<Stamps<'a>>,
+    /// What turns the burst's stamps into ticks, where it brings some.
+    burst_clock: BurstClock,
     /// Bursts until the parts of latency are measured again.
     parts_in: u32,
     /// By how much longer the packets of the last poll may have waited than their stamps say, if polls are stamps; 0 where
@@ -218,6 +221,10 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             emptied_ticks: settings.started_ticks,
             stamped_ticks: 0,
         };
+        let others: Vec<(usize, &RxQueue)> = (0..shared.boards.len())
+            .filter(|&at| at != me)
+            .flat_map(|at| shared.boards[at].rxqs.iter().map(move |&rxq| (at, rxq)))
+            .collect();
         Self {
             me,
             pool: shared.boards[me].pool,
@@ -231,10 +238,8 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             polled_in_vain_at: 0,
             refused: false,
             adopted_at: 0,
-            others: (0..shared.boards.len())
-                .filter(|&at| at != me)
-                .flat_map(|at| shared.boards[at].rxqs.iter().map(move |&rxq| (at, rxq)))
-                .collect(),
+            adopt_every_ticks: if others.is_empty() { u64::MAX } else { settings.adopt_every_ticks },
+            others,
             next_other: 0,
             shard: queues.shard,
             shards: queues.shards.into_iter().map(|ring| WaitingShard { ring, stamp }).collect(),
@@ -254,6 +259,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             announced: false,
             last_lap: 0,
             stamps: (0..shared.clocks.ports().len()).map(|at| Stamps::new(shared.clocks, at)).collect(),
+            burst_clock: BurstClock::TICKS,
             parts_in: 1,
             unseen_ticks: 0,
             unseen_ticks_max: 0,

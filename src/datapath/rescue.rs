@@ -159,7 +159,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.rescued(owner, Rescued { at_ticks: at, stolen_pkts: 0, polled_pkts: received as u64, longest_wait_ticks: 0 });
         let arrival = Arrival { port: rxq.port(), ticks: at, polled_ticks: at };
         if let Some(field) = self.settings.nic {
-            self.read_stamps(field, arrival, 0);
+            self.check_stamps(field, arrival, 0);
         }
         self.received(received, arrival);
         true

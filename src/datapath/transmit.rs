@@ -4,13 +4,13 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::arrivals::book_nic_wait;
+use super::arrivals::{Brought, book_nic_wait};
 use super::sort::Arrival;
 use super::{Settings, Shared, Stage};
 use crate::config::WAITING_MAX;
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{BURST_MAX, Burst, MAX_PORTS, Mbuf, StampField, TxQueue};
-use crate::stats::{Counter, DropCause, LcoreStats, PortQueue, StampClocks, Verdict};
+use crate::stats::{BurstClock, Counter, DropCause, LcoreStats, PortQueue, StampClocks, Verdict};
 
 /// A packet that the driver has not taken yet.
 struct Waiting {
@@ -54,6 +54,9 @@ impl Accepted {
     }
 }
 
+/// Ages are computed in a few instructions below this, in ticks: a third of a second. Half of what `Ages` has room for.
+const AGES_TICKS_MAX: u64 = 1 << 30;
+
 pub(super) struct Transmit<'a> {
     outlets: Vec<Outlet<'a>>,
     /// By port: its place in `outlets`.
@@ -64,8 +67,11 @@ pub(super) struct Transmit<'a> {
     /// The last burst of the cheap stage that was sent unstaged: how many went, and when they arrived. Needs no list.
     burst_pkts: u64,
     burst_stamp: u64,
-    /// Where packets bring stamps of their own, the first `burst_pkts` of these instead of the one.
+    /// Where packets bring stamps of their own, the first `burst_pkts` of these instead of the one, and the clock that they are of.
     burst_stamps: Box<[u64; BURST_MAX]>,
+    burst_clock: BurstClock,
+    /// How many stamps of the next burst are there already.
+    copied_pkts: usize,
     accepted: Vec<Accepted>,
     /// When the stage of all these was over; 0 if that was not measured.
     served_ticks: u64,
@@ -96,6 +102,8 @@ impl<'a> Transmit<'a> {
             burst_pkts: 0,
             burst_stamp: 0,
             burst_stamps: Box::new([0; BURST_MAX]),
+            burst_clock: BurstClock::TICKS,
+            copied_pkts: 0,
             accepted: Vec::with_capacity(2 * BURST_MAX),
             served_ticks: 0,
             settings,
@@ -147,16 +155,25 @@ impl<'a> Transmit<'a> {
         self.wait(at, burst, |_, _| stamp);
     }
 
+    /// Copies the stamps of the burst that is sent next: by the time they count its packets are the driver's. Returns whether all packets
+    /// have one.
+    #[inline(always)]
+    pub(super) fn copy_stamps(&mut self, brought: Brought, burst: &Burst) -> bool {
+        self.copied_pkts = burst.len();
+        brought.copy(burst.packets(), &mut *self.burst_stamps)
+    }
+
     /// As `send_burst`, where each packet brought a stamp of its own. The first one's wait for the poll, which is the longest, is booked for
     /// all: one by one it would cost as much again as their latency.
     #[inline]
-    pub(super) fn send_stamped(&mut self, port: u16, burst: &mut Burst, arrival: Arrival) {
+    pub(super) fn send_stamped(&mut self, port: u16, burst: &mut Burst, arrival: Arrival, clock: BurstClock, brought: Brought) {
         let (at, offered) = (self.place(port), burst.len());
-        for (to, packet) in self.burst_stamps.iter_mut().zip(burst.packets()) {
-            *to = self.settings.stamp.read(packet);
+        if self.copied_pkts != offered {
+            self.copy_stamps(brought, burst);
         }
+        (self.burst_clock, self.copied_pkts) = (clock, 0);
         if offered > 0 {
-            book_nic_wait(&self.stats.cheap_parts, Arrival { ticks: self.burst_stamps[0], ..arrival }, offered as u64);
+            book_nic_wait(&self.stats.cheap_parts, Arrival { ticks: clock.ticks(self.burst_stamps[0]), ..arrival }, offered as u64);
         }
         if self.waiting & 1 << at == 0 {
             let outlet = &mut self.outlets[at];
@@ -169,6 +186,9 @@ impl<'a> Transmit<'a> {
                 return;
             }
         }
+        let sent = offered - burst.len();
+        let (stamps, field) = (&self.burst_stamps[sent..offered], self.settings.stamp);
+        burst.packets_mut().iter_mut().zip(stamps).for_each(|(packet, &stamp)| field.write(packet, clock.ticks(stamp)));
         self.wait(at, burst, |packet, field| field.read(packet));
     }
 
@@ -252,8 +272,23 @@ impl<'a> Transmit<'a> {
 
     #[inline]
     fn close_stamped(&self, now: u64) {
+        let (stamps, clock) = (&self.burst_stamps[..self.burst_pkts as usize], self.burst_clock);
+        // The packets of a burst are of about one age.
+        if now.wrapping_sub(clock.ticks(stamps[0])) < AGES_TICKS_MAX {
+            let ages = clock.ages(now);
+            let record = |&stamp: &u64| self.stats.cheap_latency.record_fine(ages.of(stamp));
+            let (fours, rest) = stamps.as_chunks::<4>();
+            fours.iter().flatten().chain(rest).for_each(record);
+        } else {
+            self.close_aged(now);
+        }
+    }
+
+    /// Of packets that are old, or seem to come a little ahead of their time.
+    #[cold]
+    fn close_aged(&self, now: u64) {
         let stamps = &self.burst_stamps[..self.burst_pkts as usize];
-        stamps.iter().for_each(|&stamp| self.stats.cheap_latency.record(now.saturating_sub(stamp), 1));
+        stamps.iter().for_each(|&stamp| self.stats.cheap_latency.record(now.saturating_sub(self.burst_clock.ticks(stamp)), 1));
     }
 
     fn close_accepted(&mut self, now: u64) {

@@ -25,7 +25,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         if P::CAPPED {
             self.refused = false;
         }
-        if P::RESCUES && now.wrapping_sub(self.adopted_at) > self.settings.adopt_every_ticks && self.adopt(now) {
+        if P::RESCUES && now.wrapping_sub(self.adopted_at) > self.adopt_every_ticks && self.adopt(now) {
             return;
         }
         let at = if self.next_rx < self.rx.len() { self.next_rx } else { 0 };
@@ -48,7 +48,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
             return self.found_none();
         }
         if let Some(field) = self.settings.nic {
-            self.rx[at].stamped_ticks = self.read_stamps(field, arrival, stamped_before);
+            self.rx[at].stamped_ticks = self.check_stamps(field, arrival, stamped_before);
         } else {
             self.unseen_ticks_max = self.unseen_ticks_max.max(self.unseen_ticks);
         }
@@ -128,7 +128,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     }
 
     /// Classifies the burst, sheds what is expensive, serves what is cheap, and transmits.
-    #[inline]
+    #[inline(always)]
     fn serve(&mut self, arrival: Arrival) {
         let stats = self.stats;
         let drop_one = |packet: Mbuf, cause| {
@@ -147,12 +147,16 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
             }
             self.lap(Lap::Statistics);
             if self.settings.stamped {
-                self.tx.send_stamped(port, &mut self.burst, arrival);
+                let brought = self.brought();
+                self.tx.send_stamped(port, &mut self.burst, arrival, self.burst_clock, brought);
             } else {
                 self.tx.send_burst(port, &mut self.burst, arrival.ticks);
             }
             self.lap(Lap::Tx);
             return;
+        }
+        if let Some(field) = self.settings.nic {
+            self.write_arrivals(field);
         }
         let alone = self.classify(arrival);
         self.lap(Lap::Classify);

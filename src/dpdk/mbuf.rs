@@ -55,6 +55,15 @@ impl Mbuf {
         self.get(offset)
     }
 
+    /// Writes a dynamic field of eight bytes and the flag that belongs to it, both at places that DPDK gave.
+    #[inline(always)]
+    pub(super) fn put_eight_bytes(&mut self, offset: u32, flag: u64, bytes: u64) {
+        // SAFETY: we own the mbuf, and DPDK reserved eight aligned bytes there.
+        unsafe { self.field::<u64>(offset).write(bytes) };
+        // SAFETY: we own the mbuf, and the offset is that of a u64.
+        unsafe { self.field::<u64>(sys::MPFWD_MBUF_OL_FLAGS).write(self.flags() | flag) };
+    }
+
     /// How many segments the packet is made of.
     pub fn segments(&self) -> u16 {
         self.get(sys::MPFWD_MBUF_NB_SEGS)

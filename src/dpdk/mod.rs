@@ -23,7 +23,7 @@ pub use mbuf::{CostField, Mbuf, StampField};
 pub use mempool::Mempool;
 pub use port::{MAX_PORTS, Port, PortConfig, PortInfo, find_ports};
 pub use ring::{RingConsumer, RingProducer, RxTxRing, hts_ring, ring};
-pub use rx_stamp::{RxStampField, StampClock};
+pub use rx_stamp::{EmulatedStamps, RxStampField, StampClock};
 pub use rxq::{Lease, RxQueue};
 pub use source::{Room, RxSource};
 pub use txq::TxQueue;

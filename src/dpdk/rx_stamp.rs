@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use dpdk_sys as sys;
 
 use super::clock::tsc;
-use super::{Mbuf, Port};
+use super::{Mbuf, Port, Room, RxSource};
 use crate::error::Result;
 use crate::stats::{Reading, Sample, Unit};
 
@@ -19,6 +19,8 @@ pub enum StampClock {
     Timesync,
     /// The kernel's CLOCK_REALTIME.
     Wall,
+    /// The time stamp counter: of `EmulatedStamps`.
+    Emulated,
 }
 
 impl StampClock {
@@ -27,6 +29,7 @@ impl StampClock {
             Self::Device => "the device's clock",
             Self::Timesync => "the device's IEEE 1588 clock",
             Self::Wall => "the kernel's clock",
+            Self::Emulated => "the time stamp counter, put on by an RX callback",
         }
     }
 }
@@ -81,6 +84,7 @@ impl Port {
             StampClock::Device => unsafe { sys::mpfwd_read_clock(self.id(), &mut value) },
             // SAFETY: as above.
             StampClock::Timesync => unsafe { sys::mpfwd_timesync_clock(self.id(), &mut value) },
+            StampClock::Emulated => return Some(tsc()),
             StampClock::Wall => return SystemTime::now().duration_since(UNIX_EPOCH).ok().map(|since| since.as_nanos() as u64),
         };
         (code == 0).then_some(value)
@@ -115,10 +119,45 @@ impl RxStampField {
         packet.flags() & self.flag != 0
     }
 
-    /// The stamp, in the driver's unit; meaningful where `is_set`.
+    /// Copies the stamp of each packet to the place beside it, changed by `even`. Returns whether all packets had one.
+    #[inline(always)]
+    pub fn copy<'p>(self, pairs: impl Iterator<Item = (&'p mut u64, &'p Mbuf)>, even: impl Fn(u64) -> u64) -> bool {
+        let copy = |set, (to, packet): (&mut u64, &Mbuf)| {
+            *to = even(self.read(packet));
+            set & packet.flags()
+        };
+        pairs.fold(self.flag, copy) != 0
+    }
+
+    /// The stamp, in the driver's unit; meaningful where the packet has one.
     #[inline(always)]
     pub fn read(self, packet: &Mbuf) -> u64 {
         packet.eight_bytes(self.offset)
+    }
+}
+
+/// Stamps what the driver of one queue receives, as a NIC would: packets have arrived evenly since the poll before.
+pub struct EmulatedStamps {
+    field: RxStampField,
+    polled_ticks: u64,
+}
+
+impl EmulatedStamps {
+    pub fn new(field: RxStampField) -> Self {
+        Self { field, polled_ticks: tsc() }
+    }
+}
+
+impl RxSource for EmulatedStamps {
+    #[inline]
+    fn receive(&mut self, room: &mut Room<'_>) {
+        let now = room.read_clock();
+        let (mut arrived, packets) = (std::mem::replace(&mut self.polled_ticks, now), room.received());
+        let apart = now.saturating_sub(arrived) / packets.len().max(1) as u64;
+        for packet in packets {
+            packet.put_eight_bytes(self.field.offset, self.field.flag, arrived);
+            arrived += apart;
+        }
     }
 }
 

@@ -44,6 +44,13 @@ impl Room<'_> {
         self.slots.len() - self.filled
     }
 
+    /// What the driver received.
+    #[inline]
+    pub fn received(&mut self) -> &mut [Mbuf] {
+        // SAFETY: the driver filled the first `filled` slots, `Mbuf` has the layout of what a slot holds, and the poll's caller gets them later.
+        unsafe { std::slice::from_raw_parts_mut(self.slots.as_mut_ptr().cast(), self.filled) }
+    }
+
     /// Adds up to `want` packets without content, as many as there is room and the pool has, for the caller to write. Of all others their
     /// content is undefined.
     #[inline]

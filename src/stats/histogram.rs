@@ -29,6 +29,12 @@ impl Histogram {
         self.buckets[bucket(ticks)].add(count);
     }
 
+    /// Counts a packet that took so long, in ticks with 32 bits behind the point; less than a tick, or nothing, as one tick.
+    #[inline(always)]
+    pub fn record_fine(&self, fine_ticks: i64) {
+        self.buckets[fine_bucket(fine_ticks)].add(1);
+    }
+
     /// Adds all that was recorded to `into`, as nanoseconds by `to_ns`; each bucket counts as its highest value, so that no
     /// percentile is reported lower than it was.
     pub fn add_to(&self, into: &mut HdrHistogram<u64>, to_ns: impl Fn(u64) -> u64) {
@@ -92,6 +98,17 @@ fn bucket(value: u64) -> usize {
     (bits.wrapping_sub(ONE) as usize).min(BUCKETS - 1)
 }
 
+/// As `bucket`, of a value with 32 bits behind the point: the point is in the double's exponent. With 31 bits before it at most, and
+/// those of its magnitude rounded up, none lies beyond `FINE_BUCKETS`.
+#[inline(always)]
+fn fine_bucket(value: i64) -> usize {
+    const TICK: f64 = (1u64 << 32) as f64;
+    const ONE: u64 = TICK.to_bits() >> (f64::MANTISSA_DIGITS - 1 - PRECISION_BITS);
+    const FINE_BUCKETS: usize = 32 * SPLIT;
+    let bits = (value as f64).max(TICK).to_bits() >> (f64::MANTISSA_DIGITS - 1 - PRECISION_BITS);
+    bits.wrapping_sub(ONE) as usize % FINE_BUCKETS
+}
+
 /// The highest value that `bucket` puts there.
 fn highest(at: usize) -> u64 {
     let (magnitude, within) = (at / SPLIT, at % SPLIT);
@@ -105,6 +122,16 @@ mod tests {
     use super::*;
 
     proptest! {
+        #[test]
+        fn fine_values_go_where_their_ticks_go(bits in 1..=31u32, value in 1..1i64 << 31, fraction in 0..1i64 << 32) {
+            let value = (value >> (31 - bits)).max(1);
+            // A fraction of a tick, or a double rounded up, may make it one more.
+            let top = highest(fine_bucket(value << 32 | fraction)) as i64;
+            prop_assert!(top >= value && top <= highest(bucket(value as u64 + 1)) as i64, "{} in {}", value, top);
+            prop_assert_eq!(fine_bucket(value << 32), bucket(value as u64));
+            prop_assert_eq!(fine_bucket(-value), bucket(1));
+        }
+
         #[test]
         fn a_bucket_holds_its_value_to_its_precision(bits in 1..=VALUE_BITS, value in 1..1u64 << VALUE_BITS) {
             let value = (value >> (VALUE_BITS - bits)).max(1);

@@ -71,6 +71,29 @@ impl Conversion {
         let ticks = (i128::from(since) * i128::from(self.ticks_per_unit.cast_signed())) >> 32;
         self.ticks.wrapping_add_signed(ticks as i64)
     }
+
+    /// What tells how old readings of the clock are at `now_ticks`.
+    #[inline(always)]
+    pub fn ages(self, now_ticks: u64) -> Ages {
+        let since_start = now_ticks.wrapping_sub(self.ticks) << 32;
+        Ages { of_zero: since_start.wrapping_add(self.clock.wrapping_mul(self.ticks_per_unit)), ticks_per_unit: self.ticks_per_unit }
+    }
+}
+
+/// How long ago a clock showed something, for many readings of it at one moment: a multiplication and a subtraction each. Exact modulo
+/// 2^64, hence right for ages of less than 2^31 ticks.
+#[derive(Clone, Copy, Debug)]
+pub struct Ages {
+    of_zero: u64,
+    ticks_per_unit: u64,
+}
+
+impl Ages {
+    /// In ticks with 32 bits behind the point; negative where the clock is ahead.
+    #[inline(always)]
+    pub fn of(self, clock: u64) -> i64 {
+        self.of_zero.wrapping_sub(clock.wrapping_mul(self.ticks_per_unit)).cast_signed()
+    }
 }
 
 /// A conversion, and how far off it may be until the next sample.

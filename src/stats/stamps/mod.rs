@@ -5,6 +5,6 @@ mod published;
 mod sync;
 mod trust;
 
-pub use clock_model::{ClockModel, Conversion, Fit, Reading, Sample, Step, Unit};
+pub use clock_model::{Ages, ClockModel, Conversion, Fit, Reading, Sample, Step, Unit};
 pub use published::Published;
 pub use trust::{BurstClock, Distrust, PortClock, StampClocks, Stamps, Verdict};

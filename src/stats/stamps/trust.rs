@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
-use super::{Conversion, Fit, Published, Unit};
+use super::{Ages, Conversion, Fit, Published, Unit};
 
 /// A stamp may seem to lie ahead by so much more than the clock's error, in ticks: ten microseconds or so.
 const AHEAD_TICKS_MAX: u64 = 1 << 15;
@@ -183,10 +183,19 @@ pub struct BurstClock {
 }
 
 impl BurstClock {
+    /// For stamps that are ticks already.
+    pub const TICKS: Self = Self { unit: Unit::Ticks, conversion: Conversion { clock: 0, ticks: 0, ticks_per_unit: 1 << 32 } };
+
     /// `even`: the stamp as its unit has it, see [`Unit::even`].
     #[inline(always)]
     pub fn ticks(self, even: u64) -> u64 {
         self.conversion.ticks(even)
+    }
+
+    /// See [`Conversion::ages`].
+    #[inline(always)]
+    pub fn ages(self, now_ticks: u64) -> Ages {
+        self.conversion.ages(now_ticks)
     }
 }
 

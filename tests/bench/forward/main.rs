@@ -50,6 +50,8 @@ enum Part {
     Handoff,
     /// What leases, heartbeats and looking around cost: macswap in hybrid mode, one lcore polling, beside pools
     Modes,
+    /// What stamps and latencies cost: macswap in pools, without any beside software stamps and stamps on each packet
+    Stamps,
     /// Cycles per packet of each step of mpfwd
     Steps,
 }
@@ -107,6 +109,9 @@ fn run(bench: &mut Bench, args: &Args) -> Result<(), Failure> {
     }
     if wanted(Part::Modes) {
         bench.modes()?;
+    }
+    if wanted(Part::Stamps) {
+        bench.stamps()?;
     }
     if wanted(Part::Steps) {
         bench.steps()?;

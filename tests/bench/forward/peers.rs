@@ -71,9 +71,10 @@ impl Forward {
     /// The arguments, and the file prefix among them.
     fn mpfwd_args(self, mode: &str, cpus: Cpus, more: &str) -> (Vec<String>, String) {
         let prefix = process::file_prefix();
+        let stamps = if mode.contains("--timestamps") { "" } else { "--timestamps software" };
         let mut args = eal_as(&prefix, &format!("0@{},1@{}", cpus.rx, cpus.other), DEVICES);
         args.extend(words(&format!(
-            "-- {mode} --pools 1:1 --forward-mode {} --burst {} --timestamps software --rxd {RING_DESCRIPTORS} \
+            "-- {mode} --pools 1:1 --forward-mode {} --burst {} {stamps} --rxd {RING_DESCRIPTORS} \
              --txd {RING_DESCRIPTORS} --mbufs {MBUFS} {more}",
             self.mode, self.burst
         )));

@@ -143,6 +143,21 @@ impl Bench {
         })
     }
 
+    /// With stamps from polls, and with a stamp on each packet, which is there on both sides, beside no latency at all.
+    pub fn stamps(&mut self) -> Result<(), Failure> {
+        let (cpus, forward) = (self.gate.cpus, Forward { mode: "macswap", burst: 32 });
+        for (row, stamps, without, target) in
+            [("software", "software", "off", 0.97), ("per packet", "nic --emulate-stamps", "off --emulate-stamps", 0.85)]
+        {
+            self.progress.inc_length(self.rounds as u64);
+            self.in_turns((row, forward.burst), &[("itself without", target)], || {
+                let start = |stamps| forward.start_mpfwd(&format!("--mode pools --timestamps {stamps}"), cpus);
+                Ok(vec![start(stamps)?, start(without)?])
+            })?;
+        }
+        Ok(())
+    }
+
     /// Medians of what `--record-core-cycles` says.
     pub fn steps(&mut self) -> Result<(), Failure> {
         self.progress.inc_length((MODES.len() * BURSTS.len() * self.rounds) as u64);

@@ -22,6 +22,19 @@ struct Synthetic {
     width: u64,
 }
 
+proptest! {
+    #[test]
+    fn ages_are_what_conversions_say(
+        clock in any::<u64>(), ticks in any::<u64>(), ticks_per_unit in 1u64 << 20..1 << 45, ago in -1_000_000..1i64 << 20, later in 0..1u64 << 30,
+    ) {
+        let conversion = Conversion { clock, ticks, ticks_per_unit };
+        let stamp = clock.wrapping_sub_signed(ago * (1 << 32) / ticks_per_unit.cast_signed());
+        let now = ticks.wrapping_add(later);
+        let age = now.wrapping_sub(conversion.ticks(stamp)).cast_signed();
+        prop_assert!((conversion.ages(now).of(stamp) >> 32).abs_diff(age) <= 1, "{}", age);
+    }
+}
+
 impl Synthetic {
     fn new(seed: u64, units_per_second: f64, drift: f64, wander: f64, width: u64) -> Self {
         let mut random = SmallRng::seed_from_u64(seed);
