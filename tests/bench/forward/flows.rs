@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::time::Duration;
 
+use pcap_file::PcapError;
 use pcap_file::pcap::{PcapPacket, PcapWriter};
 
 use crate::process::{Failure, failure};
@@ -22,8 +23,8 @@ impl Flows {
     pub fn write() -> Result<Self, Failure> {
         let folder = tempfile::tempdir().or_else(|error| failure(format!("no folder for a capture: {error}")))?;
         let path = folder.path().join("flows.pcap");
-        let write = || -> Result<(), pcap_file::PcapError> {
-            let mut capture = PcapWriter::new(File::create(&path)?)?;
+        let write = || -> Result<(), PcapError> {
+            let mut capture = PcapWriter::new(File::create(&path).map_err(PcapError::IoError)?)?;
             for flow in 0..FLOWS {
                 capture.write_packet(&PcapPacket::new(Duration::ZERO, FRAME as u32, &frame(flow)))?;
             }
