@@ -176,15 +176,16 @@ impl<'a> Admission<'a> {
     #[inline]
     fn goes_away(&mut self, at: usize, packet: &mut Mbuf, here: &mut Sorter, tx: &mut Transmit<'_>) -> Result<Pass, Full> {
         let bucket = self.bucket(at, packet);
+        // In the order of their arrival: what waits for its driver is of earlier bursts.
+        tx.keep_places_in(bucket)?;
         for (pass, packet) in here.passes.iter_mut().zip(here.cheap.packets()) {
             pass.keep_place_in(self.order, packet, bucket)?;
         }
-        self.go_away(bucket, packet, tx)
+        self.go_away(bucket, packet)
     }
 
     #[inline]
-    fn go_away(&mut self, bucket: Bucket, packet: &mut Mbuf, tx: &mut Transmit<'_>) -> Result<Pass, Full> {
-        tx.keep_places_in(bucket)?;
+    fn go_away(&mut self, bucket: Bucket, packet: &mut Mbuf) -> Result<Pass, Full> {
         let pass = enter(self.order, bucket)?;
         pass.write_on(packet, self.field);
         self.busy = true;
@@ -200,7 +201,8 @@ impl<'a> Admission<'a> {
         match pass.bucket(self.order, packet) {
             Some(bucket) => {
                 self.deferred_late = true;
-                self.go_away(bucket, packet, tx).map(drop)
+                tx.keep_places_in(bucket)?;
+                self.go_away(bucket, packet).map(drop)
             }
             None => {
                 pass.write_on(packet, self.field);
