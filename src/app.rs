@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use nix::sched::CpuSet;
 
-use crate::cli::{Cli, Idle, Mode, Timestamps};
+use crate::cli::{Cli, Idle, KeepOrder, Mode, Timestamps};
 use crate::config::{self, LcorePlan, Plan, Stamping};
 use crate::control::{self, Control, FollowedClocks, IncidentReader, Signals};
 use crate::datapath::{ADOPT_EVERY_NS, Board, Queues, RunState, Settings, Shared, TAKE_BUDGET_NS, Waiting, WaitingStealer};
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{
-    self, BurstSize, Eal, EmulatedStamps, Mempool, Port, PortConfig, RingConsumer, RingProducer, RxQueue, RxStampField, StampField, TxQueue,
+    self, BurstSize, Eal, EmulatedStamps, Mempool, Port, PortConfig, RingConsumer, RingProducer, RxQueue, RxStampField, StampField,
+    TicketField, TxQueue,
 };
 use crate::error::{Error, Result};
+use crate::order::Order;
 use crate::output;
 use crate::policy::{Permits, Pool};
 use crate::shed::Picker;
@@ -105,6 +107,8 @@ struct Setup {
     /// Where the time of a poll stands, and where a driver's stamp does, if packets have these.
     polled: Option<StampField>,
     nic: Option<RxStampField>,
+    /// Where a packet's place in its flow stands.
+    ticket: TicketField,
 }
 
 fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet) -> Result<Report> {
@@ -122,11 +126,12 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet
     printed::map(&plan, cli, &setup.ports);
     sources.iter().for_each(output::say);
     let stats: Vec<LcoreStats> = plan.lcores.iter().map(|lcore| LcoreStats::new(&plan.may_poll(lcore), &lcore.tx_queue)).collect();
-    let Setup { pool, ports, rxqs, txqs, producers, consumers, inboxes, stamp, polled, nic } = setup;
+    let Setup { pool, ports, rxqs, txqs, producers, consumers, inboxes, stamp, polled, nic, ticket } = setup;
     let up = |id: usize| ports.iter().find(|port| usize::from(port.id()) == id).is_none_or(Port::link_is_up);
     let links = std::array::from_fn(|id| AtomicBool::new(up(id)));
     let run = RunState::new(plan.lcores.len(), cli.packets);
     let boards = boards(&plan, &rxqs)?;
+    let order = Order::new(rxqs.len(), plan.order_records, cli.order == KeepOrder::Flow);
     let pool_a = plan.lcores.iter().filter(|lcore| lcore.pool == Pool::A).count();
     let permits = Permits::new(plan.scheduling.expensive_cap, pool_a);
     let incidents = Incidents::new(plan.lcores.len());
@@ -145,6 +150,7 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet
             stamping: plan.stamping != Stamping::Off,
             stamp,
             polled,
+            ticket,
             // A source's packets are stamped also where latency is not counted.
             stamped: cli.source.is_some() || plan.stamping == Stamping::Nic,
             nic: nic.filter(|_| plan.stamping == Stamping::Nic),
@@ -156,7 +162,16 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet
             rescue_after_ticks,
             runq_max: plan.scheduling.runq_max_pkts,
         },
-        shared: Shared { run: &run, links: &links, boards: &boards, permits: &permits, incidents: &incidents, clocks: &clocks },
+        shared: Shared {
+            run: &run,
+            links: &links,
+            boards: &boards,
+            rxqs: &rxqs,
+            order: &order,
+            permits: &permits,
+            incidents: &incidents,
+            clocks: &clocks,
+        },
         stats: &stats,
         cost: sources.as_ref().and_then(|sources| sources.cost),
     };
@@ -192,13 +207,13 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet
     let source = sources.map(|sources| sources.report(rate));
     let incidents = reader.read();
     drop(boards);
-    drop((rxqs, ports));
+    drop((order, rxqs, ports));
     let stamped_by = stamping::Source::of(&plan, &clocks, &followed, rate);
     Ok(outcome::report(cli, &plan, Ended { stats: &stats, devices: &devices, source, stamped_by, incidents, elapsed, rate, pool: &pool }))
 }
 
 fn set_up(eal: &Eal, cli: &Cli, plan: &mut Plan) -> Result<Setup> {
-    let stamp = StampField::register()?;
+    let (stamp, ticket) = (StampField::register()?, TicketField::register()?);
     let nic = (plan.stamping == Stamping::Nic).then(RxStampField::register).transpose()?;
     let polled = (nic.is_some() || cli.source.is_some()).then(StampField::register_polled).transpose()?;
     let pool = Mempool::create(eal, "mpfwd_mbufs", plan.mbufs, plan.mbuf_cache, plan.mbuf_room)?;
@@ -233,7 +248,7 @@ fn set_up(eal: &Eal, cli: &Cli, plan: &mut Plan) -> Result<Setup> {
         takers.into_iter().zip(takes).for_each(|(at, take)| consumers[at].push(take));
     }
     let inboxes = if plan.scheduling.mode == Mode::ShedRandom { inboxes(eal, plan.lcores.len(), cli.ring_size)? } else { Vec::new() };
-    Ok(Setup { pool, ports, rxqs, txqs, producers, consumers, inboxes, stamp, polled, nic })
+    Ok(Setup { pool, ports, rxqs, txqs, producers, consumers, inboxes, stamp, polled, nic, ticket })
 }
 
 /// A ring per lcore that every lcore puts into: by lcore its taking end, and one putting end of each.

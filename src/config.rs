@@ -11,7 +11,7 @@ mod scheduling;
 mod source;
 mod stamping;
 
-use buffers::{buffer_room, buffers};
+use buffers::{buffer_room, buffers, order_records};
 pub use scheduling::Scheduling;
 use scheduling::scheduling;
 pub use source::SOURCE_PORT_HINT;
@@ -63,6 +63,8 @@ pub struct Plan {
     pub mbufs: u32,
     /// Buffers that each lcore keeps at hand.
     pub mbuf_cache: u32,
+    /// Packets that may have a place in a flow at a time, per receive queue.
+    pub order_records: usize,
     /// Bytes of a buffer, headroom included.
     pub mbuf_room: u16,
     /// What stamps arrivals.
@@ -190,7 +192,21 @@ pub fn plan(cli: &Cli, lcores: &[Lcore], ports: &[PortInfo]) -> Result<Plan> {
     let stamping = stamping::stamping(cli, &mut plans)?;
     let (mbuf_room, scatter) = buffer_room(cli.max_pkt_len, &ports)?;
     let (mbufs, mbuf_cache) = buffers(cli, &lcores, &plans, shards, &mut warnings)?;
-    Ok(Plan { scheduling, pools: cli.pools, lcores, ports: plans, shards, mbufs, mbuf_cache, mbuf_room, stamping, scatter, warnings })
+    let order_records = order_records(mbufs, &plans);
+    Ok(Plan {
+        scheduling,
+        pools: cli.pools,
+        lcores,
+        ports: plans,
+        shards,
+        mbufs,
+        mbuf_cache,
+        order_records,
+        mbuf_room,
+        stamping,
+        scatter,
+        warnings,
+    })
 }
 
 fn chosen_ports<'p>(cli: &Cli, ports: &'p [PortInfo]) -> Result<Vec<&'p PortInfo>> {

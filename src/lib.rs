@@ -7,6 +7,7 @@
 //! * `dpdk`: safe, owned wrappers; the only room that sees `dpdk_sys`
 //! * `runq`, `shed`, `policy`, `stats`: pure; they know no packets
 //! * `engine`: what is done to a packet
+//! * `order`: keeping the packets of a flow in order; pure too
 //! * `datapath`: the lcores' loop, which carries out the policy's decisions on real queues
 //! * `traffic`: open-loop load on a virtual NIC
 //! * `lab`: experiments, each an mpfwd of its own; the program mplab
@@ -24,6 +25,7 @@ pub mod dpdk;
 pub mod engine;
 pub mod error;
 pub mod lab;
+pub mod order;
 mod output;
 pub mod policy;
 pub mod runq;

@@ -110,7 +110,7 @@ fn every_byte_of_every_packet_is_as_the_mode_says() {
             ("--pools 1:1 --work spin:expensive=20us,p=0.2,mark=hash", Order::Free),
             ("--pools 1:1 --work spin:p=0.2,mark=sequence", Order::Free),
             ("--pools 1:1 --work spin:expensive=20us,p=0.5,mark=hash --ring-size 16 --on-full run", Order::Free),
-            ("--mode pools --pools 1:1 --work spin:p=1", Order::Kept),
+            ("--mode pools --pools 1:1 --work spin:p=1 --order none", Order::Kept),
             ("--pools 1:1", Order::Free),
             ("--pools 1:1 --work spin:p=1", Order::Free),
             ("--pools 1:1 --work spin:expensive=20us,p=0.2,mark=hash,known=no", Order::Free),

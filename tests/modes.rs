@@ -21,7 +21,7 @@ const MODES: [&str; 6] =
 const SHEDDING: [&str; 3] = ["--mode shed-random", "--mode pools --pools 2:1", "--pools 2:1"];
 
 fn started(lcore_count: usize, own: &str) -> Running {
-    start(&format!("{} {TWO_NULLS}", lcores(lcore_count)), &format!("--idle yield --mbufs 65535 {own}"))
+    start(&format!("{} {TWO_NULLS}", lcores(lcore_count)), &format!("--idle yield --order none --mbufs 65535 {own}"))
 }
 
 /// A run at full load. What the devices counted is what the lcores did, and nothing is dropped but for the one cause that may be.

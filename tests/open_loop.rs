@@ -133,7 +133,7 @@ fn what_the_ring_has_no_room_for_is_missed() {
 /// A pool that is too small for what is under way loses packets as a NIC does, and counts them.
 #[test]
 fn a_pool_without_buffers_loses_packets_and_counts_them() {
-    let work = "--work spin:cheap=0ns,expensive=50ms,p=0.2";
+    let work = "--order none --work spin:cheap=0ns,expensive=50ms,p=0.2";
     let outcome = run(
         &eal(2),
         &format!("--mode pools --pools 1:1 --mbufs 64 --burst 8 --ring-size 256 --duration 1 --source open-loop:rate=20k {work}"),

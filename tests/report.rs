@@ -32,6 +32,7 @@ fn every_key_is_described_and_nothing_else() {
         ("Top level", &[report] as &[&Value]),
         ("Causes of drops", &[&report["drops"]]),
         ("`rank`", &[&report["rank"]]),
+        ("`order`", &[&report["order"]]),
         ("`host_gaps`", &[&report["host_gaps"]]),
         ("`latency`", &[latency, &latency["cheap"], &latency["parts"], &latency["parts"]["cheap"]]),
         ("`step_cycles`", &[&report["step_cycles"]]),

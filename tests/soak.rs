@@ -7,8 +7,8 @@ use serde_json::Value;
 
 const TWO_NULLS: &str = "--vdev net_null0 --vdev net_null1";
 
-/// Some are expensive, more than a worker can do.
-const OVERLOAD: &str = "--ring-size 64 --work spin:cheap=0ns,expensive=5us,p=0.5";
+/// Some are expensive, more than a worker can do, and of one flow, which would wait.
+const OVERLOAD: &str = "--order none --ring-size 64 --work spin:cheap=0ns,expensive=5us,p=0.5";
 
 #[track_caller]
 fn soak(count_of_lcores: usize, own: &str) -> Value {

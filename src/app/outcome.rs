@@ -16,7 +16,8 @@ use crate::output;
 use crate::shed::rank_error_bound;
 use crate::stats::{
     self, DeviceStats, DropCause, Histogram, HostGapRow, Incident, Lap, Latency, LatencyParts, LatencyRow, LcoreLatency, LcoreRow,
-    LcoreStats, PARTS_EVERY_BURSTS, PartRows, Parts, PortRow, QueueRow, RankCounts, RankRow, Report, SourceReport, StepCycles, TimeRow,
+    LcoreStats, OrderRow, PARTS_EVERY_BURSTS, PartRows, Parts, PortRow, QueueRow, RankCounts, RankRow, Report, SourceReport, StepCycles,
+    TimeRow,
 };
 
 /// An enum's name as it is written on the command line and in JSON.
@@ -59,6 +60,7 @@ pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
         mbufs_free,
         shed_pkts: sum(|lcore| lcore.shed_pkts.get()),
         taken_pkts: sum(|lcore| lcore.taken_pkts.get()),
+        order: OrderRow::new(name(&cli.order), plan.order_records, tx_pkts, stats.iter().map(|lcore| &lcore.order)),
         rank: (plan.shards > 0).then(|| rank(plan, stats)),
         source,
         host_gaps: host_gaps(stats, rate),

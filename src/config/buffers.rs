@@ -57,3 +57,13 @@ pub(super) fn buffers(
     let cache = (mbufs / 2 / lcores.len().max(1) as u32 * 2 / 3).clamp(0, Mempool::CACHE_MAX);
     Ok((mbufs, cache))
 }
+
+/// Packets that may have a place in a flow at a time, per receive queue: those that are deferred or left over, and those that wait for
+/// them.
+const ORDER_RECORDS: usize = 8192;
+
+/// As many, unless all queues together could keep more than half of the buffers.
+pub(super) fn order_records(mbufs: u32, ports: &[PortPlan]) -> usize {
+    let rxqs: usize = ports.iter().map(|port| usize::from(port.rxq)).sum();
+    ORDER_RECORDS.min(mbufs as usize / 2 / rxqs.max(1)).max(1)
+}

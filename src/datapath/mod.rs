@@ -2,8 +2,10 @@
 //!
 //! The verbs: poll, classify, shed, serve, transmit; run, take; rest.
 
+mod admission;
 mod arrivals;
 mod board;
+mod departure;
 mod idle;
 mod rescue;
 mod run_state;
@@ -15,16 +17,21 @@ mod work;
 
 use std::sync::atomic::AtomicBool;
 
+use admission::Admission;
 pub use board::Board;
 pub use run_state::RunState;
 use sort::Sorter;
+pub use transmit::Outgoing;
 use transmit::Transmit;
 pub use waiting::{Waiting, WaitingStealer};
 
 use crate::cli::{Idle, OnFull};
 use crate::dpdk::clock::tsc;
-use crate::dpdk::{Burst, BurstSize, Lease, MAX_PORTS, RingConsumer, RingProducer, RxQueue, RxStampField, StampField, TxQueue};
+use crate::dpdk::{
+    Burst, BurstSize, Lease, MAX_PORTS, RingConsumer, RingProducer, RxQueue, RxStampField, StampField, TicketField, TxQueue,
+};
 use crate::engine::Engine;
+use crate::order::Order;
 use crate::policy::{PeerHint, Permits, Place, Policy, Pool, Step, View};
 use crate::shed::{Picker, RankMeter, Shard, TakeBudget};
 use crate::stats::{BurstClock, Counter, DropCause, Incidents, Lap, LcoreStats, StampClocks, Stamps};
@@ -54,6 +61,8 @@ pub struct Settings {
     pub stamp: StampField,
     /// Where the time of its poll stands then, if that is not its arrival.
     pub polled: Option<StampField>,
+    /// Where its place in its flow stands then.
+    pub ticket: TicketField,
     /// Packets come stamped with their arrival: what the poll knows of it does not count.
     pub stamped: bool,
     /// Where drivers stamp, if it is their stamps that count.
@@ -101,6 +110,10 @@ pub struct Shared<'a> {
     pub links: &'a [AtomicBool; MAX_PORTS],
     /// By lcore, in the order of the map.
     pub boards: &'a [Board<'a>],
+    /// All receive queues. A queue's number is its place here.
+    pub rxqs: &'a [RxQueue],
+    /// By a receive queue's number: which of its packets have not left yet.
+    pub order: &'a Order<Outgoing>,
     /// Rights to do expensive work, where the mode limits it.
     pub permits: &'a Permits,
     /// Where each lcore writes down when it was stuck, or helped one that was.
@@ -135,6 +148,7 @@ impl Shard for WaitingShard {
 /// A receive queue that this lcore polls, by a lease that it keeps as long as it is not away.
 struct Polled<'a> {
     rxq: &'a RxQueue,
+    number: u16,
     lease: Option<Lease<'a>>,
     received_pkts: &'a Counter,
     /// The last poll that took all there was began then.
@@ -176,9 +190,11 @@ pub struct LcoreLoop<'a, E, P, const METER: bool> {
     /// When it looked last whether other lcores' queues want polling, and how often it does.
     adopted_at: u64,
     adopt_every_ticks: u64,
-    /// The other lcores' receive queues, each with its owner's place, and which of them comes next.
-    others: Vec<(usize, &'a RxQueue)>,
+    /// The other lcores' receive queues, by number, each with its owner's place; and which of them comes next.
+    others: Vec<(usize, u16)>,
     next_other: usize,
+    /// The lease of another lcore's queue, while a burst of it is served.
+    borrowed: Option<Lease<'a>>,
     shard: Option<RingProducer>,
     shards: Vec<WaitingShard>,
     picker: Picker,
@@ -189,6 +205,7 @@ pub struct LcoreLoop<'a, E, P, const METER: bool> {
     tx: Transmit<'a>,
     /// What the last poll brought.
     burst: Burst,
+    admission: Admission<'a>,
     sorter: Sorter,
     run_queue: Waiting,
     kept: Waiting,
@@ -214,16 +231,18 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
     /// The loop of the lcore whose board is the one at `me`.
     pub fn new(me: usize, engine: E, policy: P, settings: Settings, shared: Shared<'a>, queues: Queues<'a>, stats: &'a LcoreStats) -> Self {
         let stamp = settings.stamp;
+        let number = |rxq: &RxQueue| shared.rxqs.iter().position(|any| std::ptr::eq(any, rxq)).map_or(0, |number| number as u16);
         let polled = |(rxq, received): (&'a RxQueue, &'a crate::stats::PortQueue)| Polled {
             rxq,
+            number: number(rxq),
             lease: None,
             received_pkts: &received.pkts,
             emptied_ticks: settings.started_ticks,
             stamped_ticks: 0,
         };
-        let others: Vec<(usize, &RxQueue)> = (0..shared.boards.len())
+        let others: Vec<(usize, u16)> = (0..shared.boards.len())
             .filter(|&at| at != me)
-            .flat_map(|at| shared.boards[at].rxqs.iter().map(move |&rxq| (at, rxq)))
+            .flat_map(|at| shared.boards[at].rxqs.iter().map(move |&rxq| (at, number(rxq))))
             .collect();
         Self {
             me,
@@ -241,6 +260,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             adopt_every_ticks: if others.is_empty() { u64::MAX } else { settings.adopt_every_ticks },
             others,
             next_other: 0,
+            borrowed: None,
             shard: queues.shard,
             shards: queues.shards.into_iter().map(|ring| WaitingShard { ring, stamp }).collect(),
             picker: queues.picker,
@@ -251,6 +271,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             tx: Transmit::new(queues.tx, settings, shared, stats),
             settings,
             burst: Burst::new(),
+            admission: Admission::new(shared.order, settings.ticket),
             sorter: Sorter::new(),
             run_queue: queues.run_queue,
             kept: queues.kept,
@@ -330,16 +351,14 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
     /// Drops what is still to be done, when there is no time left to do it.
     #[cold]
     fn abandon(&mut self) {
-        let mut count = 0;
-        while self.run_queue.pop().or_else(|| self.kept.pop()).is_some() {
-            count += 1;
+        while let Some(packet) = self.run_queue.pop().or_else(|| self.kept.pop()) {
+            self.tx.drop_placed(packet, DropCause::Shutdown);
         }
         for ring in self.shards.iter_mut().map(|shard| &mut shard.ring).chain(&mut self.inbox) {
             while ring.take(&mut self.burst, self.settings.burst.pkts()) > 0 {
-                count += self.burst.free();
+                self.burst.drain().for_each(|packet| self.tx.drop_placed(packet, DropCause::Shutdown));
             }
         }
-        self.stats.drop_pkts(DropCause::Shutdown, count as u64);
     }
 
     fn wind_up(mut self) {

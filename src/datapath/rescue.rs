@@ -2,7 +2,6 @@
 
 use super::sort::Arrival;
 use super::{LcoreLoop, Stage};
-use crate::dpdk::RxQueue;
 use crate::dpdk::clock::tsc;
 use crate::engine::Engine;
 use crate::policy::{Help, PeersView, Policy};
@@ -24,7 +23,9 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         let board = &self.shared.boards[self.me];
         board.heartbeat.begin(Busy { since_ticks: now, flow_hash, stage: stage as u32 });
         if P::RESCUES {
+            self.tx.keep_all_places();
             self.rx.iter_mut().for_each(|polled| polled.lease = None);
+            self.borrowed = None;
         }
     }
 
@@ -124,17 +125,17 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     }
 
     /// Polls a burst of each receive queue whose owner is `wanted` and whose lease is free, and serves it; the lease is given back
-    /// before. Goes on where it stopped last, and stops as soon as something is left over: that has to be served before more is
+    /// then. Goes on where it stopped last, and stops as soon as something is left over: that has to be served before more is
     /// received. Returns whether it found anything.
     fn take_over(&mut self, wanted: impl Fn(&P, usize) -> bool) -> bool {
         let mut found = false;
         for _ in 0..self.others.len() {
-            let (owner, rxq) = self.others[self.next_other];
+            let (owner, number) = self.others[self.next_other];
             self.next_other = (self.next_other + 1) % self.others.len();
             if !wanted(&self.policy, owner) {
                 continue;
             }
-            found |= self.poll_for(owner, rxq);
+            found |= self.poll_for(owner, number);
             if !self.run_queue.is_empty() || !self.kept.is_empty() || self.shared.run.is_draining() {
                 break;
             }
@@ -143,15 +144,18 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     }
 
     /// Polls a burst of another lcore's queue, unless somebody else does, and serves it. Returns whether there was anything.
-    fn poll_for(&mut self, owner: usize, rxq: &RxQueue) -> bool {
+    fn poll_for(&mut self, owner: usize, number: u16) -> bool {
+        let rxqs = self.shared.rxqs;
+        let rxq = &rxqs[usize::from(number)];
         let Some(mut lease) = rxq.try_lease() else { return false };
         let at = tsc();
         self.tx.close(at);
         let received = lease.poll(&mut self.burst, self.settings.burst);
-        drop(lease);
         if received == 0 {
             return false;
         }
+        // Kept until all of the burst has been sent, or keeps its place: who polls next would overtake it.
+        self.borrowed = Some(lease);
         self.unseen_ticks = 0;
         self.stats.add_received(rxq.port(), rxq.queue(), received as u64);
         self.stats.rescue.takeovers.add(1);
@@ -161,7 +165,9 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         if let Some(field) = self.settings.nic {
             self.check_stamps(field, arrival, 0);
         }
-        self.received(received, arrival);
+        self.received(received, arrival, number);
+        self.tx.keep_all_places();
+        self.borrowed = None;
         true
     }
 

@@ -1,8 +1,10 @@
 //! Sorting a burst's packets by what they may cost, and what a packet says of its arrival once it has left its burst.
 
 use super::Settings;
-use crate::dpdk::{Burst, Mbuf};
+use super::admission::Pass;
+use crate::dpdk::{BURST_MAX, Burst, Mbuf};
 use crate::engine::{Class, Engine};
+use crate::order::Full;
 use crate::policy::{Place, Policy};
 
 /// The port by which a packet came in, and when, in ticks: by its stamp, and by the poll that brought it. Where packets bring no stamps
@@ -47,21 +49,41 @@ pub(super) struct Alone {
     pub unknown: bool,
 }
 
+/// Whose hands a packet will be in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hands {
+    /// Those that received it, until it is sent.
+    Ours,
+    /// Perhaps others'.
+    Others,
+}
+
 /// The piles that a burst is sorted into.
 pub(super) struct Sorter {
-    /// What the cheap stage serves.
+    /// What the cheap stage serves; and, by place in it, what is known of each packet's place in its flow.
     pub cheap: Burst,
+    pub passes: Box<[Pass; BURST_MAX]>,
     /// What goes to another lcore.
     pub deferred: Burst,
 }
 
 impl Sorter {
     pub(super) fn new() -> Self {
-        Self { cheap: Burst::new(), deferred: Burst::new() }
+        Self { cheap: Burst::new(), passes: Box::new([Pass::Uncounted; BURST_MAX]), deferred: Burst::new() }
+    }
+
+    /// Puts a packet on the pile of the cheap stage.
+    #[inline(always)]
+    pub(super) fn push_cheap(&mut self, packet: Mbuf, pass: Pass) {
+        self.passes[self.cheap.len()] = pass;
+        self.cheap.push(packet);
     }
 
     /// Puts a packet on its pile, or gives it back because it must be run alone. Where nobody could take what waits behind it, a packet of
-    /// unknown cost is served like a cheap one.
+    /// unknown cost is served like a cheap one. `admit` says what its place in its flow is, by whose hands it will be in.
+    ///
+    /// # Errors
+    /// When there was no place left; the packet is dropped.
     #[inline(always)]
     pub(super) fn sort<E: Engine, P: Policy>(
         &mut self,
@@ -69,21 +91,21 @@ impl Sorter {
         mut packet: Mbuf,
         arrival: Arrival,
         settings: Settings,
-    ) -> Option<Alone> {
-        match engine.classify(&packet, arrival.port) {
-            Class::Unknown if P::STEALS || P::RESCUES => {
-                arrival.refined(&packet, settings).write_on(&mut packet, settings);
-                return Some(Alone { packet, unknown: true });
-            }
-            Class::Cheap | Class::Unknown => self.cheap.push(packet),
-            Class::Defer => {
-                arrival.refined(&packet, settings).write_on(&mut packet, settings);
-                if P::DEFERRED == Place::Here {
-                    return Some(Alone { packet, unknown: false });
-                }
-                self.deferred.push(packet);
-            }
+        admit: impl FnOnce(&mut Self, &mut Mbuf, Hands) -> Result<Pass, Full>,
+    ) -> Result<Option<Alone>, Full> {
+        let class = engine.classify(&packet, arrival.port);
+        let unknown = class == Class::Unknown;
+        if class == Class::Cheap || unknown && !(P::STEALS || P::RESCUES) {
+            let pass = admit(self, &mut packet, Hands::Ours)?;
+            self.push_cheap(packet, pass);
+            return Ok(None);
         }
-        None
+        admit(self, &mut packet, Hands::Others)?;
+        arrival.refined(&packet, settings).write_on(&mut packet, settings);
+        if unknown || P::DEFERRED == Place::Here {
+            return Ok(Some(Alone { packet, unknown }));
+        }
+        self.deferred.push(packet);
+        Ok(None)
     }
 }

@@ -4,32 +4,37 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::admission::Pass;
 use super::arrivals::{Brought, book_nic_wait};
 use super::sort::Arrival;
 use super::{Settings, Shared, Stage};
 use crate::config::WAITING_MAX;
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{BURST_MAX, Burst, MAX_PORTS, Mbuf, StampField, TxQueue};
+use crate::order::Order;
 use crate::stats::{BurstClock, Counter, DropCause, LcoreStats, PortQueue, StampClocks, Verdict};
 
-/// A packet that the driver has not taken yet.
-struct Waiting {
-    packet: Mbuf,
-    stamp: u64,
-    stage: Stage,
+/// A packet that the driver has not taken yet, or whose turn in its flow has not come.
+pub struct Outgoing {
+    pub(super) packet: Mbuf,
+    pub(super) port: u16,
+    pub(super) pass: Pass,
+    pub(super) stamp: u64,
+    pub(super) stage: Stage,
     /// When its stage was over; 0 if that was not measured.
-    served_ticks: u64,
+    pub(super) served_ticks: u64,
 }
 
 /// One port's way out.
-struct Outlet<'a> {
+pub(super) struct Outlet<'a> {
     txq: TxQueue,
     /// Counts what the driver accepts.
     sent_pkts: &'a Counter,
-    staged: Burst,
-    /// The arrival of each packet in `staged`.
+    pub(super) staged: Burst,
+    /// The arrival of each packet in `staged`, and its place in its flow.
     stamps: Box<[u64; BURST_MAX]>,
-    waiting: VecDeque<Waiting>,
+    pub(super) passes: Box<[Pass; BURST_MAX]>,
+    pub(super) waiting: VecDeque<Outgoing>,
 }
 
 /// Packets that were accepted and arrived together, until the next reading of the clock tells how long they took.
@@ -58,12 +63,17 @@ impl Accepted {
 const AGES_TICKS_MAX: u64 = 1 << 30;
 
 pub(super) struct Transmit<'a> {
-    outlets: Vec<Outlet<'a>>,
+    pub(super) outlets: Vec<Outlet<'a>>,
     /// By port: its place in `outlets`.
     places: [u8; MAX_PORTS],
     /// A bit per outlet that has something staged, and one per outlet where packets wait.
-    staged: u64,
-    waiting: u64,
+    pub(super) staged: u64,
+    pub(super) waiting: u64,
+    /// A bit per outlet where something staged has a place in its flow to leave.
+    pub(super) ticketed: u64,
+    /// Packets wait that have not been offered yet, because their turn has just come.
+    pub(super) turn_came: bool,
+    pub(super) order: &'a Order<Outgoing>,
     /// The last burst of the cheap stage that was sent unstaged: how many went, and when they arrived. Needs no list.
     burst_pkts: u64,
     burst_stamp: u64,
@@ -75,10 +85,10 @@ pub(super) struct Transmit<'a> {
     accepted: Vec<Accepted>,
     /// When the stage of all these was over; 0 if that was not measured.
     served_ticks: u64,
-    settings: Settings,
+    pub(super) settings: Settings,
     links: &'a [AtomicBool; MAX_PORTS],
     clocks: &'a StampClocks,
-    stats: &'a LcoreStats,
+    pub(super) stats: &'a LcoreStats,
 }
 
 impl<'a> Transmit<'a> {
@@ -92,6 +102,7 @@ impl<'a> Transmit<'a> {
             sent_pkts: &sent.pkts,
             staged: Burst::new(),
             stamps: Box::new([0; BURST_MAX]),
+            passes: Box::new([Pass::Uncounted; BURST_MAX]),
             waiting: VecDeque::with_capacity(WAITING_MAX),
         };
         Self {
@@ -99,6 +110,9 @@ impl<'a> Transmit<'a> {
             places,
             staged: 0,
             waiting: 0,
+            ticketed: 0,
+            turn_came: false,
+            order: shared.order,
             burst_pkts: 0,
             burst_stamp: 0,
             burst_stamps: Box::new([0; BURST_MAX]),
@@ -133,13 +147,13 @@ impl<'a> Transmit<'a> {
     }
 
     #[inline(always)]
-    fn place(&self, port: u16) -> usize {
+    pub(super) fn place(&self, port: u16) -> usize {
         usize::from(self.places[usize::from(port) % MAX_PORTS])
     }
 
-    /// Sends a burst of the cheap stage that arrived together and leaves by one port, without staging it.
+    /// Sends a burst of the cheap stage that arrived together and leaves by one port, without staging it. All of it has the same `pass`.
     #[inline(always)]
-    pub(super) fn send_burst(&mut self, port: u16, burst: &mut Burst, stamp: u64) {
+    pub(super) fn send_burst(&mut self, port: u16, burst: &mut Burst, pass: Pass, stamp: u64) {
         let at = self.place(port);
         if self.waiting & 1 << at == 0 {
             let (outlet, offered) = (&mut self.outlets[at], burst.len());
@@ -152,7 +166,7 @@ impl<'a> Transmit<'a> {
                 return;
             }
         }
-        self.wait(at, burst, |_, _| stamp);
+        self.wait(at, burst, pass, |_, _| stamp);
     }
 
     /// Copies the stamps of the burst that is sent next: by the time they count its packets are the driver's. Returns whether all packets
@@ -166,7 +180,7 @@ impl<'a> Transmit<'a> {
     /// As `send_burst`, where each packet brought a stamp of its own. The first one's wait for the poll, which is the longest, is booked for
     /// all: one by one it would cost as much again as their latency.
     #[inline]
-    pub(super) fn send_stamped(&mut self, port: u16, burst: &mut Burst, arrival: Arrival, clock: BurstClock, brought: Brought) {
+    pub(super) fn send_stamped(&mut self, port: u16, burst: &mut Burst, pass: Pass, arrival: Arrival, clock: BurstClock, brought: Brought) {
         let (at, offered) = (self.place(port), burst.len());
         if self.copied_pkts != offered {
             self.copy_stamps(brought, burst);
@@ -189,26 +203,30 @@ impl<'a> Transmit<'a> {
         let sent = offered - burst.len();
         let (stamps, field) = (&self.burst_stamps[sent..offered], self.settings.stamp);
         burst.packets_mut().iter_mut().zip(stamps).for_each(|(packet, &stamp)| field.write(packet, clock.ticks(stamp)));
-        self.wait(at, burst, |packet, field| field.read(packet));
+        self.wait(at, burst, pass, |packet, field| field.read(packet));
     }
 
     #[cold]
-    fn wait(&mut self, at: usize, burst: &mut Burst, stamp: impl Fn(&Mbuf, StampField) -> u64) {
+    fn wait(&mut self, at: usize, burst: &mut Burst, pass: Pass, stamp: impl Fn(&Mbuf, StampField) -> u64) {
         self.waiting |= 1 << at;
-        let (waiting, served_ticks, field) = (&mut self.outlets[at].waiting, self.served_ticks, self.settings.stamp);
-        let packets = burst.drain().map(|packet| Waiting { stamp: stamp(&packet, field), packet, stage: Stage::Cheap, served_ticks });
+        let (served_ticks, field, port) = (self.served_ticks, self.settings.stamp, self.outlets[at].txq.port());
+        let waiting = &mut self.outlets[at].waiting;
+        let packets =
+            burst.drain().map(|packet| Outgoing { stamp: stamp(&packet, field), packet, port, pass, stage: Stage::Cheap, served_ticks });
         let dropped = packets.map(|packet| keep(waiting, packet)).sum();
         self.stats.drop_pkts(self.cause(at), dropped);
     }
 
     /// Notes that a packet leaves by `port`.
     #[inline(always)]
-    pub(super) fn stage(&mut self, port: u16, packet: Mbuf, stamp: u64) {
+    pub(super) fn stage(&mut self, port: u16, packet: Mbuf, pass: Pass, stamp: u64) {
         let at = self.place(port);
         let outlet = &mut self.outlets[at];
         outlet.stamps[outlet.staged.len()] = stamp;
+        outlet.passes[outlet.staged.len()] = pass;
         outlet.staged.push(packet);
         self.staged |= 1 << at;
+        self.ticketed |= u64::from(matches!(pass, Pass::Ticket(_))) << at;
     }
 
     /// Sends all that is staged; all of it ended in `stage`.
@@ -227,7 +245,20 @@ impl<'a> Transmit<'a> {
             if !self.outlets[at].staged.is_empty() {
                 self.wait_staged(at, sent, stage);
             }
+            if self.ticketed >> at & 1 == 1 {
+                self.taken_staged(at, sent);
+            }
         }
+        if self.turn_came {
+            self.retry_all();
+        }
+    }
+
+    /// The first `sent` staged packets went, and leave their places.
+    #[inline(never)]
+    fn taken_staged(&mut self, at: usize, sent: usize) {
+        self.ticketed &= !(1 << at);
+        (0..sent).for_each(|place| self.taken(self.outlets[at].passes[place]));
     }
 
     /// The first `sent` staged packets went; those with one stamp are counted together.
@@ -245,10 +276,14 @@ impl<'a> Transmit<'a> {
     #[cold]
     fn wait_staged(&mut self, at: usize, sent: usize, stage: Stage) {
         self.waiting |= 1 << at;
-        let (Outlet { staged, stamps, waiting, .. }, served_ticks) = (&mut self.outlets[at], self.served_ticks);
-        let left = staged.drain().zip(&stamps[sent..]);
-        let dropped = left.map(|(packet, &stamp)| keep(waiting, Waiting { packet, stamp, stage, served_ticks })).sum();
+        let (Outlet { txq, staged, stamps, passes, waiting, .. }, served_ticks) = (&mut self.outlets[at], self.served_ticks);
+        let (offered, port) = (sent + staged.len(), txq.port());
+        let left = staged.drain().zip(stamps[sent..].iter().zip(&passes[sent..]));
+        let left = left.map(|(packet, (&stamp, &pass))| Outgoing { packet, port, pass, stamp, stage, served_ticks });
+        let dropped = left.map(|packet| keep(waiting, packet)).sum();
         self.stats.drop_pkts(self.cause(at), dropped);
+        // The list was full then: it was the last ones that were dropped.
+        (offered - dropped as usize..offered).for_each(|place| self.leave(self.outlets[at].passes[place]));
     }
 
     /// Books the latency of all that was accepted since the last reading of the clock, up to `now`.
@@ -297,7 +332,7 @@ impl<'a> Transmit<'a> {
     }
 
     /// Why a port takes nothing.
-    fn cause(&self, at: usize) -> DropCause {
+    pub(super) fn cause(&self, at: usize) -> DropCause {
         let port = usize::from(self.outlets[at].txq.port());
         if self.links[port].load(Ordering::Relaxed) { DropCause::TxFull } else { DropCause::LinkDown }
     }
@@ -306,11 +341,22 @@ impl<'a> Transmit<'a> {
     #[inline(always)]
     pub(super) fn retry(&mut self) {
         if self.waiting != 0 {
-            self.retry_waiting();
+            self.retry_all();
         }
     }
 
+    /// As `retry`, and those whose turn comes by that at once.
     #[cold]
+    fn retry_all(&mut self) {
+        loop {
+            self.turn_came = false;
+            self.retry_waiting();
+            if !self.turn_came {
+                break;
+            }
+        }
+    }
+
     fn retry_waiting(&mut self) {
         self.close(tsc());
         for at in 0..self.outlets.len() {
@@ -323,14 +369,15 @@ impl<'a> Transmit<'a> {
             let mut served = [(Stage::Cheap, 0); BURST_MAX];
             for (place, waiting) in outlet.waiting.drain(..offered).enumerate() {
                 outlet.stamps[place] = waiting.stamp;
+                outlet.passes[place] = waiting.pass;
                 served[place] = (waiting.stage, waiting.served_ticks);
                 outlet.staged.push(waiting.packet);
             }
             let sent = outlet.txq.send(&mut outlet.staged);
             for place in (sent..offered).rev() {
                 let Some(packet) = outlet.staged.pop() else { break };
-                let (stage, served_ticks) = served[place];
-                outlet.waiting.push_front(Waiting { packet, stamp: outlet.stamps[place], stage, served_ticks });
+                let ((stage, served_ticks), stamp, pass) = (served[place], outlet.stamps[place], outlet.passes[place]);
+                outlet.waiting.push_front(Outgoing { packet, port: outlet.txq.port(), pass, stamp, stage, served_ticks });
             }
             if outlet.waiting.is_empty() {
                 self.waiting &= !(1 << at);
@@ -342,6 +389,7 @@ impl<'a> Transmit<'a> {
                     Accepted { stamp, pkts: 1, stage }.book(self.stats, served_ticks, now);
                 }
             }
+            self.taken_staged(at, sent);
         }
     }
 
@@ -350,24 +398,19 @@ impl<'a> Transmit<'a> {
         const TRIES_WITHOUT_SUCCESS: u32 = 1000;
         let mut tries = 0;
         while self.waiting != 0 && tries < TRIES_WITHOUT_SUCCESS && !give_up() {
-            let before = self.waiting_pkts();
-            self.retry_waiting();
-            tries = if self.waiting_pkts() < before { 0 } else { tries + 1 };
+            let before = self.stats.tx_pkts();
+            self.retry_all();
+            tries = if self.stats.tx_pkts() > before { 0 } else { tries + 1 };
             std::thread::sleep(std::time::Duration::from_micros(100));
         }
-        for at in 0..self.outlets.len() {
-            let left = self.outlets[at].waiting.drain(..).count() as u64;
-            self.stats.drop_pkts(self.cause(at), left);
+        while self.outlets.iter().any(|outlet| !outlet.waiting.is_empty()) {
+            self.drop_waiting();
         }
-    }
-
-    fn waiting_pkts(&self) -> usize {
-        self.outlets.iter().map(|outlet| outlet.waiting.len()).sum()
     }
 }
 
 /// Queues a packet behind those that the driver has not taken, or drops it when too many wait. Returns how many were dropped.
-fn keep(list: &mut VecDeque<Waiting>, waiting: Waiting) -> u64 {
+fn keep(list: &mut VecDeque<Outgoing>, waiting: Outgoing) -> u64 {
     if list.len() < WAITING_MAX {
         list.push_back(waiting);
         0

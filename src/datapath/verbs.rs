@@ -1,14 +1,16 @@
 //! What is done with a burst: poll, classify, shed, serve, transmit.
 
+use super::admission::Pass;
 use super::arrivals::book_nic_wait;
-use super::sort::{Alone, Arrival};
-use super::{LcoreLoop, Settings, Stage, Waiting};
+use super::sort::{Alone, Arrival, Hands};
+use super::{LcoreLoop, Stage};
 use crate::cli::OnFull;
 use crate::dpdk::Mbuf;
 use crate::dpdk::clock::tsc;
 use crate::engine::{Engine, Verdict};
+use crate::order::Full;
 use crate::policy::{Place, Policy};
-use crate::stats::{DropCause, Gaps, Lap, LcoreStats};
+use crate::stats::{DropCause, Gaps, Lap};
 
 impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     /// Receives a burst of the next queue, and serves it. The stamp is taken before: no packet is said to have come later than
@@ -35,7 +37,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         let received = lease.poll(&mut self.burst, self.settings.burst);
         let source_asked = lease.source_asked();
         polled.received_pkts.add(received as u64);
-        let arrival = Arrival { port: polled.rxq.port(), ticks: now, polled_ticks: now };
+        let (arrival, number) = (Arrival { port: polled.rxq.port(), ticks: now, polled_ticks: now }, polled.number);
         let stamped_before = polled.stamped_ticks;
         self.unseen_ticks = now.wrapping_sub(polled.emptied_ticks);
         if received < self.settings.burst.pkts() {
@@ -53,12 +55,13 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
             self.unseen_ticks_max = self.unseen_ticks_max.max(self.unseen_ticks);
         }
         self.lap(Lap::Rx);
-        self.received(received, arrival);
+        self.received(received, arrival, number);
     }
 
-    /// Books a burst that was just received, and serves it.
+    /// Books a burst that was just received by the queue of that number, and serves it.
     #[inline(always)]
-    pub(super) fn received(&mut self, received: usize, arrival: Arrival) {
+    pub(super) fn received(&mut self, received: usize, arrival: Arrival, number: u16) {
+        self.admission.begin(number);
         (self.empty_polls, self.polled_in_vain_at) = (0, 0);
         self.stats.rx_bursts.add(1);
         self.shared.run.count_received(received as u64);
@@ -114,7 +117,8 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         for _ in 0..self.settings.burst.pkts() {
             let Some(packet) = self.run_queue.pop() else { break };
             let arrival = Arrival::of(&packet, settings);
-            alone = self.sorter.sort::<E, P>(&mut self.engine, packet, arrival, settings);
+            let admit = |_: &mut _, packet: &mut Mbuf, _| Ok(Pass::of(packet, settings.ticket));
+            alone = self.sorter.sort::<E, P>(&mut self.engine, packet, arrival, settings, admit).unwrap_or(None);
             if alone.is_some() {
                 break;
             }
@@ -139,7 +143,9 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         if measured.is_some() {
             self.book_unseen();
         }
-        if let Some(port) = self.engine.cheap_burst(&mut self.burst, arrival.port, drop_one) {
+        if self.admission.nobody_is_ahead(&self.burst)
+            && let Some(port) = self.engine.cheap_burst(&mut self.burst, arrival.port, drop_one)
+        {
             self.lap(Lap::Engine);
             self.stats.cheap_pkts.add(self.burst.len() as u64);
             if let Some(start) = measured {
@@ -148,9 +154,9 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
             self.lap(Lap::Statistics);
             if self.settings.stamped {
                 let brought = self.brought();
-                self.tx.send_stamped(port, &mut self.burst, arrival, self.burst_clock, brought);
+                self.tx.send_stamped(port, &mut self.burst, self.admission.unasked(), arrival, self.burst_clock, brought);
             } else {
-                self.tx.send_burst(port, &mut self.burst, arrival.ticks);
+                self.tx.send_burst(port, &mut self.burst, self.admission.unasked(), arrival.ticks);
             }
             self.lap(Lap::Tx);
             return;
@@ -168,12 +174,22 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     /// wait in the run queue, unclassified, where others can take them.
     #[inline]
     fn classify(&mut self, arrival: Arrival) -> Option<Alone> {
-        let mut packets = self.burst.drain();
-        while let Some(packet) = packets.next() {
-            let alone = self.sorter.sort::<E, P>(&mut self.engine, packet, arrival, self.settings);
-            if alone.is_some() {
-                leave_over(packets, arrival, self.settings, &mut self.run_queue, self.stats);
-                return alone;
+        let (admission, tx, settings) = (&mut self.admission, &mut self.tx, self.settings);
+        let mut packets = self.burst.drain().enumerate();
+        while let Some((at, packet)) = packets.next() {
+            let admit = |sorter: &mut _, packet: &mut _, hands| admission.admit(at, packet, hands, sorter, tx);
+            match self.sorter.sort::<E, P>(&mut self.engine, packet, arrival, settings, admit) {
+                Ok(None) => {}
+                Ok(alone) => {
+                    for (at, mut packet) in packets {
+                        match admission.admit(at, &mut packet, Hands::Others, &mut self.sorter, tx) {
+                            Ok(_) => tx.leave_over(packet, arrival, &mut self.run_queue),
+                            Err(Full) => tx.drop_unplaced(packet),
+                        }
+                    }
+                    return alone;
+                }
+                Err(Full) => self.stats.drop_pkts(DropCause::OrderFull, 1),
             }
         }
         None
@@ -205,7 +221,11 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     #[inline]
     pub(super) fn serve_cheap(&mut self, arrival: impl Fn(&Mbuf) -> Arrival) -> u64 {
         let mut served = 0;
-        for mut packet in self.sorter.cheap.drain() {
+        for (&pass, mut packet) in self.sorter.passes.iter().zip(self.sorter.cheap.drain()) {
+            let Ok(pass) = self.admission.still_stays(pass, &packet) else {
+                self.tx.drop_unplaced(packet);
+                continue;
+            };
             let arrival = arrival(&packet);
             if self.settings.stamped {
                 book_nic_wait(&self.stats.cheap_parts, arrival, 1);
@@ -213,15 +233,19 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
             match self.engine.cheap(&mut packet, arrival.port) {
                 Verdict::Forward(port) => {
                     served += 1;
-                    self.tx.stage(port, packet, arrival.ticks);
+                    self.tx.depart(Stage::Cheap, port, packet, pass, arrival.ticks);
                 }
                 Verdict::Drop(cause) => {
                     drop(packet);
                     self.stats.drop_pkts(cause, 1);
+                    self.tx.leave(pass);
                 }
                 Verdict::Defer => {
                     arrival.write_on(&mut packet, self.settings);
-                    self.sorter.deferred.push(packet);
+                    match self.admission.goes_away_late(pass, &mut packet, &mut self.tx) {
+                        Ok(()) => self.sorter.deferred.push(packet),
+                        Err(Full) => self.tx.drop_unplaced(packet),
+                    }
                 }
             }
         }
@@ -244,7 +268,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.stats.shed_pkts.add(put as u64);
         if !self.sorter.deferred.is_empty() {
             match self.settings.on_full {
-                OnFull::Drop => self.stats.drop_pkts(DropCause::ShardFull, self.sorter.deferred.free() as u64),
+                OnFull::Drop => self.sorter.deferred.drain().for_each(|packet| self.tx.drop_placed(packet, DropCause::ShardFull)),
                 OnFull::Run => self.keep_deferred(),
             }
         }
@@ -266,21 +290,8 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     /// Keeps deferred packets to be run here, as many as may wait; the others are dropped.
     #[cold]
     fn keep_deferred(&mut self) {
-        let dropped = self.sorter.deferred.drain().filter_map(|packet| self.kept.push(packet).err()).count();
-        self.stats.drop_pkts(DropCause::RunQueueFull, dropped as u64);
-    }
-}
-
-/// Leaves packets in the run queue, as many as may wait there; the others are dropped, and counted.
-fn leave_over(packets: impl Iterator<Item = Mbuf>, arrival: Arrival, settings: Settings, run_queue: &mut Waiting, stats: &LcoreStats) {
-    let (mut left, mut dropped) = (0, 0);
-    for mut packet in packets {
-        arrival.refined(&packet, settings).write_on(&mut packet, settings);
-        match run_queue.push(packet) {
-            Ok(()) => left += 1,
-            Err(_) => dropped += 1,
+        for packet in self.sorter.deferred.drain().filter_map(|packet| self.kept.push(packet).err()) {
+            self.tx.drop_placed(packet, DropCause::RunQueueFull);
         }
     }
-    stats.requeued_pkts.add(left);
-    stats.drop_pkts(DropCause::RunQueueFull, dropped);
 }

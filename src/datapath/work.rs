@@ -1,6 +1,7 @@
 //! What is done for packets that are expensive, or may be: take, unbox, run. Whoever does it says so first, so that others can come
 //! to the rescue of what waits behind it.
 
+use super::admission::Pass;
 use super::arrivals::{book_nic_wait, book_wait};
 use super::sort::{Alone, Arrival};
 use super::{LcoreLoop, Settings, Stage, Transmit};
@@ -121,7 +122,8 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             book_wait(self.parts(stage), start, arrival);
         }
         if unknown {
-            self.sorter.cheap.push(packet);
+            let pass = Pass::of(&packet, self.settings.ticket);
+            self.sorter.push_cheap(packet, pass);
             self.serve_cheap(|_| arrival);
         } else {
             expensive(&mut self.engine, packet, self.settings, &mut self.tx, self.stats);
@@ -143,18 +145,19 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
 /// Runs the expensive stage of one packet, and notes which port it leaves by.
 #[inline(always)]
 fn expensive<E: Engine>(engine: &mut E, mut packet: Mbuf, settings: Settings, tx: &mut Transmit<'_>, stats: &LcoreStats) {
-    let arrival = Arrival::of(&packet, settings);
+    let (arrival, pass) = (Arrival::of(&packet, settings), Pass::of(&packet, settings.ticket));
     if settings.stamped {
         book_nic_wait(&stats.expensive_parts, arrival, 1);
     }
     match engine.expensive(&mut packet, arrival.port) {
         Verdict::Forward(port) => {
             stats.expensive_pkts.add(1);
-            tx.stage(port, packet, arrival.ticks);
+            tx.depart(Stage::Expensive, port, packet, pass, arrival.ticks);
         }
         Verdict::Drop(cause) => {
             drop(packet);
             stats.drop_pkts(cause, 1);
+            tx.leave(pass);
         }
         Verdict::Defer => unreachable!("the expensive stage is the last one"),
     }

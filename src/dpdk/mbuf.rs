@@ -182,9 +182,10 @@ impl Drop for Mbuf {
     }
 }
 
-/// Where in every mbuf eight bytes are reserved under this name.
-fn eight_bytes(name: &[u8], what: &str) -> Result<u32> {
-    let mut field: sys::rte_mbuf_dynfield = sys::rte_mbuf_dynfield { name: [0; 64], size: 8, align: 8, flags: 0 };
+/// Where in every mbuf so many bytes are reserved under this name.
+fn reserved(name: &[u8], bytes: usize, what: &str) -> Result<u32> {
+    let (size, align) = (bytes, bytes);
+    let mut field: sys::rte_mbuf_dynfield = sys::rte_mbuf_dynfield { name: [0; 64], size, align, flags: 0 };
     for (to, from) in field.name.iter_mut().zip(name) {
         *to = *from as std::ffi::c_char;
     }
@@ -205,7 +206,7 @@ impl StampField {
     /// # Errors
     /// When other libraries have taken all of the mbuf's dynamic space.
     pub fn register() -> Result<Self> {
-        Ok(Self { offset: eight_bytes(b"mpfwd_dynfield_arrival_ticks", "an arrival stamp")? })
+        Ok(Self { offset: reserved(b"mpfwd_dynfield_arrival_ticks", 8, "an arrival stamp")? })
     }
 
     /// As `register`, for the time of the poll that brought the packet, where that is not its arrival.
@@ -213,7 +214,7 @@ impl StampField {
     /// # Errors
     /// As [`StampField::register`].
     pub fn register_polled() -> Result<Self> {
-        Ok(Self { offset: eight_bytes(b"mpfwd_dynfield_polled_ticks", "the time of a poll")? })
+        Ok(Self { offset: reserved(b"mpfwd_dynfield_polled_ticks", 8, "the time of a poll")? })
     }
 
     fn slot(self, mbuf: &Mbuf) -> &AtomicU64 {
@@ -246,7 +247,7 @@ impl CostField {
     /// # Errors
     /// As [`StampField::register`].
     pub fn register() -> Result<Self> {
-        Ok(Self { offset: eight_bytes(b"mpfwd_dynfield_cost_ticks", "a packet's cost")? })
+        Ok(Self { offset: reserved(b"mpfwd_dynfield_cost_ticks", 8, "a packet's cost")? })
     }
 
     /// The ticks that the packet takes, and whether that makes it expensive; meaningful once `write` was called for this packet.
@@ -261,5 +262,33 @@ impl CostField {
     pub fn write(self, mbuf: &mut Mbuf, ticks: u64, expensive: bool) {
         // SAFETY: DPDK reserved eight aligned bytes at this offset for us alone, and we own the mbuf.
         unsafe { mbuf.field::<u64>(self.offset).write(ticks << 1 | u64::from(expensive)) }
+    }
+}
+
+/// Where in an mbuf the number of the packet's ticket stands, by which it keeps its place in its flow.
+#[derive(Clone, Copy, Debug)]
+pub struct TicketField {
+    offset: u32,
+}
+
+impl TicketField {
+    /// Registers four bytes of every mbuf for the number. Every call returns the same field.
+    ///
+    /// # Errors
+    /// As [`StampField::register`].
+    pub fn register() -> Result<Self> {
+        Ok(Self { offset: reserved(b"mpfwd_dynfield_ticket", 4, "a place in a flow")? })
+    }
+
+    /// The number; meaningful once `write` was called for this packet.
+    #[inline]
+    pub fn read(self, mbuf: &Mbuf) -> u32 {
+        mbuf.get(self.offset)
+    }
+
+    #[inline]
+    pub fn write(self, mbuf: &mut Mbuf, number: u32) {
+        // SAFETY: DPDK reserved four aligned bytes at this offset for us alone, and we own the mbuf.
+        unsafe { mbuf.field::<u32>(self.offset).write(number) }
     }
 }

@@ -19,7 +19,7 @@ mod txq;
 
 pub use burst::{BURST_MAX, Burst, BurstSize, Drain};
 pub use eal::{Eal, Lcore};
-pub use mbuf::{CostField, Mbuf, StampField};
+pub use mbuf::{CostField, Mbuf, StampField, TicketField};
 pub use mempool::Mempool;
 pub use port::{MAX_PORTS, Port, PortConfig, PortInfo, find_ports};
 pub use ring::{RingConsumer, RingProducer, RxTxRing, hts_ring, ring};

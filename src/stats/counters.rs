@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Histogram, HostGaps, Parts, RankCounts, RescueStats, StepMeter};
+use super::{Histogram, HostGaps, OrderCounts, Parts, RankCounts, RescueStats, StepMeter};
 
 /// A count that one lcore writes.
 #[derive(Debug, Default)]
@@ -38,12 +38,15 @@ pub enum DropCause {
     Runt,
     /// It had to wait in a run queue that was as long as it may be.
     RunQueueFull,
+    /// It had to keep its place in its flow, and all records of its receive queue were in use.
+    OrderFull,
     /// The run ended and it could not be finished in time.
     Shutdown,
 }
 
 impl DropCause {
-    pub const ALL: [Self; 6] = [Self::ShardFull, Self::TxFull, Self::LinkDown, Self::Runt, Self::RunQueueFull, Self::Shutdown];
+    pub const ALL: [Self; 7] =
+        [Self::ShardFull, Self::TxFull, Self::LinkDown, Self::Runt, Self::RunQueueFull, Self::OrderFull, Self::Shutdown];
 
     /// The key in the report.
     pub fn name(self) -> &'static str {
@@ -53,6 +56,7 @@ impl DropCause {
             Self::LinkDown => "link_down",
             Self::Runt => "runt",
             Self::RunQueueFull => "run_queue_full",
+            Self::OrderFull => "order_full",
             Self::Shutdown => "shutdown",
         }
     }
@@ -108,6 +112,8 @@ pub struct LcoreStats {
     pub unseen_wait: Histogram,
     /// How far its takes from shards were from the order of arrival.
     pub rank: RankCounts,
+    /// How far what it sent was from the order of arrival within flows.
+    pub order: OrderCounts,
     /// What it did for other lcores.
     pub rescue: RescueStats,
     /// Time that the host took.
@@ -138,6 +144,7 @@ impl LcoreStats {
             expensive_parts: Parts::default(),
             unseen_wait: Histogram::new(),
             rank: RankCounts::default(),
+            order: OrderCounts::default(),
             rescue: RescueStats::default(),
             host_gaps: HostGaps::default(),
             steps: StepMeter::default(),

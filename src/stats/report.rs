@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::SourceReport;
 use super::gaps::HostGapRow;
 use super::incidents::{Incident, incident_table};
+use super::order::OrderRow;
 use super::parts::{LatencyParts, TimeRow, parts_table};
 use super::percentiles::LatencyRow;
 use super::rank::RankRow;
@@ -38,6 +39,8 @@ pub struct Report {
     pub taken_pkts: u64,
     /// How far workers were from the order of arrival; none without shards.
     pub rank: Option<RankRow>,
+    /// How far what was sent was from the order of arrival within flows.
+    pub order: OrderRow,
     /// What the virtual NIC did, if one made the packets.
     pub source: Option<SourceReport>,
     /// Time that the host took from the lcores, as far as they could tell.
@@ -246,6 +249,9 @@ impl fmt::Display for Report {
         }
         if let Some(rank) = self.rank.as_ref().filter(|rank| rank.samples > 0) {
             writeln!(f, "{rank}")?;
+        }
+        if self.order.checked_pkts > 0 {
+            writeln!(f, "{}", self.order)?;
         }
         if let Some(steps) = &self.step_cycles {
             writeln!(

@@ -1,9 +1,10 @@
-//! `cargo bench --bench forward -- [--json FILE] [--rounds N] [--only forward|handoff|modes|steps]`: mpfwd beside other DPDK programs on
+//! `cargo bench --bench forward -- [--json FILE] [--rounds N] [--only forward|handoff|modes|order|steps]`: mpfwd beside other DPDK programs on
 //! the same CPUs and the same virtual ports. Where they can, they take turns of milliseconds (turns.rs). Elsewhere windows of a second are
 //! run in turn, each in a fresh process, and count only where the machine's state stayed what it was (gate.rs). Nothing here links DPDK or knows mpfwd's inside: all are programs with arguments.
 
 #![forbid(unsafe_code)]
 
+mod flows;
 mod gate;
 mod handoff;
 mod others;
@@ -52,6 +53,8 @@ enum Part {
     Modes,
     /// What stamps and latencies cost: macswap in pools, without any beside software stamps and stamps on each packet
     Stamps,
+    /// What it costs to keep flows in order: macswap beside itself with --order none
+    Order,
     /// Cycles per packet of each step of mpfwd
     Steps,
 }
@@ -112,6 +115,9 @@ fn run(bench: &mut Bench, args: &Args) -> Result<(), Failure> {
     }
     if wanted(Part::Stamps) {
         bench.stamps()?;
+    }
+    if wanted(Part::Order) {
+        bench.order()?;
     }
     if wanted(Part::Steps) {
         bench.steps()?;

@@ -21,7 +21,7 @@ const START: Duration = Duration::from_secs(30);
 const END: Duration = Duration::from_secs(20);
 const RING_DESCRIPTORS: u32 = 1024;
 const MBUFS: u32 = 16384;
-const DEVICES: &str = "--vdev=net_null0 --vdev=net_null1";
+pub const DEVICES: &str = "--vdev=net_null0 --vdev=net_null1";
 
 pub fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
@@ -49,7 +49,7 @@ impl Forward {
         let folder = tempfile::tempdir().map_err(|error| Failure::Mpfwd(format!("no folder for a report: {error}")))?;
         let report = folder.path().join("report.json");
         let more = format!("{more} --duration {} --report {}", (WARM_UP + WINDOW).as_secs_f64(), report.display());
-        let (args, _) = self.mpfwd_args("--mode pools", cpus, &more);
+        let (args, _) = self.mpfwd_args(DEVICES, "--mode pools", cpus, &more);
         let run = || {
             Running::start(env!("CARGO_BIN_EXE_mpfwd"), &args)?.finish(START + END)?;
             let text = std::fs::read_to_string(&report).or_else(|error| failure(format!("mpfwd left no report: {error}")))?;
@@ -60,7 +60,12 @@ impl Forward {
 
     /// The same, to run until its end is called, in any mode.
     pub fn start_mpfwd(self, mode: &str, cpus: Cpus) -> Result<Forwarder, Failure> {
-        let (args, prefix) = self.mpfwd_args(mode, cpus, "");
+        self.start_mpfwd_on(DEVICES, mode, cpus)
+    }
+
+    /// The same, on other devices.
+    pub fn start_mpfwd_on(self, devices: &str, mode: &str, cpus: Cpus) -> Result<Forwarder, Failure> {
+        let (args, prefix) = self.mpfwd_args(devices, mode, cpus, "");
         let terminate = |running: &mut Running| {
             let pid = Pid::from_raw(running.pid().cast_signed());
             kill(pid, Signal::SIGTERM).or_else(|error| failure(format!("mpfwd takes no SIGTERM: {error}")))
@@ -69,10 +74,10 @@ impl Forward {
     }
 
     /// The arguments, and the file prefix among them.
-    fn mpfwd_args(self, mode: &str, cpus: Cpus, more: &str) -> (Vec<String>, String) {
+    fn mpfwd_args(self, devices: &str, mode: &str, cpus: Cpus, more: &str) -> (Vec<String>, String) {
         let prefix = process::file_prefix();
         let stamps = if mode.contains("--timestamps") { "" } else { "--timestamps software" };
-        let mut args = eal_as(&prefix, &format!("0@{},1@{}", cpus.rx, cpus.other), DEVICES);
+        let mut args = eal_as(&prefix, &format!("0@{},1@{}", cpus.rx, cpus.other), devices);
         args.extend(words(&format!(
             "-- {mode} --pools 1:1 --forward-mode {} --burst {} {stamps} --rxd {RING_DESCRIPTORS} \
              --txd {RING_DESCRIPTORS} --mbufs {MBUFS} {more}",

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use crate::flows::Flows;
 use crate::gate::{Distance, Gate, Uses};
 use crate::handoff::{self, DEFER_ALL, RING_LINES};
 use crate::peers::{self, Forward, installed};
@@ -154,6 +155,28 @@ impl Bench {
                 let start = |stamps| forward.start_mpfwd(&format!("--mode pools --timestamps {stamps}"), cpus);
                 Ok(vec![start(stamps)?, start(without)?])
             })?;
+        }
+        Ok(())
+    }
+
+    /// With order and without: where nothing is deferred, which is what most traffic is; and where one packet in a thousand is, of 1,024 flows.
+    pub fn order(&mut self) -> Result<(), Failure> {
+        const DEFERS: &str = "--work spin:cheap=0ns,expensive=2us,p=0.001,mark=sequence";
+        let flows = Flows::write()?;
+        let (cpus, forward) = (self.gate.cpus, Forward { mode: "macswap", burst: 32 });
+        let hybrid = "--mode hybrid --config (0,0,0),(1,0,0)";
+        let rows = [
+            ("order, pools", peers::DEVICES, "--mode pools", ""),
+            ("order, hybrid", peers::DEVICES, hybrid, ""),
+            ("order, 1024 flows", flows.devices(), "--mode pools", ""),
+            ("order, deferring", flows.devices(), "--mode pools", DEFERS),
+        ];
+        self.progress.inc_length((rows.len() * self.rounds) as u64);
+        for (row, devices, mode, work) in rows {
+            // The price where packets are deferred is there to be seen.
+            let target = if work.is_empty() { 0.9 } else { 0.0 };
+            let start = |order| forward.start_mpfwd_on(devices, &format!("{mode} {work} --order {order}"), cpus);
+            self.in_turns((row, forward.burst), &[("itself, --order none", target)], || Ok(vec![start("flow")?, start("none")?]))?;
         }
         Ok(())
     }

@@ -1,0 +1,230 @@
+//! Arrival in order: which packets need a place in their flow, and when. All of this is for who holds the lease of the receive queue that the
+//! packets came by, until it gives that away.
+//!
+//! A packet that stays in these hands until its driver takes it needs none, unless one that came before it in its flow has left them. In a
+//! burst without such packets nothing is asked of any packet.
+
+use super::Transmit;
+use super::sort::{Hands, Sorter};
+use super::transmit::Outgoing;
+use crate::dpdk::{BURST_MAX, Burst, Mbuf, TicketField};
+use crate::engine::flow_hash;
+use crate::order::{Bucket, Full, Order, Ticket};
+
+/// A packet's place in its flow, as far as that has been asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pass {
+    /// It needs none so far. It came by this receive queue.
+    Unasked(u16),
+    /// As above, and its flow is in this bucket.
+    Asked(Bucket),
+    /// It keeps its place wherever it is.
+    Ticket(Ticket),
+    /// It should have a place, and there was no record left; only where no order is kept.
+    Uncounted,
+}
+
+impl Pass {
+    /// As it is written on a packet that has left the hands of who received it.
+    #[inline]
+    pub(super) fn of(packet: &Mbuf, field: TicketField) -> Self {
+        Ticket::numbered(field.read(packet)).map_or(Self::Uncounted, Self::Ticket)
+    }
+
+    #[inline]
+    fn write_on(self, packet: &mut Mbuf, field: TicketField) {
+        field.write(packet, if let Self::Ticket(ticket) = self { ticket.number() } else { Ticket::NOBODY });
+    }
+
+    /// The bucket, of a packet without a ticket. Packets are asked late: an engine may have changed one meanwhile, but not what its flow is.
+    #[inline]
+    fn bucket(&mut self, order: &Order<Outgoing>, packet: &Mbuf) -> Option<Bucket> {
+        match *self {
+            Self::Unasked(queue) => {
+                let bucket = order.bucket(usize::from(queue), flow_hash(packet));
+                *self = Self::Asked(bucket);
+                Some(bucket)
+            }
+            Self::Asked(bucket) => Some(bucket),
+            Self::Ticket(_) | Self::Uncounted => None,
+        }
+    }
+
+    /// Gives the packet a ticket if it has none.
+    #[inline]
+    pub(super) fn keep_place(&mut self, order: &Order<Outgoing>, packet: &Mbuf) -> Result<(), Full> {
+        if let Some(bucket) = self.bucket(order, packet) {
+            *self = enter(order, bucket)?;
+        }
+        Ok(())
+    }
+
+    /// As `keep_place`, if it is of that bucket.
+    #[inline]
+    pub(super) fn keep_place_in(&mut self, order: &Order<Outgoing>, packet: &Mbuf, bucket: Bucket) -> Result<(), Full> {
+        if self.bucket(order, packet) == Some(bucket) {
+            *self = enter(order, bucket)?;
+        }
+        Ok(())
+    }
+}
+
+/// A ticket; where no order is kept, none if there is none left.
+#[inline]
+fn enter(order: &Order<Outgoing>, bucket: Bucket) -> Result<Pass, Full> {
+    match order.enter(bucket) {
+        Ok(ticket) => Ok(Pass::Ticket(ticket)),
+        Err(Full) if order.keeps() => Err(Full),
+        Err(Full) => Ok(Pass::Uncounted),
+    }
+}
+
+/// What is asked of the packets of one burst.
+pub(super) struct Admission<'a> {
+    order: &'a Order<Outgoing>,
+    field: TicketField,
+    /// The receive queue that the burst came by.
+    queue: u16,
+    /// Packets of that queue have tickets: each one has to be asked.
+    busy: bool,
+    /// One was found to be expensive by the cheap stage: what comes behind it has to be asked again.
+    deferred_late: bool,
+    /// By place in the burst, if all have been asked.
+    buckets: Box<[Bucket; BURST_MAX]>,
+    known: bool,
+}
+
+impl<'a> Admission<'a> {
+    pub(super) fn new(order: &'a Order<Outgoing>, field: TicketField) -> Self {
+        let buckets = Box::new([order.bucket(0, 0); BURST_MAX]);
+        Self { order, field, queue: 0, busy: false, deferred_late: false, buckets, known: false }
+    }
+
+    /// A burst was received by `queue`.
+    #[inline(always)]
+    pub(super) fn begin(&mut self, queue: u16) {
+        self.queue = queue;
+        self.busy = !self.order.is_idle(usize::from(queue));
+        (self.deferred_late, self.known) = (false, false);
+    }
+
+    /// What a packet has that was not asked anything.
+    #[inline(always)]
+    pub(super) fn unasked(&self) -> Pass {
+        Pass::Unasked(self.queue)
+    }
+
+    /// Whether none of the burst has to keep behind another packet.
+    #[inline(always)]
+    pub(super) fn nobody_is_ahead(&mut self, burst: &Burst) -> bool {
+        !self.busy || self.ask_all(burst)
+    }
+
+    #[inline(never)]
+    fn ask_all(&mut self, burst: &Burst) -> bool {
+        self.known = true;
+        let mut ahead = false;
+        for (bucket, packet) in self.buckets.iter_mut().zip(burst.packets()) {
+            *bucket = self.order.bucket(usize::from(self.queue), flow_hash(packet));
+            ahead |= self.order.is_ahead(*bucket);
+        }
+        !ahead
+    }
+
+    #[inline]
+    fn bucket(&self, at: usize, packet: &Mbuf) -> Bucket {
+        if self.known { self.buckets[at] } else { self.order.bucket(usize::from(self.queue), flow_hash(packet)) }
+    }
+
+    /// The place in its flow of a packet, `at` in its burst: needed and written on it if others may get the packet.
+    ///
+    /// # Errors
+    /// As `stays`.
+    #[inline(always)]
+    pub(super) fn admit(
+        &mut self,
+        at: usize,
+        packet: &mut Mbuf,
+        hands: Hands,
+        here: &mut Sorter,
+        tx: &mut Transmit<'_>,
+    ) -> Result<Pass, Full> {
+        match hands {
+            Hands::Ours => self.stays(at, packet),
+            Hands::Others => self.goes_away(at, packet, here, tx),
+        }
+    }
+
+    /// A packet that stays here, `at` in its burst.
+    ///
+    /// # Errors
+    /// When it would need a ticket, and there is none.
+    #[inline(always)]
+    fn stays(&self, at: usize, packet: &Mbuf) -> Result<Pass, Full> {
+        if !self.busy {
+            return Ok(self.unasked());
+        }
+        let bucket = self.bucket(at, packet);
+        if self.order.is_ahead(bucket) { enter(self.order, bucket) } else { Ok(Pass::Asked(bucket)) }
+    }
+
+    /// A packet that others may get. Those of its flow that came before it and are still here get tickets before it does: the driver may
+    /// refuse them.
+    ///
+    /// # Errors
+    /// As `stays`.
+    #[inline]
+    fn goes_away(&mut self, at: usize, packet: &mut Mbuf, here: &mut Sorter, tx: &mut Transmit<'_>) -> Result<Pass, Full> {
+        let bucket = self.bucket(at, packet);
+        // In the order of their arrival: what waits for its driver is of earlier bursts.
+        tx.keep_places_in(bucket)?;
+        for (pass, packet) in here.passes.iter_mut().zip(here.cheap.packets()) {
+            pass.keep_place_in(self.order, packet, bucket)?;
+        }
+        self.go_away(bucket, packet)
+    }
+
+    #[inline]
+    fn go_away(&mut self, bucket: Bucket, packet: &mut Mbuf) -> Result<Pass, Full> {
+        let pass = enter(self.order, bucket)?;
+        pass.write_on(packet, self.field);
+        self.busy = true;
+        Ok(pass)
+    }
+
+    /// The cheap stage says of a packet that stayed here that others must get it. Those of its flow that came before it are in `tx`.
+    ///
+    /// # Errors
+    /// As `stays`.
+    #[cold]
+    pub(super) fn goes_away_late(&mut self, mut pass: Pass, packet: &mut Mbuf, tx: &mut Transmit<'_>) -> Result<(), Full> {
+        match pass.bucket(self.order, packet) {
+            Some(bucket) => {
+                self.deferred_late = true;
+                tx.keep_places_in(bucket)?;
+                self.go_away(bucket, packet).map(drop)
+            }
+            None => {
+                pass.write_on(packet, self.field);
+                Ok(())
+            }
+        }
+    }
+
+    /// What became of a packet's place since it was sorted, when it is about to be served.
+    ///
+    /// # Errors
+    /// As `stays`.
+    #[inline(always)]
+    pub(super) fn still_stays(&self, pass: Pass, packet: &Mbuf) -> Result<Pass, Full> {
+        if self.deferred_late { self.ask_again(pass, packet) } else { Ok(pass) }
+    }
+
+    #[cold]
+    fn ask_again(&self, mut pass: Pass, packet: &Mbuf) -> Result<Pass, Full> {
+        match pass.bucket(self.order, packet) {
+            Some(bucket) if self.order.is_ahead(bucket) => enter(self.order, bucket),
+            _ => Ok(pass),
+        }
+    }
+}

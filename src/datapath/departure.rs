@@ -1,0 +1,151 @@
+//! Departure in order: packets that have a place in their flow are sent when it is their turn, and when a driver has taken one, the next.
+
+use super::admission::Pass;
+use super::sort::Arrival;
+use super::transmit::{Outgoing, Transmit};
+use super::{Stage, Waiting};
+use crate::config::WAITING_MAX;
+use crate::dpdk::Mbuf;
+use crate::order::{Bucket, Full, Ticket};
+use crate::stats::DropCause;
+
+impl Transmit<'_> {
+    /// A packet's stage is over, and it leaves by `port`: now, or when all have gone that came before it in its flow.
+    #[inline(always)]
+    pub(super) fn depart(&mut self, stage: Stage, port: u16, packet: Mbuf, pass: Pass, stamp: u64) {
+        match pass {
+            Pass::Ticket(ticket) => self.depart_in_turn(stage, port, packet, ticket, stamp),
+            _ => self.stage(port, packet, pass, stamp),
+        }
+    }
+
+    #[inline(never)]
+    fn depart_in_turn(&mut self, stage: Stage, port: u16, packet: Mbuf, ticket: Ticket, stamp: u64) {
+        let pass = Pass::Ticket(ticket);
+        match self.order.finish(ticket, Outgoing { packet, port, pass, stamp, stage, served_ticks: 0 }) {
+            Some(Outgoing { packet, .. }) => self.stage(port, packet, pass, stamp),
+            None => self.stats.order.add_parked(),
+        }
+    }
+
+    /// The driver has taken a packet.
+    pub(super) fn taken(&mut self, pass: Pass) {
+        if let Pass::Ticket(ticket) = pass {
+            self.stats.order.add_sent(self.order.count_sent(ticket));
+            self.leave_place(ticket);
+        }
+    }
+
+    /// A packet has been sent or dropped: those that waited for it to go, and are ready, are offered next.
+    #[inline]
+    pub(super) fn leave(&mut self, pass: Pass) {
+        if let Pass::Ticket(ticket) = pass {
+            self.leave_place(ticket);
+        }
+    }
+
+    fn leave_place(&mut self, ticket: Ticket) {
+        let mut next = self.order.leave(ticket);
+        while let Some((ticket, waiting)) = next {
+            next = self.offer(ticket, waiting);
+        }
+    }
+
+    /// Puts a packet whose turn has come behind those that wait for its port's driver, and all that are ready and follow it. If too many wait
+    /// already it is dropped, and the next one of its flow returned that is ready.
+    fn offer(&mut self, mut ticket: Ticket, mut waiting: Outgoing) -> Option<(Ticket, Outgoing)> {
+        let (at, port) = (self.place(waiting.port), waiting.port);
+        (self.waiting, self.turn_came) = (self.waiting | 1 << at, true);
+        while self.outlets[at].waiting.len() < WAITING_MAX {
+            self.outlets[at].waiting.push_back(waiting);
+            if self.outlets[at].waiting.len() == WAITING_MAX {
+                return None;
+            }
+            (ticket, waiting) = self.order.follower(ticket, |next| next.port == port)?;
+        }
+        self.drop_unsent(waiting.packet, at);
+        self.order.leave(ticket)
+    }
+
+    fn drop_unsent(&self, packet: Mbuf, at: usize) {
+        drop(packet);
+        self.stats.drop_pkts(self.cause(at), 1);
+    }
+
+    /// Drops a packet that has its place written on it.
+    #[cold]
+    pub(super) fn drop_placed(&mut self, packet: Mbuf, cause: DropCause) {
+        let pass = Pass::of(&packet, self.settings.ticket);
+        drop(packet);
+        self.stats.drop_pkts(cause, 1);
+        self.leave(pass);
+    }
+
+    /// Drops a packet that would need a place in its flow and got none.
+    #[cold]
+    pub(super) fn drop_unplaced(&self, packet: Mbuf) {
+        drop(packet);
+        self.stats.drop_pkts(DropCause::OrderFull, 1);
+    }
+
+    /// Leaves a packet that has its place written on it in the run queue, if there is room.
+    #[inline]
+    pub(super) fn leave_over(&mut self, mut packet: Mbuf, arrival: Arrival, run_queue: &mut Waiting) {
+        arrival.refined(&packet, self.settings).write_on(&mut packet, self.settings);
+        match run_queue.push(packet) {
+            Ok(()) => self.stats.requeued_pkts.add(1),
+            Err(packet) => self.drop_placed(packet, DropCause::RunQueueFull),
+        }
+    }
+
+    /// A packet of that bucket is about to leave the hands of who received it: those of the bucket that are here, and so came before it, get
+    /// places before it.
+    #[inline]
+    pub(super) fn keep_places_in(&mut self, bucket: Bucket) -> Result<(), Full> {
+        if self.staged | self.waiting == 0 { Ok(()) } else { self.keep_places_here(bucket) }
+    }
+
+    #[cold]
+    fn keep_places_here(&mut self, bucket: Bucket) -> Result<(), Full> {
+        for (at, outlet) in self.outlets.iter_mut().enumerate() {
+            for waiting in &mut outlet.waiting {
+                waiting.pass.keep_place_in(self.order, &waiting.packet, bucket)?;
+            }
+            for (pass, packet) in outlet.passes.iter_mut().zip(outlet.staged.packets()) {
+                pass.keep_place_in(self.order, packet, bucket)?;
+                self.ticketed |= u64::from(matches!(pass, Pass::Ticket(_))) << at;
+            }
+        }
+        Ok(())
+    }
+
+    /// Leases are about to be given away: what drivers have not taken yet keeps its places, so that others do not overtake it.
+    #[inline]
+    pub(super) fn keep_all_places(&mut self) {
+        debug_assert_eq!(self.staged, 0);
+        if self.waiting != 0 {
+            self.keep_waiting_places();
+        }
+    }
+
+    #[cold]
+    fn keep_waiting_places(&mut self) {
+        for at in 0..self.outlets.len() {
+            let (order, waiting) = (self.order, &mut self.outlets[at].waiting);
+            let before = waiting.len();
+            waiting.retain_mut(|waiting| waiting.pass.keep_place(order, &waiting.packet).is_ok());
+            let dropped = before - waiting.len();
+            self.stats.drop_pkts(self.cause(at), dropped as u64);
+        }
+    }
+
+    /// Drops all that drivers have not taken, and what would have followed it.
+    pub(super) fn drop_waiting(&mut self) {
+        for at in 0..self.outlets.len() {
+            while let Some(Outgoing { packet, pass, .. }) = self.outlets[at].waiting.pop_front() {
+                self.drop_unsent(packet, at);
+                self.leave(pass);
+            }
+        }
+    }
+}

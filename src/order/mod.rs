@@ -1,0 +1,214 @@
+//! The order of the packets of a flow, although some of them are deferred, stolen or rescued: each leaves when those have left that
+//! arrived before it. Only a flow waits for its own packets; stages run as they like, it is the sending that is in order.
+//!
+//! Who holds a receive queue's lease defines the order of arrival, by its polls. What it serves and sends itself, before it gives the lease
+//! away, needs nothing. A packet that leaves its hands, and each one that comes behind such a packet in its flow, has a [`Ticket`] for a
+//! record in a list of the flow's, as waiters have in an MCS lock (Mellor-Crummey, Scott, ACM TOCS 9(1), 1991). Nobody waits there: who
+//! finds that a packet may not go yet parks it in its record, and who sends what came before sends it too.
+//!
+//! Flows are told apart by a hash, in [`BUCKETS`] buckets per receive queue: those that share a bucket wait for each other.
+//!
+//! There is no lock that anybody waits for, no timer, and no memory but what is allocated at the start: a queue has so many records, and a
+//! packet that finds none left is given back to be dropped.
+//!
+//! Where no order is kept, records count instead: they are not linked, and each packet goes when it is ready.
+
+#![forbid(unsafe_code)]
+
+mod record;
+mod sync;
+mod table;
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+use record::{Next, Record};
+use table::{RECORDS_MAX, Table};
+
+/// How many buckets a receive queue's flows are put into, unless told otherwise. So many last records take 32 KiB, which a core's caches hold.
+pub const BUCKETS: usize = 4096;
+
+/// A packet's place in its flow; to be left once, when the packet has been sent or dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket(u32);
+
+impl Ticket {
+    /// As a number, to be written on a packet.
+    #[inline(always)]
+    pub fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The one of that number; `None` for [`Ticket::NOBODY`].
+    #[inline(always)]
+    pub fn numbered(number: u32) -> Option<Self> {
+        (number != Self::NOBODY).then_some(Self(number))
+    }
+
+    /// No ticket has this number.
+    pub const NOBODY: u32 = record::NONE;
+}
+
+/// A bucket of flows of one receive queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bucket(u32);
+
+/// All records are in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// The order of packets `T` of some receive queues.
+pub struct Order<T> {
+    tables: Box<[Table]>,
+    records: Box<[Record<T>]>,
+    records_per_queue: u32,
+    buckets: u32,
+    keeps: bool,
+}
+
+impl<T> Order<T> {
+    /// For so many receive queues, each with so many records, at most 65,536. With `keeps` packets are kept in order; without, only counted.
+    ///
+    /// # Panics
+    /// When all queues together have 2^31 records or buckets, or more.
+    pub fn new(queues: usize, records_per_queue: usize, keeps: bool) -> Self {
+        Self::with_buckets(queues, records_per_queue, BUCKETS, keeps)
+    }
+
+    /// As [`Order::new`], with so many buckets per queue, a power of two.
+    ///
+    /// # Panics
+    /// As [`Order::new`].
+    pub fn with_buckets(queues: usize, records_per_queue: usize, buckets: usize, keeps: bool) -> Self {
+        let each = records_per_queue.min(RECORDS_MAX);
+        assert!(buckets.is_power_of_two() && queues * each.max(buckets) < 1 << 31, "numbers of 31 bits");
+        Self {
+            tables: (0..queues).map(|queue| Table::new((queue * each) as u32, ((queue + 1) * each) as u32, buckets)).collect(),
+            records: (0..queues * each).map(|_| Record::new()).collect(),
+            records_per_queue: each as u32,
+            buckets: buckets as u32,
+            keeps,
+        }
+    }
+
+    /// The bucket of a packet that came in by `queue`, counted from 0.
+    #[inline(always)]
+    pub fn bucket(&self, queue: usize, flow_hash: u32) -> Bucket {
+        Bucket(queue as u32 * self.buckets + (flow_hash & (self.buckets - 1)))
+    }
+
+    /// The table that a bucket is in, and its place there.
+    #[inline(always)]
+    fn place(&self, Bucket(bucket): Bucket) -> (&Table, usize) {
+        (&self.tables[(bucket / self.buckets) as usize], (bucket & (self.buckets - 1)) as usize)
+    }
+
+    #[inline(always)]
+    fn record(&self, Ticket(at): Ticket) -> &Record<T> {
+        &self.records[at as usize]
+    }
+
+    // ---- For who holds the queue's lease ----
+
+    /// Whether no packet of the queue has a ticket.
+    #[inline(always)]
+    pub fn is_idle(&self, queue: usize) -> bool {
+        self.tables[queue].is_idle()
+    }
+
+    /// Whether a packet of that bucket has a ticket: then the next one needs one too. It may be left at any moment.
+    #[inline]
+    pub fn is_ahead(&self, bucket: Bucket) -> bool {
+        let (table, at) = self.place(bucket);
+        if self.keeps { table.last(&self.records, at).is_some() } else { table.is_in_use(at) }
+    }
+
+    /// A ticket for the packet that arrived last in its bucket.
+    ///
+    /// # Errors
+    /// When all of the queue's records are in use.
+    #[inline]
+    pub fn enter(&self, bucket: Bucket) -> Result<Ticket, Full> {
+        let (table, place) = self.place(bucket);
+        let at = table.take(&self.records).ok_or(Full)?;
+        // Looked for behind that: a record that was given back and taken again is closed until it is begun, and so is nobody's last.
+        let last = if self.keeps { table.last(&self.records, place) } else { None };
+        let record = &self.records[at as usize];
+        record.begin(bucket.0, table.number(place));
+        if !last.is_some_and(|last| last.link(at)) {
+            record.has_no_predecessor();
+        }
+        if self.keeps {
+            table.set_last(&self.records, place, at);
+        } else {
+            table.add_in_use(place);
+        }
+        Ok(Ticket(at))
+    }
+
+    // ---- For who has the packet ----
+
+    /// The packet's stage is over. It comes back if it may be sent now; otherwise it is parked until another lcore, which sends what is
+    /// before it, gets it from [`Order::leave`].
+    #[inline]
+    pub fn finish(&self, ticket: Ticket, packet: T) -> Option<T> {
+        self.record(ticket).finish(packet)
+    }
+
+    /// The packet was taken by its driver; to be said before [`Order::leave`]. Returns by how many of its bucket it was late: the difference
+    /// between its number and the highest that had gone before it. 0 is in order.
+    #[inline]
+    pub fn count_sent(&self, ticket: Ticket) -> u64 {
+        let record = self.record(ticket);
+        let (table, place) = self.place(Bucket(record.bucket()));
+        let number = record.sequence();
+        table.note_sent(place, number).saturating_sub(number)
+    }
+
+    /// The packet was taken by its driver, or dropped, whatever had become of its stage. Returns the next packet of the flow, if that is
+    /// ready: it is the caller's to send, and then to leave.
+    #[inline]
+    pub fn leave(&self, ticket: Ticket) -> Option<(Ticket, T)> {
+        let Ticket(mut at) = ticket;
+        loop {
+            let record = &self.records[at as usize];
+            if !record.give_up() {
+                return None;
+            }
+            let next = record.close();
+            self.give_back(at);
+            at = next?;
+            match self.records[at as usize].let_go() {
+                Next::Nothing => return None,
+                Next::Send(packet) => return Some((Ticket(at), packet)),
+                Next::Gone => {}
+            }
+        }
+    }
+
+    #[inline]
+    fn give_back(&self, at: u32) {
+        let (table, place) = self.place(Bucket(self.records[at as usize].bucket()));
+        if !self.keeps {
+            table.sub_in_use(place);
+        }
+        table.give_back(&self.records, at);
+    }
+
+    /// The next packet of the flow, if it is ready and `fits`: to be sent right behind the ticket's own, which the caller is about to send,
+    /// by the same queue and in one list. Drivers take packets from the front, so that order is kept although the first has not gone yet.
+    #[inline]
+    pub fn follower(&self, ticket: Ticket, fits: impl FnOnce(&T) -> bool) -> Option<(Ticket, T)> {
+        self.record(ticket).follower(&self.records, fits).map(|(at, packet)| (Ticket(at), packet))
+    }
+
+    /// Whether packets are kept in order, and not only counted.
+    #[inline(always)]
+    pub fn keeps(&self) -> bool {
+        self.keeps
+    }
+
+    /// The most packets that may have tickets at once, per receive queue.
+    pub fn records_per_queue(&self) -> usize {
+        self.records_per_queue as usize
+    }
+}

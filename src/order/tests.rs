@@ -1,0 +1,173 @@
+//! Random schedules: whatever the order in which stages end and drivers accept, each bucket's packets go in the order of arrival.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const QUEUES: usize = 2;
+const BUCKETS: usize = 4;
+const RECORDS: usize = 12;
+
+/// A packet by what it is: queue, bucket, how many of that bucket arrived before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Packet {
+    queue: usize,
+    flow_hash: u32,
+    number: u32,
+}
+
+/// What happens next; a choice among what there is stands as a number that is taken modulo.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    /// A packet arrives; `away`: it needs a ticket in any case.
+    Arrive { queue: usize, flow_hash: u32, away: bool },
+    /// A stage ends, of one of those that are being worked at.
+    Finish(usize),
+    /// A packet is dropped instead.
+    Drop(usize),
+    /// A driver takes up to so many of those that are offered to it, one by one or with their followers.
+    Send { pkts: usize, follow: bool },
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let event = prop_oneof![
+        3 => (0..QUEUES, 0..2 * BUCKETS as u32, any::<bool>()).prop_map(|(queue, flow_hash, away)| Event::Arrive { queue, flow_hash, away }),
+        2 => any::<usize>().prop_map(Event::Finish),
+        1 => any::<usize>().prop_map(Event::Drop),
+        2 => (1..4usize, any::<bool>()).prop_map(|(pkts, follow)| Event::Send { pkts, follow }),
+    ];
+    prop::collection::vec(event, 1..200)
+}
+
+/// Everything outside of the room: packets being worked at, packets offered to the one driver, and what that has taken.
+struct World {
+    order: Order<Packet>,
+    arrived: [[u32; BUCKETS]; QUEUES],
+    worked_at: Vec<(Ticket, Packet)>,
+    offered: Vec<(Ticket, Packet)>,
+    sent: Vec<Packet>,
+    dropped: usize,
+    late_pkts: usize,
+}
+
+impl World {
+    fn new(keeps: bool) -> Self {
+        let order = Order::with_buckets(QUEUES, RECORDS, BUCKETS, keeps);
+        let arrived = [[0; BUCKETS]; QUEUES];
+        Self { order, arrived, worked_at: Vec::new(), offered: Vec::new(), sent: Vec::new(), dropped: 0, late_pkts: 0 }
+    }
+
+    fn arrive(&mut self, queue: usize, flow_hash: u32, away: bool) {
+        let number = &mut self.arrived[queue][flow_hash as usize % BUCKETS];
+        let packet = Packet { queue, flow_hash, number: *number };
+        *number += 1;
+        let bucket = self.order.bucket(queue, flow_hash);
+        if !away && !self.order.is_ahead(bucket) {
+            return self.sent.push(packet);
+        }
+        match self.order.enter(bucket) {
+            Ok(ticket) => self.worked_at.push((ticket, packet)),
+            Err(Full) => self.dropped += 1,
+        }
+    }
+
+    fn leave(&mut self, ticket: Ticket) {
+        self.offered.extend(self.order.leave(ticket));
+    }
+
+    fn send(&mut self, pkts: usize, follow: bool) {
+        for at in (0..self.offered.len()).rev() {
+            if follow && let Some(next) = self.order.follower(self.offered[at].0, |_| true) {
+                self.offered.insert(at + 1, next);
+            }
+        }
+        for (ticket, packet) in self.offered.drain(..pkts.min(self.offered.len())).collect::<Vec<_>>() {
+            self.late_pkts += usize::from(self.order.count_sent(ticket) > 0);
+            self.sent.push(packet);
+            self.leave(ticket);
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Arrive { queue, flow_hash, away } => self.arrive(queue, flow_hash, away),
+            Event::Finish(at) if !self.worked_at.is_empty() => {
+                let (ticket, packet) = self.worked_at.swap_remove(at % self.worked_at.len());
+                self.offered.extend(self.order.finish(ticket, packet).map(|packet| (ticket, packet)));
+            }
+            Event::Drop(at) if !self.worked_at.is_empty() => {
+                let (ticket, _) = self.worked_at.swap_remove(at % self.worked_at.len());
+                self.dropped += 1;
+                self.leave(ticket);
+            }
+            Event::Send { pkts, follow } => self.send(pkts, follow),
+            Event::Finish(_) | Event::Drop(_) => {}
+        }
+    }
+
+    fn settle(&mut self) {
+        while !self.worked_at.is_empty() || !self.offered.is_empty() {
+            self.happen(Event::Finish(0));
+            self.happen(Event::Send { pkts: 3, follow: false });
+        }
+    }
+
+    /// How many were sent behind one of their bucket that had arrived later.
+    fn late_in_truth(&self) -> usize {
+        let mut newest = [[None; BUCKETS]; QUEUES];
+        let is_late = |packet: &&Packet| {
+            let newest = &mut newest[packet.queue][packet.flow_hash as usize % BUCKETS];
+            let late = *newest > Some(packet.number);
+            *newest = (*newest).max(Some(packet.number));
+            late
+        };
+        self.sent.iter().filter(is_late).count()
+    }
+}
+
+proptest! {
+    #[test]
+    fn each_flow_leaves_as_it_came(events in events()) {
+        let mut world = World::new(true);
+        let arrivals = events.iter().filter(|event| matches!(event, Event::Arrive { .. })).count();
+        events.into_iter().for_each(|event| world.happen(event));
+        world.settle();
+        prop_assert_eq!(world.late_in_truth(), 0, "{:?}", world.sent);
+        prop_assert_eq!(world.late_pkts, 0);
+        prop_assert_eq!(world.sent.len() + world.dropped, arrivals, "nothing is lost");
+        prop_assert!((0..QUEUES).all(|queue| world.order.is_idle(queue)));
+    }
+
+    #[test]
+    fn without_order_what_is_late_is_counted(events in events()) {
+        let mut world = World::new(false);
+        // What is dropped has a number too, and none left means nobody is asked.
+        let events = events.into_iter().filter(|event| !matches!(event, Event::Drop(_)));
+        events.for_each(|event| world.happen(event));
+        world.settle();
+        prop_assert_eq!(world.late_pkts, world.late_in_truth());
+        prop_assert!((0..QUEUES).all(|queue| world.order.is_idle(queue)));
+    }
+}
+
+#[test]
+fn no_more_tickets_than_records() {
+    let order = Order::<u32>::with_buckets(1, 3, 4, true);
+    let bucket = order.bucket(0, 7);
+    let tickets = [(); 3].map(|()| order.enter(bucket).expect("one for each record"));
+    assert_eq!(order.enter(bucket), Err(Full));
+    assert_eq!(order.finish(tickets[1], 1), None, "parked behind the first");
+    assert_eq!(order.leave(tickets[2]), None, "dropped, and goes with the second");
+    assert_eq!(order.finish(tickets[0], 0), Some(0));
+    assert!(!order.is_idle(0));
+    assert_eq!(order.leave(tickets[0]), Some((tickets[1], 1)));
+    assert_eq!(order.leave(tickets[1]), None);
+    assert!(order.is_idle(0) && !order.is_ahead(bucket) && order.enter(bucket).is_ok());
+}
+
+#[test]
+fn a_number_is_a_ticket_or_nobody() {
+    let order = Order::<()>::new(1, 1, true);
+    let ticket = order.enter(order.bucket(0, 0)).expect("there is one");
+    assert_eq!((Ticket::numbered(ticket.number()), Ticket::numbered(Ticket::NOBODY)), (Some(ticket), None));
+}

@@ -1,0 +1,177 @@
+//! Packets of many flows, some of them expensive, in every mode: each flow leaves in the order in which it came, or what is late is counted.
+//! Ports are net_ring, so that all that leaves by a port ends in one ring, and the test sees the order.
+
+mod common;
+mod lab;
+
+use std::collections::HashMap;
+
+use common::{as_json, assert_books_balance, count, dropped, rows};
+use lab::{Lab, pass_through};
+use serde_json::Value;
+
+/// On ten lcores.
+const MODES: [&str; 6] =
+    ["--mode rtc", "--mode steal", "--mode steal --steal-every 61", "--mode shed-random", "--mode pools --pools 8:2", "--pools 8:2"];
+
+/// Per port; the lab has buffers for so many.
+const PKTS: u32 = 1900;
+const FLOWS: u32 = 40;
+
+/// A UDP packet over IPv4: `number` is its place in its flow.
+fn frame(flow: u32, number: u32) -> Vec<u8> {
+    const PAYLOAD: usize = 26;
+    let mut frame = vec![0; 14 + 20 + 8 + PAYLOAD];
+    frame[..6].fill(0xaa);
+    frame[6..12].fill(0xbb);
+    frame[12..14].copy_from_slice(&0x0800u16.to_be_bytes());
+    frame[14] = 0x45;
+    frame[16..18].copy_from_slice(&((20 + 8 + PAYLOAD) as u16).to_be_bytes());
+    (frame[22], frame[23]) = (64, 17);
+    frame[26..30].copy_from_slice(&(0x0a00_0000 + flow).to_be_bytes());
+    frame[30..34].copy_from_slice(&0x0b00_0001u32.to_be_bytes());
+    frame[34..36].copy_from_slice(&(1000 + flow as u16).to_be_bytes());
+    frame[36..38].copy_from_slice(&53u16.to_be_bytes());
+    frame[38..40].copy_from_slice(&((8 + PAYLOAD) as u16).to_be_bytes());
+    frame[42..46].copy_from_slice(&flow.to_be_bytes());
+    frame[46..50].copy_from_slice(&number.to_be_bytes());
+    let sum: u32 = frame[14..34].chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    frame
+}
+
+fn flow_and_number(bytes: &[u8]) -> (u32, u32) {
+    let word = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+    (word(42), word(46))
+}
+
+/// How many of what came were behind a later one of their flow (RFC 4737), and by how many numbers at most.
+fn late(came: &[Vec<u8>]) -> (u64, u32) {
+    let mut newest: HashMap<u32, u32> = HashMap::new();
+    let (mut late, mut extent_max) = (0, 0);
+    for bytes in came {
+        let (flow, number) = flow_and_number(bytes);
+        let newest = newest.entry(flow).or_insert(number);
+        if number < *newest {
+            late += 1;
+            extent_max = extent_max.max(*newest - number);
+        }
+        *newest = number.max(*newest);
+    }
+    (late, extent_max)
+}
+
+/// One run of all packets, by rings of that size; nothing is lost on any condition. Returns the report, and what left by each port.
+fn run(lab: &mut Lab, ring_size: u32, own: &str) -> (Value, [Vec<Vec<u8>>; 2]) {
+    let mut wires = lab.wires(ring_size);
+    // Flows take turns, a different number of packets each.
+    let mut numbers: HashMap<u32, u32> = HashMap::new();
+    let lists = [0, FLOWS].map(|first| {
+        let next = |at: u32| {
+            let flow = first + (at * at / 7 + at) % FLOWS;
+            let number = numbers.entry(flow).or_insert(0);
+            *number += 1;
+            lab.packet(&[&frame(flow, *number - 1)])
+        };
+        (0..PKTS).map(next).collect()
+    });
+    let own = format!("--config (0,0,0),(1,0,1) --idle yield --forward-mode macswap --packets {} {own}", 2 * PKTS);
+    let (report, came) = lab.run(&own, &mut wires, |rings, over| pass_through(lists, rings, over));
+    let report = as_json(&report);
+    assert_books_balance(&report);
+    assert_eq!((count(&report, "rx_pkts"), count(&report, "tx_pkts")), (u64::from(2 * PKTS), u64::from(2 * PKTS)), "{own}: {report:#}");
+    let mut all: Vec<(u32, u32)> = came.iter().flatten().map(|bytes| flow_and_number(bytes)).collect();
+    all.sort_unstable();
+    let wanted: usize = numbers.values().map(|&count| count as usize).sum();
+    all.dedup();
+    assert_eq!(all.len(), wanted, "{own}: every packet, once");
+    drop(wires);
+    lab.assert_has_all_its_buffers();
+    (report, came)
+}
+
+fn takeovers(report: &Value) -> u64 {
+    rows(report, "lcores").iter().map(|row| count(&row["rescue"], "takeovers")).sum()
+}
+
+const KNOWN: &str = "--work spin:cheap=0ns,expensive=200us,p=0.05,mark=hash";
+const UNKNOWN: &str = "--work spin:cheap=1us,expensive=2ms,p=0.02,mark=hash,known=no";
+
+/// EAL starts once per process.
+#[test]
+fn order() {
+    let mut lab = Lab::start(10);
+    flows_leave_as_they_came(&mut lab);
+    without_order_what_is_late_is_counted(&mut lab);
+    memory_is_bounded(&mut lab);
+}
+
+fn flows_leave_as_they_came(lab: &mut Lab) {
+    for mode in MODES {
+        for (ring_size, work) in [
+            (1024, KNOWN),
+            (1024, UNKNOWN),
+            // Drivers refuse what these have no room for.
+            (32, KNOWN),
+            (32, UNKNOWN),
+            (32, "--work spin:cheap=0ns,expensive=200us,p=0.02,mark=hash,known=no"),
+            (1024, "--work spin:cheap=1us,expensive=300us,p=0.1,mark=hash,known=no --grow append --runq-max 2048 --burst 64"),
+            (1024, "--work spin:cheap=1us,expensive=100us,p=0.3,mark=hash --ring-size 8 --on-full run --burst 16"),
+        ] {
+            let own = format!("{mode} {work}");
+            let (report, came) = run(lab, ring_size, &own);
+            for came in &came {
+                assert_eq!(late(came), (0, 0), "{own}: {report:#}");
+            }
+            let order = &report["order"];
+            assert_eq!((order["kept"].as_str(), count(order, "reordered_pkts")), (Some("flow"), 0), "{own}: {order:#}");
+            assert!(order["reordered_ratio"] == 0.0 && count(order, "extent_max_pkts") == 0, "{own}: {order:#}");
+            // Where nobody could come to the rescue, a packet of unknown cost stays where it is.
+            let leaves = !work.contains("known=no") || mode.contains("steal") || mode == "--pools 8:2";
+            assert_eq!(leaves, count(order, "checked_pkts") > 0, "{own}: {order:#}");
+            let rescues = mode == "--pools 8:2" && work.contains("known=no");
+            assert!(!rescues || takeovers(&report) > 0, "{own}: nobody came to the rescue: {report:#}");
+        }
+    }
+}
+
+fn without_order_what_is_late_is_counted(lab: &mut Lab) {
+    for (mode, work) in [
+        ("--mode steal", UNKNOWN),
+        ("--mode shed-random", KNOWN),
+        ("--mode pools --pools 8:2", KNOWN),
+        ("--pools 8:2", KNOWN),
+        ("--pools 8:2", UNKNOWN),
+    ] {
+        let own = format!("{mode} {work} --order none");
+        let (report, came) = run(lab, 1024, &own);
+        let order = &report["order"];
+        let (seen, counted) = (came.iter().map(|came| late(came).0).sum::<u64>(), count(order, "reordered_pkts"));
+        assert!(seen > 0 && order["kept"] == "none", "{own}: {order:#}");
+        // What is counted a moment after it was sent may be counted in another order.
+        assert!(counted.abs_diff(seen) <= 3 + seen / 5, "{own}: {counted} counted, {seen} seen: {order:#}");
+        let extent_max = came.iter().map(|came| late(came).1).max().expect("two ports");
+        let counted_max = count(order, "extent_max_pkts");
+        assert!(counted_max.abs_diff(extent_max.into()) <= 3 + u64::from(extent_max) / 5, "{own}: {extent_max} seen: {order:#}");
+        assert_eq!(count(order, "parked_pkts"), 0, "{own}: {order:#}");
+    }
+}
+
+/// A queue with fewer records than packets that need one: those are dropped, as that, and the others are in order all the same.
+fn memory_is_bounded(lab: &mut Lab) {
+    let mut wires = lab.wires(1024);
+    const BUFFERS: u64 = 256;
+    let list = (0..PKTS).map(|number| lab.packet(&[&frame(0, number)])).collect();
+    let own = format!("--mode pools --pools 9:1 --config (0,0,0),(1,0,1) --idle yield --packets {PKTS} --mbufs {BUFFERS} --burst 16");
+    let own = format!("{own} --work spin:cheap=0ns,expensive=20ms,p=0.01,mark=hash");
+    let (report, came) = lab.run(&own, &mut wires, |rings, over| pass_through([list, Vec::new()], rings, over));
+    let report = as_json(&report);
+    assert_books_balance(&report);
+    assert_eq!(count(&report["order"], "records_per_queue"), BUFFERS / 4, "half of the buffers, two queues: {report:#}");
+    assert!(dropped(&report, "order_full") > 0, "{report:#}");
+    assert_eq!(count(&report, "tx_pkts") + dropped(&report, "order_full"), u64::from(PKTS), "{report:#}");
+    assert!(came.iter().all(|came| late(came) == (0, 0)), "{report:#}");
+    drop(wires);
+    lab.assert_has_all_its_buffers();
+}
