@@ -49,6 +49,14 @@ impl Mbuf {
         self.get(sys::MPFWD_MBUF_OL_FLAGS)
     }
 
+    /// The hash by which the NIC has spread the packet over queues. `None` where the driver does not say that there is one, and where it
+    /// is 0: some drivers say so also of packets in which the NIC found nothing to hash.
+    #[inline(always)]
+    pub fn rss_hash(&self) -> Option<u32> {
+        let is_there = self.flags() & sys::MPFWD_MBUF_HAS_RSS_HASH != 0;
+        is_there.then(|| self.get(sys::MPFWD_MBUF_RSS_HASH)).filter(|&hash| hash != 0)
+    }
+
     /// A dynamic field of eight bytes, at an offset that DPDK gave.
     #[inline(always)]
     pub(super) fn eight_bytes(&self, offset: u32) -> u64 {
@@ -106,16 +114,38 @@ impl Mbuf {
         }
     }
 
-    /// The bytes of all segments, copied together. Allocates: not for the loop.
-    pub fn to_vec(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.pkt_len() as usize);
+    /// Shows the bytes of each segment in turn, until `see` wants no more.
+    fn each_segment(&self, mut see: impl FnMut(&[u8]) -> bool) {
         let mut segment = Some(self.0);
         while let Some(at) = segment {
             let view = std::mem::ManuallyDrop::new(Mbuf(at));
-            bytes.extend_from_slice(view.data());
+            if !see(view.data()) {
+                return;
+            }
             segment = NonNull::new(view.get::<*mut sys::rte_mbuf>(sys::MPFWD_MBUF_NEXT));
         }
+    }
+
+    /// The bytes of all segments, copied together. Allocates: not for the loop.
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.pkt_len() as usize);
+        self.each_segment(|data| {
+            bytes.extend_from_slice(data);
+            true
+        });
         bytes
+    }
+
+    /// Copies the packet's first bytes, from as many segments as it takes. Returns what was filled of `front`.
+    pub fn copy_front<'f>(&self, front: &'f mut [u8]) -> &'f [u8] {
+        let mut filled = 0;
+        self.each_segment(|data| {
+            let more = data.len().min(front.len() - filled);
+            front[filled..filled + more].copy_from_slice(&data[..more]);
+            filled += more;
+            filled < front.len()
+        });
+        &front[..filled]
     }
 
     /// Writes `bytes` as the whole content of this single-segment packet.

@@ -2,6 +2,8 @@
 
 mod any;
 mod carried;
+mod flow;
+pub mod headers;
 mod io;
 mod mac;
 mod macswap;
@@ -10,13 +12,12 @@ mod spin;
 
 pub use any::Any;
 pub use carried::Carried;
+pub use flow::{flow_hash, headers_of};
 pub use io::Io;
 pub use mac::Mac;
 pub use macswap::MacSwap;
 pub use rewrite::{Addresses, Rewrite};
 pub use spin::{Marking, Spin, SpinTicks};
-
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::dpdk::{Burst, MAX_PORTS, Mbuf};
 use crate::stats::{DropCause, Gaps};
@@ -65,15 +66,6 @@ pub trait Engine: Send {
         let _ = (burst, from, dropped);
         None
     }
-}
-
-/// A number for the packet's flow: the same for all packets of a flow, and for few others. Of an IPv4 packet without options its
-/// addresses and ports, of anything else its first bytes.
-pub fn flow_hash(packet: &Mbuf) -> u32 {
-    let data = packet.data();
-    let is_plain_ipv4 = data.get(12..15) == Some(&[0x08, 0x00, 0x45]);
-    let flow = if is_plain_ipv4 { data.get(26..38) } else { None };
-    xxh3_64(flow.unwrap_or(&data[..data.len().min(54)])) as u32
 }
 
 /// For each port the one that its packets leave by, and the addresses that they leave with.
