@@ -102,6 +102,17 @@ pub fn parse_front(front: &[u8], len: usize) -> Headers {
     }
 }
 
+/// What the frame carries, and where that begins; `None` where the frame ends before.
+pub fn carried(front: &[u8]) -> Option<(Network, usize)> {
+    let (_, l3, ether_type) = link(&front[..front.len().min(FRONT_MAX)]);
+    let network = match ether_type? {
+        ETHER_IPV4 => Network::Ipv4,
+        ETHER_IPV6 => Network::Ipv6,
+        _ => Network::Other,
+    };
+    Some((network, l3))
+}
+
 const ETHER_IPV4: u16 = 0x0800;
 const ETHER_IPV6: u16 = 0x86dd;
 
