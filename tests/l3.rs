@@ -274,7 +274,7 @@ fn give_routes(namespace: &Namespace, routes: &Routes) {
     }
     for route in &routes.ipv6 {
         let ((port, neighbour), prefix) = (hop(route.hop), Ipv6Addr::from_bits(route.prefix));
-        writeln!(lines, "-6 route add {prefix}/{} via fe80::{port}:{neighbour} dev d{port}", route.length).expect("text");
+        writeln!(lines, "route add {prefix}/{} via fe80::{port}:{neighbour} dev d{port}", route.length).expect("text");
     }
     batch(namespace, &[], &lines, false);
 }
@@ -286,8 +286,8 @@ fn ask_linux(namespace: &Namespace, addresses: &[IpAddr]) -> HashMap<IpAddr, (u1
     let answer = |line: &str| {
         let mut words = line.split_whitespace();
         let address = words.next()?.parse().ok()?;
-        let (via, gateway) = (words.next()?, words.next()?);
-        assert_eq!(via, "via", "{line}");
+        words.find(|word| *word == "via").unwrap_or_else(|| panic!("no gateway in {line}"));
+        let gateway = words.next()?;
         let (port, neighbour) = gateway.rsplit_once(['.', ':']).expect("two numbers at the end");
         let port = port.rsplit(['.', ':']).next().filter(|port| !port.is_empty()).unwrap_or("0");
         Some((address, (port.parse().expect("a port"), neighbour.parse().expect("a neighbour"))))
