@@ -6,8 +6,6 @@
 
 struct rte_fib;
 struct rte_fib6;
-struct rte_fib;
-struct rte_fib6;
 struct rte_mbuf;
 struct rte_mempool;
 struct rte_ring;
