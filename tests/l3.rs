@@ -15,7 +15,9 @@ use common::{as_json, assert_books_balance, dropped};
 use etherparse::PacketBuilder;
 use lab::{Lab, pass_through};
 use mpfwd::dpdk::Mbuf;
+use mpfwd::engine::headers::parse;
 use mpfwd::engine::l3::Routes;
+use mpfwd::engine::{flow_hash, headers_of};
 use namespaces::Namespace;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -211,6 +213,21 @@ fn every_packet_goes_where_its_route_leads(lab: &mut Lab) {
     }
 }
 
+/// However a frame is parted into segments, its headers are found where they were, and its flow is the same.
+fn segments_make_no_difference(lab: &Lab) {
+    for (segments, _) in cases() {
+        let frame = segments.concat();
+        let whole = packet(lab, std::slice::from_ref(&frame));
+        assert_eq!(headers_of(&whole), parse(&frame));
+        assert_eq!(flow_hash(&whole), parse(&frame).key.symmetric_hash());
+        for len in [1, 13, 20, 38, 50].into_iter().filter(|_| !frame.is_empty()) {
+            let parted = packet(lab, &frame.chunks(len).map(<[u8]>::to_vec).collect::<Vec<_>>());
+            assert_eq!(headers_of(&parted), parse(&frame), "segments of {len} bytes: {frame:02x?}");
+            assert_eq!(flow_hash(&parted), flow_hash(&whole));
+        }
+    }
+}
+
 fn default_routes_take_the_rest(lab: &mut Lab) {
     let folder = tempfile::tempdir().expect("a folder");
     for text in ["0.0.0.0/0 1\n::/0 0\n", "0.0.0.0/0 1\n::/0 0\n10.0.0.0/8 1\n2001:db8::/32 0\n255.255.255.255/32 0\n"] {
@@ -338,6 +355,7 @@ fn the_answers_are_linux_own(lab: &mut Lab) {
 #[test]
 fn l3() {
     let mut lab = Lab::start(2);
+    segments_make_no_difference(&lab);
     every_packet_goes_where_its_route_leads(&mut lab);
     default_routes_take_the_rest(&mut lab);
     the_answers_are_linux_own(&mut lab);

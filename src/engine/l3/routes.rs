@@ -16,6 +16,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use macaddr::MacAddr6;
 
@@ -175,19 +176,22 @@ fn sort<A: Copy + Ord>(routes: &mut [Route<A>]) -> Result<(), Mistake> {
 pub struct RouteFile {
     pub path: PathBuf,
     pub routes: Arc<Routes>,
+    /// How long reading took.
+    pub took: Duration,
 }
 
 impl RouteFile {
     /// # Errors
     /// Why it can't be read, or the first mistake in it with its place.
     pub fn read(path: &Path) -> Result<Self, String> {
+        let started = Instant::now();
         let text = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
         let text = String::from_utf8(text).map_err(|error| {
             let line = error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
             format!("{}:{line}:1: expected text in UTF-8", path.display())
         })?;
         let routes = Routes::parse(&text).map_err(|mistake| format!("{}:{}: {}", path.display(), mistake.at, mistake.what))?;
-        Ok(Self { path: path.to_owned(), routes: Arc::new(routes) })
+        Ok(Self { path: path.to_owned(), routes: Arc::new(routes), took: started.elapsed() })
     }
 }
 

@@ -33,6 +33,7 @@ pub struct Table {
     ipv6_default: u32,
     hops: Vec<Leaving>,
     routes: [usize; 2],
+    /// From the file on.
     took: Duration,
 }
 
@@ -54,7 +55,7 @@ impl Table {
             ipv6_default,
             hops,
             routes: [routes.ipv4.len(), routes.ipv6.len()],
-            took: started.elapsed(),
+            took: file.took + started.elapsed(),
         })
     }
 
