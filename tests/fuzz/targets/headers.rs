@@ -8,7 +8,7 @@ use engine::headers::{FRONT_MAX, FlowKey, Headers, Layer, Network, parse, parse_
 use engine::l3::{Unfit, destination, hop};
 use libfuzzer_sys::fuzz_target;
 
-#[allow(dead_code)] // what only tests and engines use
+#[allow(dead_code, unused_imports)] // what only tests and engines use
 #[path = "../../../src/engine"]
 mod engine {
     pub mod headers;
