@@ -7,6 +7,8 @@
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_eth_ring.h>
+#include <rte_fib.h>
+#include <rte_fib6.h>
 #include <rte_launch.h>
 #include <rte_lcore.h>
 #include <rte_malloc.h>
@@ -23,6 +25,7 @@ enum {
 	MPFWD_MBUF_BUF_ADDR = offsetof(struct rte_mbuf, buf_addr),
 	MPFWD_MBUF_DATA_OFF = offsetof(struct rte_mbuf, data_off),
 	MPFWD_MBUF_OL_FLAGS = offsetof(struct rte_mbuf, ol_flags),
+	MPFWD_MBUF_RSS_HASH = offsetof(struct rte_mbuf, hash.rss),
 	MPFWD_MBUF_NB_SEGS = offsetof(struct rte_mbuf, nb_segs),
 	MPFWD_MBUF_PORT = offsetof(struct rte_mbuf, port),
 	MPFWD_MBUF_PKT_LEN = offsetof(struct rte_mbuf, pkt_len),
@@ -35,6 +38,7 @@ enum {
 	MPFWD_RING_ITEMS = sizeof(struct rte_ring),
 };
 
+static const uint64_t MPFWD_MBUF_HAS_RSS_HASH = RTE_MBUF_F_RX_RSS_HASH;
 static const unsigned int MPFWD_RING_SP_ENQ = RING_F_SP_ENQ;
 static const unsigned int MPFWD_RING_SC_DEQ = RING_F_SC_DEQ;
 static const unsigned int MPFWD_RING_HTS = RING_F_MP_HTS_ENQ | RING_F_MC_HTS_DEQ;

@@ -113,6 +113,7 @@ struct Setup {
 
 fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet) -> Result<Report> {
     let started_ticks = tsc();
+    let engine = launch::engine(eal, cli, &plan)?;
     let mut setup = set_up(eal, cli, &mut plan)?;
     let rate = eal.tsc_rate();
     let falls_back = cli.timestamps == Timestamps::Auto;
@@ -140,6 +141,7 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet
     let reader = IncidentReader { incidents: &incidents, boards: &boards, rescue_after_ticks, lcore_ids, rate, run_start_ticks: tsc() };
     let launch = Launch {
         eal,
+        engine,
         cli,
         plan: &plan,
         rate,

@@ -10,6 +10,7 @@ use clap::{CommandFactory, Parser, ValueEnum};
 use macaddr::MacAddr6;
 use serde::Serialize;
 
+use crate::engine::l3::RouteFile;
 use crate::error::{Error, Result};
 use crate::shed::ShardPick;
 use crate::traffic::OpenLoop;
@@ -52,9 +53,12 @@ pub struct Cli {
     /// Whether packets of one flow leave in the order in which they came, although some of them are deferred, stolen or rescued
     #[arg(long, value_enum, default_value_t = KeepOrder::Flow)]
     pub order: KeepOrder,
-    /// What is done to a packet: nothing, set both MAC addresses, or swap them
+    /// What is done to a packet: nothing, set both MAC addresses, swap them, or route it
     #[arg(long, value_enum, default_value_t = ForwardMode::Io)]
     pub forward_mode: ForwardMode,
+    /// With --forward-mode l3: the routes, a line each: "10.0.0.0/8 PORT [MAC of the next hop]"
+    #[arg(long, value_name = "FILE")]
+    pub routes: Option<RouteFile>,
     /// Which lcore polls which queue: "(port,queue,lcore),…" [default: queue i of every port on the i-th lcore that polls]
     #[arg(long, value_name = "(PORT,QUEUE,LCORE),…")]
     pub config: Option<QueueMap>,
@@ -82,7 +86,7 @@ pub struct Cli {
     /// The longest frame, in bytes with its checksum
     #[arg(long, value_name = "BYTES", default_value_t = crate::config::DEFAULT_MAX_PKT_LEN, value_parser = clap::value_parser!(u32).range(86..=16_000))]
     pub max_pkt_len: u32,
-    /// Destination address of what leaves by a port in mac mode (repeatable) [default: 02:00:00:00:00:PORT]
+    /// Destination address of what leaves by a port in mac and l3 mode (repeatable) [default: 02:00:00:00:00:PORT]
     #[arg(long, value_name = "PORT,MAC")]
     pub eth_peer: Vec<EthPeer>,
     /// Receive packets for all addresses
@@ -199,6 +203,7 @@ pub enum ForwardMode {
     Mac,
     #[value(name = "macswap")]
     MacSwap,
+    L3,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]

@@ -1,20 +1,24 @@
 //! From what was chosen at run time to one loop that is compiled for it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cli::{Cli, ForwardMode, Mode, Work};
-use crate::config::{self, Plan};
+use crate::config::{self, Plan, PortPlan};
 use crate::datapath::{LcoreLoop, Queues, Settings, Shared};
 use crate::dpdk::clock::TscRate;
-use crate::dpdk::{self, CostField, Eal};
-use crate::engine::{Any, Carried, Engine, Io, Mac, MacSwap, Marking, Peers, Spin, SpinTicks};
-use crate::error::Result;
+use crate::dpdk::{self, CostField, Eal, NoteField};
+use crate::engine::l3::{Outgoing, RouteFile, Table};
+use crate::engine::{Any, Carried, Engine, Io, L3, Mac, MacSwap, Marking, Peers, Spin, SpinTicks};
+use crate::error::{Error, Result};
+use crate::output;
 use crate::policy::{Hybrid, Policy, Pools, Rtc, ShedRandom, Steal, StealEvery};
 use crate::stats::LcoreStats;
 
 /// Turns what was chosen at run time into one loop compiled for it: engine, then work, then mode, then metering.
 pub(super) struct Launch<'a> {
     pub(super) eal: &'a Eal,
+    pub(super) engine: Any,
     pub(super) cli: &'a Cli,
     pub(super) plan: &'a Plan,
     pub(super) rate: TscRate,
@@ -27,18 +31,18 @@ pub(super) struct Launch<'a> {
 
 impl<'a> Launch<'a> {
     pub(super) fn by_engine(&self, queues: Vec<Queues<'a>>) -> Result<()> {
-        let peers = self.peers();
         if let (Some(work), Some(field)) = (&self.cli.work, self.cost) {
-            let engine = Carried::new(engine(self.cli.forward_mode, peers), field, work.known, self.settings.gap_ticks);
+            let engine = Carried::new(self.engine.clone(), field, work.known, self.settings.gap_ticks);
             return self.by_mode(queues, |_| engine.clone());
         }
         if let Some(work) = &self.cli.work {
-            return self.by_mode(queues, self.spin(work, engine(self.cli.forward_mode, peers)));
+            return self.by_mode(queues, self.spin(work, self.engine.clone()));
         }
-        match engine(self.cli.forward_mode, peers) {
+        match &self.engine {
             Any::Io(engine) => self.by_mode(queues, |_| engine.clone()),
             Any::Mac(engine) => self.by_mode(queues, |_| engine.clone()),
             Any::MacSwap(engine) => self.by_mode(queues, |_| engine.clone()),
+            Any::L3(engine) => self.by_mode(queues, |_| engine.clone()),
         }
     }
 
@@ -89,22 +93,35 @@ impl<'a> Launch<'a> {
         }
         self.eal.run(jobs)
     }
-
-    fn peers(&self) -> Peers {
-        let mut peers = Peers::new();
-        for port in &self.plan.ports {
-            if let Some(out) = self.plan.ports.iter().find(|other| other.info.id == port.out) {
-                peers.join(port.info.id, out.info.id, out.peer, out.info.mac.into_array());
-            }
-        }
-        peers
-    }
 }
 
-fn engine(mode: ForwardMode, peers: Peers) -> Any {
-    match mode {
-        ForwardMode::Io => Any::Io(Io::new(peers)),
-        ForwardMode::Mac => Any::Mac(Mac::new(peers)),
-        ForwardMode::MacSwap => Any::MacSwap(MacSwap::new(peers)),
+/// What is to be done to packets, with all that it needs.
+///
+/// # Errors
+/// When routes name a port that is not there, or take more memory than there is.
+pub(super) fn engine(eal: &Eal, cli: &Cli, plan: &Plan) -> Result<Any> {
+    Ok(match (cli.forward_mode, &cli.routes) {
+        (ForwardMode::Io, _) => Any::Io(Io::new(peers(plan))),
+        (ForwardMode::Mac, _) => Any::Mac(Mac::new(peers(plan))),
+        (ForwardMode::MacSwap, _) => Any::MacSwap(MacSwap::new(peers(plan))),
+        (ForwardMode::L3, file) => Any::L3(router(eal, file.as_ref(), plan)?),
+    })
+}
+
+fn peers(plan: &Plan) -> Peers {
+    let mut peers = Peers::new();
+    for port in &plan.ports {
+        if let Some(out) = plan.ports.iter().find(|other| other.info.id == port.out) {
+            peers.join(port.info.id, out.info.id, out.peer, out.info.mac.into_array());
+        }
     }
+    peers
+}
+
+fn router(eal: &Eal, file: Option<&RouteFile>, plan: &Plan) -> Result<L3> {
+    let file = file.ok_or_else(|| Error::Usage("--forward-mode l3 needs --routes".into()))?;
+    let outgoing = |port: &PortPlan| Outgoing { port: port.info.id, own: port.info.mac.into_array(), peer: port.peer };
+    let table = Table::build(eal, file, &plan.ports.iter().map(outgoing).collect::<Vec<_>>())?;
+    output::say(&table);
+    Ok(L3::new(Arc::new(table), NoteField::register()?))
 }

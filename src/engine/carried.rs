@@ -2,7 +2,7 @@
 
 use super::{Class, Engine, Verdict};
 use crate::dpdk::clock::busy_wait;
-use crate::dpdk::{CostField, Mbuf};
+use crate::dpdk::{Burst, CostField, Mbuf};
 use crate::stats::Gaps;
 
 /// A forwarding engine whose packets cost what is written on them.
@@ -51,6 +51,11 @@ impl<E: Engine> Engine for Carried<E> {
     #[inline]
     fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
         self.spin(packet, from)
+    }
+
+    #[inline]
+    fn look_ahead(&mut self, burst: &mut Burst, from: u16) {
+        self.forward.look_ahead(burst, from);
     }
 
     fn host_gaps(&mut self) -> Gaps {

@@ -2,7 +2,10 @@
 
 mod any;
 mod carried;
+mod flow;
+pub mod headers;
 mod io;
+pub mod l3;
 mod mac;
 mod macswap;
 mod rewrite;
@@ -10,13 +13,13 @@ mod spin;
 
 pub use any::Any;
 pub use carried::Carried;
+pub use flow::{flow_hash, headers_of};
 pub use io::Io;
+pub use l3::L3;
 pub use mac::Mac;
 pub use macswap::MacSwap;
 pub use rewrite::{Addresses, Rewrite};
 pub use spin::{Marking, Spin, SpinTicks};
-
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::dpdk::{Burst, MAX_PORTS, Mbuf};
 use crate::stats::{DropCause, Gaps};
@@ -53,27 +56,27 @@ pub trait Engine: Send {
     /// The expensive stage, for a packet that came in by port `from`.
     fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict;
 
+    /// Sees a whole burst before its packets are classified one by one, where [`Engine::cheap_burst`] was not asked or did not serve it: for
+    /// what is cheaper to find out of many packets at once. What is found has to be left on the packets, because each of them may go on
+    /// by another lcore; those that were left over when it was their turn are not seen again.
+    #[inline]
+    fn look_ahead(&mut self, burst: &mut Burst, from: u16) {
+        let _ = (burst, from);
+    }
+
     /// The time that the host took while this engine worked, since it was asked last; as far as the engine can tell.
     fn host_gaps(&mut self) -> Gaps {
         Gaps::default()
     }
 
     /// Classifies and serves a whole burst of one queue at once, if all of it is cheap and leaves by one port, which is
-    /// returned; packets to drop are taken out of the burst and handed to `dropped`. `None`: nothing was done, go packet by packet.
+    /// returned; packets to drop are taken out of the burst and handed to `dropped`. `None`: nothing was done but at most what
+    /// [`Engine::look_ahead`] does; go packet by packet.
     #[inline]
     fn cheap_burst(&mut self, burst: &mut Burst, from: u16, dropped: impl FnMut(Mbuf, DropCause)) -> Option<u16> {
         let _ = (burst, from, dropped);
         None
     }
-}
-
-/// A number for the packet's flow: the same for all packets of a flow, and for few others. Of an IPv4 packet without options its
-/// addresses and ports, of anything else its first bytes.
-pub fn flow_hash(packet: &Mbuf) -> u32 {
-    let data = packet.data();
-    let is_plain_ipv4 = data.get(12..15) == Some(&[0x08, 0x00, 0x45]);
-    let flow = if is_plain_ipv4 { data.get(26..38) } else { None };
-    xxh3_64(flow.unwrap_or(&data[..data.len().min(54)])) as u32
 }
 
 /// For each port the one that its packets leave by, and the addresses that they leave with.

@@ -156,6 +156,11 @@ impl<E: Engine> Engine for Spin<E> {
         self.forward.cheap(packet, from)
     }
 
+    #[inline]
+    fn look_ahead(&mut self, burst: &mut Burst, from: u16) {
+        self.forward.look_ahead(burst, from);
+    }
+
     fn host_gaps(&mut self) -> Gaps {
         std::mem::take(&mut self.gaps)
     }
