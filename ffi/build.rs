@@ -100,6 +100,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_from_rings",
     "rte_mbuf_dyn_rx_timestamp_register",
     "rte_mbuf_dynfield_register",
+    "rte_mbuf_dynflag_register",
     "rte_free",
     "rte_pktmbuf_free_bulk",
     "rte_pktmbuf_pool_create",

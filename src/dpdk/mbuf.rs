@@ -57,10 +57,22 @@ impl Mbuf {
         is_there.then(|| self.get(sys::MPFWD_MBUF_RSS_HASH)).filter(|&hash| hash != 0)
     }
 
+    #[inline(always)]
+    pub(super) fn set_flags(&mut self, flags: u64) {
+        // SAFETY: we own the mbuf, and the offset is that of a u64.
+        unsafe { self.field::<u64>(sys::MPFWD_MBUF_OL_FLAGS).write(flags) }
+    }
+
     /// A dynamic field of eight bytes, at an offset that DPDK gave.
     #[inline(always)]
     pub(super) fn eight_bytes(&self, offset: u32) -> u64 {
         self.get(offset)
+    }
+
+    #[inline(always)]
+    pub(super) fn set_eight_bytes(&mut self, offset: u32, value: u64) {
+        // SAFETY: DPDK reserved eight aligned bytes at this offset for whoever calls, and we own the mbuf.
+        unsafe { self.field::<u64>(offset).write(value) }
     }
 
     /// How many segments the packet is made of.
@@ -129,11 +141,16 @@ impl Mbuf {
     /// The bytes of all segments, copied together. Allocates: not for the loop.
     pub fn to_vec(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.pkt_len() as usize);
+        self.append_to(&mut bytes);
+        bytes
+    }
+
+    /// Copies the bytes of all segments to the end of `bytes`, which should have room for them.
+    pub fn append_to(&self, bytes: &mut Vec<u8>) {
         self.each_segment(|data| {
             bytes.extend_from_slice(data);
             true
         });
-        bytes
     }
 
     /// Copies the packet's first bytes, from as many segments as it takes. Returns what was filled of `front`.
@@ -203,9 +220,10 @@ impl Drop for Mbuf {
     }
 }
 
-/// Where in every mbuf eight bytes are reserved under this name.
-fn eight_bytes(name: &[u8], what: &str) -> Result<u32> {
-    let mut field: sys::rte_mbuf_dynfield = sys::rte_mbuf_dynfield { name: [0; 64], size: 8, align: 8, flags: 0 };
+/// Where in every mbuf so many bytes are reserved under this name.
+pub(super) fn reserved(name: &[u8], bytes: usize, what: &str) -> Result<u32> {
+    let (size, align) = (bytes, bytes);
+    let mut field: sys::rte_mbuf_dynfield = sys::rte_mbuf_dynfield { name: [0; 64], size, align, flags: 0 };
     for (to, from) in field.name.iter_mut().zip(name) {
         *to = *from as std::ffi::c_char;
     }
@@ -226,7 +244,7 @@ impl StampField {
     /// # Errors
     /// When other libraries have taken all of the mbuf's dynamic space.
     pub fn register() -> Result<Self> {
-        Ok(Self { offset: eight_bytes(b"mpfwd_dynfield_arrival_ticks", "an arrival stamp")? })
+        Ok(Self { offset: reserved(b"mpfwd_dynfield_arrival_ticks", 8, "an arrival stamp")? })
     }
 
     /// As `register`, for the time of the poll that brought the packet, where that is not its arrival.
@@ -234,7 +252,7 @@ impl StampField {
     /// # Errors
     /// As [`StampField::register`].
     pub fn register_polled() -> Result<Self> {
-        Ok(Self { offset: eight_bytes(b"mpfwd_dynfield_polled_ticks", "the time of a poll")? })
+        Ok(Self { offset: reserved(b"mpfwd_dynfield_polled_ticks", 8, "the time of a poll")? })
     }
 
     fn slot(self, mbuf: &Mbuf) -> &AtomicU64 {
@@ -267,7 +285,7 @@ impl CostField {
     /// # Errors
     /// As [`StampField::register`].
     pub fn register() -> Result<Self> {
-        Ok(Self { offset: eight_bytes(b"mpfwd_dynfield_cost_ticks", "a packet's cost")? })
+        Ok(Self { offset: reserved(b"mpfwd_dynfield_cost_ticks", 8, "a packet's cost")? })
     }
 
     /// The ticks that the packet takes, and whether that makes it expensive; meaningful once `write` was called for this packet.
