@@ -12,7 +12,11 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::shed::ShardPick;
-use crate::traffic::{CostKeys, Costs, OpenLoop, Service};
+use crate::traffic::OpenLoop;
+
+mod work;
+
+pub use work::{Mark, Work};
 
 #[derive(Clone, Debug, Parser)]
 #[command(
@@ -45,7 +49,7 @@ pub struct Cli {
     /// Packets that a run queue may hold, at least two bursts
     #[arg(long, value_name = "N", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     pub runq_max: u32,
-    /// What is done to a packet: nothing, set both MAC addresses, or swap them
+    /// What is done to a packet: nothing, set both MAC addresses, swap them, or look for --rules in its payload
     #[arg(long, value_enum, default_value_t = ForwardMode::Io)]
     pub forward_mode: ForwardMode,
     /// Which lcore polls which queue: "(port,queue,lcore),…" [default: queue i of every port on the i-th lcore that polls]
@@ -115,6 +119,24 @@ pub struct Cli {
     /// with --source also other distributions, as "spin:dist=exponential,mean=1us"
     #[arg(long, value_name = "SPEC")]
     pub work: Option<Work>,
+    /// With --forward-mode dpi: the file of what to look for, one rule a line: ACTION NAME "bytes" or /regular expression/
+    #[arg(long, value_name = "FILE")]
+    pub rules: Option<PathBuf>,
+    /// With --forward-mode dpi: how many packets with a payload are scanned of a flow in which nothing is found [default: 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub dpi_pkts: Option<u16>,
+    /// Flows that are remembered, by dpi or for --predict [default: 65536]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 28))]
+    pub flows: Option<u32>,
+    /// How long a flow is remembered that no packet comes of [default: 60s]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true, value_parser = parse_time)]
+    pub flow_timeout: Option<Duration>,
+    /// Begin work of unknown cost where the packet came in, and hand it over after so long (dpi, or --work with known=no)
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true, value_parser = parse_time)]
+    pub yield_after: Option<Duration>,
+    /// With --yield-after: hand over at once what will take as long, going by the last packet of its flow or their moving average
+    #[arg(long, value_enum, default_value_t = Predict::None)]
+    pub predict: Predict,
     /// Make the packets of net_null ports: "open-loop:rate=1M|load=0.5[,arrivals=poisson|fixed|on-off][,on=1ms,off=1ms][,skew=0]
     /// [,flows=1024][,size=60][,seed=1]"; such a port is --vdev net_null0,no-rx=1
     #[arg(long, value_name = "SPEC")]
@@ -188,6 +210,7 @@ pub enum ForwardMode {
     Mac,
     #[value(name = "macswap")]
     MacSwap,
+    Dpi,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -217,6 +240,16 @@ pub enum Timestamps {
     Software,
     /// Latency is not counted
     Off,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Predict {
+    /// Nothing is known of a packet in advance
+    None,
+    /// It costs what the last one of its flow did
+    Last,
+    /// It costs what its flow's packets did, the newer the more (weights of 1/8)
+    Ewma,
 }
 
 /// Lcores per micropool.
@@ -287,87 +320,6 @@ impl FromStr for EthPeer {
         let parts =
             text.split_once(',').and_then(|(port, mac)| Some(Self { port: port.trim().parse().ok()?, mac: mac.trim().parse().ok()? }));
         parts.ok_or_else(|| "write PORT,MAC, for example 0,02:00:00:00:00:01".into())
-    }
-}
-
-/// What packets cost, and which.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Work {
-    pub cheap: Duration,
-    /// As `cheap` where it is not given.
-    pub expensive: Duration,
-    /// The share of packets that are expensive, from 0 to 1.
-    pub p: f64,
-    pub seed: u64,
-    pub mark: Mark,
-    /// Whether a packet's cost is known before the work is done.
-    pub known: bool,
-    /// Another distribution than these two values.
-    pub dist: Option<Costs>,
-}
-
-/// How expensive packets are found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Mark {
-    /// By sequence where all of a port's packets are alike, by hash elsewhere
-    Auto,
-    Hash,
-    Sequence,
-}
-
-impl Work {
-    /// What packets cost as a distribution, for a source to draw from.
-    pub fn costs(&self) -> Costs {
-        let ns = |time: Duration| time.as_nanos() as f64;
-        let service = Service::Bimodal { cheap_ns: ns(self.cheap), expensive_ns: ns(self.expensive), p: self.p };
-        self.dist.clone().unwrap_or(Costs { service, expensive_from_ns: f64::INFINITY })
-    }
-}
-
-impl FromStr for Work {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let keys = text.strip_prefix("spin:").ok_or("the only kind is spin: write spin:cheap=200ns,expensive=100us,p=0.0001")?;
-        let mut work =
-            Self { cheap: Duration::ZERO, expensive: Duration::ZERO, p: 0.0, seed: 1, mark: Mark::Auto, known: true, dist: None };
-        let (mut dist, mut two_values, mut expensive) = (CostKeys::default(), false, None);
-        for pair in keys.split(',') {
-            let (key, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not KEY=VALUE"))?;
-            let time = || {
-                humantime::parse_duration(value)
-                    .map_err(|_| format!("{key}={value}: write a time with its unit, for example 200ns or 100us"))
-            };
-            two_values |= ["cheap", "expensive", "p"].contains(&key);
-            match key {
-                "cheap" => work.cheap = time()?,
-                "expensive" => expensive = Some(time()?),
-                "p" => {
-                    let p = value.parse::<f64>().ok().filter(|p| (0.0..=1.0).contains(p));
-                    work.p = p.ok_or_else(|| format!("p={value}: write a share from 0 to 1, for example 0.0001"))?;
-                }
-                "seed" => work.seed = value.parse().map_err(|_| format!("seed={value}: write a whole number"))?,
-                "mark" => work.mark = Mark::from_str(value, false).map_err(|_| format!("mark={value}: write auto, hash or sequence"))?,
-                "known" => {
-                    work.known = match value {
-                        "yes" => true,
-                        "no" => false,
-                        _ => return Err(format!("known={value}: write yes, or no for work whose cost shows only while it is done")),
-                    }
-                }
-                _ if dist.note(key, value)? => {}
-                _ => return Err(format!("unknown key {key:?}: there are cheap, expensive, p, seed, mark, known; {}", CostKeys::NAMES)),
-            }
-        }
-        work.expensive = expensive.unwrap_or(work.cheap);
-        if work.expensive < work.cheap {
-            return Err(format!("expensive={:?} is less than cheap={:?}: swap them", work.expensive, work.cheap));
-        }
-        work.dist = dist.finish()?;
-        if work.dist.is_some() && two_values {
-            return Err("cheap, expensive and p are a distribution of their own: leave them out, or dist".into());
-        }
-        Ok(work)
     }
 }
 

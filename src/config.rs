@@ -7,11 +7,13 @@ use crate::error::{Error, Result};
 use crate::policy::Pool;
 
 mod buffers;
+mod inspection;
 mod scheduling;
 mod source;
 mod stamping;
 
 use buffers::{buffer_room, buffers};
+pub use inspection::{Inspecting, check_forward_mode};
 pub use scheduling::Scheduling;
 use scheduling::scheduling;
 pub use source::SOURCE_PORT_HINT;
@@ -55,6 +57,7 @@ pub struct PortPlan {
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub scheduling: Scheduling,
+    pub inspecting: Inspecting,
     /// Lcores per micropool; `None` with a single pool.
     pub pools: Option<Pools>,
     pub lcores: Vec<LcorePlan>,
@@ -114,6 +117,7 @@ pub fn check_alone(cli: &Cli) -> Result<Scheduling> {
     if cli.config.is_some() && cli.rxq.is_some() {
         return usage("--config says how many receive queues there are: leave out --rxq".into());
     }
+    Inspecting::new(cli)?;
     source::check_alone(cli)?;
     stamping::check_alone(cli)?;
     Ok(scheduling)
@@ -190,7 +194,8 @@ pub fn plan(cli: &Cli, lcores: &[Lcore], ports: &[PortInfo]) -> Result<Plan> {
     let stamping = stamping::stamping(cli, &plans)?;
     let (mbuf_room, scatter) = buffer_room(cli.max_pkt_len, &ports)?;
     let (mbufs, mbuf_cache) = buffers(cli, &lcores, &plans, shards, &mut warnings)?;
-    Ok(Plan { scheduling, pools: cli.pools, lcores, ports: plans, shards, mbufs, mbuf_cache, mbuf_room, stamping, scatter, warnings })
+    let (inspecting, pools) = (Inspecting::new(cli)?, cli.pools);
+    Ok(Plan { scheduling, inspecting, pools, lcores, ports: plans, shards, mbufs, mbuf_cache, mbuf_room, stamping, scatter, warnings })
 }
 
 fn chosen_ports<'p>(cli: &Cli, ports: &'p [PortInfo]) -> Result<Vec<&'p PortInfo>> {

@@ -1,18 +1,16 @@
 //! From what was chosen at run time to one loop that is compiled for it.
 
-use std::time::Duration;
-
-use crate::cli::{Cli, ForwardMode, Mode, Work};
-use crate::config::{self, Plan};
+use crate::cli::{Cli, Mode};
+use crate::config::Plan;
 use crate::datapath::{LcoreLoop, Queues, Settings, Shared};
 use crate::dpdk::clock::TscRate;
 use crate::dpdk::{self, CostField, Eal};
-use crate::engine::{Any, Carried, Engine, Io, Mac, MacSwap, Marking, Peers, Spin, SpinTicks};
+use crate::engine::{Engine, Peers};
 use crate::error::Result;
 use crate::policy::{Hybrid, Policy, Pools, Rtc, ShedRandom, Steal, StealEvery};
 use crate::stats::LcoreStats;
 
-/// Turns what was chosen at run time into one loop compiled for it: engine, then work, then mode, then metering.
+/// Turns what was chosen at run time into one loop compiled for it: of the engine, then by mode, then by metering.
 pub(super) struct Launch<'a> {
     pub(super) eal: &'a Eal,
     pub(super) cli: &'a Cli,
@@ -26,34 +24,8 @@ pub(super) struct Launch<'a> {
 }
 
 impl<'a> Launch<'a> {
-    pub(super) fn by_engine(&self, queues: Vec<Queues<'a>>) -> Result<()> {
-        let peers = self.peers();
-        if let (Some(work), Some(field)) = (&self.cli.work, self.cost) {
-            let engine = Carried::new(engine(self.cli.forward_mode, peers), field, work.known, self.settings.gap_ticks);
-            return self.by_mode(queues, |_| engine.clone());
-        }
-        if let Some(work) = &self.cli.work {
-            return self.by_mode(queues, self.spin(work, engine(self.cli.forward_mode, peers)));
-        }
-        match engine(self.cli.forward_mode, peers) {
-            Any::Io(engine) => self.by_mode(queues, |_| engine.clone()),
-            Any::Mac(engine) => self.by_mode(queues, |_| engine.clone()),
-            Any::MacSwap(engine) => self.by_mode(queues, |_| engine.clone()),
-        }
-    }
-
-    /// For each lcore an engine that costs what was asked for.
-    fn spin(&self, work: &Work, engine: Any) -> impl Fn(u64) -> Spin<Any> + use<> {
-        let ticks = |time: Duration| self.rate.ticks(time.as_nanos() as u64);
-        let spin = SpinTicks { cheap: ticks(work.cheap), expensive: ticks(work.expensive), gap: self.settings.gap_ticks };
-        let by_sequence = self.plan.ports.iter().filter(|port| config::marks_by_sequence(work.mark, &port.info));
-        let by_sequence = by_sequence.fold(0, |ports, port| ports | 1u64 << (port.info.id % 64));
-        let (p, seed, known) = (work.p, work.seed, work.known);
-        let marking = move |lcore: u64| Marking::new(p, seed.wrapping_add(lcore), by_sequence);
-        move |lcore| Spin::new(engine.clone(), spin, marking(lcore), known)
-    }
-
-    fn by_mode<E: Engine>(&self, queues: Vec<Queues<'a>>, engine: impl Fn(u64) -> E) -> Result<()> {
+    /// Runs `engine`'s engines, one per lcore, to the end. It is asked once for each, by EAL's number of the lcore.
+    pub(super) fn by_mode<E: Engine>(&self, queues: Vec<Queues<'a>>, engine: impl Fn(u64) -> E) -> Result<()> {
         let scheduling = self.plan.scheduling;
         let rescue_after_ticks = self.settings.rescue_after_ticks;
         match (scheduling.mode, scheduling.steal_every) {
@@ -90,7 +62,8 @@ impl<'a> Launch<'a> {
         self.eal.run(jobs)
     }
 
-    fn peers(&self) -> Peers {
+    /// For each port the one that its packets leave by.
+    pub(super) fn peers(&self) -> Peers {
         let mut peers = Peers::new();
         for port in &self.plan.ports {
             if let Some(out) = self.plan.ports.iter().find(|other| other.info.id == port.out) {
@@ -98,13 +71,5 @@ impl<'a> Launch<'a> {
             }
         }
         peers
-    }
-}
-
-fn engine(mode: ForwardMode, peers: Peers) -> Any {
-    match mode {
-        ForwardMode::Io => Any::Io(Io::new(peers)),
-        ForwardMode::Mac => Any::Mac(Mac::new(peers)),
-        ForwardMode::MacSwap => Any::MacSwap(MacSwap::new(peers)),
     }
 }

@@ -216,6 +216,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
                     self.stats.drop_pkts(cause, 1);
                 }
                 Verdict::Defer => {
+                    self.stats.yielded_pkts.add(1);
                     arrival.write_on(&mut packet, self.settings);
                     self.sorter.deferred.push(packet);
                 }

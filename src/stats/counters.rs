@@ -36,6 +36,8 @@ pub enum DropCause {
     LinkDown,
     /// Its first segment is shorter than the Ethernet header that was to be changed.
     Runt,
+    /// The engine does not let it pass: a rule of `dpi`'s, or an engine of one's own.
+    Denied,
     /// It had to wait in a run queue that was as long as it may be.
     RunQueueFull,
     /// The run ended and it could not be finished in time.
@@ -43,7 +45,8 @@ pub enum DropCause {
 }
 
 impl DropCause {
-    pub const ALL: [Self; 6] = [Self::ShardFull, Self::TxFull, Self::LinkDown, Self::Runt, Self::RunQueueFull, Self::Shutdown];
+    pub const ALL: [Self; 7] =
+        [Self::ShardFull, Self::TxFull, Self::LinkDown, Self::Runt, Self::Denied, Self::RunQueueFull, Self::Shutdown];
 
     /// The key in the report.
     pub fn name(self) -> &'static str {
@@ -52,6 +55,7 @@ impl DropCause {
             Self::TxFull => "tx_full",
             Self::LinkDown => "link_down",
             Self::Runt => "runt",
+            Self::Denied => "denied",
             Self::RunQueueFull => "run_queue_full",
             Self::Shutdown => "shutdown",
         }
@@ -87,6 +91,8 @@ pub struct LcoreStats {
     pub cheap_pkts: Counter,
     /// Packets that went through the expensive stage here.
     pub expensive_pkts: Counter,
+    /// Packets that the cheap stage turned out to be too little for, or gave up.
+    pub yielded_pkts: Counter,
     /// Packets put into this lcore's shard.
     pub shed_pkts: Counter,
     /// Packets taken from shards.
@@ -127,6 +133,7 @@ impl LcoreStats {
             empty_polls: Counter::default(),
             cheap_pkts: Counter::default(),
             expensive_pkts: Counter::default(),
+            yielded_pkts: Counter::default(),
             shed_pkts: Counter::default(),
             taken_pkts: Counter::default(),
             requeued_pkts: Counter::default(),
