@@ -98,6 +98,10 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_timesync_enable",
     "rte_eth_tx_queue_setup",
     "rte_eth_from_rings",
+    "rte_fib_add",
+    "rte_fib_free",
+    "rte_fib_lookup_bulk",
+    "rte_fib6_free",
     "rte_mbuf_dyn_rx_timestamp_register",
     "rte_mbuf_dynfield_register",
     "rte_mbuf_dynflag_register",
@@ -172,7 +176,7 @@ fn bind(cflags: &[String]) {
         .generate_comments(false)
         .prepend_enum_name(false)
         // Seen only through pointers and by the offsets that wrapper.h takes.
-        .opaque_type("rte_(mbuf|mempool|ring)")
+        .opaque_type("rte_(fib|fib6|mbuf|mempool|ring)")
         .opaque_type("rte_(device|bus)");
     for function in FUNCTIONS {
         builder = builder.allowlist_function(function);

@@ -7,6 +7,8 @@
 
 #include <rte_errno.h>
 #include <rte_ethdev.h>
+#include <rte_fib.h>
+#include <rte_fib6.h>
 #include <rte_lcore.h>
 #include <rte_malloc.h>
 #include <rte_mbuf.h>
@@ -137,4 +139,38 @@ int mpfwd_timesync_clock(uint16_t port, uint64_t *ns)
 	if (err == 0)
 		*ns = (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
 	return err;
+}
+
+struct rte_fib *mpfwd_fib_create(const char *name, uint32_t routes, uint32_t groups, int wide, uint32_t default_hop)
+{
+	struct rte_fib_conf conf = {
+		.type = RTE_FIB_DIR24_8,
+		.default_nh = default_hop,
+		.max_routes = (int)routes,
+		.dir24_8 = { .nh_sz = wide ? RTE_FIB_DIR24_8_4B : RTE_FIB_DIR24_8_2B, .num_tbl8 = groups },
+	};
+
+	return rte_fib_create(name, SOCKET_ID_ANY, &conf);
+}
+
+struct rte_fib6 *mpfwd_fib6_create(const char *name, uint32_t routes, uint32_t groups, int wide, uint32_t default_hop)
+{
+	struct rte_fib6_conf conf = {
+		.type = RTE_FIB6_TRIE,
+		.default_nh = default_hop,
+		.max_routes = (int)routes,
+		.trie = { .nh_sz = wide ? RTE_FIB6_TRIE_4B : RTE_FIB6_TRIE_2B, .num_tbl8 = groups },
+	};
+
+	return rte_fib6_create(name, SOCKET_ID_ANY, &conf);
+}
+
+int mpfwd_fib6_add(struct rte_fib6 *fib, const uint8_t *prefix, uint8_t length, uint64_t hop)
+{
+	return rte_fib6_add(fib, (const void *)prefix, length, hop);
+}
+
+int mpfwd_fib6_look_up(struct rte_fib6 *fib, const uint8_t *addresses, uint64_t *hops, int n)
+{
+	return rte_fib6_lookup_bulk(fib, (void *)(uintptr_t)addresses, hops, n);
 }

@@ -4,6 +4,10 @@
 
 #include <stdint.h>
 
+struct rte_fib;
+struct rte_fib6;
+struct rte_fib;
+struct rte_fib6;
 struct rte_mbuf;
 struct rte_mempool;
 struct rte_ring;
@@ -43,5 +47,15 @@ int mpfwd_port_stats(uint16_t port, struct mpfwd_port_stats *out);
 int mpfwd_read_clock(uint16_t port, uint64_t *ticks);
 /* The device's clock of IEEE 1588, in nanoseconds: 0, or a negative errno. */
 int mpfwd_timesync_clock(uint16_t port, uint64_t *ns);
+
+/*
+ * Tables for longest-prefix match with room for so many routes and groups of 256 entries, of four bytes each if they are wide, else of two:
+ * NULL, and rte_errno says why.
+ */
+struct rte_fib *mpfwd_fib_create(const char *name, uint32_t routes, uint32_t groups, int wide, uint32_t default_hop);
+struct rte_fib6 *mpfwd_fib6_create(const char *name, uint32_t routes, uint32_t groups, int wide, uint32_t default_hop);
+/* rte_fib6_add and rte_fib6_lookup_bulk, whose addresses have a type of their own from 24.11 on. */
+int mpfwd_fib6_add(struct rte_fib6 *fib, const uint8_t *prefix, uint8_t length, uint64_t hop);
+int mpfwd_fib6_look_up(struct rte_fib6 *fib, const uint8_t *addresses, uint64_t *hops, int n);
 
 #endif

@@ -54,10 +54,10 @@ fn start<W: Engines>(args: &[String], engines: impl FnOnce(&Cli) -> Result<W>) -
     let Some(cli) = Cli::read(own_args)? else { return Ok(()) };
     config::check_alone(&cli)?;
     outcome::check_files(&cli)?;
-    let engines = engines(&cli)?;
+    let mut engines = engines(&cli)?;
     let host = Host::before_eal()?;
     let eal = Eal::start(eal_args)?;
-    let report = run_with(&eal, &cli, &host, &engines)?;
+    let report = run_with(&eal, &cli, &host, &mut engines)?;
     drop(eal);
     output::say(&report);
     outcome::write_files(&cli, &report)?;
@@ -86,10 +86,10 @@ impl Host {
 /// # Errors
 /// When the arguments don't fit the lcores and ports, or something does not start; all is closed again.
 pub fn run(eal: &Eal, cli: &Cli, host: &Host) -> Result<Report> {
-    run_with(eal, cli, host, &BuiltIn::new(cli)?)
+    run_with(eal, cli, host, &mut BuiltIn::new(cli)?)
 }
 
-fn run_with(eal: &Eal, cli: &Cli, host: &Host, engines: &dyn Engines) -> Result<Report> {
+fn run_with(eal: &Eal, cli: &Cli, host: &Host, engines: &mut dyn Engines) -> Result<Report> {
     let lcores = eal.lcores();
     let plan = config::plan(cli, &lcores, &dpdk::find_ports(eal)?)?;
     forward(eal, cli, plan, engines, &host.signals, control::spare_cpus(&lcores, &host.cpus))
@@ -128,8 +128,9 @@ struct Setup {
     nic: Option<RxStampField>,
 }
 
-fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, engines: &dyn Engines, signals: &Signals, cpus: CpuSet) -> Result<Report> {
+fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, engines: &mut dyn Engines, signals: &Signals, cpus: CpuSet) -> Result<Report> {
     let started_ticks = tsc();
+    engines.set_up(eal, cli, &plan)?;
     let mut setup = set_up(eal, cli, &mut plan)?;
     let rate = eal.tsc_rate();
     let falls_back = cli.timestamps == Timestamps::Auto;

@@ -10,6 +10,7 @@ use clap::{CommandFactory, Parser, ValueEnum};
 use macaddr::MacAddr6;
 use serde::Serialize;
 
+use crate::engine::l3::RouteFile;
 use crate::error::{Error, Result};
 use crate::shed::ShardPick;
 use crate::traffic::OpenLoop;
@@ -49,9 +50,12 @@ pub struct Cli {
     /// Packets that a run queue may hold, at least two bursts
     #[arg(long, value_name = "N", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     pub runq_max: u32,
-    /// What is done to a packet: nothing, set both MAC addresses, swap them, or look for --rules in its payload
+    /// What is done to a packet: nothing, set both MAC addresses, swap them, route it, or look for --rules in its payload
     #[arg(long, value_enum, default_value_t = ForwardMode::Io)]
     pub forward_mode: ForwardMode,
+    /// With --forward-mode l3: the routes, a line each: "10.0.0.0/8 PORT [MAC of the next hop]"
+    #[arg(long, value_name = "FILE")]
+    pub routes: Option<RouteFile>,
     /// Which lcore polls which queue: "(port,queue,lcore),…" [default: queue i of every port on the i-th lcore that polls]
     #[arg(long, value_name = "(PORT,QUEUE,LCORE),…")]
     pub config: Option<QueueMap>,
@@ -79,7 +83,7 @@ pub struct Cli {
     /// The longest frame, in bytes with its checksum
     #[arg(long, value_name = "BYTES", default_value_t = crate::config::DEFAULT_MAX_PKT_LEN, value_parser = clap::value_parser!(u32).range(86..=16_000))]
     pub max_pkt_len: u32,
-    /// Destination address of what leaves by a port in mac mode (repeatable) [default: 02:00:00:00:00:PORT]
+    /// Destination address of what leaves by a port in mac and l3 mode (repeatable) [default: 02:00:00:00:00:PORT]
     #[arg(long, value_name = "PORT,MAC")]
     pub eth_peer: Vec<EthPeer>,
     /// Receive packets for all addresses
@@ -210,6 +214,7 @@ pub enum ForwardMode {
     Mac,
     #[value(name = "macswap")]
     MacSwap,
+    L3,
     Dpi,
 }
 

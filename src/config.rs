@@ -1,7 +1,7 @@
 //! What the arguments mean together with the lcores and ports that exist: a validated plan of which lcore does what. Pure: nothing
 //! is touched until the plan stands.
 
-use crate::cli::{Cli, EthPeer, Mark, Mode, Pools, QueueOf};
+use crate::cli::{Cli, EthPeer, ForwardMode, Mark, Mode, Pools, QueueOf};
 use crate::dpdk::{Lcore, PortInfo};
 use crate::error::{Error, Result};
 use crate::policy::Pool;
@@ -118,6 +118,13 @@ pub fn check_alone(cli: &Cli) -> Result<Scheduling> {
         return usage("--config says how many receive queues there are: leave out --rxq".into());
     }
     Inspecting::new(cli)?;
+    match (cli.forward_mode, &cli.routes) {
+        (ForwardMode::L3, None) => return usage("--forward-mode l3 needs --routes FILE, with lines such as \"10.0.0.0/8 1\"".into()),
+        (ForwardMode::Io | ForwardMode::Mac | ForwardMode::MacSwap | ForwardMode::Dpi, Some(_)) => {
+            return usage("--routes is for --forward-mode l3: add that".into());
+        }
+        _ => {}
+    }
     source::check_alone(cli)?;
     stamping::check_alone(cli)?;
     Ok(scheduling)

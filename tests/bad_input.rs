@@ -48,7 +48,11 @@ fn contradictions_are_refused_before_eal_starts() {
         ("--mode pools", "--pools A:B"),
         ("--mode rtc --pools 1:1", "--mode pools"),
         ("--forward-mode macswp", "'macswap'"),
-        ("--forward-mode 5tuple", "io, mac, macswap, dpi"),
+        ("--forward-mode 5tuple", "io, mac, macswap, l3, dpi"),
+        ("--forward-mode l3", "needs --routes FILE"),
+        ("--routes /dev/null", "--forward-mode l3"),
+        ("--forward-mode l3 --routes /nowhere", "/nowhere: No such file"),
+        ("--forward-mode l3 --routes Cargo.toml", "Cargo.toml:1:1: expected a prefix"),
         ("--on-full dorp", "'drop'"),
         ("--idle yeild", "'yield'"),
         ("--timestamps hardware", "auto, nic, software, off"),
@@ -144,6 +148,16 @@ fn what_does_not_fit_lcores_or_ports_is_refused() {
         let what = format!("{vdevs} -- {own}");
         assert_refused(&try_to_run(&format!("{} {vdevs}", lcores(lcore_count)), own), &what, says);
     }
+}
+
+#[test]
+fn routes_to_ports_that_are_not_there_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("routes");
+    std::fs::write(&path, "10.0.0.0/8 0\n10.1.0.0/16  3 # nowhere\n").expect("written");
+    let own = format!("--forward-mode l3 --routes {}", path.display());
+    let outcome = try_to_run(&format!("{} --vdev net_null0", lcores(1)), &own);
+    assert_refused(&outcome, &own, "routes:2:14: expected a port that is used: 0; found 3");
 }
 
 /// A memif without its peer's socket is configured, but does not start.

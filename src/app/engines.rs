@@ -4,19 +4,22 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::launch::Launch;
+use super::launch::{Launch, peers};
 use super::outcome;
 use crate::cli::{Cli, ForwardMode, Work};
-use crate::config;
+use crate::config::{self, Plan, PortPlan};
 use crate::datapath::Queues;
 use crate::dpdk::clock::tsc;
+use crate::dpdk::{Eal, NoteField};
 use crate::engine::dpi::{Automata, Inspection, Rules};
 use crate::engine::flow_table::FlowTable;
+use crate::engine::l3::{Outgoing, RouteFile, Table};
 use crate::engine::{
-    Any, Carried, Cutoff, Dpi, Engine, EngineSetup, FlowIds, Heavy, Io, Mac, MacSwap, Marking, Peers, Predicting, Prediction, Spin,
+    Any, Carried, Cutoff, Dpi, Engine, EngineSetup, FlowIds, Heavy, Io, L3, Mac, MacSwap, Marking, Peers, Predicting, Prediction, Spin,
     SpinTicks,
 };
 use crate::error::Result;
+use crate::output;
 use crate::stats::{DpiCounts, DpiReport, PredictionCounts, PredictionRow};
 
 /// What engines have to add to the report.
@@ -31,6 +34,12 @@ pub(super) trait Engines {
     /// What they do, as the report has it.
     fn name(&self, cli: &Cli) -> String;
 
+    /// Sets up what all engines share, once the ports are known and before they are started.
+    fn set_up(&mut self, eal: &Eal, cli: &Cli, plan: &Plan) -> Result<()> {
+        let _ = (eal, cli, plan);
+        Ok(())
+    }
+
     /// Runs a loop with an engine on every lcore, to the end.
     fn launch<'a>(&self, launch: &Launch<'a>, queues: Vec<Queues<'a>>) -> Result<EngineReports>;
 }
@@ -38,6 +47,7 @@ pub(super) trait Engines {
 /// mpfwd's own engines.
 pub(super) struct BuiltIn {
     inspected: Option<(Arc<Rules>, Arc<Automata>)>,
+    router: Option<L3>,
 }
 
 impl BuiltIn {
@@ -47,10 +57,10 @@ impl BuiltIn {
     /// When arguments contradict each other, or a file is not as it should be.
     pub(super) fn new(cli: &Cli) -> Result<Self> {
         config::check_forward_mode(cli)?;
-        let Some(path) = &cli.rules else { return Ok(Self { inspected: None }) };
+        let Some(path) = &cli.rules else { return Ok(Self { inspected: None, router: None }) };
         let rules = Rules::read(path)?;
         let automata = Automata::compile(&rules)?;
-        Ok(Self { inspected: Some((Arc::new(rules), Arc::new(automata))) })
+        Ok(Self { inspected: Some((Arc::new(rules), Arc::new(automata))), router: None })
     }
 }
 
@@ -59,25 +69,39 @@ impl Engines for BuiltIn {
         outcome::name(&cli.forward_mode)
     }
 
+    fn set_up(&mut self, eal: &Eal, cli: &Cli, plan: &Plan) -> Result<()> {
+        self.router = cli.routes.as_ref().map(|file| router(eal, file, plan)).transpose()?;
+        Ok(())
+    }
+
     fn launch<'a>(&self, launch: &Launch<'a>, queues: Vec<Queues<'a>>) -> Result<EngineReports> {
-        let peers = launch.peers();
+        let peers = peers(launch.plan);
         if let Some((rules, automata)) = &self.inspected {
             return inspect(launch, queues, peers, rules, automata);
         }
-        let forward = match launch.cli.forward_mode {
-            ForwardMode::Mac => Any::Mac(Mac::new(peers)),
-            ForwardMode::MacSwap => Any::MacSwap(MacSwap::new(peers)),
-            // Without rules dpi would have nothing to do.
-            ForwardMode::Io | ForwardMode::Dpi => Any::Io(Io::new(peers)),
+        let forward = match (launch.cli.forward_mode, &self.router) {
+            (ForwardMode::Mac, _) => Any::Mac(Mac::new(peers)),
+            (ForwardMode::MacSwap, _) => Any::MacSwap(MacSwap::new(peers)),
+            (ForwardMode::L3, Some(router)) => Any::L3(router.clone()),
+            // l3 has routes, and dpi rules: it was looked whether they do.
+            (ForwardMode::Io | ForwardMode::L3 | ForwardMode::Dpi, _) => Any::Io(Io::new(peers)),
         };
         match (&launch.cli.work, forward) {
             (Some(work), forward) => return spin(launch, queues, work, forward),
             (None, Any::Io(engine)) => launch.by_mode(queues, |_| engine.clone())?,
             (None, Any::Mac(engine)) => launch.by_mode(queues, |_| engine.clone())?,
             (None, Any::MacSwap(engine)) => launch.by_mode(queues, |_| engine.clone())?,
+            (None, Any::L3(engine)) => launch.by_mode(queues, |_| engine.clone())?,
         }
         Ok(EngineReports::default())
     }
+}
+
+fn router(eal: &Eal, file: &RouteFile, plan: &Plan) -> Result<L3> {
+    let outgoing = |port: &PortPlan| Outgoing { port: port.info.id, own: port.info.mac.into_array(), peer: port.peer };
+    let table = Table::build(eal, file, &plan.ports.iter().map(outgoing).collect::<Vec<_>>())?;
+    output::say(&table);
+    Ok(L3::new(Arc::new(table), NoteField::register()?))
 }
 
 /// Engines of the caller's, made by this for each lcore.
@@ -89,7 +113,7 @@ impl<E: Engine, F: Fn(&EngineSetup<'_>) -> E> Engines for Own<F> {
     }
 
     fn launch<'a>(&self, launch: &Launch<'a>, queues: Vec<Queues<'a>>) -> Result<EngineReports> {
-        let (peers, cutoff) = (launch.peers(), cutoff(launch)?);
+        let (peers, cutoff) = (peers(launch.plan), cutoff(launch)?);
         let predictor = Predictor::new(launch, cutoff);
         launch.by_mode(queues, |lcore| {
             let setup = EngineSetup { lcore: lcore as u32, peers: &peers, rate: launch.rate, cutoff };

@@ -61,15 +61,15 @@ impl<'a> Launch<'a> {
         }
         self.eal.run(jobs)
     }
+}
 
-    /// For each port the one that its packets leave by.
-    pub(super) fn peers(&self) -> Peers {
-        let mut peers = Peers::new();
-        for port in &self.plan.ports {
-            if let Some(out) = self.plan.ports.iter().find(|other| other.info.id == port.out) {
-                peers.join(port.info.id, out.info.id, out.peer, out.info.mac.into_array());
-            }
+/// For each port the one that its packets leave by.
+pub(super) fn peers(plan: &Plan) -> Peers {
+    let mut peers = Peers::new();
+    for port in &plan.ports {
+        if let Some(out) = plan.ports.iter().find(|other| other.info.id == port.out) {
+            peers.join(port.info.id, out.info.id, out.peer, out.info.mac.into_array());
         }
-        peers
     }
+    peers
 }

@@ -154,6 +154,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
             self.lap(Lap::Tx);
             return;
         }
+        self.engine.look_ahead(&mut self.burst, arrival.port);
         let alone = self.classify(arrival);
         self.lap(Lap::Classify);
         let settings = self.settings;

@@ -49,6 +49,24 @@ impl Mbuf {
         self.get(sys::MPFWD_MBUF_OL_FLAGS)
     }
 
+    #[inline(always)]
+    pub(super) fn set_flags(&mut self, flags: u64) {
+        // SAFETY: we own the mbuf, and the offset is that of a u64.
+        unsafe { self.field::<u64>(sys::MPFWD_MBUF_OL_FLAGS).write(flags) }
+    }
+
+    /// A dynamic field of four bytes, at an offset that DPDK gave.
+    #[inline(always)]
+    pub(super) fn four_bytes(&self, offset: u32) -> u32 {
+        self.get(offset)
+    }
+
+    #[inline(always)]
+    pub(super) fn set_four_bytes(&mut self, offset: u32, value: u32) {
+        // SAFETY: DPDK reserved four aligned bytes at this offset, and we own the mbuf.
+        unsafe { self.field::<u32>(offset).write(value) }
+    }
+
     /// The hash by which the NIC has spread the packet over queues. `None` where the driver does not say that there is one, and where it
     /// is 0: some drivers say so also of packets in which the NIC found nothing to hash.
     #[inline(always)]
@@ -57,22 +75,10 @@ impl Mbuf {
         is_there.then(|| self.get(sys::MPFWD_MBUF_RSS_HASH)).filter(|&hash| hash != 0)
     }
 
-    #[inline(always)]
-    pub(super) fn set_flags(&mut self, flags: u64) {
-        // SAFETY: we own the mbuf, and the offset is that of a u64.
-        unsafe { self.field::<u64>(sys::MPFWD_MBUF_OL_FLAGS).write(flags) }
-    }
-
     /// A dynamic field of eight bytes, at an offset that DPDK gave.
     #[inline(always)]
     pub(super) fn eight_bytes(&self, offset: u32) -> u64 {
         self.get(offset)
-    }
-
-    #[inline(always)]
-    pub(super) fn set_eight_bytes(&mut self, offset: u32, value: u64) {
-        // SAFETY: DPDK reserved eight aligned bytes at this offset for whoever calls, and we own the mbuf.
-        unsafe { self.field::<u64>(offset).write(value) }
     }
 
     /// How many segments the packet is made of.
@@ -165,6 +171,19 @@ impl Mbuf {
         &front[..filled]
     }
 
+    /// Writes over the packet's first bytes, in as many segments as they lie in; what is longer than the packet is left out.
+    pub fn write_front(&mut self, mut front: &[u8]) {
+        let mut segment = Some(self.0);
+        while let Some(at) = segment.filter(|_| !front.is_empty()) {
+            let mut view = std::mem::ManuallyDrop::new(Mbuf(at));
+            let data = view.data_mut();
+            let (here, behind) = front.split_at(front.len().min(data.len()));
+            data[..here.len()].copy_from_slice(here);
+            front = behind;
+            segment = NonNull::new(view.get::<*mut sys::rte_mbuf>(sys::MPFWD_MBUF_NEXT));
+        }
+    }
+
     /// Writes `bytes` as the whole content of this single-segment packet.
     ///
     /// # Errors
@@ -220,10 +239,9 @@ impl Drop for Mbuf {
     }
 }
 
-/// Where in every mbuf so many bytes are reserved under this name.
-pub(super) fn reserved(name: &[u8], bytes: usize, what: &str) -> Result<u32> {
-    let (size, align) = (bytes, bytes);
-    let mut field: sys::rte_mbuf_dynfield = sys::rte_mbuf_dynfield { name: [0; 64], size, align, flags: 0 };
+/// Where in every mbuf so many bytes are reserved under this name: 4 or 8, and aligned so.
+pub(super) fn reserved_bytes(name: &[u8], bytes: usize, what: &str) -> Result<u32> {
+    let mut field: sys::rte_mbuf_dynfield = sys::rte_mbuf_dynfield { name: [0; 64], size: bytes, align: bytes, flags: 0 };
     for (to, from) in field.name.iter_mut().zip(name) {
         *to = *from as std::ffi::c_char;
     }
@@ -244,7 +262,7 @@ impl StampField {
     /// # Errors
     /// When other libraries have taken all of the mbuf's dynamic space.
     pub fn register() -> Result<Self> {
-        Ok(Self { offset: reserved(b"mpfwd_dynfield_arrival_ticks", 8, "an arrival stamp")? })
+        Ok(Self { offset: reserved_bytes(b"mpfwd_dynfield_arrival_ticks", 8, "an arrival stamp")? })
     }
 
     /// As `register`, for the time of the poll that brought the packet, where that is not its arrival.
@@ -252,7 +270,7 @@ impl StampField {
     /// # Errors
     /// As [`StampField::register`].
     pub fn register_polled() -> Result<Self> {
-        Ok(Self { offset: reserved(b"mpfwd_dynfield_polled_ticks", 8, "the time of a poll")? })
+        Ok(Self { offset: reserved_bytes(b"mpfwd_dynfield_polled_ticks", 8, "the time of a poll")? })
     }
 
     fn slot(self, mbuf: &Mbuf) -> &AtomicU64 {
@@ -285,7 +303,7 @@ impl CostField {
     /// # Errors
     /// As [`StampField::register`].
     pub fn register() -> Result<Self> {
-        Ok(Self { offset: reserved(b"mpfwd_dynfield_cost_ticks", 8, "a packet's cost")? })
+        Ok(Self { offset: reserved_bytes(b"mpfwd_dynfield_cost_ticks", 8, "a packet's cost")? })
     }
 
     /// The ticks that the packet takes, and whether that makes it expensive; meaningful once `write` was called for this packet.

@@ -1,7 +1,7 @@
 //! Any of the forwarding engines, told apart per packet: for work that costs so much that this is nothing beside it. It spares the
 //! loop from being compiled for each of them once more.
 
-use super::{Class, Engine, Io, Mac, MacSwap, Verdict};
+use super::{Class, Engine, Io, L3, Mac, MacSwap, Verdict};
 use crate::dpdk::{Burst, Mbuf};
 use crate::stats::DropCause;
 
@@ -10,6 +10,7 @@ pub enum Any {
     Io(Io),
     Mac(Mac),
     MacSwap(MacSwap),
+    L3(L3),
 }
 
 /// The same call on whichever it is.
@@ -19,6 +20,7 @@ macro_rules! any {
             Self::Io($engine) => $call,
             Self::Mac($engine) => $call,
             Self::MacSwap($engine) => $call,
+            Self::L3($engine) => $call,
         }
     };
 }
@@ -37,6 +39,11 @@ impl Engine for Any {
     #[inline]
     fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
         any!(self, engine => engine.expensive(packet, from))
+    }
+
+    #[inline]
+    fn look_ahead(&mut self, burst: &mut Burst, from: u16) {
+        any!(self, engine => engine.look_ahead(burst, from))
     }
 
     #[inline]

@@ -1,7 +1,7 @@
 //! How a stage that takes long is given up half-way, to go on in pool B.
 
 use crate::dpdk::clock::tsc;
-use crate::dpdk::{Mbuf, ProgressField};
+use crate::dpdk::{Mbuf, NoteField};
 use crate::error::Result;
 
 /// How long a stage of unknown cost may hold an lcore: past that it leaves its progress with the packet, and says [`Verdict::Defer`]. The
@@ -14,7 +14,7 @@ use crate::error::Result;
 #[derive(Clone, Copy, Debug)]
 pub struct Cutoff {
     ticks: u64,
-    field: ProgressField,
+    note: NoteField,
 }
 
 impl Cutoff {
@@ -23,7 +23,7 @@ impl Cutoff {
     /// # Errors
     /// When mbufs have no room for progress.
     pub fn register(ticks: u64) -> Result<Self> {
-        Ok(Self { ticks, field: ProgressField::register()? })
+        Ok(Self { ticks, note: NoteField::register_progress()? })
     }
 
     pub fn ticks(self) -> u64 {
@@ -38,29 +38,20 @@ impl Cutoff {
 
     /// Leaves with the packet how far its stage has come.
     #[inline]
-    pub fn leave(self, packet: &mut Mbuf, progress: u64) {
-        self.field.write(packet, progress);
+    pub fn leave(self, packet: &mut Mbuf, progress: u32) {
+        self.note.write(packet, progress);
     }
 
     /// What was left with the packet, if its stage was given up; once.
     #[inline]
-    pub fn resume(self, packet: &mut Mbuf) -> Option<u64> {
-        self.field.take(packet)
-    }
-
-    /// For work of a known length: how much of it is done before the packet is given up, if it has to be. What then remains is left with
-    /// the packet.
-    #[inline]
-    pub fn split(self, ticks: u64, packet: &mut Mbuf) -> Option<u64> {
-        let rest = ticks.checked_sub(self.ticks).filter(|rest| *rest > 0)?;
-        self.leave(packet, rest);
-        Some(self.ticks)
+    pub fn resume(self, packet: &mut Mbuf) -> Option<u32> {
+        self.note.take(packet)
     }
 
     /// Whether the packet's stage was given up.
     #[inline]
     pub fn is_resumed(self, packet: &Mbuf) -> bool {
-        self.field.is_set(packet)
+        self.note.is_on(packet)
     }
 }
 

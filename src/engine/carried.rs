@@ -2,7 +2,7 @@
 
 use super::{Class, Cutoff, Engine, Verdict};
 use crate::dpdk::clock::busy_wait;
-use crate::dpdk::{CostField, Mbuf};
+use crate::dpdk::{Burst, CostField, Mbuf};
 use crate::stats::Gaps;
 
 /// A forwarding engine whose packets cost what is written on them.
@@ -46,8 +46,9 @@ impl<E: Engine> Engine for Carried<E> {
     #[inline]
     fn cheap(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
         let (ticks, _) = self.field.read(packet);
-        if let Some(part) = self.cutoff.and_then(|cutoff| cutoff.split(ticks, packet)) {
-            self.spin(part);
+        if let Some(cutoff) = self.cutoff.filter(|cutoff| cutoff.ticks() < ticks) {
+            self.spin(cutoff.ticks());
+            cutoff.leave(packet, 0);
             return Verdict::Defer;
         }
         self.spin(ticks);
@@ -56,10 +57,15 @@ impl<E: Engine> Engine for Carried<E> {
 
     #[inline]
     fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
-        let rest = self.cutoff.and_then(|cutoff| cutoff.resume(packet));
-        let ticks = rest.unwrap_or_else(|| self.field.read(packet).0);
-        self.spin(ticks);
+        let (ticks, _) = self.field.read(packet);
+        let begun = self.cutoff.filter(|cutoff| cutoff.resume(packet).is_some());
+        self.spin(ticks.saturating_sub(begun.map_or(0, Cutoff::ticks)));
         self.forward.cheap(packet, from)
+    }
+
+    #[inline]
+    fn look_ahead(&mut self, burst: &mut Burst, from: u16) {
+        self.forward.look_ahead(burst, from);
     }
 
     fn host_gaps(&mut self) -> Gaps {

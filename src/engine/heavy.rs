@@ -38,6 +38,11 @@ impl Engine for Heavy {
         heavy!(self, engine => engine.expensive(packet, from))
     }
 
+    #[inline]
+    fn look_ahead(&mut self, burst: &mut Burst, from: u16) {
+        heavy!(self, engine => engine.look_ahead(burst, from))
+    }
+
     fn host_gaps(&mut self) -> Gaps {
         heavy!(self, engine => engine.host_gaps())
     }

@@ -10,6 +10,7 @@ pub mod flow_table;
 pub mod headers;
 mod heavy;
 mod io;
+pub mod l3;
 mod mac;
 mod macswap;
 mod predict;
@@ -24,6 +25,7 @@ pub use flow::{flow_hash, headers_of};
 pub use flow_id::FlowIds;
 pub use heavy::Heavy;
 pub use io::Io;
+pub use l3::L3;
 pub use mac::Mac;
 pub use macswap::MacSwap;
 pub use predict::{Estimate, Predicting, Prediction};
@@ -81,13 +83,22 @@ pub trait Engine: Send {
     /// The expensive stage, for a packet that came in by port `from`. It goes on where the cheap stage gave up, if that did.
     fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict;
 
+    /// Sees a whole burst before its packets are classified one by one, where [`Engine::cheap_burst`] was not asked or did not serve it: for
+    /// what is cheaper to find out of many packets at once. What is found has to be left on the packets, because each of them may go on
+    /// by another lcore; those that were left over when it was their turn are not seen again.
+    #[inline]
+    fn look_ahead(&mut self, burst: &mut Burst, from: u16) {
+        let _ = (burst, from);
+    }
+
     /// The time that the host took while this engine worked, since it was asked last; as far as the engine can tell.
     fn host_gaps(&mut self) -> Gaps {
         Gaps::default()
     }
 
     /// Classifies and serves a whole burst of one queue at once, if all of it is cheap and leaves by one port, which is
-    /// returned; packets to drop are taken out of the burst and handed to `dropped`. `None`: nothing was done, go packet by packet.
+    /// returned; packets to drop are taken out of the burst and handed to `dropped`. `None`: nothing was done but at most what
+    /// [`Engine::look_ahead`] does; go packet by packet.
     #[inline]
     fn cheap_burst(&mut self, burst: &mut Burst, from: u16, dropped: impl FnMut(Mbuf, DropCause)) -> Option<u16> {
         let _ = (burst, from, dropped);

@@ -115,6 +115,11 @@ impl<E: Engine> Engine for Predicting<E> {
         verdict
     }
 
+    #[inline]
+    fn look_ahead(&mut self, burst: &mut Burst, from: u16) {
+        self.engine.look_ahead(burst, from);
+    }
+
     fn host_gaps(&mut self) -> Gaps {
         self.engine.host_gaps()
     }

@@ -155,8 +155,9 @@ impl<E: Engine> Engine for Spin<E> {
     #[inline]
     fn cheap(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
         let ticks = if self.known { self.ticks.cheap } else { self.found_ticks(packet, from) };
-        if let Some(part) = self.cutoff.and_then(|cutoff| cutoff.split(ticks, packet)) {
-            self.spin(part);
+        if let Some(cutoff) = self.cutoff.filter(|cutoff| cutoff.ticks() < ticks) {
+            self.spin(cutoff.ticks());
+            cutoff.leave(packet, u32::from(ticks == self.ticks.expensive));
             return Verdict::Defer;
         }
         self.spin(ticks);
@@ -165,13 +166,20 @@ impl<E: Engine> Engine for Spin<E> {
 
     #[inline]
     fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
-        let ticks = match self.cutoff.and_then(|cutoff| cutoff.resume(packet)) {
-            Some(rest) => rest,
+        let begun = self.cutoff.and_then(|cutoff| Some((cutoff.resume(packet)?, cutoff.ticks())));
+        let ticks = match begun {
+            Some((1, done)) => self.ticks.expensive - done,
+            Some((_, done)) => self.ticks.cheap - done,
             None if self.known => self.ticks.expensive,
             None => self.found_ticks(packet, from),
         };
         self.spin(ticks);
         self.forward.cheap(packet, from)
+    }
+
+    #[inline]
+    fn look_ahead(&mut self, burst: &mut Burst, from: u16) {
+        self.forward.look_ahead(burst, from);
     }
 
     fn host_gaps(&mut self) -> Gaps {

@@ -26,6 +26,8 @@ pub(super) enum Command {
     Bimodal(BimodalArgs),
     /// Draw percentile curves, distribution functions and incidents of comparisons and of mpfwd's reports
     Plot(PlotArgs),
+    /// Make a file of random routes for mpfwd --forward-mode l3, with the prefix lengths of the Internet's table
+    Routes(RoutesArgs),
 }
 
 /// Where it runs.
@@ -144,6 +146,25 @@ pub(super) struct PlotArgs {
     /// Of which packets [default: all that there are]
     #[arg(long, value_enum, value_delimiter = ',')]
     pub class: Vec<Class>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RoutesArgs {
+    /// IPv4 prefixes
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(0..=4_000_000))]
+    pub count: u32,
+    /// IPv6 prefixes
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub ipv6_count: u32,
+    /// Ports that they lead to, from port 0 on
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub ports: u16,
+    /// The same seed makes the same routes
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// The file [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -8,6 +8,7 @@
 //! * `bench`, `memory`, `child`, `measured`: an mpfwd that runs, and what it reports
 //! * `compare`, `comparison`, `tables`; `bimodal`, `log2`: the experiments
 //! * `plot`: pictures of what they leave
+//! * `routes`: a table for `l3`
 
 mod args;
 mod bench;
@@ -21,6 +22,7 @@ mod measured;
 mod memory;
 mod mode;
 mod plot;
+mod routes;
 mod tables;
 mod workload;
 
@@ -46,5 +48,6 @@ pub fn main(args: &[String]) -> Result<()> {
         args::Command::Compare(args) => compare::compare(&args),
         args::Command::Bimodal(args) => bimodal::bimodal(&args),
         args::Command::Plot(args) => plot::plot(&args),
+        args::Command::Routes(args) => routes::routes(&args),
     }
 }

@@ -36,6 +36,14 @@ pub enum DropCause {
     LinkDown,
     /// Its first segment is shorter than the Ethernet header that was to be changed.
     Runt,
+    /// It is no IP packet, and has to be routed.
+    NotIp,
+    /// Its IP header is cut off, contradicts itself or the frame, or has a wrong checksum.
+    BadHeader,
+    /// Its time to live, or hop limit, ends here.
+    TtlExpired,
+    /// No route leads to its destination.
+    NoRoute,
     /// The engine does not let it pass: a rule of `dpi`'s, or an engine of one's own.
     Denied,
     /// It had to wait in a run queue that was as long as it may be.
@@ -45,8 +53,19 @@ pub enum DropCause {
 }
 
 impl DropCause {
-    pub const ALL: [Self; 7] =
-        [Self::ShardFull, Self::TxFull, Self::LinkDown, Self::Runt, Self::Denied, Self::RunQueueFull, Self::Shutdown];
+    pub const ALL: [Self; 11] = [
+        Self::ShardFull,
+        Self::TxFull,
+        Self::LinkDown,
+        Self::Runt,
+        Self::NotIp,
+        Self::BadHeader,
+        Self::TtlExpired,
+        Self::NoRoute,
+        Self::Denied,
+        Self::RunQueueFull,
+        Self::Shutdown,
+    ];
 
     /// The key in the report.
     pub fn name(self) -> &'static str {
@@ -55,6 +74,10 @@ impl DropCause {
             Self::TxFull => "tx_full",
             Self::LinkDown => "link_down",
             Self::Runt => "runt",
+            Self::NotIp => "not_ip",
+            Self::BadHeader => "bad_header",
+            Self::TtlExpired => "ttl_expired",
+            Self::NoRoute => "no_route",
             Self::Denied => "denied",
             Self::RunQueueFull => "run_queue_full",
             Self::Shutdown => "shutdown",

@@ -91,11 +91,11 @@ pub struct Progress {
 
 impl Progress {
     /// As one number.
-    pub fn to_bits(self) -> u64 {
-        u64::from(self.pass) << 16 | u64::from(self.best)
+    pub fn to_bits(self) -> u32 {
+        u32::from(self.pass) << 16 | u32::from(self.best)
     }
 
-    pub fn from_bits(bits: u64) -> Self {
+    pub fn from_bits(bits: u32) -> Self {
         Self { pass: (bits >> 16) as u16, best: bits as u16 }
     }
 }

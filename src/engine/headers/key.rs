@@ -86,13 +86,14 @@ impl FlowKey {
     }
 }
 
-/// Two ends of at most 6 bytes of address each, and the port. In any order.
+/// Two ends, in any order: the port above an address of 6 bytes, or of 4; only with the latter is there a protocol, which so has a place
+/// between the two. 16 bytes are hashed in half the time of 17.
 #[inline(always)]
 pub(super) fn hash_short(a: u64, b: u64, protocol: u8) -> u32 {
-    let mut bytes = [0; 17];
-    bytes[..8].copy_from_slice(&a.min(b).to_ne_bytes());
-    bytes[8..16].copy_from_slice(&a.max(b).to_ne_bytes());
-    bytes[16] = protocol;
+    let (first, second) = (a.min(b) | u64::from(protocol) << 40, a.max(b));
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&first.to_ne_bytes());
+    bytes[8..].copy_from_slice(&second.to_ne_bytes());
     xxh3_64(&bytes) as u32
 }
 

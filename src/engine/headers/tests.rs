@@ -115,7 +115,7 @@ fn agrees_with_etherparse(frame: &[u8], headers: &Headers) {
     if other.stop_err.is_some() || headers.truncated.is_some() || headers.end - headers.l3 > FRONT_MAX {
         return;
     }
-    let payload = other.ip_payload_ref().expect("only IP is asked for");
+    let payload = other.ip_payload().expect("only IP is asked for");
     let at = payload.payload.as_ptr() as usize - frame.as_ptr() as usize;
     assert_eq!(headers.network, if matches!(net, LaxNetSlice::Ipv4(_)) { Network::Ipv4 } else { Network::Ipv6 });
     assert_eq!((headers.l4, headers.fragment), (at, payload.fragmented));
@@ -296,6 +296,20 @@ fn what_is_no_ip_goes_by_its_macs() {
     assert_eq!((headers.key.family, &headers.key.source.address[10..]), (Family::Mac, &[2; 6][..]));
     assert_eq!(check(&[]).truncated, Some(Layer::Link));
     assert_eq!(check(&arp[..13]).truncated, Some(Layer::Link));
+}
+
+#[test]
+fn captured_frames_are_sound() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fuzz/corpus/headers");
+    for file in std::fs::read_dir(folder).expect("the corpus") {
+        let path = file.expect("a file").path();
+        let frame = std::fs::read(&path).expect("a frame");
+        let headers = check(&frame);
+        assert_eq!(headers.truncated, None, "{}: {headers:?}", path.display());
+        if headers.network != Network::Other {
+            agrees_with_etherparse(&frame, &headers);
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,66 @@
+//! A few bytes that one step of an engine leaves on a packet for the next one, wherever that runs.
+
+use dpdk_sys as sys;
+
+use super::Mbuf;
+use super::mbuf::reserved_bytes;
+use crate::error::Result;
+
+/// Where in an mbuf a note of four bytes stands, and the flag that says whether one does.
+#[derive(Clone, Copy, Debug)]
+pub struct NoteField {
+    offset: u32,
+    flag: u64,
+}
+
+impl NoteField {
+    /// Registers four bytes and a flag of every mbuf. Every call returns the same.
+    ///
+    /// # Errors
+    /// When other libraries have taken all of the mbuf's dynamic space.
+    pub fn register() -> Result<Self> {
+        Self::named(b"mpfwd_dynfield_note", b"mpfwd_dynflag_note", "a note")
+    }
+
+    /// As `register`, another note, on which stands how far work has come that was given up.
+    ///
+    /// # Errors
+    /// As [`NoteField::register`].
+    pub fn register_progress() -> Result<Self> {
+        Self::named(b"mpfwd_dynfield_progress", b"mpfwd_dynflag_progress", "progress")
+    }
+
+    fn named(field: &[u8], flag_name: &[u8], what: &str) -> Result<Self> {
+        let offset = reserved_bytes(field, 4, what)?;
+        let mut flag = sys::rte_mbuf_dynflag { name: [0; 64], flags: 0 };
+        for (to, from) in flag.name.iter_mut().zip(flag_name) {
+            *to = *from as std::ffi::c_char;
+        }
+        // SAFETY: the description is complete and outlives the call.
+        let bit = unsafe { sys::rte_mbuf_dynflag_register(&flag) };
+        let bit = super::check(|| format!("no room for the flag of {what} in the mbuf"), bit)?;
+        Ok(Self { offset, flag: 1 << bit })
+    }
+
+    #[inline(always)]
+    pub fn write(self, packet: &mut Mbuf, note: u32) {
+        packet.set_four_bytes(self.offset, note);
+        packet.set_flags(packet.flags() | self.flag);
+    }
+
+    #[inline(always)]
+    pub fn is_on(self, packet: &Mbuf) -> bool {
+        packet.flags() & self.flag != 0
+    }
+
+    /// Takes the note off the packet, so that nobody reads it twice.
+    #[inline(always)]
+    pub fn take(self, packet: &mut Mbuf) -> Option<u32> {
+        let flags = packet.flags();
+        let is_there = flags & self.flag != 0;
+        is_there.then(|| {
+            packet.set_flags(flags & !self.flag);
+            packet.four_bytes(self.offset)
+        })
+    }
+}

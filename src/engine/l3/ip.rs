@@ -1,0 +1,234 @@
+//! What a router does to an IP header: looks whether it may be forwarded (RFC 1812, 5.2 and 5.3; RFC 8200, 3), reads where to, and
+//! counts the hop. Pure, and takes any bytes.
+
+use crate::engine::headers::{self, Network};
+
+/// Where a packet wants to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    Ipv4(u32),
+    Ipv6([u8; 16]),
+}
+
+/// Why a packet can't be forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    NotIp,
+    /// The frame ends before the IP header, or before the end that the header says; the version or a length in it is impossible, or
+    /// IPv4's checksum wrong.
+    BadHeader,
+    /// This hop would be one too many.
+    Expired,
+}
+
+const IPV4_HEADER: usize = 20;
+const IPV6_HEADER: usize = 40;
+
+/// Where the packet goes that is in a frame of `len` bytes, of which `front` are the first: [`headers::FRONT_MAX`], or all.
+///
+/// # Errors
+/// What forbids to forward it.
+#[inline]
+pub fn destination(front: &[u8], len: usize) -> Result<Destination, Unfit> {
+    let (network, l3) = locate(front)?;
+    match network {
+        Network::Ipv4 => ipv4(&front[l3..], len.saturating_sub(l3)),
+        Network::Ipv6 => ipv6(&front[l3..], len.saturating_sub(l3)),
+        Network::Other => Err(Unfit::NotIp),
+    }
+}
+
+/// What the frame carries, and where that begins.
+#[inline(always)]
+fn locate(front: &[u8]) -> Result<(Network, usize), Unfit> {
+    match front.get(12..14) {
+        Some([0x08, 0x00]) => Ok((Network::Ipv4, headers::ETHERNET_HEADER)),
+        Some([0x86, 0xdd]) => Ok((Network::Ipv6, headers::ETHERNET_HEADER)),
+        _ => headers::carried(front).ok_or(Unfit::BadHeader),
+    }
+}
+
+#[inline(always)]
+fn ipv4(packet: &[u8], len: usize) -> Result<Destination, Unfit> {
+    let header: &[u8; IPV4_HEADER] = packet.first_chunk().ok_or(Unfit::BadHeader)?;
+    let header_len = usize::from(header[0] & 0xf) * 4;
+    let total_len = usize::from(u16::from_be_bytes([header[2], header[3]]));
+    let is_sound = match header[0] {
+        0x45 => sum(header) == 0xffff,
+        version => version >> 4 == 4 && header_len >= IPV4_HEADER && packet.get(..header_len).is_some_and(|all| sum(all) == 0xffff),
+    };
+    if !is_sound || total_len < header_len || total_len > len {
+        return Err(Unfit::BadHeader);
+    }
+    let [.., a, b, c, d] = *header;
+    if header[8] <= 1 { Err(Unfit::Expired) } else { Ok(Destination::Ipv4(u32::from_be_bytes([a, b, c, d]))) }
+}
+
+#[inline(always)]
+fn ipv6(packet: &[u8], len: usize) -> Result<Destination, Unfit> {
+    let header: &[u8; IPV6_HEADER] = packet.first_chunk().ok_or(Unfit::BadHeader)?;
+    let total_len = IPV6_HEADER + usize::from(u16::from_be_bytes([header[4], header[5]]));
+    if header[0] >> 4 != 6 || total_len > len {
+        return Err(Unfit::BadHeader);
+    }
+    let address = header.last_chunk().copied().unwrap_or_default();
+    if header[7] <= 1 { Err(Unfit::Expired) } else { Ok(Destination::Ipv6(address)) }
+}
+
+/// The ones' complement sum of an IPv4 header (RFC 1071): 0xffff where its checksum is right. `header`: a multiple of 4 bytes, 60 at most.
+#[inline(always)]
+fn sum(header: &[u8]) -> u16 {
+    let mut sum: u64 = header.as_chunks::<4>().0.iter().map(|word| u64::from(u32::from_be_bytes(*word))).sum();
+    sum = (sum >> 32) + (sum & 0xffff_ffff);
+    sum = (sum >> 16) + (sum & 0xffff);
+    sum = (sum >> 16) + (sum & 0xffff);
+    sum = (sum >> 16) + (sum & 0xffff);
+    sum as u16
+}
+
+/// Counts the hop, and writes the addresses of the link that the packet leaves by: the frame's first 12 bytes. Of a frame that
+/// [`destination`] has found fit.
+#[inline]
+pub fn hop(front: &mut [u8], addresses: &[u8; 12]) {
+    let Ok((network, l3)) = locate(front) else { return };
+    if let Some(ethernet) = front.first_chunk_mut() {
+        *ethernet = *addresses;
+    }
+    match (network, front[l3..].first_chunk_mut::<IPV4_HEADER>()) {
+        (Network::Ipv4, Some(header)) => {
+            let checksum = without_a_hop(u16::from_be_bytes([header[10], header[11]]), [header[8], header[9]]);
+            header[8] = header[8].wrapping_sub(1);
+            [header[10], header[11]] = checksum.to_be_bytes();
+        }
+        (Network::Ipv6, Some(header)) => header[7] = header[7].wrapping_sub(1),
+        _ => {}
+    }
+}
+
+/// The header's checksum after the time to live, in front of the protocol, went down by one: HC' = ~(~HC + ~m + m') (RFC 1624, equation 3),
+/// in ones' complement.
+#[inline(always)]
+fn without_a_hop(checksum: u16, [ttl, protocol]: [u8; 2]) -> u16 {
+    let [before, after] = [ttl, ttl.wrapping_sub(1)].map(|ttl| u16::from_be_bytes([ttl, protocol]));
+    let mut sum = u32::from(!checksum) + u32::from(!before) + u32::from(after);
+    sum = (sum >> 16) + (sum & 0xffff);
+    sum = (sum >> 16) + (sum & 0xffff);
+    !(sum as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A frame with an IPv4 header of so many words, and its checksum.
+    fn ipv4_frame(words: usize, ttl: u8, payload: usize) -> Vec<u8> {
+        let mut header = vec![7; words * 4];
+        header[0] = 0x40 | words as u8;
+        header[2..4].copy_from_slice(&((words * 4 + payload) as u16).to_be_bytes());
+        header[8] = ttl;
+        header[10..12].fill(0);
+        let checksum = !sum(&header);
+        header[10..12].copy_from_slice(&checksum.to_be_bytes());
+        [&[9; 12][..], &[8, 0], &header, &vec![3; payload]].concat()
+    }
+
+    fn ipv6_frame(hop_limit: u8, payload: u16) -> Vec<u8> {
+        let mut header = [0x60, 0, 0, 0, 0, 0, 59, hop_limit].to_vec();
+        header[4..6].copy_from_slice(&payload.to_be_bytes());
+        [&[9; 12][..], &[0x86, 0xdd], &header, &[1; 16], &[2; 16], &vec![3; payload.into()]].concat()
+    }
+
+    fn asked(frame: &[u8]) -> Result<Destination, Unfit> {
+        destination(frame, frame.len())
+    }
+
+    #[test]
+    fn the_checksum_stays_right_for_every_header() {
+        for ttl in 2..=255u8 {
+            for word in 0..=u16::MAX {
+                let mut header = [0; IPV4_HEADER];
+                header[8] = ttl;
+                header[9] = 17;
+                header[4..6].copy_from_slice(&word.to_be_bytes());
+                let before = !sum(&header);
+                header[8] -= 1;
+                let [all_anew, updated] = [!sum(&header), without_a_hop(before, [ttl, 17])];
+                // Ones' complement has two zeros; a header that is not all zeros never sums up to the one that anew would give otherwise.
+                assert_eq!(all_anew, updated, "ttl {ttl}, word {word:04x}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_sound_packet_goes_on() {
+        for words in 5..=15 {
+            let mut frame = ipv4_frame(words, 64, 30);
+            assert_eq!(asked(&frame), Ok(Destination::Ipv4(0x0707_0707)));
+            let before = frame.clone();
+            hop(&mut frame, &[5; 12]);
+            assert_eq!((&frame[..12], frame[22]), (&[5; 12][..], 63));
+            assert_eq!(sum(&frame[14..14 + words * 4]), 0xffff);
+            frame[22] = 64;
+            frame[24..26].copy_from_slice(&before[24..26]);
+            assert_eq!(frame[12..], before[12..], "nothing else was changed");
+        }
+        let mut frame = ipv6_frame(2, 30);
+        assert_eq!(asked(&frame), Ok(Destination::Ipv6([2; 16])));
+        hop(&mut frame, &[5; 12]);
+        assert_eq!(asked(&frame), Err(Unfit::Expired));
+        assert_eq!(frame[15..], [&ipv6_frame(1, 30)[15..]].concat());
+    }
+
+    #[test]
+    fn hops_are_counted_down_to_one() {
+        for ttl in [0, 1] {
+            assert_eq!(asked(&ipv4_frame(5, ttl, 0)), Err(Unfit::Expired));
+            assert_eq!(asked(&ipv6_frame(ttl, 0)), Err(Unfit::Expired));
+        }
+    }
+
+    #[test]
+    fn what_is_cut_is_not_forwarded() {
+        for frame in [ipv4_frame(5, 64, 4), ipv4_frame(8, 64, 4), ipv6_frame(64, 4)] {
+            for len in 0..frame.len() {
+                assert_eq!(asked(&frame[..len]), Err(Unfit::BadHeader), "{len} bytes of {frame:02x?}");
+            }
+            assert!(asked(&[&frame[..], &[0; 20]].concat()).is_ok(), "padding does no harm");
+        }
+    }
+
+    #[test]
+    fn a_wrong_bit_of_the_header_shows() {
+        for (words, bit) in (5..=7).flat_map(|words| (0..words * 32).map(move |bit| (words, bit))) {
+            let mut frame = ipv4_frame(words, 64, 64);
+            frame[14 + bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(asked(&frame), Err(Unfit::BadHeader), "bit {bit} of {words} words");
+        }
+    }
+
+    #[test]
+    fn tags_are_stepped_over() {
+        let plain = ipv4_frame(5, 64, 4);
+        let mut tagged = [&plain[..12], &[0x88, 0xa8, 0, 1, 0x81, 0, 0, 2], &plain[12..]].concat();
+        assert_eq!(asked(&tagged), asked(&plain));
+        hop(&mut tagged, &[5; 12]);
+        assert_eq!(tagged[12..20], [0x88, 0xa8, 0, 1, 0x81, 0, 0, 2]);
+        assert_eq!((tagged[30], sum(&tagged[22..42])), (63, 0xffff));
+        assert_eq!(asked(&[&[9; 12][..], &[8, 6], &[0; 46]].concat()), Err(Unfit::NotIp));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_taken(mut frame in vec(any::<u8>(), 0..200), kind in 0..3usize) {
+            if let Some(place) = frame.get_mut(12..15) {
+                place.copy_from_slice(&[[8, 0, 0x45], [0x86, 0xdd, 0x60], [0x81, 0, 0]][kind]);
+            }
+            let is_fit = asked(&frame).is_ok();
+            hop(&mut frame, &[5; 12]);
+            prop_assert!(!is_fit || frame.starts_with(&[5; 12]));
+        }
+    }
+}

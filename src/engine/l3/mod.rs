@@ -1,0 +1,250 @@
+//! `l3`: a router. Looks up where each packet goes by the longest prefix of its destination, counts the hop, and sets both MAC addresses.
+//! It answers no ARP, and sends no ICMP: what can't be forwarded is dropped and counted.
+
+mod ip;
+mod routes;
+mod table;
+
+use std::sync::Arc;
+
+pub use ip::{Destination, Unfit, destination, hop};
+pub use routes::{Hop, Mistake, Place, Route, RouteFile, Routes};
+pub use table::{Outgoing, Table};
+
+use super::headers::FRONT_MAX;
+use super::{Class, Engine, Verdict};
+use crate::dpdk::{BURST_MAX, Burst, Mbuf, NoteField};
+use crate::stats::DropCause;
+
+impl From<Unfit> for DropCause {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::NotIp => Self::NotIp,
+            Unfit::BadHeader => Self::BadHeader,
+            Unfit::Expired => Self::TtlExpired,
+        }
+    }
+}
+
+/// What a look at a packet and the table says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// A hop that the table has.
+    Hop(u32),
+    Drop(DropCause),
+}
+
+impl Found {
+    const DROP: u32 = 1 << 31;
+
+    #[inline(always)]
+    fn from_hop(table: &Table, hop: u64) -> Self {
+        let hop = hop as u32;
+        if table.leaving(hop).is_some() { Self::Hop(hop) } else { Self::Drop(DropCause::NoRoute) }
+    }
+
+    #[inline(always)]
+    fn note(self) -> u32 {
+        match self {
+            Self::Hop(hop) => hop,
+            Self::Drop(cause) => Self::DROP | cause as u32,
+        }
+    }
+
+    #[inline(always)]
+    fn of_note(note: u32) -> Self {
+        match DropCause::ALL.get((note & !Self::DROP) as usize) {
+            Some(&cause) if note & Self::DROP != 0 => Self::Drop(cause),
+            _ => Self::Hop(note),
+        }
+    }
+}
+
+/// A burst's destinations side by side, as they are looked up; and for each packet what came of it.
+#[derive(Clone, Debug)]
+struct Looked {
+    ipv4: [u32; BURST_MAX],
+    ipv4_at: [u16; BURST_MAX],
+    ipv6: [[u8; 16]; BURST_MAX],
+    ipv6_at: [u16; BURST_MAX],
+    hops: [u64; BURST_MAX],
+    found: [Found; BURST_MAX],
+}
+
+/// One lcore's router. All look into the same table.
+#[derive(Clone, Debug)]
+pub struct L3 {
+    table: Arc<Table>,
+    /// What was found for packets that go on one by one.
+    note: NoteField,
+    looked: Box<Looked>,
+}
+
+impl L3 {
+    pub fn new(table: Arc<Table>, note: NoteField) -> Self {
+        let looked = Looked {
+            ipv4: [0; BURST_MAX],
+            ipv4_at: [0; BURST_MAX],
+            ipv6: [[0; 16]; BURST_MAX],
+            ipv6_at: [0; BURST_MAX],
+            hops: [0; BURST_MAX],
+            found: [Found::Drop(DropCause::NoRoute); BURST_MAX],
+        };
+        Self { table, note, looked: Box::new(looked) }
+    }
+
+    /// Looks all packets up at once: the table is larger than any cache, and so its misses overlap. `found` says what came of it.
+    #[inline]
+    fn look_up(&mut self, burst: &Burst) {
+        let Looked { ipv4, ipv4_at, ipv6, ipv6_at, hops, found } = &mut *self.looked;
+        let (mut ipv4_pkts, mut ipv6_pkts) = (0, 0);
+        for (at, packet) in burst.packets().iter().enumerate() {
+            match destination_of(packet) {
+                Ok(Destination::Ipv4(address)) => {
+                    (ipv4[ipv4_pkts], ipv4_at[ipv4_pkts]) = (address, at as u16);
+                    ipv4_pkts += 1;
+                }
+                Ok(Destination::Ipv6(address)) => {
+                    (ipv6[ipv6_pkts], ipv6_at[ipv6_pkts]) = (address, at as u16);
+                    ipv6_pkts += 1;
+                }
+                Err(unfit) => found[at] = Found::Drop(unfit.into()),
+            }
+        }
+        if ipv4_pkts > 0 {
+            self.table.look_up_ipv4(&ipv4[..ipv4_pkts], hops);
+            (ipv4_at[..ipv4_pkts].iter().zip(&*hops)).for_each(|(&at, &hop)| found[usize::from(at)] = Found::from_hop(&self.table, hop));
+        }
+        if ipv6_pkts > 0 {
+            self.table.look_up_ipv6(&ipv6[..ipv6_pkts], hops);
+            (ipv6_at[..ipv6_pkts].iter().zip(&*hops)).for_each(|(&at, &hop)| found[usize::from(at)] = Found::from_hop(&self.table, hop));
+        }
+    }
+
+    /// Leaves on each packet what was found.
+    #[inline]
+    fn write_notes(&self, burst: &mut Burst) {
+        for (packet, found) in burst.packets_mut().iter_mut().zip(&self.looked.found) {
+            self.note.write(packet, found.note());
+        }
+    }
+
+    /// What is found for one packet that nobody has looked up before.
+    #[cold]
+    fn look_up_one(&self, packet: &Mbuf) -> Found {
+        let mut hop = [0];
+        match destination_of(packet) {
+            Ok(Destination::Ipv4(address)) => self.table.look_up_ipv4(&[address], &mut hop),
+            Ok(Destination::Ipv6(address)) => self.table.look_up_ipv6(&[address], &mut hop),
+            Err(unfit) => return Found::Drop(unfit.into()),
+        }
+        Found::from_hop(&self.table, hop[0])
+    }
+
+    /// The port that all packets leave by which are not dropped; `None` where there are several.
+    #[inline]
+    fn only_port(&self, pkts: usize) -> Option<Option<u16>> {
+        let mut ports = self.looked.found[..pkts].iter().filter_map(|found| match found {
+            Found::Hop(hop) => self.table.leaving(*hop).map(|leaving| leaving.port),
+            Found::Drop(_) => None,
+        });
+        let first = ports.next();
+        ports.all(|port| Some(port) == first).then_some(first)
+    }
+
+    /// Sends a packet on its way.
+    #[inline(always)]
+    fn forward(&self, packet: &mut Mbuf, found: Found) -> Verdict {
+        let leaving = match found {
+            Found::Hop(hop) => self.table.leaving(hop),
+            Found::Drop(cause) => return Verdict::Drop(cause),
+        };
+        let Some(leaving) = leaving else { return Verdict::Drop(DropCause::NoRoute) };
+        if holds_headers(packet) {
+            hop(packet.data_mut(), &leaving.addresses);
+        } else {
+            hop_across_segments(packet, &leaving.addresses);
+        }
+        Verdict::Forward(leaving.port)
+    }
+}
+
+impl Engine for L3 {
+    #[inline]
+    fn look_ahead(&mut self, burst: &mut Burst, _: u16) {
+        // `cheap_burst` has done so if it was asked.
+        if burst.packets().first().is_some_and(|packet| !self.note.is_on(packet)) {
+            self.look_up(burst);
+            self.write_notes(burst);
+        }
+    }
+
+    #[inline]
+    fn classify(&mut self, _: &Mbuf, _: u16) -> Class {
+        Class::Cheap
+    }
+
+    #[inline]
+    fn cheap(&mut self, packet: &mut Mbuf, _: u16) -> Verdict {
+        let found = match self.note.take(packet) {
+            Some(note) => Found::of_note(note),
+            None => self.look_up_one(packet),
+        };
+        self.forward(packet, found)
+    }
+
+    #[inline]
+    fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
+        self.cheap(packet, from)
+    }
+
+    #[inline]
+    fn cheap_burst(&mut self, burst: &mut Burst, from: u16, mut dropped: impl FnMut(Mbuf, DropCause)) -> Option<u16> {
+        self.look_up(burst);
+        let Some(port) = self.only_port(burst.len()) else {
+            self.write_notes(burst);
+            return None;
+        };
+        let mut drops = 0;
+        for (packet, &found) in burst.packets_mut().iter_mut().zip(&self.looked.found) {
+            drops += usize::from(matches!(self.forward(packet, found), Verdict::Drop(_)));
+        }
+        if drops > 0 {
+            let (mut asked, mut causes) = (self.looked.found.iter(), self.looked.found.iter());
+            let is_kept = |_: &Mbuf| matches!(asked.next(), Some(Found::Hop(_)));
+            burst.retain(is_kept, |packet| {
+                let cause = causes.find_map(|found| if let Found::Drop(cause) = found { Some(*cause) } else { None });
+                dropped(packet, cause.unwrap_or(DropCause::NoRoute));
+            });
+        }
+        Some(port.unwrap_or(from))
+    }
+}
+
+/// Whether all that is looked at lies in the first segment.
+#[inline(always)]
+fn holds_headers(packet: &Mbuf) -> bool {
+    packet.segments() == 1 || usize::from(packet.data_len()) >= FRONT_MAX
+}
+
+#[inline(always)]
+fn destination_of(packet: &Mbuf) -> Result<Destination, Unfit> {
+    if holds_headers(packet) {
+        return destination(packet.data(), packet.pkt_len() as usize);
+    }
+    destination_across_segments(packet)
+}
+
+#[cold]
+fn destination_across_segments(packet: &Mbuf) -> Result<Destination, Unfit> {
+    let mut front = [0; FRONT_MAX];
+    destination(packet.copy_front(&mut front), packet.pkt_len() as usize)
+}
+
+#[cold]
+fn hop_across_segments(packet: &mut Mbuf, addresses: &[u8; 12]) {
+    let mut front = [0; FRONT_MAX];
+    let len = packet.copy_front(&mut front).len();
+    hop(&mut front[..len], addresses);
+    packet.write_front(&front[..len]);
+}

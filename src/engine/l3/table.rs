@@ -1,0 +1,143 @@
+//! The routes as the datapath looks them up: two tables of DPDK's, and what a hop is to a frame.
+
+use std::time::{Duration, Instant};
+
+use super::routes::{Hop, Route, RouteFile, Routes};
+use crate::dpdk::{Eal, Fib4, Fib6, FibSize};
+use crate::error::{Error, Result};
+
+/// A port that packets may leave by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    pub port: u16,
+    /// Its own address.
+    pub own: [u8; 6],
+    /// The address behind it, of hops that name none.
+    pub peer: [u8; 6],
+}
+
+/// Where a packet leaves, and the first 12 bytes of its frame then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Leaving {
+    pub port: u16,
+    pub addresses: [u8; 12],
+}
+
+/// All routes, to be looked up by all lcores.
+pub struct Table {
+    /// `None` where there are only default routes, or none.
+    ipv4: Option<Fib4>,
+    ipv6: Option<Fib6>,
+    /// What addresses lead to that no other prefix covers.
+    ipv4_default: u32,
+    ipv6_default: u32,
+    hops: Vec<Leaving>,
+    routes: [usize; 2],
+    took: Duration,
+}
+
+impl Table {
+    /// # Errors
+    /// When the file names a port that is not among `ports`, or memory is not there.
+    pub fn build(eal: &Eal, file: &RouteFile, ports: &[Outgoing]) -> Result<Self> {
+        let started = Instant::now();
+        let routes = &*file.routes;
+        let hops = routes.hops.iter().map(|hop| leaving(file, hop, ports)).collect::<Result<Vec<_>>>()?;
+        // Beyond the hops there is no route.
+        let no_route = hops.len() as u32;
+        let ipv4_default = default_hop(&routes.ipv4, no_route);
+        let ipv6_default = default_hop(&routes.ipv6, no_route);
+        Ok(Self {
+            ipv4: ipv4(eal, routes, ipv4_default, no_route)?,
+            ipv6: ipv6(eal, routes, ipv6_default, no_route)?,
+            ipv4_default,
+            ipv6_default,
+            hops,
+            routes: [routes.ipv4.len(), routes.ipv6.len()],
+            took: started.elapsed(),
+        })
+    }
+
+    /// As many hops as addresses are written.
+    #[inline]
+    pub(super) fn look_up_ipv4(&self, addresses: &[u32], hops: &mut [u64]) {
+        match &self.ipv4 {
+            Some(fib) => fib.look_up(addresses, hops),
+            None => hops[..addresses.len()].fill(u64::from(self.ipv4_default)),
+        }
+    }
+
+    /// As many hops as addresses are written.
+    #[inline]
+    pub(super) fn look_up_ipv6(&self, addresses: &[[u8; 16]], hops: &mut [u64]) {
+        match &self.ipv6 {
+            Some(fib) => fib.look_up(addresses, hops),
+            None => hops[..addresses.len()].fill(u64::from(self.ipv6_default)),
+        }
+    }
+
+    /// `None`: there is no route.
+    #[inline(always)]
+    pub(super) fn leaving(&self, hop: u32) -> Option<&Leaving> {
+        self.hops.get(hop as usize)
+    }
+}
+
+impl std::fmt::Display for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [ipv4, ipv6] = self.routes;
+        write!(f, "routes: {ipv4} of IPv4 and {ipv6} of IPv6 to {} next hops, loaded in {:.3} s", self.hops.len(), self.took.as_secs_f64())
+    }
+}
+
+impl std::fmt::Debug for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+fn leaving(file: &RouteFile, hop: &Hop, ports: &[Outgoing]) -> Result<Leaving> {
+    let Some(out) = ports.iter().find(|out| out.port == hop.port) else {
+        let there = ports.iter().map(|out| out.port.to_string()).collect::<Vec<_>>().join(", ");
+        let (path, at) = (file.path.display(), hop.at);
+        return Err(Error::Usage(format!("{path}:{at}: expected a port that is used: {there}; found {}", hop.port)));
+    };
+    let mut addresses = [0; 12];
+    addresses[..6].copy_from_slice(&hop.mac.map_or(out.peer, |mac| mac.into_array()));
+    addresses[6..].copy_from_slice(&out.own);
+    Ok(Leaving { port: out.port, addresses })
+}
+
+/// The hop of the prefix of no bits, which comes first if there is one. It is what tables lead to by default: some versions of `rte_fib`
+/// don't take it as a route.
+fn default_hop<A>(routes: &[Route<A>], no_route: u32) -> u32 {
+    routes.first().filter(|route| route.length == 0).map_or(no_route, |route| route.hop)
+}
+
+fn ipv4(eal: &Eal, routes: &Routes, default_hop: u32, hop_max: u32) -> Result<Option<Fib4>> {
+    let routes = &routes.ipv4[routes.ipv4.partition_point(|route| route.length == 0)..];
+    if routes.is_empty() {
+        return Ok(None);
+    }
+    let mut long: Vec<u32> = routes.iter().filter(|route| route.length > 24).map(|route| route.prefix >> 8).collect();
+    long.sort_unstable();
+    long.dedup();
+    // One more is asked for while a range is written that needs one at each end.
+    let size = FibSize { routes: routes.len() as u32, groups: long.len() as u32 + 1, hop_max, default_hop };
+    let mut fib = Fib4::create(eal, size)?;
+    routes.iter().try_for_each(|route| fib.add(route.prefix, route.length, route.hop))?;
+    Ok(Some(fib))
+}
+
+fn ipv6(eal: &Eal, routes: &Routes, default_hop: u32, hop_max: u32) -> Result<Option<Fib6>> {
+    let routes = &routes.ipv6[routes.ipv6.partition_point(|route| route.length == 0)..];
+    if routes.is_empty() {
+        return Ok(None);
+    }
+    // rte_fib6 sets as many aside, although prefixes that begin alike share them.
+    let groups: u32 = routes.iter().map(|route| u32::from(route.length.saturating_sub(24).div_ceil(8))).sum();
+    let size = FibSize { routes: routes.len() as u32, groups: groups + 2, hop_max, default_hop };
+    let mut fib = Fib6::create(eal, size)?;
+    routes.iter().try_for_each(|route| fib.add(route.prefix, route.length, route.hop))?;
+    Ok(Some(fib))
+}
