@@ -173,6 +173,22 @@ fn no_hit_is_missed_in_any_mode() {
     }
 }
 
+/// HTTP and DNS between two hosts, recorded by tcpdump. What has to come of it was found by a plain search through each flow's first packets.
+#[test]
+fn of_a_recorded_capture_it_finds_what_a_plain_search_does() {
+    let sent = read_capture(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/captures/web-and-dns.pcap")));
+    let rules = "drop passwd \"GET /etc/passwd\"\ndrop bot /(?i)user-agent:\\s*evilbot/\nmark=10 token \"SECRET-TOKEN\"\nforward none /never [0-9]+/\n";
+    let (outcome, came) = through(1, "--mode rtc", rules, &sent);
+    let report = outcome.good_report();
+    let found = ["passwd", "bot", "token", "none"].map(|name| rule(report, name));
+    assert_eq!(found, [[2, 2, 18], [3, 3, 31], [2, 2, 68], [0, 0, 0]]);
+    let counts = ["scanned_pkts", "scanned_bytes", "new_flows", "passed_flows", "evicted_flows"].map(|key| count(&report["dpi"], key));
+    assert_eq!(counts, [173, 38_133, 60, 5, 0]);
+    assert_eq!((sent.len(), came.len(), dropped(report, "denied")), (817, 768, 49));
+    assert_eq!(came.iter().filter(|frame| dscp(frame) == 10).count(), 68);
+    assert!(came.iter().all(|frame| header_sum(frame) == 0xffff));
+}
+
 /// A table that is too small forgets flows, and says so; nothing is decided wrongly for it.
 #[test]
 fn a_table_that_is_too_small_forgets() {

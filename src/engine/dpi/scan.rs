@@ -56,7 +56,7 @@ impl Automata {
         }
         let mut passes = Vec::new();
         if !literals.is_empty() {
-            // The slower kind, which takes less memory, only where a DFA would be large: beyond what caches hold it is not the faster one.
+            // A DFA has up to 256 entries a state: only where there are few states.
             let small = literals.iter().map(|literal| literal.len()).sum::<usize>() <= 4096;
             let kind = if small { AhoCorasickKind::DFA } else { AhoCorasickKind::ContiguousNFA };
             let automaton = AhoCorasick::builder().kind(Some(kind)).build(&literals);
