@@ -14,6 +14,7 @@ use crate::dpdk::{
     self, BurstSize, Eal, EmulatedStamps, Mempool, Port, PortConfig, RingConsumer, RingProducer, RxQueue, RxStampField, StampField,
     TicketField, TxQueue,
 };
+use crate::engine::{Engine, EngineSetup};
 use crate::error::{Error, Result};
 use crate::order::Order;
 use crate::output;
@@ -21,12 +22,14 @@ use crate::policy::{Permits, Pool};
 use crate::shed::Picker;
 use crate::stats::{GAP_NS_MIN, Incidents, LcoreStats, Report};
 
+mod engines;
 mod launch;
 mod outcome;
 mod printed;
 mod source;
 mod stamping;
 
+use engines::{BuiltIn, EngineReports, Engines, Own};
 use launch::Launch;
 use outcome::Ended;
 use source::Sources;
@@ -36,13 +39,27 @@ use source::Sources;
 /// # Errors
 /// Whatever keeps packets from flowing, a report that can't be written, or a broken conservation check.
 pub fn main(args: &[String]) -> Result<()> {
+    start(args, BuiltIn::new)
+}
+
+/// As `main`, with engines of the caller's instead of `--forward-mode`'s: `engine` makes one for each lcore. Everything else is as the
+/// command line says, the mode too.
+///
+/// # Errors
+/// As `main`.
+pub fn main_with<E: Engine>(args: &[String], engine: impl Fn(&EngineSetup<'_>) -> E) -> Result<()> {
+    start(args, |_| Ok(Own(engine)))
+}
+
+fn start<W: Engines>(args: &[String], engines: impl FnOnce(&Cli) -> Result<W>) -> Result<()> {
     let (eal_args, own_args) = split(args)?;
     let Some(cli) = Cli::read(own_args)? else { return Ok(()) };
     config::check_alone(&cli)?;
     outcome::check_files(&cli)?;
+    let mut engines = engines(&cli)?;
     let host = Host::before_eal()?;
     let eal = Eal::start(eal_args)?;
-    let report = run(&eal, &cli, &host)?;
+    let report = run_with(&eal, &cli, &host, &mut engines)?;
     drop(eal);
     output::say(&report);
     outcome::write_files(&cli, &report)?;
@@ -71,9 +88,13 @@ impl Host {
 /// # Errors
 /// When the arguments don't fit the lcores and ports, or something does not start; all is closed again.
 pub fn run(eal: &Eal, cli: &Cli, host: &Host) -> Result<Report> {
+    run_with(eal, cli, host, &mut BuiltIn::new(cli)?)
+}
+
+fn run_with(eal: &Eal, cli: &Cli, host: &Host, engines: &mut dyn Engines) -> Result<Report> {
     let lcores = eal.lcores();
     let plan = config::plan(cli, &lcores, &dpdk::find_ports(eal)?)?;
-    forward(eal, cli, plan, &host.signals, control::spare_cpus(&lcores, &host.cpus))
+    forward(eal, cli, plan, engines, &host.signals, control::spare_cpus(&lcores, &host.cpus))
 }
 
 /// What is before `--` is EAL's, what is behind it is ours. Without `--` a request for help is ours, and our own arguments have lost
@@ -111,9 +132,9 @@ struct Setup {
     ticket: TicketField,
 }
 
-fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet) -> Result<Report> {
+fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, engines: &mut dyn Engines, signals: &Signals, cpus: CpuSet) -> Result<Report> {
     let started_ticks = tsc();
-    let engine = launch::engine(eal, cli, &plan)?;
+    engines.set_up(eal, cli, &plan)?;
     let mut setup = set_up(eal, cli, &mut plan)?;
     let rate = eal.tsc_rate();
     let falls_back = cli.timestamps == Timestamps::Auto;
@@ -124,7 +145,8 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet
     }
     let ends = (&setup.pool, setup.stamp);
     let sources = cli.source.as_ref().map(|spec| Sources::attach(spec, cli, &plan, &mut setup.rxqs, ends, rate)).transpose()?;
-    printed::map(&plan, cli, &setup.ports);
+    let does = engines.name(cli);
+    printed::map(&plan, cli, &does, &setup.ports);
     sources.iter().for_each(output::say);
     let stats: Vec<LcoreStats> = plan.lcores.iter().map(|lcore| LcoreStats::new(&plan.may_poll(lcore), &lcore.tx_queue)).collect();
     let Setup { pool, ports, rxqs, txqs, producers, consumers, inboxes, stamp, polled, nic, ticket } = setup;
@@ -141,7 +163,6 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet
     let reader = IncidentReader { incidents: &incidents, boards: &boards, rescue_after_ticks, lcore_ids, rate, run_start_ticks: tsc() };
     let launch = Launch {
         eal,
-        engine,
         cli,
         plan: &plan,
         rate,
@@ -193,14 +214,14 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet
         stats_period,
         ended: &ended,
     };
-    let elapsed = std::thread::scope(|scope| -> Result<Duration> {
+    let (found, elapsed) = std::thread::scope(|scope| -> Result<(EngineReports, Duration)> {
         let watcher = scope.spawn(|| control.watch(&mut followed));
-        let outcome = launch.by_engine(queues);
+        let outcome = engines.launch(&launch, queues);
         run.drain();
         ended.store(true, Ordering::Release);
         watcher.thread().unpark();
         let elapsed = watcher.join().map_err(|_| Error::Setup("the control thread failed".into()));
-        outcome.and(elapsed)
+        Ok((outcome?, elapsed?))
     })?;
     let mut devices = ports.iter().map(Port::stats).collect::<Vec<_>>();
     for (port, device) in ports.iter().zip(&mut devices) {
@@ -211,7 +232,8 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, signals: &Signals, cpus: CpuSet
     drop(boards);
     drop((order, rxqs, ports));
     let stamped_by = stamping::Source::of(&plan, &clocks, &followed, rate);
-    Ok(outcome::report(cli, &plan, Ended { stats: &stats, devices: &devices, source, stamped_by, incidents, elapsed, rate, pool: &pool }))
+    let ended = Ended { does, found, stats: &stats, devices: &devices, source, stamped_by, incidents, elapsed, rate, pool: &pool };
+    Ok(outcome::report(cli, &plan, ended))
 }
 
 fn set_up(eal: &Eal, cli: &Cli, plan: &mut Plan) -> Result<Setup> {

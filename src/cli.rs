@@ -53,7 +53,7 @@ pub struct Cli {
     /// Whether packets of one flow leave in the order in which they came, although some of them are deferred, stolen or rescued
     #[arg(long, value_enum, default_value_t = KeepOrder::Flow)]
     pub order: KeepOrder,
-    /// What is done to a packet: nothing, set both MAC addresses, swap them, or route it
+    /// What is done to a packet: nothing, set both MAC addresses, swap them, route it, or look for --rules in its payload
     #[arg(long, value_enum, default_value_t = ForwardMode::Io)]
     pub forward_mode: ForwardMode,
     /// With --forward-mode l3: the routes, a line each: "10.0.0.0/8 PORT [MAC of the next hop]"
@@ -126,6 +126,24 @@ pub struct Cli {
     /// with --source also other distributions, as "spin:dist=exponential,mean=1us"
     #[arg(long, value_name = "SPEC")]
     pub work: Option<Work>,
+    /// With --forward-mode dpi: the file of what to look for, one rule a line: ACTION NAME "bytes" or /regular expression/
+    #[arg(long, value_name = "FILE")]
+    pub rules: Option<PathBuf>,
+    /// With --forward-mode dpi: how many packets with a payload are scanned of a flow in which nothing is found [default: 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub dpi_pkts: Option<u16>,
+    /// Flows that are remembered, by dpi or for --predict [default: 65536]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 28))]
+    pub flows: Option<u32>,
+    /// How long a flow is remembered that no packet comes of [default: 60s]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true, value_parser = parse_time)]
+    pub flow_timeout: Option<Duration>,
+    /// Begin work of unknown cost where the packet came in, and hand it over after so long (dpi, or --work with known=no)
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true, value_parser = parse_time)]
+    pub yield_after: Option<Duration>,
+    /// With --yield-after: hand over at once what will take as long, going by the last packet of its flow or their moving average
+    #[arg(long, value_enum, default_value_t = Predict::None)]
+    pub predict: Predict,
     /// Make the packets of net_null ports: "open-loop:rate=1M|load=0.5[,arrivals=poisson|fixed|on-off][,on=1ms,off=1ms][,skew=0]
     /// [,flows=1024][,size=60][,seed=1]"; such a port is --vdev net_null0,no-rx=1
     #[arg(long, value_name = "SPEC")]
@@ -204,6 +222,7 @@ pub enum ForwardMode {
     #[value(name = "macswap")]
     MacSwap,
     L3,
+    Dpi,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
@@ -242,6 +261,16 @@ pub enum Timestamps {
     Software,
     /// Latency is not counted
     Off,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Predict {
+    /// Nothing is known of a packet in advance
+    None,
+    /// It costs what the last one of its flow did
+    Last,
+    /// It costs what its flow's packets did, the newer the more (weights of 1/8)
+    Ewma,
 }
 
 /// Lcores per micropool.

@@ -7,11 +7,13 @@ use crate::error::{Error, Result};
 use crate::policy::Pool;
 
 mod buffers;
+mod inspection;
 mod scheduling;
 mod source;
 mod stamping;
 
 use buffers::{buffer_room, buffers, order_records};
+pub use inspection::{Inspecting, check_forward_mode};
 pub use scheduling::Scheduling;
 use scheduling::scheduling;
 pub use source::SOURCE_PORT_HINT;
@@ -55,6 +57,7 @@ pub struct PortPlan {
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub scheduling: Scheduling,
+    pub inspecting: Inspecting,
     /// Lcores per micropool; `None` with a single pool.
     pub pools: Option<Pools>,
     pub lcores: Vec<LcorePlan>,
@@ -116,9 +119,10 @@ pub fn check_alone(cli: &Cli) -> Result<Scheduling> {
     if cli.config.is_some() && cli.rxq.is_some() {
         return usage("--config says how many receive queues there are: leave out --rxq".into());
     }
+    Inspecting::new(cli)?;
     match (cli.forward_mode, &cli.routes) {
         (ForwardMode::L3, None) => return usage("--forward-mode l3 needs --routes FILE, with lines such as \"10.0.0.0/8 1\"".into()),
-        (ForwardMode::Io | ForwardMode::Mac | ForwardMode::MacSwap, Some(_)) => {
+        (ForwardMode::Io | ForwardMode::Mac | ForwardMode::MacSwap | ForwardMode::Dpi, Some(_)) => {
             return usage("--routes is for --forward-mode l3: add that".into());
         }
         _ => {}
@@ -199,10 +203,12 @@ pub fn plan(cli: &Cli, lcores: &[Lcore], ports: &[PortInfo]) -> Result<Plan> {
     let stamping = stamping::stamping(cli, &mut plans)?;
     let (mbuf_room, scatter) = buffer_room(cli.max_pkt_len, &ports)?;
     let (mbufs, mbuf_cache) = buffers(cli, &lcores, &plans, shards, &mut warnings)?;
+    let (inspecting, pools) = (Inspecting::new(cli)?, cli.pools);
     let order_records = order_records(mbufs, &plans);
     Ok(Plan {
         scheduling,
-        pools: cli.pools,
+        inspecting,
+        pools,
         lcores,
         ports: plans,
         shards,

@@ -48,7 +48,7 @@ fn contradictions_are_refused_before_eal_starts() {
         ("--mode pools", "--pools A:B"),
         ("--mode rtc --pools 1:1", "--mode pools"),
         ("--forward-mode macswp", "'macswap'"),
-        ("--forward-mode 5tuple", "io, mac, macswap"),
+        ("--forward-mode 5tuple", "io, mac, macswap, l3, dpi"),
         ("--forward-mode l3", "needs --routes FILE"),
         ("--routes /dev/null", "--forward-mode l3"),
         ("--forward-mode l3 --routes /nowhere", "/nowhere: No such file"),

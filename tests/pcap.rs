@@ -1,33 +1,12 @@
 //! From a capture to a capture through net_pcap: byte for byte, and in order where nothing overtakes.
 
+mod captures;
 mod common;
 
-use std::fs::File;
-use std::path::Path;
-use std::time::Duration;
-
+use captures::{read_capture, write_capture};
 use common::{Outcome, count, lcores, rows, run};
-use pcap_file::pcap::{PcapHeader, PcapPacket, PcapReader, PcapWriter};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-
-fn write_capture(path: &Path, frames: &[Vec<u8>]) {
-    let header = PcapHeader { snaplen: 65535, ..PcapHeader::default() };
-    let mut writer = PcapWriter::with_header(File::create(path).expect("a new file"), header).expect("a capture's header");
-    for (at, bytes) in frames.iter().enumerate() {
-        let packet = PcapPacket::new(Duration::from_micros(at as u64), bytes.len() as u32, bytes);
-        writer.write_packet(&packet).expect("a packet");
-    }
-}
-
-fn read_capture(path: &Path) -> Vec<Vec<u8>> {
-    let mut reader = PcapReader::new(File::open(path).expect("the output's capture")).expect("a capture");
-    let mut frames = Vec::new();
-    while let Some(packet) = reader.next_packet() {
-        frames.push(packet.expect("a whole packet").data.into_owned());
-    }
-    frames
-}
 
 fn frames(random: &mut SmallRng, count: usize, longest: usize) -> Vec<Vec<u8>> {
     let frame = |random: &mut SmallRng| {

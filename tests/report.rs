@@ -20,12 +20,16 @@ fn keys<'v>(objects: &[&'v Value]) -> BTreeSet<&'v str> {
     objects.iter().flat_map(|object| object.as_object().expect("an object").keys()).map(String::as_str).collect()
 }
 
+fn document() -> String {
+    std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/report.md")).expect("the document")
+}
+
 #[test]
 fn every_key_is_described_and_nothing_else() {
     let own = "--pools 2:1 --idle yield --packets 100000 --record-core-cycles --work spin:expensive=2ms,p=0.001,known=no";
     let outcome = run(&format!("{} --vdev net_null0", lcores(3)), own);
     let report = outcome.good_report();
-    let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/report.md")).expect("the document");
+    let document = document();
     let first = |key| rows(report, key).first().unwrap_or_else(|| panic!("no {key} in {report:#}"));
     let (latency, lcore, port) = (&report["latency"], first("lcores"), first("ports"));
     for (heading, objects) in [
@@ -43,4 +47,18 @@ fn every_key_is_described_and_nothing_else() {
     ] {
         assert_eq!(described(&document, heading), keys(objects), "{heading}: what is described, and what there is");
     }
+}
+
+#[test]
+fn so_is_what_only_some_engines_report() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rules = folder.path().join("rules");
+    std::fs::write(&rules, "drop a \"x\"\n").expect("a file of rules");
+    let own = format!("--forward-mode dpi --rules {} --yield-after 10us --predict ewma --packets 100", rules.display());
+    let outcome = run(&format!("{} --vdev net_null0", lcores(1)), &own);
+    let (report, document) = (outcome.good_report(), document());
+    let dpi = &report["dpi"];
+    let rule = rows(dpi, "rules").first().expect("the rule");
+    assert_eq!(described(&document, "`dpi`"), keys(&[dpi, rule]));
+    assert_eq!(described(&document, "`prediction`"), keys(&[&report["prediction"]]));
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::engines::EngineReports;
 use super::stamping;
 use crate::cli::{Cli, Timestamps};
 use crate::config::Plan;
@@ -27,6 +28,9 @@ pub(super) fn name(value: &impl Serialize) -> String {
 
 /// What is left when the ports are closed.
 pub(super) struct Ended<'a> {
+    /// What the engines do, and what they found.
+    pub does: String,
+    pub found: EngineReports,
     pub stats: &'a [LcoreStats],
     pub devices: &'a [DeviceStats],
     pub source: Option<SourceReport>,
@@ -38,7 +42,7 @@ pub(super) struct Ended<'a> {
 }
 
 pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
-    let Ended { stats, devices, source, stamped_by, incidents, elapsed, rate, pool } = ended;
+    let Ended { does, found, stats, devices, source, stamped_by, incidents, elapsed, rate, pool } = ended;
     let sum = |count: fn(&LcoreStats) -> u64| stats.iter().map(count).sum::<u64>();
     let drops: BTreeMap<_, _> =
         DropCause::ALL.into_iter().map(|cause| (cause.name(), stats.iter().map(|lcore| lcore.dropped(cause)).sum::<u64>())).collect();
@@ -48,7 +52,7 @@ pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
     Report {
         mode: plan.scheduling.mode.name().to_owned(),
         pools: plan.pools.map(|pools| pools.to_string()),
-        forward_mode: name(&cli.forward_mode),
+        forward_mode: does,
         burst: cli.burst,
         dpdk: format!("{} {}", env!("MPFWD_DPDK_VERSION"), env!("MPFWD_DPDK_LINK")),
         elapsed_s: elapsed.as_secs_f64(),
@@ -62,6 +66,8 @@ pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
         taken_pkts: sum(|lcore| lcore.taken_pkts.get()),
         order: OrderRow::new(name(&cli.order), plan.order_records, tx_pkts, stats.iter().map(|lcore| &lcore.order)),
         rank: (plan.shards > 0).then(|| rank(plan, stats)),
+        dpi: found.dpi,
+        prediction: found.prediction,
         source,
         host_gaps: host_gaps(stats, rate),
         latency: stamped_by.map(|source| latency(stats, rate, source, devices)),
@@ -83,6 +89,7 @@ fn lcore_row(plan: &crate::config::LcorePlan, stats: &LcoreStats, rate: TscRate)
         tx_pkts: stats.tx_pkts(),
         cheap_pkts: stats.cheap_pkts.get(),
         expensive_pkts: stats.expensive_pkts.get(),
+        yielded_pkts: stats.yielded_pkts.get(),
         shed_pkts: stats.shed_pkts.get(),
         taken_pkts: stats.taken_pkts.get(),
         requeued_pkts: stats.requeued_pkts.get(),

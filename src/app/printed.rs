@@ -6,18 +6,18 @@ use crate::dpdk::Port;
 use crate::output::say;
 use crate::policy::Pool;
 
-pub(super) fn map(plan: &Plan, cli: &Cli, ports: &[Port]) {
+/// `does`: what the engines do.
+pub(super) fn map(plan: &Plan, cli: &Cli, does: &str, ports: &[Port]) {
     for warning in &plan.warnings {
         eprintln!("mpfwd: warning: {warning}");
     }
     let pools = plan.pools.map_or(String::new(), |pools| format!(" {pools}"));
     say(format_args!(
-        "mpfwd {}, DPDK {} ({}): mode {}{pools}, forward-mode {}, burst {}, {} mbufs",
+        "mpfwd {}, DPDK {} ({}): mode {}{pools}, forward-mode {does}, burst {}, {} mbufs",
         env!("CARGO_PKG_VERSION"),
         env!("MPFWD_DPDK_VERSION"),
         env!("MPFWD_DPDK_LINK"),
         plan.scheduling.mode.name(),
-        super::outcome::name(&cli.forward_mode),
         cli.burst,
         plan.mbufs,
     ));

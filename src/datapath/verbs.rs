@@ -242,6 +242,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
                     self.tx.leave(pass);
                 }
                 Verdict::Defer => {
+                    self.stats.yielded_pkts.add(1);
                     arrival.write_on(&mut packet, self.settings);
                     match self.admission.goes_away_late(pass, &mut packet, &mut self.tx) {
                         Ok(()) => self.sorter.deferred.push(packet),

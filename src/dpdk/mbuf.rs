@@ -156,11 +156,16 @@ impl Mbuf {
     /// The bytes of all segments, copied together. Allocates: not for the loop.
     pub fn to_vec(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.pkt_len() as usize);
+        self.append_to(&mut bytes);
+        bytes
+    }
+
+    /// Copies the bytes of all segments to the end of `bytes`, which should have room for them.
+    pub fn append_to(&self, bytes: &mut Vec<u8>) {
         self.each_segment(|data| {
             bytes.extend_from_slice(data);
             true
         });
-        bytes
     }
 
     /// Copies the packet's first bytes, from as many segments as it takes. Returns what was filled of `front`.

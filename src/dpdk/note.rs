@@ -19,14 +19,26 @@ impl NoteField {
     /// # Errors
     /// When other libraries have taken all of the mbuf's dynamic space.
     pub fn register() -> Result<Self> {
-        let offset = reserved_bytes(b"mpfwd_dynfield_note", 4, "a note")?;
+        Self::named(b"mpfwd_dynfield_note", b"mpfwd_dynflag_note", "a note")
+    }
+
+    /// As `register`, another note, on which stands how far work has come that was given up.
+    ///
+    /// # Errors
+    /// As [`NoteField::register`].
+    pub fn register_progress() -> Result<Self> {
+        Self::named(b"mpfwd_dynfield_progress", b"mpfwd_dynflag_progress", "progress")
+    }
+
+    fn named(field: &[u8], flag_name: &[u8], what: &str) -> Result<Self> {
+        let offset = reserved_bytes(field, 4, what)?;
         let mut flag = sys::rte_mbuf_dynflag { name: [0; 64], flags: 0 };
-        for (to, from) in flag.name.iter_mut().zip(b"mpfwd_dynflag_note") {
+        for (to, from) in flag.name.iter_mut().zip(flag_name) {
             *to = *from as std::ffi::c_char;
         }
         // SAFETY: the description is complete and outlives the call.
         let bit = unsafe { sys::rte_mbuf_dynflag_register(&flag) };
-        let bit = super::check(|| "no room for a note's flag in the mbuf".to_owned(), bit)?;
+        let bit = super::check(|| format!("no room for the flag of {what} in the mbuf"), bit)?;
         Ok(Self { offset, flag: 1 << bit })
     }
 

@@ -1,6 +1,6 @@
 //! `spin` where the traffic's source has drawn what each packet costs: any forwarding engine, made as expensive as the packet says.
 
-use super::{Class, Engine, Verdict};
+use super::{Class, Cutoff, Engine, Verdict};
 use crate::dpdk::clock::busy_wait;
 use crate::dpdk::{Burst, CostField, Mbuf};
 use crate::stats::Gaps;
@@ -12,24 +12,24 @@ pub struct Carried<E> {
     field: CostField,
     /// Whether a packet's cost is known before the work is done.
     known: bool,
+    /// After how long work of unknown cost is given up.
+    cutoff: Option<Cutoff>,
     gap_ticks: u64,
     gaps: Gaps,
 }
 
 impl<E: Engine> Carried<E> {
-    /// `field`: where the source has written the cost of every packet. With `known` expensive ones are deferred. `gap_ticks`: from here on a
-    /// pause is the host's.
-    pub fn new(forward: E, field: CostField, known: bool, gap_ticks: u64) -> Self {
-        Self { forward, field, known, gap_ticks, gaps: Gaps::default() }
+    /// `field`: where the source has written the cost of every packet. With `known` expensive ones are deferred; without, they are given up
+    /// after `cutoff`, if there is one. `gap_ticks`: from here on a pause is the host's.
+    pub fn new(forward: E, field: CostField, known: bool, cutoff: Option<Cutoff>, gap_ticks: u64) -> Self {
+        Self { forward, field, known, cutoff, gap_ticks, gaps: Gaps::default() }
     }
 
     #[inline]
-    fn spin(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
-        let (ticks, _) = self.field.read(packet);
+    fn spin(&mut self, ticks: u64) {
         if ticks > 0 {
             busy_wait(ticks, self.gap_ticks, |gap| self.gaps.note(gap));
         }
-        self.forward.cheap(packet, from)
     }
 }
 
@@ -45,12 +45,22 @@ impl<E: Engine> Engine for Carried<E> {
 
     #[inline]
     fn cheap(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
-        self.spin(packet, from)
+        let (ticks, _) = self.field.read(packet);
+        if let Some(cutoff) = self.cutoff.filter(|cutoff| cutoff.ticks() < ticks) {
+            self.spin(cutoff.ticks());
+            cutoff.leave(packet, 0);
+            return Verdict::Defer;
+        }
+        self.spin(ticks);
+        self.forward.cheap(packet, from)
     }
 
     #[inline]
     fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
-        self.spin(packet, from)
+        let (ticks, _) = self.field.read(packet);
+        let begun = self.cutoff.filter(|cutoff| cutoff.resume(packet).is_some());
+        self.spin(ticks.saturating_sub(begun.map_or(0, Cutoff::ticks)));
+        self.forward.cheap(packet, from)
     }
 
     #[inline]

@@ -1,26 +1,38 @@
 //! What is done to a packet. An engine says what a packet costs and does it; where that happens is not its business.
 
 mod any;
+mod budget;
 mod carried;
+pub mod dpi;
 mod flow;
+mod flow_id;
+pub mod flow_table;
 pub mod headers;
+mod heavy;
 mod io;
 pub mod l3;
 mod mac;
 mod macswap;
+mod predict;
 mod rewrite;
 mod spin;
 
 pub use any::Any;
+pub use budget::{Budget, Cutoff};
 pub use carried::Carried;
+pub use dpi::Dpi;
 pub use flow::{flow_hash, headers_of};
+pub use flow_id::FlowIds;
+pub use heavy::Heavy;
 pub use io::Io;
 pub use l3::L3;
 pub use mac::Mac;
 pub use macswap::MacSwap;
+pub use predict::{Estimate, Predicting, Prediction};
 pub use rewrite::{Addresses, Rewrite};
 pub use spin::{Marking, Spin, SpinTicks};
 
+use crate::dpdk::clock::TscRate;
 use crate::dpdk::{Burst, MAX_PORTS, Mbuf};
 use crate::stats::{DropCause, Gaps};
 
@@ -41,19 +53,34 @@ pub enum Verdict {
     /// Send it by this port.
     Forward(u16),
     Drop(DropCause),
-    /// Only now it shows that it needs the expensive stage. The expensive stage itself must not say this.
+    /// Only now it shows that it needs the expensive stage, or it has taken too long. The expensive stage itself must not say this.
     Defer,
 }
 
-/// A network function of two stages. Each lcore has an engine of its own.
+/// A network function of two stages. Each lcore has an engine of its own, so that nothing in it is shared unless it chooses to.
+///
+/// An engine of one's own runs in every mode by [`crate::app::main_with`]; `examples/arp_guard.rs` is a whole program of one:
+///
+/// * `classify` says what is known in advance. It is asked for every packet of a burst before any of them is served
+/// * `cheap` serves the packets where they came in, most often in bursts
+/// * `expensive` serves those that were deferred, one by one and in most modes on other lcores: what an engine has learnt in one stage, the
+///   other knows only if both share it
+///
+/// A stage must not wait, lock for long, allocate per packet, or fail: whatever comes of a packet is a [`Verdict`].
+///
+/// # Work that takes long
+/// If it shows only on the way that a packet is expensive, `classify` says [`Class::Unknown`]. Then the cheap stage may start a
+/// [`Budget`] by [`Cutoff::start`], ask its [`yield_point`](Budget::yield_point) now and then, and once that is true leave its progress
+/// with the packet ([`Cutoff::leave`]) and say [`Verdict::Defer`]. The packet goes to where deferred ones go in this mode, to pool B where there is
+/// one, and the expensive stage goes on from what [`Cutoff::resume`] gives it.
 pub trait Engine: Send {
-    /// Which stage a packet that came in by port `from` needs. Asked once per packet.
+    /// Which stage a packet that came in by port `from` needs. Asked once per packet, but for those that wait in a run queue between.
     fn classify(&mut self, packet: &Mbuf, from: u16) -> Class;
 
     /// The cheap stage, for a packet that came in by port `from`.
     fn cheap(&mut self, packet: &mut Mbuf, from: u16) -> Verdict;
 
-    /// The expensive stage, for a packet that came in by port `from`.
+    /// The expensive stage, for a packet that came in by port `from`. It goes on where the cheap stage gave up, if that did.
     fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict;
 
     /// Sees a whole burst before its packets are classified one by one, where [`Engine::cheap_burst`] was not asked or did not serve it: for
@@ -79,6 +106,19 @@ pub trait Engine: Send {
     }
 }
 
+/// What there is to know when an lcore's engine is made.
+#[derive(Clone, Copy, Debug)]
+pub struct EngineSetup<'a> {
+    /// EAL's number of the lcore.
+    pub lcore: u32,
+    /// For each port the one that its packets leave by.
+    pub peers: &'a Peers,
+    /// From ticks of the time stamp counter to time and back.
+    pub rate: TscRate,
+    /// After how long work of unknown cost is to be given up: `--yield-after`.
+    pub cutoff: Option<Cutoff>,
+}
+
 /// For each port the one that its packets leave by, and the addresses that they leave with.
 #[derive(Clone, Debug)]
 pub struct Peers {
@@ -101,8 +141,9 @@ impl Peers {
         self.out[usize::from(from) % MAX_PORTS] = out;
     }
 
+    /// The port that packets leave by which came in by `from`.
     #[inline]
-    fn out(&self, from: u16) -> u16 {
+    pub fn out(&self, from: u16) -> u16 {
         self.out[usize::from(from) % MAX_PORTS]
     }
 

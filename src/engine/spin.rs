@@ -6,7 +6,7 @@ use rand::rngs::SmallRng;
 use rand_distr::{Distribution, Geometric};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Class, Engine, Verdict};
+use super::{Class, Cutoff, Engine, Verdict};
 use crate::dpdk::clock::busy_wait;
 use crate::dpdk::{Burst, Mbuf};
 use crate::stats::{DropCause, Gaps};
@@ -116,6 +116,8 @@ pub struct Spin<E> {
     marking: Marking,
     /// Whether a packet's cost is known before the work is done.
     known: bool,
+    /// After how long work of unknown cost is given up.
+    cutoff: Option<Cutoff>,
     gaps: Gaps,
 }
 
@@ -127,9 +129,16 @@ impl<E: Engine> Spin<E> {
         }
     }
 
-    /// With `known` marked packets are deferred; without, a packet is found to be expensive while it is being served.
-    pub fn new(forward: E, ticks: SpinTicks, marking: Marking, known: bool) -> Self {
-        Self { forward, ticks, marking, known, gaps: Gaps::default() }
+    /// With `known` marked packets are deferred; without, a packet is found to be expensive while it is being served, and given up after
+    /// `cutoff`, if there is one.
+    pub fn new(forward: E, ticks: SpinTicks, marking: Marking, known: bool, cutoff: Option<Cutoff>) -> Self {
+        Self { forward, ticks, marking, known, cutoff, gaps: Gaps::default() }
+    }
+
+    /// What a packet of unknown cost turns out to take.
+    #[inline]
+    fn found_ticks(&mut self, packet: &Mbuf, from: u16) -> u64 {
+        if self.marking.marks(packet, from) { self.ticks.expensive } else { self.ticks.cheap }
     }
 }
 
@@ -145,14 +154,26 @@ impl<E: Engine> Engine for Spin<E> {
 
     #[inline]
     fn cheap(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
-        let ticks = if !self.known && self.marking.marks(packet, from) { self.ticks.expensive } else { self.ticks.cheap };
+        let ticks = if self.known { self.ticks.cheap } else { self.found_ticks(packet, from) };
+        if let Some(cutoff) = self.cutoff.filter(|cutoff| cutoff.ticks() < ticks) {
+            self.spin(cutoff.ticks());
+            cutoff.leave(packet, u32::from(ticks == self.ticks.expensive));
+            return Verdict::Defer;
+        }
         self.spin(ticks);
         self.forward.cheap(packet, from)
     }
 
     #[inline]
     fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
-        self.spin(self.ticks.expensive);
+        let begun = self.cutoff.and_then(|cutoff| Some((cutoff.resume(packet)?, cutoff.ticks())));
+        let ticks = match begun {
+            Some((1, done)) => self.ticks.expensive - done,
+            Some((_, done)) => self.ticks.cheap - done,
+            None if self.known => self.ticks.expensive,
+            None => self.found_ticks(packet, from),
+        };
+        self.spin(ticks);
         self.forward.cheap(packet, from)
     }
 

@@ -44,6 +44,8 @@ pub enum DropCause {
     TtlExpired,
     /// No route leads to its destination.
     NoRoute,
+    /// The engine does not let it pass: a rule of `dpi`'s, or an engine of one's own.
+    Denied,
     /// It had to wait in a run queue that was as long as it may be.
     RunQueueFull,
     /// It had to keep its place in its flow, and all records of its receive queue were in use.
@@ -62,6 +64,7 @@ impl DropCause {
         Self::BadHeader,
         Self::TtlExpired,
         Self::NoRoute,
+        Self::Denied,
         Self::RunQueueFull,
         Self::OrderFull,
         Self::Shutdown,
@@ -78,6 +81,7 @@ impl DropCause {
             Self::BadHeader => "bad_header",
             Self::TtlExpired => "ttl_expired",
             Self::NoRoute => "no_route",
+            Self::Denied => "denied",
             Self::RunQueueFull => "run_queue_full",
             Self::OrderFull => "order_full",
             Self::Shutdown => "shutdown",
@@ -114,6 +118,8 @@ pub struct LcoreStats {
     pub cheap_pkts: Counter,
     /// Packets that went through the expensive stage here.
     pub expensive_pkts: Counter,
+    /// Packets that the cheap stage turned out to be too little for, or gave up.
+    pub yielded_pkts: Counter,
     /// Packets put into this lcore's shard.
     pub shed_pkts: Counter,
     /// Packets taken from shards.
@@ -156,6 +162,7 @@ impl LcoreStats {
             empty_polls: Counter::default(),
             cheap_pkts: Counter::default(),
             expensive_pkts: Counter::default(),
+            yielded_pkts: Counter::default(),
             shed_pkts: Counter::default(),
             taken_pkts: Counter::default(),
             requeued_pkts: Counter::default(),

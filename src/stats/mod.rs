@@ -2,12 +2,14 @@
 
 mod counters;
 mod cycles;
+mod dpi;
 mod gaps;
 mod histogram;
 mod incidents;
 mod order;
 mod parts;
 mod percentiles;
+mod prediction;
 mod rank;
 mod report;
 mod rescue;
@@ -16,12 +18,14 @@ mod stamps;
 
 pub use counters::{Counter, DropCause, LcoreStats, PortQueue};
 pub use cycles::{Lap, StepMeter};
+pub use dpi::{DpiCounts, DpiReport, RuleCounts, RuleRow};
 pub use gaps::{GAP_NS_MIN, Gaps, HostGapRow, HostGaps};
 pub use histogram::{Histogram, HistogramCounts};
 pub use incidents::{INCIDENTS_MAX, Incident, IncidentStage, Incidents, Map, Rescued, Stuck, incident_table};
 pub use order::{OrderCounts, OrderRow};
 pub use parts::{LatencyParts, PARTS_EVERY_BURSTS, PartRows, Parts, TimeRow};
 pub use percentiles::{Bucket, LatencyRow, hgrm, histogram_ns, of_buckets};
+pub use prediction::{PredictionCounts, PredictionRow};
 pub use rank::{RankCounts, RankRow};
 pub use report::{DeviceStats, Latency, LcoreLatency, LcoreRow, PortRow, QueueRow, Report, StepCycles};
 pub(crate) use report::{grouped, table, time};

@@ -7,11 +7,13 @@ use comfy_table::{CellAlignment, Table, TableComponent, presets};
 use serde::Serialize;
 
 use super::SourceReport;
+use super::dpi::DpiReport;
 use super::gaps::HostGapRow;
 use super::incidents::{Incident, incident_table};
 use super::order::OrderRow;
 use super::parts::{LatencyParts, TimeRow, parts_table};
 use super::percentiles::LatencyRow;
+use super::prediction::PredictionRow;
 use super::rank::RankRow;
 use super::rescue::{RescueRow, rescue_table};
 
@@ -41,6 +43,10 @@ pub struct Report {
     pub rank: Option<RankRow>,
     /// How far what was sent was from the order of arrival within flows.
     pub order: OrderRow,
+    /// What `dpi` found; none with other forward modes.
+    pub dpi: Option<DpiReport>,
+    /// What came of predicting costs, if that was done.
+    pub prediction: Option<PredictionRow>,
     /// What the virtual NIC did, if one made the packets.
     pub source: Option<SourceReport>,
     /// Time that the host took from the lcores, as far as they could tell.
@@ -106,6 +112,8 @@ pub struct LcoreRow {
     pub cheap_pkts: u64,
     /// Packets that went through the expensive stage here.
     pub expensive_pkts: u64,
+    /// Packets that the cheap stage turned out to be too little for, or gave up.
+    pub yielded_pkts: u64,
     pub shed_pkts: u64,
     pub taken_pkts: u64,
     /// Packets that had to wait in the run queue.
@@ -232,6 +240,12 @@ impl fmt::Display for Report {
             writeln!(f, "latency is {}; {}", latency.clock, latency.bound)?;
             write_origins(f, latency, self.elapsed_s)?;
         }
+        self.dpi.iter().try_for_each(|dpi| writeln!(f, "{dpi}"))?;
+        let yielded: u64 = self.lcores.iter().map(|lcore| lcore.yielded_pkts).sum();
+        if yielded > 0 {
+            writeln!(f, "{} packets were given up by the cheap stage, and went on in the expensive one", grouped(yielded))?;
+        }
+        self.prediction.iter().try_for_each(|prediction| writeln!(f, "{prediction}"))?;
         if let Some(source) = &self.source {
             writeln!(f, "{source}")?;
         }

@@ -1,4 +1,4 @@
-//! `src/runq`, `src/order`, and what `src/stats` has of seqlocks, in a package without DPDK, for checkers that need all code to be theirs:
+//! `src/runq`, `src/order`, the table of flows, and what `src/stats` has of seqlocks, in a package without DPDK, for checkers that need all code to be theirs:
 //!
 //! * `./dev test` runs the models below under loom: all interleavings and all outcomes of relaxed memory up to a bound
 //! * `cargo +nightly miri test -p mpfwd-loom` runs the room's own tests under Miri, smaller: about a minute
@@ -16,9 +16,14 @@ pub mod runq;
 pub mod order;
 
 #[cfg(loom)]
+#[path = "../../src/engine/flow_table/mod.rs"]
+pub mod flow_table;
+#[cfg(loom)]
 #[path = "../../src/stats/stamps/mod.rs"]
 pub mod stamps;
 
+#[cfg(all(test, loom))]
+mod flows;
 #[cfg(all(test, loom))]
 mod models;
 #[cfg(all(test, loom))]

@@ -1,0 +1,217 @@
+//! Which engine a run has: one of mpfwd's own by its arguments, or whatever the caller brings.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::launch::{Launch, peers};
+use super::outcome;
+use crate::cli::{Cli, ForwardMode, Work};
+use crate::config::{self, Plan, PortPlan};
+use crate::datapath::Queues;
+use crate::dpdk::clock::tsc;
+use crate::dpdk::{Eal, NoteField};
+use crate::engine::dpi::{Automata, Inspection, Rules};
+use crate::engine::flow_table::FlowTable;
+use crate::engine::l3::{Outgoing, RouteFile, Table};
+use crate::engine::{
+    Any, Carried, Cutoff, Dpi, Engine, EngineSetup, FlowIds, Heavy, Io, L3, Mac, MacSwap, Marking, Peers, Predicting, Prediction, Spin,
+    SpinTicks,
+};
+use crate::error::Result;
+use crate::output;
+use crate::stats::{DpiCounts, DpiReport, PredictionCounts, PredictionRow};
+
+/// What engines have to add to the report.
+#[derive(Default)]
+pub(super) struct EngineReports {
+    pub dpi: Option<DpiReport>,
+    pub prediction: Option<PredictionRow>,
+}
+
+/// Whoever makes the engines of a run.
+pub(super) trait Engines {
+    /// What they do, as the report has it.
+    fn name(&self, cli: &Cli) -> String;
+
+    /// Sets up what all engines share, once the ports are known and before they are started.
+    fn set_up(&mut self, eal: &Eal, cli: &Cli, plan: &Plan) -> Result<()> {
+        let _ = (eal, cli, plan);
+        Ok(())
+    }
+
+    /// Runs a loop with an engine on every lcore, to the end.
+    fn launch<'a>(&self, launch: &Launch<'a>, queues: Vec<Queues<'a>>) -> Result<EngineReports>;
+}
+
+/// mpfwd's own engines.
+pub(super) struct BuiltIn {
+    inspected: Option<(Arc<Rules>, Arc<Automata>)>,
+    router: Option<L3>,
+}
+
+impl BuiltIn {
+    /// Reads what the engine needs beside its arguments.
+    ///
+    /// # Errors
+    /// When arguments contradict each other, or a file is not as it should be.
+    pub(super) fn new(cli: &Cli) -> Result<Self> {
+        config::check_forward_mode(cli)?;
+        let Some(path) = &cli.rules else { return Ok(Self { inspected: None, router: None }) };
+        let rules = Rules::read(path)?;
+        let automata = Automata::compile(&rules)?;
+        Ok(Self { inspected: Some((Arc::new(rules), Arc::new(automata))), router: None })
+    }
+}
+
+impl Engines for BuiltIn {
+    fn name(&self, cli: &Cli) -> String {
+        outcome::name(&cli.forward_mode)
+    }
+
+    fn set_up(&mut self, eal: &Eal, cli: &Cli, plan: &Plan) -> Result<()> {
+        self.router = cli.routes.as_ref().map(|file| router(eal, file, plan)).transpose()?;
+        Ok(())
+    }
+
+    fn launch<'a>(&self, launch: &Launch<'a>, queues: Vec<Queues<'a>>) -> Result<EngineReports> {
+        let peers = peers(launch.plan);
+        if let Some((rules, automata)) = &self.inspected {
+            return inspect(launch, queues, peers, rules, automata);
+        }
+        let forward = match (launch.cli.forward_mode, &self.router) {
+            (ForwardMode::Mac, _) => Any::Mac(Mac::new(peers)),
+            (ForwardMode::MacSwap, _) => Any::MacSwap(MacSwap::new(peers)),
+            (ForwardMode::L3, Some(router)) => Any::L3(router.clone()),
+            // l3 has routes, and dpi rules: it was looked whether they do.
+            (ForwardMode::Io | ForwardMode::L3 | ForwardMode::Dpi, _) => Any::Io(Io::new(peers)),
+        };
+        match (&launch.cli.work, forward) {
+            (Some(work), forward) => return spin(launch, queues, work, forward),
+            (None, Any::Io(engine)) => launch.by_mode(queues, |_| engine.clone())?,
+            (None, Any::Mac(engine)) => launch.by_mode(queues, |_| engine.clone())?,
+            (None, Any::MacSwap(engine)) => launch.by_mode(queues, |_| engine.clone())?,
+            (None, Any::L3(engine)) => launch.by_mode(queues, |_| engine.clone())?,
+        }
+        Ok(EngineReports::default())
+    }
+}
+
+fn router(eal: &Eal, file: &RouteFile, plan: &Plan) -> Result<L3> {
+    let outgoing = |port: &PortPlan| Outgoing { port: port.info.id, own: port.info.mac.into_array(), peer: port.peer };
+    let table = Table::build(eal, file, &plan.ports.iter().map(outgoing).collect::<Vec<_>>())?;
+    output::say(&table);
+    Ok(L3::new(Arc::new(table), NoteField::register()?))
+}
+
+/// Engines of the caller's, made by this for each lcore.
+pub(super) struct Own<F>(pub F);
+
+impl<E: Engine, F: Fn(&EngineSetup<'_>) -> E> Engines for Own<F> {
+    fn name(&self, _: &Cli) -> String {
+        "own".into()
+    }
+
+    fn launch<'a>(&self, launch: &Launch<'a>, queues: Vec<Queues<'a>>) -> Result<EngineReports> {
+        let (peers, cutoff) = (peers(launch.plan), cutoff(launch)?);
+        let predictor = Predictor::new(launch, cutoff);
+        launch.by_mode(queues, |lcore| {
+            let setup = EngineSetup { lcore: lcore as u32, peers: &peers, rate: launch.rate, cutoff };
+            predictor.wrap((self.0)(&setup))
+        })?;
+        Ok(EngineReports { dpi: None, prediction: predictor.report() })
+    }
+}
+
+/// For each lcore an engine that costs what was asked for.
+fn spin<'a>(launch: &Launch<'a>, queues: Vec<Queues<'a>>, work: &Work, forward: Any) -> Result<EngineReports> {
+    let cutoff = cutoff(launch)?;
+    let predictor = Predictor::new(launch, cutoff);
+    let (gap, known) = (launch.settings.gap_ticks, work.known);
+    if let Some(field) = launch.cost {
+        let engine = Carried::new(forward, field, known, cutoff, gap);
+        launch.by_mode(queues, |_| predictor.wrap(Heavy::Carried(engine.clone())))?;
+        return Ok(EngineReports { dpi: None, prediction: predictor.report() });
+    }
+    let ticks = |time: Duration| launch.rate.ticks(time.as_nanos() as u64);
+    let spin = SpinTicks { cheap: ticks(work.cheap), expensive: ticks(work.expensive), gap };
+    let by_sequence = launch.plan.ports.iter().filter(|port| config::marks_by_sequence(work.mark, &port.info));
+    let by_sequence = by_sequence.fold(0, |ports, port| ports | 1u64 << (port.info.id % 64));
+    let marking = |lcore: u64| Marking::new(work.p, work.seed.wrapping_add(lcore), by_sequence);
+    let engine = |lcore| Heavy::Spin(Spin::new(forward.clone(), spin, marking(lcore), known, cutoff));
+    launch.by_mode(queues, |lcore| predictor.wrap(engine(lcore)))?;
+    Ok(EngineReports { dpi: None, prediction: predictor.report() })
+}
+
+/// `dpi` on every lcore.
+fn inspect<'a>(
+    launch: &Launch<'a>,
+    queues: Vec<Queues<'a>>,
+    peers: Peers,
+    rules: &Arc<Rules>,
+    automata: &Arc<Automata>,
+) -> Result<EngineReports> {
+    let (cutoff, pkts_max) = (cutoff(launch)?, launch.plan.inspecting.dpi_pkts);
+    let predictor = Predictor::new(launch, cutoff);
+    let inspection =
+        Inspection { rules: rules.clone(), automata: automata.clone(), flows: flow_table(launch), ids: FlowIds::random(), pkts_max };
+    let shared = Arc::new(inspection);
+    let all_counts = RefCell::new(Vec::new());
+    launch.by_mode(queues, |_| {
+        let counts = Arc::new(DpiCounts::new(rules.0.len()));
+        all_counts.borrow_mut().push(counts.clone());
+        let bytes_max = launch.cli.max_pkt_len as usize;
+        predictor.wrap(Heavy::Dpi(Dpi::new(shared.clone(), peers.clone(), cutoff, bytes_max, counts)))
+    })?;
+    let names = rules.0.iter().map(|rule| (rule.name.clone(), rule.action.to_string()));
+    let counts: Vec<Arc<DpiCounts>> = all_counts.take();
+    let lcores: Vec<&DpiCounts> = counts.iter().map(Arc::as_ref).collect();
+    let dpi = DpiReport::of(names, &lcores, shared.flows.capacity(), shared.flows.live_flows(tsc()));
+    Ok(EngineReports { dpi: Some(dpi), prediction: predictor.report() })
+}
+
+/// After how long work of unknown cost is given up, if it is.
+fn cutoff(launch: &Launch<'_>) -> Result<Option<Cutoff>> {
+    launch.plan.inspecting.yield_after.map(|time| Cutoff::register(launch.rate.ticks(time.as_nanos() as u64))).transpose()
+}
+
+fn flow_table(launch: &Launch<'_>) -> FlowTable {
+    let inspecting = launch.plan.inspecting;
+    FlowTable::new(inspecting.flows, launch.rate.ticks(inspecting.flow_timeout.as_nanos().min(u128::from(u64::MAX)) as u64))
+}
+
+/// Has engines predict what packets will cost, if that was asked for.
+struct Predictor {
+    /// Without counts of its own: each lcore gets those.
+    shared: Option<Prediction>,
+    counts: RefCell<Vec<Arc<PredictionCounts>>>,
+}
+
+impl Predictor {
+    fn new(launch: &Launch<'_>, cutoff: Option<Cutoff>) -> Self {
+        let shared = launch.plan.inspecting.estimate.zip(cutoff).map(|(estimate, cutoff)| Prediction {
+            estimate,
+            cutoff,
+            flows: Arc::new(flow_table(launch)),
+            ids: FlowIds::random(),
+            counts: Arc::default(),
+        });
+        Self { shared, counts: RefCell::default() }
+    }
+
+    /// One lcore's engine.
+    fn wrap<E: Engine>(&self, engine: E) -> Predicting<E> {
+        let own = self.shared.as_ref().map(|shared| {
+            let counts = Arc::<PredictionCounts>::default();
+            self.counts.borrow_mut().push(counts.clone());
+            Prediction { counts, ..shared.clone() }
+        });
+        Predicting::new(engine, own)
+    }
+
+    fn report(&self) -> Option<PredictionRow> {
+        let counts = self.counts.borrow();
+        let lcores: Vec<&PredictionCounts> = counts.iter().map(Arc::as_ref).collect();
+        self.shared.as_ref().map(|shared| PredictionRow::of(&lcores, shared.flows.live_flows(tsc())))
+    }
+}

@@ -1,0 +1,83 @@
+//! Writing a DSCP into an IP header (RFC 2474), with its checksum, the ECN bits left as they are.
+
+/// Bytes of the shortest IPv4 header, and of IPv6's fixed one.
+const IPV4_HEADER: usize = 20;
+const IPV6_HEADER: usize = 40;
+
+/// Gives the packet whose IP header begins at `header` this DSCP, 0 to 63. Returns whether there is such a header, all of it.
+pub fn set_dscp(header: &mut [u8], dscp: u8) -> bool {
+    match header.first().map(|byte| byte >> 4) {
+        Some(4) if header.len() >= IPV4_HEADER => {
+            let before = u16::from_be_bytes([header[0], header[1]]);
+            header[1] = dscp << 2 | header[1] & 3;
+            let after = u16::from_be_bytes([header[0], header[1]]);
+            let checksum = u16::from_be_bytes([header[10], header[11]]);
+            header[10..12].copy_from_slice(&adjusted(checksum, before, after).to_be_bytes());
+            true
+        }
+        Some(6) if header.len() >= IPV6_HEADER => {
+            let class = dscp << 2 | header[1] >> 4 & 3;
+            header[0] = header[0] & 0xf0 | class >> 4;
+            header[1] = class << 4 | header[1] & 0x0f;
+            true
+        }
+        _ => false,
+    }
+}
+
+/// The checksum once a 16-bit word under it has changed: RFC 1624, equation 3.
+fn adjusted(checksum: u16, before: u16, after: u16) -> u16 {
+    let sum = u32::from(!checksum) + u32::from(!before) + u32::from(after);
+    let folded = (sum & 0xffff) + (sum >> 16);
+    !((folded & 0xffff) + (folded >> 16)) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// RFC 791: of a header whose checksum is right the one's complement sum is all ones.
+    fn sum(header: &[u8]) -> u16 {
+        let words = header.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
+        let sum: u32 = words.sum();
+        let folded = (sum & 0xffff) + (sum >> 16);
+        ((folded & 0xffff) + (folded >> 16)) as u16
+    }
+
+    proptest! {
+        #[test]
+        fn an_ipv4_header_stays_right(mut header in prop::array::uniform20(any::<u8>()), dscp in 0u8..64) {
+            header[0] = 0x45;
+            header[10..12].fill(0);
+            let checksum = !sum(&header);
+            header[10..12].copy_from_slice(&checksum.to_be_bytes());
+            let before = header;
+            prop_assert!(set_dscp(&mut header, dscp));
+            prop_assert_eq!(sum(&header), 0xffff);
+            prop_assert_eq!((header[1] >> 2, header[1] & 3), (dscp, before[1] & 3));
+            prop_assert_eq!((&header[..1], &header[2..10], &header[12..]), (&before[..1], &before[2..10], &before[12..]));
+        }
+
+        #[test]
+        fn of_ipv6_only_the_traffic_class_changes(bytes in prop::collection::vec(any::<u8>(), 40), dscp in 0u8..64) {
+            let mut header = bytes;
+            header[0] = 0x60 | header[0] & 0x0f;
+            let before = header.clone();
+            prop_assert!(set_dscp(&mut header, dscp));
+            let word = |header: &[u8]| u32::from_be_bytes([header[0], header[1], header[2], header[3]]);
+            prop_assert_eq!(word(&header) >> 22 & 0x3f, u32::from(dscp));
+            prop_assert_eq!(word(&header) & !(0x3f << 22), word(&before) & !(0x3f << 22));
+            prop_assert_eq!(&header[4..], &before[4..]);
+        }
+
+        #[test]
+        fn what_is_no_header_is_left_alone(bytes in prop::collection::vec(any::<u8>(), 0..60), dscp in 0u8..64) {
+            let mut header = bytes.clone();
+            if !set_dscp(&mut header, dscp) {
+                prop_assert_eq!(header, bytes);
+            }
+        }
+    }
+}

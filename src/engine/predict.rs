@@ -1,0 +1,145 @@
+//! Guessing what a packet will cost from what its flow's packets have cost: of work whose cost shows only while it is done, that of
+//! flows that were expensive need not be begun where it came in.
+
+use std::sync::Arc;
+
+use super::flow_id::FlowIds;
+use super::flow_table::{FlowTable, VALUE_MAX};
+use super::{Class, Cutoff, Engine, Verdict, headers_of};
+use crate::dpdk::clock::tsc;
+use crate::dpdk::{Burst, Mbuf};
+use crate::stats::{DropCause, Gaps, PredictionCounts};
+
+/// What of the past is taken for the future.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Estimate {
+    /// The cost of the flow's last packet.
+    Last,
+    /// The exponentially weighted moving average of its packets' costs, the newest with a weight of 1/8 (Jacobson, SIGCOMM'88).
+    Ewma,
+}
+
+impl Estimate {
+    /// `ticks`: what the newest packet took.
+    fn next(self, old_ticks: Option<u64>, ticks: u64) -> u64 {
+        match (self, old_ticks) {
+            (Self::Ewma, Some(old)) => old - old / 8 + ticks / 8,
+            (Self::Ewma, None) | (Self::Last, _) => ticks,
+        }
+        .min(VALUE_MAX)
+    }
+}
+
+/// What all lcores have learnt of flows' costs, and what of it counts as expensive.
+#[derive(Clone)]
+pub struct Prediction {
+    pub estimate: Estimate,
+    /// A flow whose packets take as long goes to the expensive stage at once.
+    pub cutoff: Cutoff,
+    /// Costs in ticks, of flows that had a packet whose cost was worth noting.
+    pub flows: Arc<FlowTable>,
+    pub ids: FlowIds,
+    pub counts: Arc<PredictionCounts>,
+}
+
+/// A packet that takes less than this part of the cutoff is no news of a flow that nothing is known of.
+const NEWS_PART: u64 = 8;
+
+impl Prediction {
+    fn flow_id(&self, packet: &Mbuf) -> u64 {
+        self.ids.of(headers_of(packet).key)
+    }
+
+    /// Whether the packet's flow has been expensive.
+    fn expects_much(&self, packet: &Mbuf) -> bool {
+        let known_ticks = self.flows.get(self.flow_id(packet), tsc());
+        let much = known_ticks.is_some_and(|ticks| ticks >= self.cutoff.ticks());
+        self.counts.predicted_pkts.add(u64::from(much));
+        much
+    }
+
+    fn learn(&self, flow_id: u64, now: u64, ticks: u64) {
+        self.flows.update(flow_id, now, |old| self.estimate.next(old, ticks));
+    }
+}
+
+/// Any engine, with a prediction of what costs its [`Class::Unknown`] packets will turn out to have.
+pub struct Predicting<E> {
+    engine: E,
+    prediction: Option<Prediction>,
+}
+
+impl<E: Engine> Predicting<E> {
+    /// Without a prediction it is the engine itself.
+    pub fn new(engine: E, prediction: Option<Prediction>) -> Self {
+        Self { engine, prediction }
+    }
+}
+
+impl<E: Engine> Engine for Predicting<E> {
+    #[inline]
+    fn classify(&mut self, packet: &Mbuf, from: u16) -> Class {
+        let class = self.engine.classify(packet, from);
+        match &self.prediction {
+            Some(prediction) if class == Class::Unknown && prediction.expects_much(packet) => Class::Defer,
+            _ => class,
+        }
+    }
+
+    #[inline]
+    fn cheap(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
+        let Some(prediction) = &self.prediction else { return self.engine.cheap(packet, from) };
+        let start = tsc();
+        let verdict = self.engine.cheap(packet, from);
+        let end = tsc();
+        let ticks = end.wrapping_sub(start);
+        if verdict == Verdict::Defer || ticks >= prediction.cutoff.ticks() / NEWS_PART {
+            prediction.learn(prediction.flow_id(packet), end, ticks);
+        }
+        verdict
+    }
+
+    #[inline]
+    fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
+        // Of what was given up half-way it is known already that it is expensive; the rest would say otherwise.
+        let Some(prediction) = self.prediction.as_ref().filter(|prediction| !prediction.cutoff.is_resumed(packet)) else {
+            return self.engine.expensive(packet, from);
+        };
+        let flow_id = prediction.flow_id(packet);
+        let start = tsc();
+        let verdict = self.engine.expensive(packet, from);
+        let end = tsc();
+        let ticks = end.wrapping_sub(start);
+        prediction.learn(flow_id, end, ticks);
+        prediction.counts.wrong_pkts.add(u64::from(ticks < prediction.cutoff.ticks()));
+        verdict
+    }
+
+    #[inline]
+    fn look_ahead(&mut self, burst: &mut Burst, from: u16) {
+        self.engine.look_ahead(burst, from);
+    }
+
+    fn host_gaps(&mut self) -> Gaps {
+        self.engine.host_gaps()
+    }
+
+    #[inline]
+    fn cheap_burst(&mut self, burst: &mut Burst, from: u16, dropped: impl FnMut(Mbuf, DropCause)) -> Option<u16> {
+        self.engine.cheap_burst(burst, from, dropped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_average_follows_slowly_and_the_last_at_once() {
+        assert_eq!(Estimate::Last.next(Some(1_000), 80), 80);
+        assert_eq!(Estimate::Ewma.next(None, 80), 80);
+        let fallen = (0..20).fold(1_000, |old, _| Estimate::Ewma.next(Some(old), 80));
+        assert!((80..250).contains(&fallen), "{fallen}");
+        assert_eq!(Estimate::Ewma.next(Some(VALUE_MAX), u64::MAX), VALUE_MAX);
+    }
+}

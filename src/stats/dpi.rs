@@ -1,0 +1,138 @@
+//! What `dpi` counts, and its part of the report: by rule, of flows, of scans.
+
+use std::fmt;
+
+use comfy_table::Table;
+use serde::Serialize;
+
+use super::Counter;
+use super::report::{grouped, table};
+
+/// What one lcore counts for one rule. One writer.
+#[derive(Debug, Default)]
+pub struct RuleCounts {
+    /// Packets in which the rule was found, before all others of the file.
+    pub hit_pkts: Counter,
+    /// Flows that it decided.
+    pub flows: Counter,
+    /// Packets that its action was applied to, those in which it was found included.
+    pub pkts: Counter,
+}
+
+/// What one lcore counts. One writer.
+#[derive(Debug)]
+pub struct DpiCounts {
+    /// By rule, in the order of the file.
+    pub rules: Box<[RuleCounts]>,
+    /// Packets whose payload was scanned to the end, and its bytes.
+    pub scanned_pkts: Counter,
+    pub scanned_bytes: Counter,
+    /// Flows that the table got, and those of them that took another one's place.
+    pub new_flows: Counter,
+    pub evicted_flows: Counter,
+    /// Flows in which nothing was found for as many packets as are looked at.
+    pub passed_flows: Counter,
+}
+
+impl DpiCounts {
+    pub fn new(rules: usize) -> Self {
+        Self {
+            rules: (0..rules).map(|_| RuleCounts::default()).collect(),
+            scanned_pkts: Counter::default(),
+            scanned_bytes: Counter::default(),
+            new_flows: Counter::default(),
+            evicted_flows: Counter::default(),
+            passed_flows: Counter::default(),
+        }
+    }
+}
+
+/// One rule in the report.
+#[derive(Clone, Debug, Serialize)]
+pub struct RuleRow {
+    pub name: String,
+    /// As it is written in the rules file.
+    pub action: String,
+    pub hit_pkts: u64,
+    pub flows: u64,
+    pub pkts: u64,
+}
+
+/// The report of `dpi`, over all lcores.
+#[derive(Clone, Debug, Serialize)]
+pub struct DpiReport {
+    pub rules: Vec<RuleRow>,
+    pub scanned_pkts: u64,
+    pub scanned_bytes: u64,
+    /// Flows that the table has room for.
+    pub flows_max: usize,
+    /// Flows that were in it at the end of the run.
+    pub live_flows: usize,
+    pub new_flows: u64,
+    pub evicted_flows: u64,
+    pub passed_flows: u64,
+}
+
+impl DpiReport {
+    /// `rules`: name and action of each, in the order of the file.
+    pub fn of(rules: impl Iterator<Item = (String, String)>, lcores: &[&DpiCounts], flows_max: usize, live_flows: usize) -> Self {
+        let sum = |count: fn(&DpiCounts) -> &Counter| lcores.iter().map(|lcore| count(lcore).get()).sum::<u64>();
+        let row = |(at, (name, action)): (usize, (String, String))| {
+            let sum = |count: fn(&RuleCounts) -> &Counter| lcores.iter().map(|lcore| count(&lcore.rules[at]).get()).sum::<u64>();
+            RuleRow { name, action, hit_pkts: sum(|rule| &rule.hit_pkts), flows: sum(|rule| &rule.flows), pkts: sum(|rule| &rule.pkts) }
+        };
+        Self {
+            rules: rules.enumerate().map(row).collect(),
+            scanned_pkts: sum(|lcore| &lcore.scanned_pkts),
+            scanned_bytes: sum(|lcore| &lcore.scanned_bytes),
+            flows_max,
+            live_flows,
+            new_flows: sum(|lcore| &lcore.new_flows),
+            evicted_flows: sum(|lcore| &lcore.evicted_flows),
+            passed_flows: sum(|lcore| &lcore.passed_flows),
+        }
+    }
+
+    fn rule_table(&self) -> Table {
+        let mut table = table(&["rule", "action", "hits", "flows", "packets"]);
+        for row in &self.rules {
+            let mut cells = vec![row.name.clone(), row.action.clone()];
+            cells.extend([row.hit_pkts, row.flows, row.pkts].map(grouped));
+            table.add_row(cells);
+        }
+        table
+    }
+}
+
+impl fmt::Display for DpiReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.rule_table())?;
+        write!(
+            f,
+            "dpi scanned {} packets ({} bytes); of {} new flows {} passed without a hit and {} took another one's place; {} of {} at the end",
+            grouped(self.scanned_pkts),
+            grouped(self.scanned_bytes),
+            grouped(self.new_flows),
+            grouped(self.passed_flows),
+            grouped(self.evicted_flows),
+            grouped(self.live_flows as u64),
+            grouped(self.flows_max as u64),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lcores_add_up_by_rule() {
+        let lcores = [DpiCounts::new(2), DpiCounts::new(2)];
+        lcores.iter().for_each(|lcore| lcore.rules[1].hit_pkts.add(3));
+        lcores[0].scanned_pkts.add(1_234);
+        let names = ["a", "b"].map(|name| (name.to_owned(), "drop".to_owned()));
+        let report = DpiReport::of(names.into_iter(), &[&lcores[0], &lcores[1]], 7, 2);
+        assert_eq!((report.rules[0].hit_pkts, report.rules[1].hit_pkts, report.scanned_pkts), (0, 6, 1_234));
+        assert!(report.to_string().contains("scanned 1,234 packets"), "{report}");
+    }
+}
