@@ -55,7 +55,7 @@ pub enum DropCause {
 }
 
 impl DropCause {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ShardFull,
         Self::TxFull,
         Self::LinkDown,
