@@ -30,7 +30,8 @@ pub(super) fn check_alone(cli: &Cli) -> Result<()> {
         _ => return Ok(()),
     };
     if cli.source.is_some() {
-        return usage(format!("{asked}: the packets of a --source come with the time at which they are due: leave it out"));
+        let option = asked.split(' ').next().unwrap_or(asked);
+        return usage(format!("{asked}: the packets of a --source come with the time at which they are due: leave out {option}"));
     }
     Ok(())
 }
