@@ -30,8 +30,9 @@ const IN_BURST: usize = 31;
 const IN_QUEUE: usize = 64;
 const ELSEWHERE: usize = 16;
 
+/// A flow of its own, by its addresses: it waits for no other one.
 fn frame(number: u32) -> Vec<u8> {
-    [[0xaa; 12].as_slice(), &number.to_be_bytes(), &[0x55; 44]].concat()
+    [[0xaa; 8].as_slice(), &number.to_be_bytes(), &number.to_be_bytes(), &[0x55; 44]].concat()
 }
 
 fn number(packet: &Mbuf) -> u32 {

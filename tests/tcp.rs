@@ -1,0 +1,103 @@
+//! TCP across mpfwd between two network namespaces, while packets of the connections are deferred, and run where they came in: what the
+//! kernel at the other end says of the order in which segments arrive.
+
+mod common;
+mod namespaces;
+
+use std::fs::OpenOptions;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+
+use common::{Running, count, lcores, skipped, start};
+use namespaces::Namespace;
+use nix::sys::signal::Signal;
+use nix::sys::socket::{setsockopt, sockopt};
+use rand::rngs::SmallRng;
+use rand::{RngCore, SeedableRng};
+
+const CONNECTIONS: u64 = 4;
+const BYTES: usize = 4 << 20;
+/// Small enough for the tap's queue to take all that is under way: nothing is lost.
+const WINDOW_BYTES: usize = 64 << 10;
+
+/// What one connection carries.
+fn content(connection: u64) -> Vec<u8> {
+    let mut bytes = vec![0; BYTES];
+    SmallRng::seed_from_u64(connection).fill_bytes(&mut bytes);
+    bytes
+}
+
+/// One of the kernel's counters of this namespace (`/proc/net/netstat`: a line of names, and one of numbers).
+fn kernel_counter(of: &Namespace, name: &str) -> u64 {
+    let text = of.inside(|| std::fs::read_to_string("/proc/thread-self/net/netstat")).expect("the kernel's counters");
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split(' ').collect()).collect();
+    let found = lines.chunks(2).find_map(|pair| pair[0].iter().position(|word| *word == name).map(|at| pair[1][at]));
+    found.unwrap_or_else(|| panic!("no {name} in {text}")).parse().expect("a number")
+}
+
+/// Copies all connections' content from left to right, and compares.
+fn copy(left: &Namespace, right: &Namespace) {
+    let listener = right.inside(|| TcpListener::bind("10.79.0.2:7000")).expect("the address is there");
+    // Connections inherit it.
+    setsockopt(&listener.as_fd(), sockopt::RcvBuf, &WINDOW_BYTES).expect("a smaller buffer");
+    std::thread::scope(|scope| {
+        for connection in 0..CONNECTIONS {
+            let mut client = left.inside(|| TcpStream::connect("10.79.0.2:7000")).expect("a connection");
+            let (mut server, _) = listener.accept().expect("the other end");
+            scope.spawn(move || {
+                client.write_all(&content(connection)).expect("all is taken");
+                client.shutdown(Shutdown::Write).expect("an end");
+            });
+            scope.spawn(move || {
+                let mut got = Vec::with_capacity(BYTES);
+                server.read_to_end(&mut got).expect("all that was sent");
+                assert!(got == content(connection), "connection {connection}: {} bytes, or others", got.len());
+            });
+        }
+    });
+}
+
+/// Segments that the receiver had to put aside because one before them was missing.
+fn segments_out_of_order([between, left, right]: &[Namespace; 3], eal: &str, own: &str) -> u64 {
+    let eal = format!("{eal} --vdev net_tap0,iface=mpfwd_l --vdev net_tap1,iface=mpfwd_r");
+    let mut mpfwd: Running = between.inside(|| start(&eal, &format!("--config (0,0,0),(1,0,0) --idle yield {own}")));
+    mpfwd.wait_for_line(|line| line.trim_start().starts_with("lcore 0 "));
+    for (interface, side, address) in [("mpfwd_l", left, "10.79.0.1"), ("mpfwd_r", right, "10.79.0.2")] {
+        between.give(interface, side);
+        side.ip(&format!("addr add {address}/24 dev {interface}"));
+        side.ip(&format!("link set {interface} up"));
+    }
+    let before = [left, right].map(|side| (kernel_counter(side, "TCPOFOQueue"), kernel_counter(side, "TCPFastRetrans")));
+    copy(left, right);
+    let after = [left, right].map(|side| (kernel_counter(side, "TCPOFOQueue"), kernel_counter(side, "TCPFastRetrans")));
+    mpfwd.signal(Signal::SIGTERM);
+    let outcome = mpfwd.finish();
+    let report = outcome.good_report();
+    let drops = report["drops"].as_object().expect("causes");
+    assert!(drops.values().all(|pkts| pkts == 0), "{own}: {report:#}");
+    assert!(report["lcores"].as_array().is_some_and(|lcores| lcores.iter().any(|lcore| count(lcore, "expensive_pkts") > 0)), "{report:#}");
+    let [aside, again] = [|pair: &(u64, u64)| pair.0, |pair: &(u64, u64)| pair.1]
+        .map(|of| after.iter().map(of).sum::<u64>() - before.iter().map(of).sum::<u64>());
+    println!("{own}: {aside} segments put aside, {again} sent again by a sender that was told so");
+    if !own.contains("--order none") {
+        assert_eq!((aside, again), (0, 0), "{own}: {report:#}");
+        assert_eq!(count(&report["order"], "reordered_pkts"), 0, "{own}: {report:#}");
+    }
+    aside
+}
+
+#[test]
+fn segments_arrive_in_order_although_some_are_deferred() {
+    if let Err(error) = OpenOptions::new().read(true).write(true).open("/dev/net/tun") {
+        return skipped(format!("net_tap needs /dev/net/tun: {error}"));
+    }
+    let work = "--work spin:cheap=0ns,expensive=300us,p=0.01,mark=sequence";
+    for own in ["--mode pools --pools 1:1", "--mode hybrid --pools 1:1", "--mode steal", "--mode shed-random"] {
+        let Some(namespaces) = Namespace::some() else { return };
+        segments_out_of_order(&namespaces, &lcores(2), &format!("{own} {work}"));
+    }
+    // The same without keeping order: the test would see it.
+    let Some(namespaces) = Namespace::some() else { return };
+    assert!(segments_out_of_order(&namespaces, &lcores(2), &format!("--mode pools --pools 1:1 {work} --order none")) > 0);
+}
