@@ -73,9 +73,12 @@ class Lab:
             signal.signal(number, lambda *_: sys.exit(1))
         return self
 
-    def __exit__(self, *_):
+    def kill_all(self):
         for program in self.programs:
             program.kill()
+
+    def __exit__(self, *_):
+        self.kill_all()
         for path in self.files_left():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         shutil.rmtree(self.folder)
@@ -103,6 +106,7 @@ class Program:
     def __init__(self, lab, who, command):
         self.log = lab.folder / f"{lab.next_name(who)}.log"
         self.command = [str(word) for word in command]
+        self.peers = []  # without whom this one waits in vain
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(  # pylint: disable=consider-using-with
                 self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, preexec_fn=die_with_parent
@@ -128,8 +132,9 @@ class Program:
         """Until `is_it()` holds."""
         end = time.monotonic() + patience_s
         while not is_it():
-            if not self.is_running():
-                raise Failed(f"ended with {self.process.returncode} before {what}: {self.last_lines()}")
+            gone = next((program for program in [self, *self.peers] if not program.is_running()), None)
+            if gone:
+                raise Failed(f"{Path(gone.command[0]).name} ended with {gone.process.returncode} before {what}: {gone.last_lines()}")
             if time.monotonic() > end:
                 raise Failed(f"{what}: not within {patience_s} s: {self.last_lines()}")
             time.sleep(0.02)
@@ -149,8 +154,6 @@ class Program:
 
 class Mpfwd(Program):
     """A released mpfwd that prints a line of rates ten times a second, and writes its report."""
-
-    END = signal.SIGTERM
 
     def __init__(self, lab, eal, own, memory=None, prefix=None):
         binary = Path(os.environ.get("MPFWD") or Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target") / "release/mpfwd")
@@ -204,24 +207,11 @@ class Mpfwd(Program):
 class Testpmd(Program):
     """Debian's testpmd, forwarding from its start to its end. Its main lcore, which only waits, has the same CPU."""
 
-    END = signal.SIGINT
-
     def __init__(self, lab, cpu, eal, own):
         if shutil.which("dpdk-testpmd") is None:
             sys.exit("there is no dpdk-testpmd (Debian: dpdk-dev)")
         command = ["dpdk-testpmd", "--lcores", f"(0-1)@{cpu}", "--no-pci", "--file-prefix", f"{lab.name}-{lab.count}", *PLAIN_MEMORY]
-        super().__init__(lab, "testpmd", [*command, *eal, "--", "--disable-link-check", "--no-mlockall", "--stats-period", "1", *own])
-
-    def finish(self, number=signal.SIGINT):
-        """Packets that it received, sent, and could not send, over all ports."""
-        code = self.end(number)
-        if code != 0:
-            raise Failed(f"testpmd ended with {code}: {self.last_lines()}")
-        total = self.output().rpartition("Accumulated forward statistics for all ports")[2]
-        counts = dict(re.findall(r"([RT]X-\w+): (\d+)", total))
-        if "RX-packets" not in counts:
-            raise Failed(f"testpmd printed no totals: {self.last_lines()}")
-        return {name: int(counts[key]) for name, key in [("rx", "RX-packets"), ("tx", "TX-packets"), ("dropped", "TX-dropped")]}
+        super().__init__(lab, "testpmd", [*command, *eal, "--", "--disable-link-check", "--no-mlockall", "--total-num-mbufs=16384", "--stats-period", "1", *own])
 
 
 def lost(report):

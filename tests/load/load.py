@@ -31,14 +31,13 @@ MODES = {
     "hybrid": (2, ["--mode", "hybrid", "--pools", "1:1"]),
 }
 # Bytes of a frame without its checksum, and flows.
-TRAFFIC = {"64 B, 1 flow": (60, 1), "64 B, 1024 flows": (60, 1024), "1518 B": (1514, 64), "jumbo 9018 B": (9014, 64)}
+TRAFFIC = {"64 B, 1 flow": (60, 1), "64 B, 1024 flows": (60, 1024), "1518 B": (1514, 64)}
 FLOOD = {
     "txonly": ["--forward-mode=txonly"],
     "txonly, flows": ["--forward-mode=txonly", "--txonly-multi-flow"],
     "txonly, jumbo": ["--forward-mode=txonly", "--txpkts=9000", "--mbuf-size=9216"],
     "flowgen": ["--forward-mode=flowgen", "--flowgen-flows=1024"],
 }
-JUMBO = ["--max-pkt-len", "9018"]
 RING_LOG2 = 12
 # Packets that wait for a full ring, in the lcore that sends; only what comes on top is lost.
 WAITING = 1024
@@ -69,56 +68,52 @@ class Bench:
         all_cpus = running.cpus()
         self.generator_cpu, self.own_cpus = all_cpus[0], all_cpus[1:] or all_cpus
 
-    def forwarder(self, mode, ports, jumbo):
+    def forwarder(self, mode, ports):
         count, own = MODES[mode]
         sockets = [self.lab.folder / f"{self.lab.count}-{port}.sock" for port in range(ports)]
         vdevs = [word for port, socket in enumerate(sockets) for word in memif(port, "server", socket)]
-        # More lcores than CPUs must not spin for nothing; a memif of one ring is shared by them.
-        own = [*own, *self.work, "--idle", "yield", "--rxq", "1", "--txq", "1", *(JUMBO if jumbo else [])]
+        # More lcores than CPUs must not spin for nothing; all share a memif's one ring.
+        own = [*own, *self.work, "--idle", "yield" if count > len(self.own_cpus) else "pause", "--rxq", "1", "--txq", "1"]
         return Mpfwd(self.lab, [*running.lcores(count, self.own_cpus), *vdevs], own).wait_until_ready(), sockets
 
     def paced(self, mode, traffic, pps):
         """One trial at about `pps`, or flat out where it is infinite."""
         length, flows = TRAFFIC[traffic]
-        forwarder, [socket] = self.forwarder(mode, 1, length > 1514)
+        forwarder, [socket] = self.forwarder(mode, 1)
         capture = self.lab.folder / f"{length}-{flows}.pcap"
         if not capture.exists():
             write_capture(capture, [udp_frame(length, flow) for flow in range(flows)])
         # Both a frame that is sent and the one that came back cost the generator this time.
         cost_ns = 0 if math.isinf(pps) else round(1e9 / pps / 2)
         eal = ["--lcores", f"0@{self.generator_cpu}", "--vdev", f"net_pcap0,rx_pcap={capture},infinite_rx=1", *memif(0, "client", socket)]
-        own = ["--mode", "rtc", "--work", f"spin:cheap={cost_ns}ns", *(JUMBO if length > 1514 else [])]
+        own = ["--mode", "rtc", "--work", f"spin:cheap={cost_ns}ns"]
         generator = Mpfwd(self.lab, eal, own)
         return self.judge(forwarder, generator, mode, traffic)
 
-    def stop(self, forwarder, peers):
-        """Ends a trial, mpfwd first: DPDK's memif unmaps the rings of a peer that has gone, even under the lcore that polls them."""
-        for peer in peers:
-            peer.send(signal.SIGSTOP)
-        report = forwarder.finish()
-        for peer in peers:
-            peer.send(peer.END)
-            peer.send(signal.SIGCONT)
-        return report, [peer.finish(None) for peer in peers]
-
     def judge(self, forwarder, generator, mode, traffic):
         """Lets it run, ends it, and finds every packet that was lost."""
+        forwarder.peers = [generator]
         forwarder.wait_for_rate("rx", lambda pps: pps > 0, "packets come")
-        known = len(forwarder.rates("rx"))
-        generator.wait_for(lambda: len(forwarder.rates("rx")) >= known + 10 * self.seconds, "the trial is over")
-        rates = [forwarder.rates(name)[known:] for name in ("rx", "tx")]
-        forwarded, [sent] = self.stop(forwarder, [generator])
-        # The link of a memif that has no peer yet, or no more, is down: what is dropped then is none of the trial.
-        before, inside = ({cause: pkts for cause, pkts in lost(report).items() if cause != "link_down"} for report in (sent, forwarded))
+        known = {program: len(program.rates("rx")) for program in (generator, forwarder)}
+        forwarder.wait_for(lambda: len(forwarder.rates("rx")) >= known[forwarder] + 10 * self.seconds, "the trial is over")
+        rates = [forwarder.rates(name)[known[forwarder] :] for name in ("rx", "tx")]
+        # Only in the lines of the trial: the link of a memif is down before, and what waits for it at the end has to be given up.
+        dropped_pps = {program: sum(program.rates("dropped")[known[program] :]) for program in known}
+        # mpfwd first: DPDK's memif unmaps the rings of a peer that has gone, even under the lcore that polls them.
+        generator.send(signal.SIGSTOP)
+        forwarded = forwarder.finish()
+        generator.send(signal.SIGTERM)
+        generator.send(signal.SIGCONT)
+        sent = generator.finish(None)
         offered, came = (sum(row["pkts"] for row in sent["queues"] if (row["port"], row["direction"]) == (1, way)) for way in ("tx", "rx"))
         self.check_ways(f"{mode}, {traffic}", offered - forwarded["rx_pkts"], forwarded["tx_pkts"] - came)
         return {
             "offered_pps": statistics.median(rates[0]),
             "forwarded_pps": statistics.median(rates[1]),
-            "not_taken_pkts": sum(before.values()),
-            "lost_pkts": inside,
+            "not_taken_pkts": round(dropped_pps[generator] / 10),
+            "lost_pkts": round(dropped_pps[forwarder] / 10),
             "pkts": forwarded["rx_pkts"],
-            "loss_free": not before and not inside,
+            "loss_free": not any(dropped_pps.values()),
         }
 
     def check_ways(self, what, there, back):
@@ -156,17 +151,22 @@ class Bench:
         """testpmd as fast as it can: flowgen takes back what it sent; txonly does not, and a second testpmd is the sink."""
         arguments, jumbo = FLOOD[name], "jumbo" in name
         alone = name == "flowgen"
-        forwarder, sockets = self.forwarder(mode, 1 if alone else 2, jumbo)
+        forwarder, sockets = self.forwarder(mode, 1 if alone else 2)
         programs = [Testpmd(self.lab, self.generator_cpu, memif(0, "client", sockets[0]), arguments)]
         if not alone:
             sink = ["--forward-mode=rxonly", *(["--mbuf-size=9216"] if jumbo else [])]
             programs.insert(0, Testpmd(self.lab, self.generator_cpu, memif(0, "client", sockets[1]), sink))
+        forwarder.peers = programs
         forwarder.wait_for_rate("tx", lambda pps: pps > 0, "packets come")
         known = len(forwarder.rates("tx"))
         forwarder.wait_for(lambda: len(forwarder.rates("tx")) >= known + 10 * self.seconds, "the trial is over")
         pps = statistics.median(forwarder.rates("tx")[known:])
-        report, counts = self.stop(forwarder, programs)
-        self.check_ways(f"{mode}, testpmd {name}", counts[-1]["tx"] - report["rx_pkts"], report["tx_pkts"] - counts[0]["rx"])
+        for program in programs:
+            program.send(signal.SIGSTOP)
+        report = forwarder.finish()
+        # testpmd's totals are the memif's, which starts again from 0 when mpfwd has gone: the counts are mpfwd's.
+        for program in programs:
+            program.kill()
         causes = {cause: pkts for cause, pkts in lost(report).items() if cause != "link_down"}
         return {"mode": mode, "generator": name, "forwarded_pps": pps, "pkts": report["rx_pkts"], "lost_pkts": causes}
 

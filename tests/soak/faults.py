@@ -5,6 +5,7 @@ import ctypes
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -182,10 +183,11 @@ class Thread:
     SEIZE, INTERRUPT, DETACH = 0x4206, 0x4207, 17
     WALL = 0x40000000
 
-    def __init__(self, process, name):
-        tasks = Path(f"/proc/{process}/task").iterdir()
-        self.number = next((int(task.name) for task in tasks if (task / "comm").read_text().strip() == name), None)
-        expect(self.number is not None, f"there is no thread {name}")
+    def __init__(self, process, lcore):
+        names = {int(task.name): (task / "comm").read_text().strip() for task in Path(f"/proc/{process}/task").iterdir()}
+        # EAL's names differ by version: rte-worker-1, dpdk-worker1.
+        self.number = next((number for number, name in names.items() if re.fullmatch(rf".*worker-?{lcore}", name)), None)
+        expect(self.number is not None, f"no thread is lcore {lcore}: there are {', '.join(names.values())}")
         self.libc = ctypes.CDLL(None, use_errno=True)
 
     def ptrace(self, request):
@@ -206,7 +208,7 @@ def stuck_lcore(lab):
     own = ["--mode", "hybrid", "--pools", "2:1", "--idle", "yield", "--source", "open-loop:rate=10k"]
     own += ["--work", "spin:cheap=20us,expensive=200us,p=0.05,known=no"]
     mpfwd = Mpfwd(lab, eal, own).wait_until_it_forwards()
-    thread = Thread(mpfwd.process.pid, "lcore-worker-1")
+    thread = Thread(mpfwd.process.pid, 1)
     for _ in range(3):
         thread.hold(1)
         mpfwd.wait_until_it_forwards()

@@ -79,6 +79,7 @@ def try_faults(lab, names):
             verdict = "passed"
         except Failed as failure:
             happened, causes, verdict, bad = str(failure)[:300], {}, "FAILED", True
+            lab.kill_all()
         rows.append([name, happened, faults.causes(causes), verdict])
         print(f"soak: {name}: {verdict}: {happened}", file=sys.stderr, flush=True)
     print(table(rows), flush=True)
