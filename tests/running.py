@@ -211,7 +211,13 @@ class Testpmd(Program):
         if shutil.which("dpdk-testpmd") is None:
             sys.exit("there is no dpdk-testpmd (Debian: dpdk-dev)")
         command = ["dpdk-testpmd", "--lcores", f"(0-1)@{cpu}", "--no-pci", "--file-prefix", f"{lab.name}-{lab.count}", *PLAIN_MEMORY]
+        self.runtime = RUNTIME / command[command.index("--file-prefix") + 1]
         super().__init__(lab, "testpmd", [*command, *eal, "--", "--disable-link-check", "--no-mlockall", "--total-num-mbufs=16384", "--stats-period", "1", *own])
+
+    def kill(self):
+        """And what it would have taken along."""
+        super().kill()
+        shutil.rmtree(self.runtime, ignore_errors=True)
 
 
 def lost(report):
