@@ -226,7 +226,7 @@ def ended_at_random(lab):
     for _ in range(ENDS):
         own = ["--mode", "hybrid", "--pools", "1:1", "--work", "spin:cheap=0ns,expensive=100us,p=0.0001"]
         mpfwd = Mpfwd(lab, [*running.lcores(2, running.cpus()), *FLOOD], own)
-        time.sleep(draw.uniform(0, 1.2))
+        time.sleep(draw.uniform(0, 0.8))
         began = " lcore " in mpfwd.output()
         code = mpfwd.end()
         if code == -signal.SIGTERM and not began:
