@@ -116,8 +116,8 @@ start() {
     where=$(cpu "$2")
     memory=$3
     shift 3
-    # shellcheck disable=SC2086 # the memory's arguments are words
     : >"$folder/$who.log"
+    # shellcheck disable=SC2086 # the memory's arguments are words
     "$mpfwd" --lcores "0@$where" --no-pci --file-prefix "$prefix-$who" $memory "$@" --idle yield >"$folder/$who.log" 2>&1 &
     echo $! >"$folder/$who.pid"
     tries=0
