@@ -3,12 +3,12 @@
 use crate::cli::Cli;
 use crate::config::{LcorePlan, Plan, PortPlan};
 use crate::dpdk::Port;
-use crate::output::say;
+use crate::output::{say, warn};
 use crate::policy::Pool;
 
 pub(super) fn map(plan: &Plan, cli: &Cli, ports: &[Port]) {
     for warning in &plan.warnings {
-        eprintln!("mpfwd: warning: {warning}");
+        warn(warning);
     }
     let pools = plan.pools.map_or(String::new(), |pools| format!(" {pools}"));
     say(format_args!(
