@@ -80,7 +80,10 @@ class Lab:
     def __exit__(self, *_):
         self.kill_all()
         for path in self.files_left():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
         shutil.rmtree(self.folder)
 
     def next_name(self, who):

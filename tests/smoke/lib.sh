@@ -66,9 +66,8 @@ trap 'exit 1' INT TERM HUP
 tidy() {
     status=$?
     trap - EXIT
-    for log in "$folder"/*.pid; do
-        [ -e "$log" ] || continue
-        kill -KILL "$(cat "$log")" 2>/dev/null || :
+    for running in "$folder"/*.pid; do
+        [ ! -e "$running" ] || kill -KILL "$(cat "$running")" 2>/dev/null || :
     done
     wait
     if [ "$status" -ne 0 ] && [ "$status" -ne 77 ]; then
