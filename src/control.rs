@@ -13,7 +13,7 @@ use crate::datapath::{Board, RunState};
 use crate::dpdk::clock::{TscRate, tsc};
 use crate::dpdk::{Lcore, MAX_PORTS, Port};
 use crate::error::{Error, Result};
-use crate::output::say;
+use crate::output::{say, warn};
 use crate::stats::{DropCause, HistogramCounts, Incident, Incidents, LcoreStats, Map, StampClocks, Stuck, Verdict, incident_table, time};
 
 mod clocks;
@@ -178,7 +178,7 @@ impl Control<'_> {
         let Some((port, why)) = self.clocks.why().filter(|_| verdict != *last) else { return };
         let what = if verdict == Verdict::Off { "is not counted any more" } else { "is counted from polls" };
         let why = why.text(|ticks| time(self.incidents.rate.ns(ticks)));
-        eprintln!("mpfwd: warning: latency {what}: port {port} {why}");
+        warn(format_args!("latency {what}: port {port} {why}"));
         *last = verdict;
     }
 

@@ -2,6 +2,7 @@
 //! input, 3 the conservation check failed.
 #![forbid(unsafe_code)]
 
+use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -9,7 +10,8 @@ fn main() -> ExitCode {
     match mpfwd::app::main(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("mpfwd: {error}");
+            // Whoever reads it may be gone, and the exit code has to come all the same.
+            let _ = writeln!(std::io::stderr(), "mpfwd: {error}");
             ExitCode::from(error.exit_code())
         }
     }

@@ -39,3 +39,8 @@ pub fn write(path: &Path, what: &str, content: impl AsRef<[u8]>) -> Result<()> {
 pub fn say(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
+
+/// A line on standard error, which as little as standard output may end a run.
+pub fn warn(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "mpfwd: warning: {line}");
+}

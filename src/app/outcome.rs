@@ -48,6 +48,8 @@ pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
         DropCause::ALL.into_iter().map(|cause| (cause.name(), stats.iter().map(|lcore| lcore.dropped(cause)).sum::<u64>())).collect();
     let (rx_pkts, tx_pkts) = (sum(LcoreStats::rx_pkts), sum(LcoreStats::tx_pkts));
     let (mbufs, mbufs_free) = (pool.capacity(), pool.available());
+    let mbufs_kept_by: Vec<String> = plan.ports.iter().filter(|port| port.info.keeps_buffers).map(|port| port.info.name.clone()).collect();
+    let buffers_are_back = mbufs_free == mbufs || !mbufs_kept_by.is_empty();
     let ports = plan.ports.iter().zip(devices);
     Report {
         mode: plan.scheduling.mode.name().to_owned(),
@@ -58,10 +60,11 @@ pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
         elapsed_s: elapsed.as_secs_f64(),
         rx_pkts,
         tx_pkts,
-        conserved: rx_pkts == tx_pkts + drops.values().sum::<u64>() && mbufs == mbufs_free,
+        conserved: rx_pkts == tx_pkts + drops.values().sum::<u64>() && buffers_are_back,
         drops,
         mbufs,
         mbufs_free,
+        mbufs_kept_by,
         shed_pkts: sum(|lcore| lcore.shed_pkts.get()),
         taken_pkts: sum(|lcore| lcore.taken_pkts.get()),
         order: OrderRow::new(name(&cli.order), plan.order_records, tx_pkts, stats.iter().map(|lcore| &lcore.order)),

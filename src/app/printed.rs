@@ -3,13 +3,13 @@
 use crate::cli::Cli;
 use crate::config::{LcorePlan, Plan, PortPlan};
 use crate::dpdk::Port;
-use crate::output::say;
+use crate::output::{say, warn};
 use crate::policy::Pool;
 
 /// `does`: what the engines do.
 pub(super) fn map(plan: &Plan, cli: &Cli, does: &str, ports: &[Port]) {
     for warning in &plan.warnings {
-        eprintln!("mpfwd: warning: {warning}");
+        warn(warning);
     }
     let pools = plan.pools.map_or(String::new(), |pools| format!(" {pools}"));
     say(format_args!(

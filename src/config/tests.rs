@@ -16,6 +16,7 @@ pub(super) fn port(id: u16, max_rxq: u16, max_txq: u16) -> PortInfo {
         max_txq,
         paired_queues: false,
         uniform_traffic: false,
+        keeps_buffers: false,
         scatters: true,
         max_pkt_len: 9600,
         stamp_clocks: Vec::new(),

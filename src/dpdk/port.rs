@@ -31,6 +31,8 @@ pub struct PortInfo {
     pub paired_queues: bool,
     /// Every packet it receives has the same bytes.
     pub uniform_traffic: bool,
+    /// The driver gives up buffers without freeing them when it is closed: net_af_xdp those that wait in the kernel's fill ring.
+    pub keeps_buffers: bool,
     /// A packet larger than one buffer is received into several.
     pub scatters: bool,
     /// The longest frame it takes, in bytes with the checksum.
@@ -87,6 +89,7 @@ fn describe(id: u16) -> Result<PortInfo> {
         max_txq: info.max_tx_queues,
         paired_queues: driver == "net_tap",
         uniform_traffic: driver == "net_null",
+        keeps_buffers: driver == "net_af_xdp",
         scatters: info.rx_offload_capa & sys::MPFWD_RX_OFFLOAD_SCATTER != 0,
         max_pkt_len: info.max_rx_pktlen,
         stamp_clocks: stamp_clocks(&driver, info.rx_offload_capa & sys::MPFWD_RX_OFFLOAD_TIMESTAMP != 0),

@@ -32,11 +32,13 @@ pub struct Report {
     pub tx_pkts: u64,
     /// Packets by why they were dropped; all causes, also those that did not occur.
     pub drops: BTreeMap<&'static str, u64>,
-    /// Whether rx_pkts == tx_pkts + drops, and every buffer is back in the pool.
+    /// Whether rx_pkts == tx_pkts + drops, and every buffer is back in the pool that no driver keeps.
     pub conserved: bool,
     pub mbufs: u32,
     /// Buffers that were in the pool after all ports were closed.
     pub mbufs_free: u32,
+    /// The ports whose drivers keep buffers when they are closed: how many, nobody knows.
+    pub mbufs_kept_by: Vec<String>,
     pub shed_pkts: u64,
     pub taken_pkts: u64,
     /// How far workers were from the order of arrival; none without shards.
@@ -290,6 +292,15 @@ impl fmt::Display for Report {
             self.mpps(self.tx_pkts),
             grouped(dropped)
         )?;
+        if self.conserved && self.mbufs_free < self.mbufs {
+            return write!(
+                f,
+                "conserved: received = sent + dropped; of {} buffers {} are back in the pool, the others are not checked: {} kept them when closed",
+                grouped(u64::from(self.mbufs)),
+                grouped(u64::from(self.mbufs_free)),
+                self.mbufs_kept_by.join(", ")
+            );
+        }
         if self.conserved {
             return write!(
                 f,

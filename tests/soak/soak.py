@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""A long run in every mode, and faults under load: `soak.py [--packets N] [--only soak|faults] [FAULT …]`.
+
+The long run: so many packets on net_null, all modes in turn; every packet ends in one counter, and memory does not grow. Then each fault
+of faults.py, seen from outside. Prints two tables; exits with 1 if conservation broke, or something crashed or hung.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import faults  # noqa: E402
+import running  # noqa: E402
+from running import Failed, Lab, Mpfwd, lost, table  # noqa: E402
+
+NULLS = ["--vdev", "net_null0", "--vdev", "net_null1"]
+MODES = {
+    "rtc": ["--mode", "rtc"],
+    "steal": ["--mode", "steal"],
+    "steal 61": ["--mode", "steal", "--steal-every", "61"],
+    "shed-random": ["--mode", "shed-random"],
+    "pools": ["--mode", "pools", "--pools", "1:1"],
+    "hybrid": ["--mode", "hybrid", "--pools", "1:1"],
+}
+# Some packets are shed, stolen, or wait in a run queue; too few to slow the others down.
+WORK = ["--work", "spin:cheap=0ns,expensive=20us,p=0.00001"]
+# A page table, a line's buffer: no more may come on top of what a run needs from its first second on.
+GROWTH_KIB = 1024
+
+
+def run_long(lab, mode, pkts):
+    """One mode: packets, their rate, and memory from the first second to the last."""
+    mpfwd = Mpfwd(lab, [*running.lcores(2, running.cpus()), *NULLS], [*MODES[mode], *WORK, "--packets", str(pkts)])
+    mpfwd.wait_until_it_forwards()
+    time.sleep(1)
+    resident_kib, last_lines = [], 0
+    stuck_since = time.monotonic()
+    while mpfwd.is_running():
+        try:
+            resident_kib.append(mpfwd.resident_kib())
+        except (FileNotFoundError, ProcessLookupError):
+            break
+        lines = len(mpfwd.rates("rx"))
+        if lines != last_lines:
+            last_lines, stuck_since = lines, time.monotonic()
+        if time.monotonic() - stuck_since > running.PATIENCE_S:
+            raise Failed(f"{mode}: prints nothing any more: {mpfwd.last_lines()}")
+        time.sleep(0.25)
+    report = mpfwd.finish(None)
+    # At the end pages of the report come on top: the last but a few samples are those of forwarding.
+    resident_kib = [kib for kib in resident_kib if kib][:-2] or [0]
+    start, end = resident_kib[0], statistics.median(resident_kib[-3:])
+    return report, start, end
+
+
+def soak(lab, pkts):
+    rows, bad = [["mode", "packets", "Mpps", "lost, by cause", "shed", "memory, MiB", "at the end", "verdict"]], False
+    for mode in MODES:
+        report, start_kib, end_kib = run_long(lab, mode, pkts // len(MODES))
+        grown = end_kib - start_kib > GROWTH_KIB
+        bad |= grown
+        rows.append([
+            mode, f"{report['rx_pkts']:,}", f"{report['rx_pkts'] / report['elapsed_s'] / 1e6:.1f}", faults.causes(lost(report)),
+            f"{report['shed_pkts']:,}", f"{start_kib / 1024:.1f}", f"{end_kib / 1024:.1f}", "GROWS" if grown else "conserved",
+        ])
+        print(f"soak: {mode}: {report['rx_pkts']:,} packets in {report['elapsed_s']:.0f} s", file=sys.stderr, flush=True)
+    print(table(rows), end="\n\n", flush=True)
+    return bad
+
+
+def try_faults(lab, names):
+    rows, bad = [["fault", "what happened", "lost, by cause", "verdict"]], False
+    for name in names:
+        try:
+            happened, causes = faults.ALL[name](lab)
+            verdict = "passed"
+        except Failed as failure:
+            happened, causes, verdict, bad = str(failure)[:300], {}, "FAILED", True
+            lab.kill_all()
+        rows.append([name, happened, faults.causes(causes), verdict])
+        print(f"soak: {name}: {verdict}: {happened}", file=sys.stderr, flush=True)
+    print(table(rows), flush=True)
+    return bad
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="./dev soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--packets", type=lambda text: int(float(text)), default=10**10, help="of the long run, all modes together (1e10)")
+    parser.add_argument("--only", choices=["soak", "faults"], help="only one of the two parts")
+    parser.add_argument("faults", nargs="*", metavar="FAULT", help=f"of {', '.join(faults.ALL)} (all)")
+    options = parser.parse_args()
+    for name in options.faults:
+        if name not in faults.ALL:
+            parser.error(f'there is no fault "{name}"')
+    running.need_root_and_own_namespace("soak")
+    bad = False
+    with Lab("soak") as lab:
+        if options.only != "faults" and not options.faults:
+            bad |= soak(lab, options.packets)
+        if options.only != "soak":
+            bad |= try_faults(lab, options.faults or faults.ALL)
+        left = lab.left()
+    if left:
+        print(f"soak: left behind: {', '.join(left)}", file=sys.stderr)
+    sys.exit(1 if bad or left else 0)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Failed as failure:
+        sys.exit(f"soak: {failure}")
