@@ -11,6 +11,7 @@ import json
 import math
 import os
 import platform
+import shutil
 import signal
 import statistics
 import struct
@@ -109,6 +110,8 @@ class Bench:
             queues = generator.finish(None)["queues"]
             offered, came = (sum(row["pkts"] for row in queues if (row["port"], row["direction"]) == (1, way)) for way in ("tx", "rx"))
             self.check_ways(f"{mode}, {traffic}", offered - forwarded["rx_pkts"], forwarded["tx_pkts"] - came)
+        else:
+            shutil.rmtree(running.RUNTIME / generator.prefix, ignore_errors=True)
         return {
             "offered_pps": statistics.median(rates[0]),
             "forwarded_pps": statistics.median(rates[1]),
