@@ -30,7 +30,7 @@ def expect(holds, what):
 
 def shard_full(lab):
     """Half of what comes is expensive, far more than a worker can do."""
-    own = ["--mode", "pools", "--pools", "1:1", "--ring-size", "64", "--work", "spin:cheap=0ns,expensive=5us,p=0.5", "--duration", "2"]
+    own = ["--mode", "pools", "--pools", "1:1", "--ring-size", "64", "--order", "none", "--work", "spin:cheap=0ns,expensive=5us,p=0.5", "--duration", "2"]
     report = Mpfwd(lab, [*running.lcores(2, running.cpus()), *FLOOD], own).finish(None)
     expect(report["drops"]["shard_full"] > 0, "no shard was full")
     expect(lost(report).keys() == {"shard_full"}, f"lost under another cause: {lost(report)}")
@@ -39,7 +39,7 @@ def shard_full(lab):
 
 def mempool_exhausted(lab):
     """The shard holds more than there are buffers, and is filled faster than it is emptied."""
-    own = ["--mode", "pools", "--pools", "1:1", "--mbufs", "256", "--ring-size", "2048", "--work", "spin:cheap=0ns,expensive=20us,p=1"]
+    own = ["--mode", "pools", "--pools", "1:1", "--mbufs", "256", "--ring-size", "2048", "--order", "none", "--work", "spin:cheap=0ns,expensive=20us,p=1"]
     own += ["--source", "open-loop:rate=200k", "--duration", "2"]
     report = Mpfwd(lab, [*running.lcores(2, running.cpus()), *QUIET], own).finish(None)
     expect(report["source"]["nombuf_pkts"] > 0, "the pool was never empty")
@@ -224,7 +224,7 @@ def ended_at_random(lab):
     """SIGTERM at any moment from the start of the process on."""
     draw, by_itself, before, gone = random.Random(6), 0, 0, {}
     for _ in range(ENDS):
-        own = ["--mode", "hybrid", "--pools", "1:1", "--work", "spin:cheap=0ns,expensive=100us,p=0.0001"]
+        own = ["--mode", "hybrid", "--pools", "1:1", "--order", "none", "--work", "spin:cheap=0ns,expensive=100us,p=0.0001"]
         mpfwd = Mpfwd(lab, [*running.lcores(2, running.cpus()), *FLOOD], own)
         time.sleep(draw.uniform(0, 0.8))
         began = " lcore " in mpfwd.output()
