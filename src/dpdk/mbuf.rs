@@ -1,5 +1,6 @@
 //! One packet. An `Mbuf` is owned: not `Clone`, freed on drop, moved into whatever takes it.
 
+use std::ffi::c_char;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -81,13 +82,10 @@ impl Mbuf {
         self.get(offset)
     }
 
-    /// Writes a dynamic field of eight bytes and the flag that belongs to it, both at places that DPDK gave.
     #[inline(always)]
-    pub(super) fn put_eight_bytes(&mut self, offset: u32, flag: u64, bytes: u64) {
-        // SAFETY: we own the mbuf, and DPDK reserved eight aligned bytes there.
-        unsafe { self.field::<u64>(offset).write(bytes) };
-        // SAFETY: we own the mbuf, and the offset is that of a u64.
-        unsafe { self.field::<u64>(sys::MPFWD_MBUF_OL_FLAGS).write(self.flags() | flag) };
+    pub(super) fn set_eight_bytes(&mut self, offset: u32, value: u64) {
+        // SAFETY: DPDK reserved eight aligned bytes at this offset, and we own the mbuf.
+        unsafe { self.field::<u64>(offset).write(value) }
     }
 
     /// How many segments the packet is made of.
@@ -250,13 +248,17 @@ impl Drop for Mbuf {
 
 /// Where in every mbuf so many bytes are reserved under this name: 4 or 8, and aligned so.
 pub(super) fn reserved_bytes(name: &[u8], bytes: usize, what: &str) -> Result<u32> {
-    let mut field: sys::rte_mbuf_dynfield = sys::rte_mbuf_dynfield { name: [0; 64], size: bytes, align: bytes, flags: 0 };
-    for (to, from) in field.name.iter_mut().zip(name) {
-        *to = *from as std::ffi::c_char;
-    }
+    let field = sys::rte_mbuf_dynfield { name: dynamic_name(name), size: bytes, align: bytes, flags: 0 };
     // SAFETY: the description is complete and outlives the call.
     let offset = unsafe { sys::rte_mbuf_dynfield_register(&field) };
     super::check(|| format!("no room for {what} in the mbuf"), offset)
+}
+
+/// The name of a dynamic field or flag, as DPDK holds it.
+pub(super) fn dynamic_name(name: &[u8]) -> [c_char; 64] {
+    let mut held = [0; 64];
+    held.iter_mut().zip(name).for_each(|(to, from)| *to = *from as c_char);
+    held
 }
 
 /// Where in an mbuf the time stamp counter's value of its arrival is kept, once the packet leaves its burst.
@@ -348,12 +350,11 @@ impl TicketField {
     /// The number; meaningful once `write` was called for this packet.
     #[inline]
     pub fn read(self, mbuf: &Mbuf) -> u32 {
-        mbuf.get(self.offset)
+        mbuf.four_bytes(self.offset)
     }
 
     #[inline]
     pub fn write(self, mbuf: &mut Mbuf, number: u32) {
-        // SAFETY: DPDK reserved four aligned bytes at this offset for us alone, and we own the mbuf.
-        unsafe { mbuf.field::<u32>(self.offset).write(number) }
+        mbuf.set_four_bytes(self.offset, number);
     }
 }

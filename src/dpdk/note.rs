@@ -3,7 +3,7 @@
 use dpdk_sys as sys;
 
 use super::Mbuf;
-use super::mbuf::reserved_bytes;
+use super::mbuf::{dynamic_name, reserved_bytes};
 use crate::error::Result;
 
 /// Where in an mbuf a note of four bytes stands, and the flag that says whether one does.
@@ -32,10 +32,7 @@ impl NoteField {
 
     fn named(field: &[u8], flag_name: &[u8], what: &str) -> Result<Self> {
         let offset = reserved_bytes(field, 4, what)?;
-        let mut flag = sys::rte_mbuf_dynflag { name: [0; 64], flags: 0 };
-        for (to, from) in flag.name.iter_mut().zip(flag_name) {
-            *to = *from as std::ffi::c_char;
-        }
+        let flag = sys::rte_mbuf_dynflag { name: dynamic_name(flag_name), flags: 0 };
         // SAFETY: the description is complete and outlives the call.
         let bit = unsafe { sys::rte_mbuf_dynflag_register(&flag) };
         let bit = super::check(|| format!("no room for the flag of {what} in the mbuf"), bit)?;

@@ -155,7 +155,8 @@ impl RxSource for EmulatedStamps {
         let (mut arrived, packets) = (std::mem::replace(&mut self.polled_ticks, now), room.received());
         let apart = now.saturating_sub(arrived) / packets.len().max(1) as u64;
         for packet in packets {
-            packet.put_eight_bytes(self.field.offset, self.field.flag, arrived);
+            packet.set_eight_bytes(self.field.offset, arrived);
+            packet.set_flags(packet.flags() | self.field.flag);
             arrived += apart;
         }
     }
