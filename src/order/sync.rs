@@ -10,16 +10,3 @@ pub(super) use std::sync::{
     Mutex, MutexGuard,
     atomic::{AtomicU32, AtomicU64, Ordering},
 };
-
-/// A value on a pair of cache lines of its own: the adjacent-line prefetcher makes neighbours of two lines.
-#[repr(align(128))]
-pub(super) struct Line<T>(pub(super) T);
-
-impl<T> std::ops::Deref for Line<T> {
-    type Target = T;
-
-    #[inline(always)]
-    fn deref(&self) -> &T {
-        &self.0
-    }
-}

@@ -2,7 +2,8 @@
 //! records. All but what says otherwise belongs to who holds the queue's lease: plain loads and stores, which the lease orders.
 
 use super::record::{NONE, Record};
-use super::sync::{AtomicU32, AtomicU64, Line, Ordering};
+use super::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::runq::Line;
 
 /// In `returned`: how many records are in the list stands above the first one's number.
 const COUNT: u32 = 32;

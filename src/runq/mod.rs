@@ -32,4 +32,5 @@ mod word;
 pub use append::Append;
 pub use double::Double;
 pub use queue::{Growth, RunQueue, Stealer, Stolen};
+pub use sync::Line;
 pub use word::{Batch, Word};

@@ -13,7 +13,7 @@ pub(super) use std::sync::{
 
 /// A value on a pair of cache lines of its own: the adjacent-line prefetcher makes neighbours of two lines.
 #[repr(align(128))]
-pub(super) struct Line<T>(pub(super) T);
+pub struct Line<T>(pub T);
 
 impl<T> std::ops::Deref for Line<T> {
     type Target = T;
