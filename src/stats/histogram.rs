@@ -93,9 +93,7 @@ impl Default for Histogram {
 /// cut off, in a third of the instructions that counting zeros takes. Zero counts as one. Small values leave some buckets empty.
 #[inline(always)]
 fn bucket(value: u64) -> usize {
-    const ONE: u64 = 1f64.to_bits() >> (f64::MANTISSA_DIGITS - 1 - PRECISION_BITS);
-    let bits = (value.max(1) as i64 as f64).to_bits() >> (f64::MANTISSA_DIGITS - 1 - PRECISION_BITS);
-    (bits.wrapping_sub(ONE) as usize).min(BUCKETS - 1)
+    buckets_behind(1.0, value.max(1) as i64 as f64).min(BUCKETS - 1)
 }
 
 /// As `bucket`, of a value with 32 bits behind the point: the point is in the double's exponent. With 31 bits before it at most, and
@@ -103,10 +101,15 @@ fn bucket(value: u64) -> usize {
 #[inline(always)]
 fn fine_bucket(value: i64) -> usize {
     const TICK: f64 = (1u64 << 32) as f64;
-    const ONE: u64 = TICK.to_bits() >> (f64::MANTISSA_DIGITS - 1 - PRECISION_BITS);
     const FINE_BUCKETS: usize = 32 * SPLIT;
-    let bits = (value as f64).max(TICK).to_bits() >> (f64::MANTISSA_DIGITS - 1 - PRECISION_BITS);
-    bits.wrapping_sub(ONE) as usize % FINE_BUCKETS
+    buckets_behind(TICK, (value as f64).max(TICK)) % FINE_BUCKETS
+}
+
+/// By how many buckets a value lies behind the first one of `one`, a power of two that is not greater.
+#[inline(always)]
+fn buckets_behind(one: f64, value: f64) -> usize {
+    const CUT_OFF: u32 = f64::MANTISSA_DIGITS - 1 - PRECISION_BITS;
+    (value.to_bits() >> CUT_OFF).wrapping_sub(one.to_bits() >> CUT_OFF) as usize
 }
 
 /// The highest value that `bucket` puts there.
