@@ -3,6 +3,7 @@
 mod any;
 mod budget;
 mod carried;
+mod choice;
 pub mod dpi;
 mod flow;
 mod flow_id;

@@ -1,0 +1,61 @@
+//! One of several engines, told apart per packet.
+
+/// An enum of engines that is an engine itself: each call goes on to whichever it is.
+macro_rules! choice {
+    ($(#[$about:meta])* pub enum $name:ident { $($variant:ident($engine:ty)),+ $(,)? }) => {
+        $(#[$about])*
+        pub enum $name {
+            $($variant($engine)),+
+        }
+
+        impl $crate::engine::Engine for $name {
+            #[inline]
+            fn classify(&mut self, packet: &$crate::dpdk::Mbuf, from: u16) -> $crate::engine::Class {
+                match self {
+                    $(Self::$variant(engine) => engine.classify(packet, from)),+
+                }
+            }
+
+            #[inline]
+            fn cheap(&mut self, packet: &mut $crate::dpdk::Mbuf, from: u16) -> $crate::engine::Verdict {
+                match self {
+                    $(Self::$variant(engine) => engine.cheap(packet, from)),+
+                }
+            }
+
+            #[inline]
+            fn expensive(&mut self, packet: &mut $crate::dpdk::Mbuf, from: u16) -> $crate::engine::Verdict {
+                match self {
+                    $(Self::$variant(engine) => engine.expensive(packet, from)),+
+                }
+            }
+
+            #[inline]
+            fn look_ahead(&mut self, burst: &mut $crate::dpdk::Burst, from: u16) {
+                match self {
+                    $(Self::$variant(engine) => engine.look_ahead(burst, from)),+
+                }
+            }
+
+            fn host_gaps(&mut self) -> $crate::stats::Gaps {
+                match self {
+                    $(Self::$variant(engine) => engine.host_gaps()),+
+                }
+            }
+
+            #[inline]
+            fn cheap_burst(
+                &mut self,
+                burst: &mut $crate::dpdk::Burst,
+                from: u16,
+                dropped: impl FnMut($crate::dpdk::Mbuf, $crate::stats::DropCause),
+            ) -> Option<u16> {
+                match self {
+                    $(Self::$variant(engine) => engine.cheap_burst(burst, from, dropped)),+
+                }
+            }
+        }
+    };
+}
+
+pub(super) use choice;
