@@ -3,28 +3,13 @@
 mod common;
 mod namespaces;
 
-use std::fs::OpenOptions;
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::{Running, count, dropped, lcores, rate, skipped, start};
-use namespaces::Namespace;
+use common::{count, dropped, lcores, rate, start};
+use namespaces::Taps;
 use nix::sys::signal::Signal;
-
-/// Three namespaces, or none and why.
-fn namespaces() -> Option<[Namespace; 3]> {
-    if let Err(error) = OpenOptions::new().read(true).write(true).open("/dev/net/tun") {
-        skipped(format!("net_tap needs /dev/net/tun: {error}"));
-        return None;
-    }
-    Namespace::some()
-}
-
-/// Ports are set up once the map of lcores is printed.
-fn wait_for_ports(mpfwd: &mut Running) {
-    mpfwd.wait_for_line(|line| line.trim_start().starts_with("lcore 0 "));
-}
 
 /// Sends each message until its echo comes back: a datagram may get lost while an address is still being asked for.
 fn echoes(client: &UdpSocket, message: &[u8]) -> bool {
@@ -32,18 +17,12 @@ fn echoes(client: &UdpSocket, message: &[u8]) -> bool {
     (0..50).any(|_| client.send(message).is_ok() && matches!(client.recv(&mut buffer), Ok(len) if &buffer[..len] == message))
 }
 
-fn udp_echo_across([between, left, right]: &[Namespace; 3], eal: &str, own: &str) {
-    let eal = format!("{eal} --vdev net_tap0,iface=mpfwd_l --vdev net_tap1,iface=mpfwd_r");
-    let mut mpfwd = between.inside(|| start(&eal, own));
-    wait_for_ports(&mut mpfwd);
-    for (interface, side, address) in [("mpfwd_l", left, "10.77.0.1"), ("mpfwd_r", right, "10.77.0.2")] {
-        between.give(interface, side);
-        side.ip(&format!("addr add {address}/24 dev {interface}"));
-        side.ip(&format!("link set {interface} up"));
-    }
-    let server = right.inside(|| UdpSocket::bind("10.77.0.2:7777")).expect("the address is there");
-    let client = left.inside(|| UdpSocket::bind("10.77.0.1:0")).expect("the address is there");
-    client.connect("10.77.0.2:7777").expect("a route");
+fn udp_echo_across(taps: &Taps, eal: &str, own: &str) {
+    let mpfwd = taps.start(eal, own);
+    let server_at = (Taps::RIGHT, 7777);
+    let server = taps.right.inside(|| UdpSocket::bind(server_at)).expect("the address is there");
+    let client = taps.left.inside(|| UdpSocket::bind((Taps::LEFT, 0))).expect("the address is there");
+    client.connect(server_at).expect("a route");
     for socket in [&server, &client] {
         socket.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
     }
@@ -70,14 +49,14 @@ fn udp_echo_across([between, left, right]: &[Namespace; 3], eal: &str, own: &str
 
 #[test]
 fn a_udp_echo_crosses_two_taps() {
-    let Some(namespaces) = namespaces() else { return };
-    udp_echo_across(&namespaces, &lcores(1), "--mode rtc");
-    udp_echo_across(&namespaces, &lcores(2), "--pools 1:1 --work spin:expensive=20us,p=0.5");
+    let Some(taps) = Taps::some() else { return };
+    udp_echo_across(&taps, &lcores(1), "--mode rtc");
+    udp_echo_across(&taps, &lcores(2), "--pools 1:1 --work spin:expensive=20us,p=0.5");
 }
 
 #[test]
 fn what_a_link_that_is_down_does_not_take_is_counted_so() {
-    let Some([here, ..]) = namespaces() else { return };
+    let Some(Taps { between: here, .. }) = Taps::some() else { return };
     let eal = format!("{} --vdev net_tap0,iface=mpfwd_d --vdev net_null0", lcores(1));
     let mut mpfwd = here.inside(|| start(&eal, "--stats-period 0.1"));
     mpfwd.wait_until_it_forwards();

@@ -4,13 +4,12 @@
 mod common;
 mod namespaces;
 
-use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 
-use common::{Running, count, lcores, skipped, start};
-use namespaces::Namespace;
+use common::{count, lcores};
+use namespaces::{Namespace, Taps};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{setsockopt, sockopt};
 use rand::rngs::SmallRng;
@@ -37,13 +36,14 @@ fn kernel_counter(of: &Namespace, name: &str) -> u64 {
 }
 
 /// Copies all connections' content from left to right, and compares.
-fn copy(left: &Namespace, right: &Namespace) {
-    let listener = right.inside(|| TcpListener::bind("10.79.0.2:7000")).expect("the address is there");
+fn copy(Taps { left, right, .. }: &Taps) {
+    let server_at = (Taps::RIGHT, 7000);
+    let listener = right.inside(|| TcpListener::bind(server_at)).expect("the address is there");
     // Connections inherit it.
     setsockopt(&listener.as_fd(), sockopt::RcvBuf, &WINDOW_BYTES).expect("a smaller buffer");
     std::thread::scope(|scope| {
         for connection in 0..CONNECTIONS {
-            let mut client = left.inside(|| TcpStream::connect("10.79.0.2:7000")).expect("a connection");
+            let mut client = left.inside(|| TcpStream::connect(server_at)).expect("a connection");
             let (mut server, _) = listener.accept().expect("the other end");
             scope.spawn(move || {
                 client.write_all(&content(connection)).expect("all is taken");
@@ -59,26 +59,20 @@ fn copy(left: &Namespace, right: &Namespace) {
 }
 
 /// Segments that the receiver had to put aside because one before them was missing.
-fn segments_out_of_order([between, left, right]: &[Namespace; 3], eal: &str, own: &str) -> u64 {
-    let eal = format!("{eal} --vdev net_tap0,iface=mpfwd_l --vdev net_tap1,iface=mpfwd_r");
-    let mut mpfwd: Running = between.inside(|| start(&eal, &format!("--config (0,0,0),(1,0,0) --idle yield {own}")));
-    mpfwd.wait_for_line(|line| line.trim_start().starts_with("lcore 0 "));
-    for (interface, side, address) in [("mpfwd_l", left, "10.79.0.1"), ("mpfwd_r", right, "10.79.0.2")] {
-        between.give(interface, side);
-        side.ip(&format!("addr add {address}/24 dev {interface}"));
-        side.ip(&format!("link set {interface} up"));
-    }
-    let before = [left, right].map(|side| (kernel_counter(side, "TCPOFOQueue"), kernel_counter(side, "TCPFastRetrans")));
-    copy(left, right);
-    let after = [left, right].map(|side| (kernel_counter(side, "TCPOFOQueue"), kernel_counter(side, "TCPFastRetrans")));
+fn segments_out_of_order(taps: &Taps, eal: &str, own: &str) -> u64 {
+    let mpfwd = taps.start(eal, &format!("--config (0,0,0),(1,0,0) --idle yield {own}"));
+    let counters = |name| kernel_counter(&taps.left, name) + kernel_counter(&taps.right, name);
+    let counted = || [counters("TCPOFOQueue"), counters("TCPFastRetrans")];
+    let before = counted();
+    copy(taps);
+    let after = counted();
     mpfwd.signal(Signal::SIGTERM);
     let outcome = mpfwd.finish();
     let report = outcome.good_report();
     let drops = report["drops"].as_object().expect("causes");
     assert!(drops.values().all(|pkts| pkts == 0), "{own}: {report:#}");
     assert!(report["lcores"].as_array().is_some_and(|lcores| lcores.iter().any(|lcore| count(lcore, "expensive_pkts") > 0)), "{report:#}");
-    let [aside, again] = [|pair: &(u64, u64)| pair.0, |pair: &(u64, u64)| pair.1]
-        .map(|of| after.iter().map(of).sum::<u64>() - before.iter().map(of).sum::<u64>());
+    let [aside, again] = std::array::from_fn(|at| after[at] - before[at]);
     println!("{own}: {aside} segments put aside, {again} sent again by a sender that was told so");
     if !own.contains("--order none") {
         assert_eq!((aside, again), (0, 0), "{own}: {report:#}");
@@ -89,15 +83,12 @@ fn segments_out_of_order([between, left, right]: &[Namespace; 3], eal: &str, own
 
 #[test]
 fn segments_arrive_in_order_although_some_are_deferred() {
-    if let Err(error) = OpenOptions::new().read(true).write(true).open("/dev/net/tun") {
-        return skipped(format!("net_tap needs /dev/net/tun: {error}"));
-    }
     let work = "--work spin:cheap=0ns,expensive=300us,p=0.01,mark=sequence";
     for own in ["--mode pools --pools 1:1", "--mode hybrid --pools 1:1", "--mode steal", "--mode shed-random"] {
-        let Some(namespaces) = Namespace::some() else { return };
-        segments_out_of_order(&namespaces, &lcores(2), &format!("{own} {work}"));
+        let Some(taps) = Taps::some() else { return };
+        segments_out_of_order(&taps, &lcores(2), &format!("{own} {work}"));
     }
     // The same without keeping order: the test would see it.
-    let Some(namespaces) = Namespace::some() else { return };
-    assert!(segments_out_of_order(&namespaces, &lcores(2), &format!("--mode pools --pools 1:1 {work} --order none")) > 0);
+    let Some(taps) = Taps::some() else { return };
+    assert!(segments_out_of_order(&taps, &lcores(2), &format!("--mode pools --pools 1:1 {work} --order none")) > 0);
 }

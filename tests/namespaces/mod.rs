@@ -2,13 +2,13 @@
 //! them, however the test ends.
 #![allow(dead_code)] // each test file is a program of its own, and uses only some of this
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;
 use std::process::Command;
 
 use nix::sched::{CloneFlags, setns, unshare};
 
-use crate::common::skipped;
+use crate::common::{Running, skipped, start};
 
 pub struct Namespace(File);
 
@@ -50,5 +50,41 @@ impl Namespace {
     /// Moves an interface from here to another namespace.
     pub fn give(&self, interface: &str, to: &Self) {
         self.ip(&format!("link set {interface} netns /proc/{}/fd/{}", std::process::id(), to.0.as_raw_fd()));
+    }
+}
+
+/// Namespaces for one side, another, and mpfwd with its taps between them; or none and why.
+pub struct Taps {
+    pub between: Namespace,
+    pub left: Namespace,
+    pub right: Namespace,
+}
+
+impl Taps {
+    /// Where the two sides are.
+    pub const LEFT: &str = "10.77.0.1";
+    pub const RIGHT: &str = "10.77.0.2";
+
+    pub fn some() -> Option<Self> {
+        if let Err(error) = OpenOptions::new().read(true).write(true).open("/dev/net/tun") {
+            skipped(format!("net_tap needs /dev/net/tun: {error}"));
+            return None;
+        }
+        let [between, left, right] = Namespace::some()?;
+        Some(Self { between, left, right })
+    }
+
+    /// mpfwd between two taps, one on each side, with addresses and up.
+    pub fn start(&self, eal: &str, own: &str) -> Running {
+        let eal = format!("{eal} --vdev net_tap0,iface=mpfwd_l --vdev net_tap1,iface=mpfwd_r");
+        let mut mpfwd = self.between.inside(|| start(&eal, own));
+        // Ports are set up once the map of lcores is printed.
+        mpfwd.wait_for_line(|line| line.trim_start().starts_with("lcore 0 "));
+        for (interface, side, address) in [("mpfwd_l", &self.left, Self::LEFT), ("mpfwd_r", &self.right, Self::RIGHT)] {
+            self.between.give(interface, side);
+            side.ip(&format!("addr add {address}/24 dev {interface}"));
+            side.ip(&format!("link set {interface} up"));
+        }
+        mpfwd
     }
 }
