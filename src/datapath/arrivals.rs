@@ -6,7 +6,7 @@ use crate::dpdk::clock::tsc;
 use crate::dpdk::{Burst, Mbuf, RxStampField, StampField};
 use crate::engine::Engine;
 use crate::policy::Policy;
-use crate::stats::{BurstClock, Distrust, PARTS_EVERY_BURSTS, Parts, Stamps, Unit, Verdict};
+use crate::stats::{Distrust, PARTS_EVERY_BURSTS, Parts, Stamps, Unit, Verdict};
 
 impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     /// Looks whether the drivers' stamps on the burst, which was just received, are to be believed, and what clock they are of. `before`: the
@@ -17,10 +17,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         let stamps = self.stamps.iter_mut().find(|stamps| stamps.port() == arrival.port);
         let Some(stamps) = stamps else { return 0 };
         match check(stamps, field, &self.burst, &mut self.tx, arrival, before) {
-            Ok((clock, last)) => {
-                self.burst_clock = clock;
-                last
-            }
+            Ok(last) => last,
             Err(verdict) => {
                 self.without_stamps(verdict, arrival);
                 0
@@ -31,13 +28,13 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     /// Where the stamps of the burst stand.
     #[inline(always)]
     pub(super) fn brought(&self) -> Brought {
-        self.settings.nic.map_or(Brought::Ticks(self.settings.stamp), |field| Brought::Driver(field, self.burst_clock.unit))
+        self.settings.nic.map_or(Brought::Ticks(self.settings.stamp), |field| Brought::Driver(field, self.tx.burst_clock.unit))
     }
 
     /// Writes on each packet when it arrived: it may leave its burst, and with that the clock of its stamp.
     #[inline]
     pub(super) fn write_arrivals(&mut self, field: RxStampField) {
-        let (to, clock) = (self.settings.stamp, self.burst_clock);
+        let (to, clock) = (self.settings.stamp, self.tx.burst_clock);
         self.burst.packets_mut().iter_mut().for_each(|packet| to.write(packet, clock.ticks(clock.unit.even(field.read(packet)))));
     }
 
@@ -128,7 +125,8 @@ pub(super) fn book_nic_wait(parts: &Parts, arrival: Arrival, pkts: u64) {
     parts.nic_wait.record(arrival.polled_ticks.saturating_sub(arrival.ticks), pkts);
 }
 
-/// The clock of a burst's stamps, and the last of them in ticks. Only the ends of the burst are checked: a queue's packets are in order.
+/// Sees to the clock of a burst's stamps. Returns the last of them in ticks. Only the ends of the burst are checked: a queue's packets are
+/// in order.
 #[inline(always)]
 fn check(
     stamps: &mut Stamps<'_>,
@@ -137,18 +135,18 @@ fn check(
     tx: &mut Transmit<'_>,
     arrival: Arrival,
     before: u64,
-) -> Result<(BurstClock, u64), Verdict> {
-    let (Some(first), Some(last)) = (burst.packets().first(), burst.packets().last()) else { return Ok((BurstClock::TICKS, before)) };
+) -> Result<u64, Verdict> {
+    let Some(first) = burst.packets().first() else { return Ok(before) };
     if !field.is_set(first) {
         return Err(stamps.distrust(Distrust::Missing));
     }
-    let clock = stamps.clock(field.read(first), tsc)?;
-    if !tx.copy_stamps(Brought::Driver(field, clock.unit), burst) {
+    stamps.look(field.read(first), tsc)?;
+    tx.burst_clock = stamps.clock();
+    let Some((first, last)) = tx.copy_stamps(Brought::Driver(field, tx.burst_clock.unit), burst) else {
         return Err(stamps.distrust(Distrust::Missing));
-    }
-    let [first, last] = [first, last].map(|packet| clock.ticks(clock.unit.even(field.read(packet))));
+    };
     match stamps.check(before, first, last, arrival.polled_ticks, tsc) {
-        Ok(()) => Ok((clock, last)),
+        Ok(()) => Ok(last),
         Err(why) => Err(stamps.distrust(why)),
     }
 }

@@ -34,7 +34,7 @@ use crate::engine::Engine;
 use crate::order::Order;
 use crate::policy::{PeerHint, Permits, Place, Policy, Pool, Step, View};
 use crate::shed::{Picker, RankMeter, Shard, TakeBudget};
-use crate::stats::{BurstClock, Counter, DropCause, Incidents, Lap, LcoreStats, StampClocks, Stamps};
+use crate::stats::{Counter, DropCause, Incidents, Lap, LcoreStats, StampClocks, Stamps};
 
 /// How long the work may take that a worker takes at once, in nanoseconds: what it holds, nobody else can help with.
 pub const TAKE_BUDGET_NS: u64 = 20_000;
@@ -217,8 +217,6 @@ pub struct LcoreLoop<'a, E, P, const METER: bool> {
     last_lap: u64,
     /// One use of each port's clock, where drivers' stamps count.
     stamps: Vec<Stamps<'a>>,
-    /// What turns the burst's stamps into ticks, where it brings some.
-    burst_clock: BurstClock,
     /// Bursts until the parts of latency are measured again.
     parts_in: u32,
     /// By how much longer the packets of the last poll may have waited than their stamps say, if polls are stamps; 0 where
@@ -280,7 +278,6 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             announced: false,
             last_lap: 0,
             stamps: (0..shared.clocks.ports().len()).map(|at| Stamps::new(shared.clocks, at)).collect(),
-            burst_clock: BurstClock::TICKS,
             parts_in: 1,
             unseen_ticks: 0,
             unseen_ticks_max: 0,

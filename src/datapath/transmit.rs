@@ -74,12 +74,13 @@ pub(super) struct Transmit<'a> {
     /// Packets wait that have not been offered yet, because their turn has just come.
     pub(super) turn_came: bool,
     pub(super) order: &'a Order<Outgoing>,
-    /// The last burst of the cheap stage that was sent unstaged: how many went, and when they arrived. Needs no list.
+    /// The last burst of the cheap stage that was sent unstaged: how many went, and when the first of them arrived. Needs no list.
     burst_pkts: u64,
     burst_stamp: u64,
-    /// Where packets bring stamps of their own, the first `burst_pkts` of these instead of the one, and the clock that they are of.
+    /// Where packets bring stamps of their own, the first `burst_pkts` of these instead of the one.
     burst_stamps: Box<[u64; BURST_MAX]>,
-    burst_clock: BurstClock,
+    /// What they are of: of the burst that is served, once the one before it is closed.
+    pub(super) burst_clock: BurstClock,
     /// How many stamps of the next burst are there already.
     copied_pkts: usize,
     accepted: Vec<Accepted>,
@@ -169,25 +170,28 @@ impl<'a> Transmit<'a> {
         self.wait(at, burst, pass, |_, _| stamp);
     }
 
-    /// Copies the stamps of the burst that is sent next: by the time they count its packets are the driver's. Returns whether all packets
-    /// have one.
+    /// Copies the stamps of the burst that is sent next: by the time they count its packets are the driver's. Returns those of the first and
+    /// the last in ticks, or `None` if a packet has none.
     #[inline(always)]
-    pub(super) fn copy_stamps(&mut self, brought: Brought, burst: &Burst) -> bool {
+    pub(super) fn copy_stamps(&mut self, brought: Brought, burst: &Burst) -> Option<(u64, u64)> {
         self.copied_pkts = burst.len();
-        brought.copy(burst.packets(), &mut *self.burst_stamps)
+        let all_have = brought.copy(burst.packets(), &mut *self.burst_stamps);
+        let (first, last) = (self.burst_stamps[0], self.burst_stamps[burst.len().saturating_sub(1) % BURST_MAX]);
+        self.burst_stamp = self.burst_clock.ticks(first);
+        all_have.then(|| (self.burst_stamp, self.burst_clock.ticks(last)))
     }
 
     /// As `send_burst`, where each packet brought a stamp of its own. The first one's wait for the poll, which is the longest, is booked for
     /// all: one by one it would cost as much again as their latency.
     #[inline]
-    pub(super) fn send_stamped(&mut self, port: u16, burst: &mut Burst, pass: Pass, arrival: Arrival, clock: BurstClock, brought: Brought) {
+    pub(super) fn send_stamped(&mut self, port: u16, burst: &mut Burst, pass: Pass, arrival: Arrival, brought: Brought) {
         let (at, offered) = (self.place(port), burst.len());
         if self.copied_pkts != offered {
             self.copy_stamps(brought, burst);
         }
-        (self.burst_clock, self.copied_pkts) = (clock, 0);
+        self.copied_pkts = 0;
         if offered > 0 {
-            book_nic_wait(&self.stats.cheap_parts, Arrival { ticks: clock.ticks(self.burst_stamps[0]), ..arrival }, offered as u64);
+            book_nic_wait(&self.stats.cheap_parts, Arrival { ticks: self.burst_stamp, ..arrival }, offered as u64);
         }
         if self.waiting & 1 << at == 0 {
             let outlet = &mut self.outlets[at];
@@ -201,7 +205,7 @@ impl<'a> Transmit<'a> {
             }
         }
         let sent = offered - burst.len();
-        let (stamps, field) = (&self.burst_stamps[sent..offered], self.settings.stamp);
+        let (stamps, field, clock) = (&self.burst_stamps[sent..offered], self.settings.stamp, self.burst_clock);
         burst.packets_mut().iter_mut().zip(stamps).for_each(|(packet, &stamp)| field.write(packet, clock.ticks(stamp)));
         self.wait(at, burst, pass, |packet, field| field.read(packet));
     }
@@ -307,13 +311,9 @@ impl<'a> Transmit<'a> {
 
     #[inline]
     fn close_stamped(&self, now: u64) {
-        let (stamps, clock) = (&self.burst_stamps[..self.burst_pkts as usize], self.burst_clock);
         // The packets of a burst are of about one age.
-        if now.wrapping_sub(clock.ticks(stamps[0])) < AGES_TICKS_MAX {
-            let ages = clock.ages(now);
-            let record = |&stamp: &u64| self.stats.cheap_latency.record_fine(ages.of(stamp));
-            let (fours, rest) = stamps.as_chunks::<4>();
-            fours.iter().flatten().chain(rest).for_each(record);
+        if now.wrapping_sub(self.burst_stamp) < AGES_TICKS_MAX {
+            self.stats.cheap_latency.record_ages(&self.burst_stamps[..self.burst_pkts as usize], self.burst_clock.ages(now));
         } else {
             self.close_aged(now);
         }

@@ -154,7 +154,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
             self.lap(Lap::Statistics);
             if self.settings.stamped {
                 let brought = self.brought();
-                self.tx.send_stamped(port, &mut self.burst, self.admission.unasked(), arrival, self.burst_clock, brought);
+                self.tx.send_stamped(port, &mut self.burst, self.admission.unasked(), arrival, brought);
             } else {
                 self.tx.send_burst(port, &mut self.burst, self.admission.unasked(), arrival.ticks);
             }

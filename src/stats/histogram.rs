@@ -2,8 +2,10 @@
 //! holds the counts until then.
 
 use hdrhistogram::Histogram as HdrHistogram;
+use multiversion::multiversion;
 
 use super::Counter;
+use super::stamps::Ages;
 
 /// Each power of two is split into `2^PRECISION_BITS` buckets of equal width: a value is known to 1.6 %.
 const PRECISION_BITS: u32 = 6;
@@ -11,6 +13,10 @@ const SPLIT: usize = 1 << PRECISION_BITS;
 /// Values up to 2^40 ticks (minutes) have buckets; longer ones count in the last.
 const VALUE_BITS: u32 = 40;
 const BUCKETS: usize = SPLIT * VALUE_BITS as usize;
+/// What ages come to: they have 31 bits.
+const FINE_BUCKETS: usize = 32 * SPLIT;
+/// So many ages are put into buckets at once.
+const AT_ONCE: usize = 64;
 
 /// Counts of values in ticks. One writer, any number of readers.
 #[derive(Debug)]
@@ -29,10 +35,15 @@ impl Histogram {
         self.buckets[bucket(ticks)].add(count);
     }
 
-    /// Counts a packet that took so long, in ticks with 32 bits behind the point; less than a tick, or nothing, as one tick.
-    #[inline(always)]
-    pub fn record_fine(&self, fine_ticks: i64) {
-        self.buckets[fine_bucket(fine_ticks)].add(1);
+    /// Counts packets that a clock has stamped, each with its age: a burst's most often. Less than a tick, or nothing, counts as one
+    /// tick; 2^31 ticks or more are too much.
+    #[inline]
+    pub fn record_ages(&self, stamps: &[u64], ages: Ages) {
+        let mut at = [0; AT_ONCE];
+        for stamps in stamps.chunks(AT_ONCE) {
+            age_buckets(stamps, ages, &mut at);
+            at[..stamps.len()].iter().for_each(|&at| self.buckets[usize::from(at) % FINE_BUCKETS].add(1));
+        }
     }
 
     /// Adds all that was recorded to `into`, as nanoseconds by `to_ns`; each bucket counts as its highest value, so that no
@@ -96,13 +107,19 @@ fn bucket(value: u64) -> usize {
     buckets_behind(1.0, value.max(1) as i64 as f64).min(BUCKETS - 1)
 }
 
-/// As `bucket`, of a value with 32 bits behind the point: the point is in the double's exponent. With 31 bits before it at most, and
-/// those of its magnitude rounded up, none lies beyond `FINE_BUCKETS`.
+/// As `bucket`, of values with 32 bits behind the point: the point is in the double's exponent. With 31 bits before it at most, and those
+/// of its magnitude rounded up, none lies beyond `FINE_BUCKETS`. A loop of its own, because some CPUs do several at once.
+#[multiversion(targets("x86_64+avx512f"))]
+fn age_buckets(stamps: &[u64], ages: Ages, at: &mut [u16; AT_ONCE]) {
+    for (at, &stamp) in at.iter_mut().zip(stamps) {
+        *at = fine_bucket(ages.of(stamp)) as u16;
+    }
+}
+
 #[inline(always)]
 fn fine_bucket(value: i64) -> usize {
     const TICK: f64 = (1u64 << 32) as f64;
-    const FINE_BUCKETS: usize = 32 * SPLIT;
-    buckets_behind(TICK, (value as f64).max(TICK)) % FINE_BUCKETS
+    buckets_behind(TICK, (value as f64).max(TICK))
 }
 
 /// By how many buckets a value lies behind the first one of `one`, a power of two that is not greater.
@@ -133,6 +150,19 @@ mod tests {
             prop_assert!(top >= value && top <= highest(bucket(value as u64 + 1)) as i64, "{} in {}", value, top);
             prop_assert_eq!(fine_bucket(value << 32), bucket(value as u64));
             prop_assert_eq!(fine_bucket(-value), bucket(1));
+        }
+
+        /// Whatever this CPU's version of `age_buckets` is, and whatever is left over of its width.
+        #[test]
+        fn ages_of_a_burst_go_where_each_goes(ages in prop::collection::vec(0..1u64 << 30, 0..200), ticks_per_unit in 1..1u64 << 34) {
+            use crate::stats::stamps::Conversion;
+            let conversion = Conversion { clock: 1 << 60, ticks: 1 << 59, ticks_per_unit };
+            let stamps: Vec<_> = ages.iter().map(|age| (1 << 60) - ((u128::from(*age) << 32) / u128::from(ticks_per_unit)) as u64).collect();
+            let (at_once, one_by_one) = (Histogram::new(), Histogram::new());
+            at_once.record_ages(&stamps, conversion.ages(1 << 59));
+            let age = |stamp| conversion.ages(1 << 59).of(stamp);
+            stamps.iter().for_each(|&stamp| one_by_one.buckets[fine_bucket(age(stamp))].add(1));
+            prop_assert!(at_once.buckets.iter().zip(one_by_one.buckets.iter()).all(|(a, b)| a.get() == b.get()));
         }
 
         #[test]

@@ -209,22 +209,28 @@ impl<'a> Stamps<'a> {
         self.of.port
     }
 
-    /// The clock for a burst whose first packet has this stamp, and that was received by now; what holds instead if there is none.
-    /// `now_ticks` is asked for the time where it is needed.
+    /// Sees to it that `clock` is right for a burst whose first packet has this stamp, and that was received by now; what holds instead if
+    /// there is none. `now_ticks` is asked for the time where it is needed.
     #[inline(always)]
-    pub fn clock(&mut self, first_stamp: u64, now_ticks: impl FnOnce() -> u64) -> Result<BurstClock, Verdict> {
+    pub fn look(&mut self, first_stamp: u64, now_ticks: impl FnOnce() -> u64) -> Result<(), Verdict> {
         let verdict = self.clocks.verdict();
-        let Some((unit, published)) = self.chosen.filter(|_| verdict == Verdict::Believed) else {
+        let Some((_, published)) = self.chosen.filter(|_| verdict == Verdict::Believed) else {
             return self.choose(first_stamp, now_ticks());
         };
         if published.version() != self.version {
             (self.version, self.fit) = published.read();
         }
-        Ok(BurstClock { unit: *unit, conversion: self.fit.conversion })
+        Ok(())
+    }
+
+    /// What the stamps are of, as `look` found it.
+    #[inline(always)]
+    pub fn clock(&self) -> BurstClock {
+        BurstClock { unit: self.chosen.map_or(Unit::Ticks, |chosen| chosen.0), conversion: self.fit.conversion }
     }
 
     #[cold]
-    fn choose(&mut self, first_stamp: u64, now_ticks: u64) -> Result<BurstClock, Verdict> {
+    fn choose(&mut self, first_stamp: u64, now_ticks: u64) -> Result<(), Verdict> {
         if !matches!(self.clocks.verdict(), Verdict::Open | Verdict::Believed) {
             return Err(self.clocks.verdict());
         }
@@ -236,7 +242,7 @@ impl<'a> Stamps<'a> {
                 self.chosen = Some(chosen);
                 (self.version, self.fit) = chosen.1.read();
                 match self.clocks.believe() {
-                    Verdict::Believed => Ok(BurstClock { unit: chosen.0, conversion: self.fit.conversion }),
+                    Verdict::Believed => Ok(()),
                     other => Err(other),
                 }
             }
@@ -262,7 +268,7 @@ impl<'a> Stamps<'a> {
         if back > BACK_TICKS_MAX.cast_signed() {
             return Err(Distrust::Backwards { ticks: back.unsigned_abs() });
         }
-        if ahead > 0 { self.check_ahead(last.wrapping_sub(recheck()).cast_signed()) } else { Ok(()) }
+        if ahead > AHEAD_TICKS_MAX.cast_signed() { self.check_ahead(last.wrapping_sub(recheck()).cast_signed()) } else { Ok(()) }
     }
 
     #[cold]
@@ -330,18 +336,18 @@ mod tests {
             let without = if falls_back { Verdict::Software } else { Verdict::Off };
             let late = clocks(falls_back);
             let mut stamps = Stamps::new(&late, 0);
-            assert_eq!(stamps.clock(1_000_000_000, || NOW).unwrap().ticks(1_000_000_000), NOW);
+            assert_eq!(stamps.look(1_000_000_000, || NOW).map(|()| stamps.clock()).unwrap().ticks(1_000_000_000), NOW);
             assert_eq!(late.verdict(), Verdict::Believed);
             assert_eq!(stamps.distrust(Distrust::Backwards { ticks: 9 }), Verdict::Off);
-            assert_eq!(stamps.clock(1_000_000_000, || NOW).unwrap_err(), Verdict::Off);
+            assert_eq!(stamps.look(1_000_000_000, || NOW).unwrap_err(), Verdict::Off);
             late.distrust(0, Distrust::Missing);
             assert_eq!(late.why(), Some((3, Distrust::Backwards { ticks: 9 })), "the first reason stays");
 
             let early = clocks(falls_back);
             let mut stamps = Stamps::new(&early, 0);
-            assert_eq!(stamps.clock(1_000_000_000, || NOW + 60 * SECOND).unwrap_err(), without);
+            assert_eq!(stamps.look(1_000_000_000, || NOW + 60 * SECOND).unwrap_err(), without);
             assert_eq!(early.why(), Some((3, Distrust::Past { ticks: 60 * SECOND })));
-            assert_eq!(stamps.clock(1_000_000_000, || NOW).unwrap_err(), without, "for good");
+            assert_eq!(stamps.look(1_000_000_000, || NOW).unwrap_err(), without, "for good");
         }
     }
 
@@ -349,16 +355,16 @@ mod tests {
     fn a_new_conversion_is_used_from_the_next_burst_on() {
         let clocks = clocks(false);
         let mut stamps = Stamps::new(&clocks, 0);
-        stamps.clock(1_000_000_000, || NOW).unwrap();
+        stamps.look(1_000_000_000, || NOW).unwrap();
         clocks.ports()[0].candidates[0].1.publish(&fit(1_000_000_400));
-        assert_eq!(stamps.clock(1_000_000_000, || NOW).unwrap().ticks(1_000_000_400), NOW);
+        assert_eq!(stamps.look(1_000_000_000, || NOW).map(|()| stamps.clock()).unwrap().ticks(1_000_000_400), NOW);
     }
 
     #[test]
     fn bursts_have_to_be_in_order() {
         let clocks = clocks(false);
         let mut stamps = Stamps::new(&clocks, 0);
-        stamps.clock(1_000_000_000, || NOW).unwrap();
+        stamps.look(1_000_000_000, || NOW).unwrap();
         let check = |before, first, last| stamps.check(before, first, last, NOW, || NOW + 1000);
         assert_eq!(check(0, NOW - 50, NOW - 10), Ok(()), "the first burst");
         assert_eq!(check(NOW - 60, NOW - 50, NOW - 10), Ok(()));
