@@ -7,7 +7,7 @@ use nix::sched::CpuSet;
 
 use crate::cli::{Cli, Idle, KeepOrder, Mode, Timestamps};
 use crate::config::{self, LcorePlan, Plan, Stamping};
-use crate::control::{self, Control, FollowedClocks, IncidentReader, Signals};
+use crate::control::{self, Control, FollowedClocks, Hangups, IncidentReader, Signals};
 use crate::datapath::{ADOPT_EVERY_NS, Board, Queues, RunState, Settings, Shared, TAKE_BUDGET_NS, Waiting, WaitingStealer};
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{
@@ -20,12 +20,13 @@ use crate::order::Order;
 use crate::output;
 use crate::policy::{Permits, Pool};
 use crate::shed::Picker;
-use crate::stats::{GAP_NS_MIN, Incidents, LcoreStats, Report};
+use crate::stats::{GAP_NS_MIN, Incidents, LcoreStats, Reloads, Report};
 
 mod engines;
 mod launch;
 mod outcome;
 mod printed;
+mod reread;
 mod source;
 mod stamping;
 
@@ -200,6 +201,8 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, engines: &mut dyn Engines, sign
     };
     let queues = assign(&plan, cli, &rxqs, Ends { txqs, producers, consumers, inboxes })?;
     let ended = AtomicBool::new(false);
+    let (rereads, hangups) = (engines.rereads(), Hangups::catch()?);
+    let no_more_hangups = hangups.handle();
     let (duration, stats_period) = (cli.duration, cli.stats_period);
     let control = Control {
         run: &run,
@@ -214,14 +217,17 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, engines: &mut dyn Engines, sign
         stats_period,
         ended: &ended,
     };
-    let (found, elapsed) = std::thread::scope(|scope| -> Result<(EngineReports, Duration)> {
+    let (found, elapsed, reloads) = std::thread::scope(|scope| -> Result<(EngineReports, Duration, Option<Reloads>)> {
+        let reader = scope.spawn(|| hangups.serve(rereads.as_deref(), &cpus));
         let watcher = scope.spawn(|| control.watch(&mut followed));
         let outcome = engines.launch(&launch, queues);
         run.drain();
         ended.store(true, Ordering::Release);
         watcher.thread().unpark();
+        no_more_hangups.close();
         let elapsed = watcher.join().map_err(|_| Error::Setup("the control thread failed".into()));
-        Ok((outcome?, elapsed?))
+        let reloads = reader.join().map_err(|_| Error::Setup("the thread that reads files again failed".into()));
+        Ok((outcome?, elapsed?, reloads?))
     })?;
     let mut devices = ports.iter().map(Port::stats).collect::<Vec<_>>();
     for (port, device) in ports.iter().zip(&mut devices) {
@@ -232,7 +238,7 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, engines: &mut dyn Engines, sign
     drop(boards);
     drop((order, rxqs, ports));
     let stamped_by = stamping::Source::of(&plan, &clocks, &followed, rate);
-    let ended = Ended { does, found, stats: &stats, devices: &devices, source, stamped_by, incidents, elapsed, rate, pool: &pool };
+    let ended = Ended { does, found, reloads, stats: &stats, devices: &devices, source, stamped_by, incidents, elapsed, rate, pool: &pool };
     Ok(outcome::report(cli, &plan, ended))
 }
 

@@ -17,9 +17,11 @@ use crate::output::{say, warn};
 use crate::stats::{DropCause, HistogramCounts, Incident, Incidents, LcoreStats, Map, StampClocks, Stuck, Verdict, incident_table, time};
 
 mod clocks;
+mod reload;
 
 use clocks::FOLLOW_EVERY;
 pub use clocks::FollowedClocks;
+pub use reload::{Hangups, Reload};
 
 /// How often control looks around: coarse, because on a small machine it takes its time from an lcore.
 const LOOK_EVERY: Duration = Duration::from_millis(20);

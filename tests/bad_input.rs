@@ -50,7 +50,7 @@ fn contradictions_are_refused_before_eal_starts() {
         ("--forward-mode macswp", "'macswap'"),
         ("--forward-mode 5tuple", "io, mac, macswap, l3, dpi"),
         ("--forward-mode l3", "needs --routes FILE"),
-        ("--routes /dev/null", "--forward-mode l3"),
+        ("--forward-mode l3 --routes /dev/null", "it has no routes"),
         ("--forward-mode l3 --routes /nowhere", "/nowhere: No such file"),
         ("--forward-mode l3 --routes Cargo.toml", "Cargo.toml:1:1: expected a prefix"),
         ("--on-full dorp", "'drop'"),
@@ -146,13 +146,15 @@ fn what_does_not_fit_lcores_or_ports_is_refused() {
 }
 
 #[test]
-fn routes_to_ports_that_are_not_there_are_refused() {
+fn routes_that_lead_nowhere_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("routes");
     std::fs::write(&path, "10.0.0.0/8 0\n10.1.0.0/16  3 # nowhere\n").expect("written");
     let own = format!("--forward-mode l3 --routes {}", path.display());
     let outcome = try_to_run(&format!("{} --vdev net_null0", lcores(1)), &own);
     assert_refused(&outcome, &own, "routes:2:14: expected a port that is used: 0; found 3");
+    let own = format!("--routes {}", path.display());
+    assert_refused_at_once(&try_to_run(&format!("{} --vdev net_null0", lcores(1)), &own), &own, "--forward-mode l3");
 }
 
 /// A memif without its peer's socket is configured, but does not start.

@@ -1,26 +1,28 @@
 //! Which engine a run has: one of mpfwd's own by its arguments, or whatever the caller brings.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::launch::{Launch, peers};
 use super::outcome;
+use super::reread::{Routing, Ruling};
 use crate::cli::{Cli, ForwardMode, Work};
 use crate::config::{self, Plan, PortPlan};
+use crate::control::Reload;
 use crate::datapath::Queues;
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{Eal, NoteField};
 use crate::engine::dpi::{Automata, Inspection, Rules};
 use crate::engine::flow_table::FlowTable;
-use crate::engine::l3::{Outgoing, RouteFile, Table};
+use crate::engine::l3::Outgoing;
 use crate::engine::{
     Any, Carried, Cutoff, Dpi, Engine, EngineSetup, FlowIds, Heavy, Io, L3, Mac, MacSwap, Marking, Peers, Predicting, Prediction, Spin,
     SpinTicks,
 };
 use crate::error::Result;
 use crate::output;
-use crate::stats::{DpiCounts, DpiReport, PredictionCounts, PredictionRow};
+use crate::stats::{DpiReport, PredictionCounts, PredictionRow};
 
 /// What engines have to add to the report.
 #[derive(Default)]
@@ -40,14 +42,21 @@ pub(super) trait Engines {
         Ok(())
     }
 
+    /// What can be read again while the run goes on, once it is set up.
+    fn rereads(&self) -> Option<Arc<dyn Reload>> {
+        None
+    }
+
     /// Runs a loop with an engine on every lcore, to the end.
     fn launch<'a>(&self, launch: &Launch<'a>, queues: Vec<Queues<'a>>) -> Result<EngineReports>;
 }
 
 /// mpfwd's own engines.
 pub(super) struct BuiltIn {
-    inspected: Option<(Arc<Rules>, Arc<Automata>)>,
-    router: Option<L3>,
+    /// What was read of the rules, until they are set up.
+    read: Option<(Rules, Automata)>,
+    ruling: Option<Arc<Ruling>>,
+    routing: Option<(Arc<Routing>, NoteField)>,
 }
 
 impl BuiltIn {
@@ -57,10 +66,12 @@ impl BuiltIn {
     /// When arguments contradict each other, or a file is not as it should be.
     pub(super) fn new(cli: &Cli) -> Result<Self> {
         config::check_forward_mode(cli)?;
-        let Some(path) = &cli.rules else { return Ok(Self { inspected: None, router: None }) };
-        let rules = Rules::read(path)?;
-        let automata = Automata::compile(&rules)?;
-        Ok(Self { inspected: Some((Arc::new(rules), Arc::new(automata))), router: None })
+        let read = cli.rules.as_ref().map(|path| {
+            let rules = Rules::read(path)?;
+            let automata = Automata::compile(&rules)?;
+            Ok((rules, automata))
+        });
+        Ok(Self { read: read.transpose()?, ruling: None, routing: None })
     }
 }
 
@@ -70,38 +81,44 @@ impl Engines for BuiltIn {
     }
 
     fn set_up(&mut self, eal: &Eal, cli: &Cli, plan: &Plan) -> Result<()> {
-        self.router = cli.routes.as_ref().map(|file| router(eal, file, plan)).transpose()?;
+        if let Some(file) = &cli.routes {
+            let outgoing = |port: &PortPlan| Outgoing { port: port.info.id, own: port.info.mac.into_array(), peer: port.peer };
+            let (routing, text) = Routing::new(eal, file, plan.ports.iter().map(outgoing).collect())?;
+            output::say(text);
+            self.routing = Some((Arc::new(routing), NoteField::register()?));
+        }
+        if let (Some(path), Some((rules, automata))) = (&cli.rules, self.read.take()) {
+            self.ruling = Some(Arc::new(Ruling::new(path.clone(), rules, automata, plan.lcores.len())?));
+        }
         Ok(())
+    }
+
+    fn rereads(&self) -> Option<Arc<dyn Reload>> {
+        let routing = self.routing.as_ref().map(|(routing, _)| routing.clone() as Arc<dyn Reload>);
+        routing.or_else(|| self.ruling.as_ref().map(|ruling| ruling.clone() as Arc<dyn Reload>))
     }
 
     fn launch<'a>(&self, launch: &Launch<'a>, queues: Vec<Queues<'a>>) -> Result<EngineReports> {
         let peers = peers(launch.plan);
-        if let Some((rules, automata)) = &self.inspected {
-            return inspect(launch, queues, peers, rules, automata);
+        if let Some(ruling) = &self.ruling {
+            return inspect(launch, queues, peers, ruling);
         }
-        let forward = match (launch.cli.forward_mode, &self.router) {
+        let forward = match (launch.cli.forward_mode, &self.routing) {
             (ForwardMode::Mac, _) => Any::Mac(Mac::new(peers)),
             (ForwardMode::MacSwap, _) => Any::MacSwap(MacSwap::new(peers)),
-            (ForwardMode::L3, Some(router)) => Any::L3(router.clone()),
+            (ForwardMode::L3, Some((routing, note))) => Any::L3(L3::new(routing.tables.hold(), *note)),
             // l3 has routes, and dpi rules: it was looked whether they do.
             (ForwardMode::Io | ForwardMode::L3 | ForwardMode::Dpi, _) => Any::Io(Io::new(peers)),
         };
         match (&launch.cli.work, forward) {
             (Some(work), forward) => return spin(launch, queues, work, forward),
-            (None, Any::Io(engine)) => launch.by_mode(queues, |_| engine.clone())?,
-            (None, Any::Mac(engine)) => launch.by_mode(queues, |_| engine.clone())?,
-            (None, Any::MacSwap(engine)) => launch.by_mode(queues, |_| engine.clone())?,
-            (None, Any::L3(engine)) => launch.by_mode(queues, |_| engine.clone())?,
+            (None, Any::Io(engine)) => launch.by_mode(queues, move |_| engine.clone())?,
+            (None, Any::Mac(engine)) => launch.by_mode(queues, move |_| engine.clone())?,
+            (None, Any::MacSwap(engine)) => launch.by_mode(queues, move |_| engine.clone())?,
+            (None, Any::L3(engine)) => launch.by_mode(queues, move |_| engine.clone())?,
         }
         Ok(EngineReports::default())
     }
-}
-
-fn router(eal: &Eal, file: &RouteFile, plan: &Plan) -> Result<L3> {
-    let outgoing = |port: &PortPlan| Outgoing { port: port.info.id, own: port.info.mac.into_array(), peer: port.peer };
-    let table = Table::build(eal, file, &plan.ports.iter().map(outgoing).collect::<Vec<_>>())?;
-    output::say(&table);
-    Ok(L3::new(Arc::new(table), NoteField::register()?))
 }
 
 /// Engines of the caller's, made by this for each lcore.
@@ -130,7 +147,10 @@ fn spin<'a>(launch: &Launch<'a>, queues: Vec<Queues<'a>>, work: &Work, forward: 
     let (gap, known) = (launch.settings.gap_ticks, work.known);
     if let Some(field) = launch.cost {
         let engine = Carried::new(forward, field, known, cutoff, gap);
-        launch.by_mode(queues, |_| predictor.wrap(Heavy::Carried(engine.clone())))?;
+        launch.by_mode(queues, {
+            let predictor = &predictor;
+            move |_| predictor.wrap(Heavy::Carried(engine.clone()))
+        })?;
         return Ok(EngineReports { dpi: None, prediction: predictor.report() });
     }
     let ticks = |time: Duration| launch.rate.ticks(time.as_nanos() as u64);
@@ -138,35 +158,27 @@ fn spin<'a>(launch: &Launch<'a>, queues: Vec<Queues<'a>>, work: &Work, forward: 
     let by_sequence = launch.plan.ports.iter().filter(|port| config::marks_by_sequence(work.mark, &port.info));
     let by_sequence = by_sequence.fold(0, |ports, port| ports | 1u64 << (port.info.id % 64));
     let marking = |lcore: u64| Marking::new(work.p, work.seed.wrapping_add(lcore), by_sequence);
-    let engine = |lcore| Heavy::Spin(Spin::new(forward.clone(), spin, marking(lcore), known, cutoff));
-    launch.by_mode(queues, |lcore| predictor.wrap(engine(lcore)))?;
+    let engine = move |lcore| Heavy::Spin(Spin::new(forward.clone(), spin, marking(lcore), known, cutoff));
+    launch.by_mode(queues, {
+        let predictor = &predictor;
+        move |lcore| predictor.wrap(engine(lcore))
+    })?;
     Ok(EngineReports { dpi: None, prediction: predictor.report() })
 }
 
 /// `dpi` on every lcore.
-fn inspect<'a>(
-    launch: &Launch<'a>,
-    queues: Vec<Queues<'a>>,
-    peers: Peers,
-    rules: &Arc<Rules>,
-    automata: &Arc<Automata>,
-) -> Result<EngineReports> {
+fn inspect<'a>(launch: &Launch<'a>, queues: Vec<Queues<'a>>, peers: Peers, ruling: &Ruling) -> Result<EngineReports> {
     let (cutoff, pkts_max) = (cutoff(launch)?, launch.plan.inspecting.dpi_pkts);
     let predictor = Predictor::new(launch, cutoff);
-    let inspection =
-        Inspection { rules: rules.clone(), automata: automata.clone(), flows: flow_table(launch), ids: FlowIds::random(), pkts_max };
-    let shared = Arc::new(inspection);
-    let all_counts = RefCell::new(Vec::new());
+    let shared = Arc::new(Inspection { rules: ruling.rules.clone(), flows: flow_table(launch), ids: FlowIds::random(), pkts_max });
+    let lcores = Cell::new(0);
     launch.by_mode(queues, |_| {
-        let counts = Arc::new(DpiCounts::new(rules.0.len()));
-        all_counts.borrow_mut().push(counts.clone());
+        let lcore = lcores.replace(lcores.get() + 1);
         let bytes_max = launch.cli.max_pkt_len as usize;
-        predictor.wrap(Heavy::Dpi(Dpi::new(shared.clone(), peers.clone(), cutoff, bytes_max, counts)))
+        predictor.wrap(Heavy::Dpi(Dpi::new(shared.clone(), peers.clone(), cutoff, bytes_max, lcore)))
     })?;
-    let names = rules.0.iter().map(|rule| (rule.name.clone(), rule.action.to_string()));
-    let counts: Vec<Arc<DpiCounts>> = all_counts.take();
-    let lcores: Vec<&DpiCounts> = counts.iter().map(Arc::as_ref).collect();
-    let dpi = DpiReport::of(names, &lcores, shared.flows.capacity(), shared.flows.live_flows(tsc()));
+    let (rules, counted) = ruling.close();
+    let dpi = DpiReport::of(rules.into_iter(), &counted, shared.flows.capacity(), shared.flows.live_flows(tsc()));
     Ok(EngineReports { dpi: Some(dpi), prediction: predictor.report() })
 }
 

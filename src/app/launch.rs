@@ -59,6 +59,8 @@ impl<'a> Launch<'a> {
             let job = move || LcoreLoop::<E, P, METER>::new(at, engine, policy, settings, shared, queues, stats).run();
             jobs.push((lcore.lcore, Box::new(job)));
         }
+        // It may hold what its engines are going to let go of.
+        drop(engine);
         self.eal.run(jobs)
     }
 }

@@ -17,8 +17,8 @@ use crate::output;
 use crate::shed::rank_error_bound;
 use crate::stats::{
     self, DeviceStats, DropCause, Histogram, HostGapRow, Incident, Lap, Latency, LatencyParts, LatencyRow, LcoreLatency, LcoreRow,
-    LcoreStats, OrderRow, PARTS_EVERY_BURSTS, PartRows, Parts, PortRow, QueueRow, RankCounts, RankRow, Report, SourceReport, StepCycles,
-    TimeRow,
+    LcoreStats, OrderRow, PARTS_EVERY_BURSTS, PartRows, Parts, PortRow, QueueRow, RankCounts, RankRow, Reloads, Report, SourceReport,
+    StepCycles, TimeRow,
 };
 
 /// An enum's name as it is written on the command line and in JSON.
@@ -31,6 +31,7 @@ pub(super) struct Ended<'a> {
     /// What the engines do, and what they found.
     pub does: String,
     pub found: EngineReports,
+    pub reloads: Option<Reloads>,
     pub stats: &'a [LcoreStats],
     pub devices: &'a [DeviceStats],
     pub source: Option<SourceReport>,
@@ -42,7 +43,7 @@ pub(super) struct Ended<'a> {
 }
 
 pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
-    let Ended { does, found, stats, devices, source, stamped_by, incidents, elapsed, rate, pool } = ended;
+    let Ended { does, found, reloads, stats, devices, source, stamped_by, incidents, elapsed, rate, pool } = ended;
     let sum = |count: fn(&LcoreStats) -> u64| stats.iter().map(count).sum::<u64>();
     let drops: BTreeMap<_, _> =
         DropCause::ALL.into_iter().map(|cause| (cause.name(), stats.iter().map(|lcore| lcore.dropped(cause)).sum::<u64>())).collect();
@@ -70,6 +71,7 @@ pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
         order: OrderRow::new(name(&cli.order), plan.order_records, tx_pkts, stats.iter().map(|lcore| &lcore.order)),
         rank: (plan.shards > 0).then(|| rank(plan, stats)),
         dpi: found.dpi,
+        reloads,
         prediction: found.prediction,
         source,
         host_gaps: host_gaps(stats, rate),

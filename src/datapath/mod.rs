@@ -368,6 +368,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
 
     #[cold]
     fn rest(&mut self) {
+        self.engine.rest();
         idle::rest(self.settings.idle);
     }
 

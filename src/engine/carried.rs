@@ -68,6 +68,11 @@ impl<E: Engine> Engine for Carried<E> {
         self.forward.look_ahead(burst, from);
     }
 
+    #[inline]
+    fn rest(&mut self) {
+        self.forward.rest();
+    }
+
     fn host_gaps(&mut self) -> Gaps {
         std::mem::take(&mut self.gaps)
     }

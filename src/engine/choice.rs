@@ -37,6 +37,13 @@ macro_rules! choice {
                 }
             }
 
+            #[inline]
+            fn rest(&mut self) {
+                match self {
+                    $(Self::$variant(engine) => engine.rest()),+
+                }
+            }
+
             fn host_gaps(&mut self) -> $crate::stats::Gaps {
                 match self {
                     $(Self::$variant(engine) => engine.host_gaps()),+

@@ -12,8 +12,10 @@ pub mod headers;
 mod heavy;
 mod io;
 pub mod l3;
+mod live;
 mod mac;
 mod macswap;
+mod mistake;
 mod predict;
 mod rewrite;
 mod spin;
@@ -27,8 +29,10 @@ pub use flow_id::FlowIds;
 pub use heavy::Heavy;
 pub use io::Io;
 pub use l3::L3;
+pub use live::{Held, Live};
 pub use mac::Mac;
 pub use macswap::MacSwap;
+pub use mistake::{Mistake, Place};
 pub use predict::{Estimate, Predicting, Prediction};
 pub use rewrite::{Addresses, Rewrite};
 pub use spin::{Marking, Spin, SpinTicks};
@@ -91,6 +95,11 @@ pub trait Engine: Send {
     fn look_ahead(&mut self, burst: &mut Burst, from: u16) {
         let _ = (burst, from);
     }
+
+    /// Called again and again while there is nothing to do. An engine that goes by what others may replace lets go of the old one here: packets
+    /// may not come for long.
+    #[inline]
+    fn rest(&mut self) {}
 
     /// The time that the host took while this engine worked, since it was asked last; as far as the engine can tell.
     fn host_gaps(&mut self) -> Gaps {

@@ -120,6 +120,11 @@ impl<E: Engine> Engine for Predicting<E> {
         self.engine.look_ahead(burst, from);
     }
 
+    #[inline]
+    fn rest(&mut self) {
+        self.engine.rest();
+    }
+
     fn host_gaps(&mut self) -> Gaps {
         self.engine.host_gaps()
     }

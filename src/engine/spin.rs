@@ -182,6 +182,11 @@ impl<E: Engine> Engine for Spin<E> {
         self.forward.look_ahead(burst, from);
     }
 
+    #[inline]
+    fn rest(&mut self) {
+        self.forward.rest();
+    }
+
     fn host_gaps(&mut self) -> Gaps {
         std::mem::take(&mut self.gaps)
     }

@@ -47,6 +47,8 @@ pub struct Report {
     pub order: OrderRow,
     /// What `dpi` found; none with other forward modes.
     pub dpi: Option<DpiReport>,
+    /// How often files were read again; none where there is none to read.
+    pub reloads: Option<Reloads>,
     /// What came of predicting costs, if that was done.
     pub prediction: Option<PredictionRow>,
     /// What the virtual NIC did, if one made the packets.
@@ -231,6 +233,15 @@ impl Report {
     }
 }
 
+/// What came of SIGHUPs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Reloads {
+    /// The file was read, and lcores go by it.
+    pub done: u64,
+    /// There was a mistake in it, and what was read before stayed.
+    pub refused: u64,
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let pools = self.pools.as_ref().map_or(String::new(), |pools| format!(" {pools}"));
@@ -243,6 +254,9 @@ impl fmt::Display for Report {
             write_origins(f, latency, self.elapsed_s)?;
         }
         self.dpi.iter().try_for_each(|dpi| writeln!(f, "{dpi}"))?;
+        if let Some(Reloads { done, refused }) = self.reloads.filter(|reloads| reloads.done + reloads.refused > 0) {
+            writeln!(f, "files were read again {done} times, and refused {refused} times")?;
+        }
         let yielded: u64 = self.lcores.iter().map(|lcore| lcore.yielded_pkts).sum();
         if yielded > 0 {
             writeln!(f, "{} packets were given up by the cheap stage, and went on in the expensive one", grouped(yielded))?;

@@ -1,4 +1,5 @@
 //! Packets of many flows, with headers that are right, and the reading of what a mark changes in them.
+#![allow(dead_code)] // each test file is a program of its own, and uses only some of this
 
 /// One of many flows, and which way.
 #[derive(Clone, Copy)]

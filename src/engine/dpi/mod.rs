@@ -4,6 +4,7 @@
 //! Each payload is scanned by itself: a pattern that crosses the border of two packets is not found, and streams are not put together.
 
 mod mark;
+mod rule_set;
 mod rules;
 mod scan;
 mod state;
@@ -11,22 +12,23 @@ mod state;
 use std::sync::Arc;
 
 pub use mark::set_dscp;
-pub use rules::{Action, Pattern, RULES_MAX, Rule, Rules, Wrong};
+pub use rule_set::{RuleNames, RuleSet};
+pub use rules::{Action, Pattern, RULES_MAX, Rule, Rules};
 pub use scan::{Automata, Progress, Scanner};
 pub use state::FlowState;
+use state::is_later;
 
 use super::flow_id::FlowIds;
 use super::flow_table::{FlowTable, Place};
 use super::headers::{Headers, Network};
-use super::{Budget, Class, Cutoff, Engine, Peers, Verdict, headers_of};
+use super::{Budget, Class, Cutoff, Engine, Held, Live, Peers, Verdict, headers_of};
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{Burst, Mbuf};
-use crate::stats::{DpiCounts, DropCause};
+use crate::stats::DropCause;
 
 /// What all lcores share.
 pub struct Inspection {
-    pub rules: Arc<Rules>,
-    pub automata: Arc<Automata>,
+    pub rules: Arc<Live<RuleSet>>,
     /// By flow: a [`FlowState`].
     pub flows: FlowTable,
     pub ids: FlowIds,
@@ -34,16 +36,20 @@ pub struct Inspection {
     pub pkts_max: u16,
 }
 
-/// One lcore's engine. Forwards by port, and leaves all but the DSCP as it is.
+/// One lcore's engine. Forwards by port, and leaves all but the DSCP as it is. When the rules are replaced it goes on by the new ones with the
+/// next packet.
 pub struct Dpi {
     shared: Arc<Inspection>,
+    rules: Held<RuleSet>,
+    /// Its number among those that share the inspection.
+    lcore: usize,
     peers: Peers,
-    scanner: Scanner,
+    /// Of `rules`; there but while they are exchanged.
+    scanner: Option<Scanner>,
     /// After how long a scan is given up; without, it is left to the expensive stage at once.
     cutoff: Option<Cutoff>,
     /// Packets of several segments are put together here.
     bytes: Vec<u8>,
-    counts: Arc<DpiCounts>,
 }
 
 /// A packet, and what is known of its flow.
@@ -61,24 +67,38 @@ impl Seen {
 }
 
 impl Dpi {
-    /// `bytes_max`: of the longest packet. `counts`: of this lcore, which nobody else writes.
-    pub fn new(shared: Arc<Inspection>, peers: Peers, cutoff: Option<Cutoff>, bytes_max: usize, counts: Arc<DpiCounts>) -> Self {
-        let scanner = Scanner::new(shared.automata.clone());
-        Self { shared, peers, scanner, cutoff, bytes: Vec::with_capacity(bytes_max), counts }
+    /// `bytes_max`: of the longest packet. `lcore`: less than the number that the rules are compiled for, and of no other engine.
+    pub fn new(shared: Arc<Inspection>, peers: Peers, cutoff: Option<Cutoff>, bytes_max: usize, lcore: usize) -> Self {
+        let rules = shared.rules.hold();
+        let scanner = rules.exchange(lcore, None);
+        Self { shared, rules, lcore, peers, scanner, cutoff, bytes: Vec::with_capacity(bytes_max) }
+    }
+
+    #[inline(always)]
+    fn follow(&mut self) {
+        if self.rules.follow() {
+            self.exchange();
+        }
+    }
+
+    #[cold]
+    fn exchange(&mut self) {
+        self.scanner = self.rules.exchange(self.lcore, self.scanner.take());
     }
 
     #[inline]
     fn look(&self, packet: &Mbuf) -> Seen {
         let headers = headers_of(packet);
         let flow_id = self.shared.ids.of(headers.key);
-        let state = self.shared.flows.get(flow_id, tsc()).map_or(FlowState::Open(0), FlowState::from_bits);
+        let state = self.shared.flows.get(flow_id, tsc()).map_or(FlowState::Open(0), |bits| self.rules.state(bits));
         Seen { headers, flow_id, state }
     }
 
-    /// Does to the packet what the rule says.
+    /// Does to the packet what the rule of this number says.
     fn apply(&self, rule: u16, packet: &mut Mbuf, headers: &Headers, from: u16) -> Verdict {
-        self.counts.rules[usize::from(rule)].pkts.add(1);
-        match self.shared.rules.0[usize::from(rule)].action {
+        let Some(action) = self.rules.action(rule) else { return Verdict::Forward(self.peers.out(from)) };
+        self.rules.counts(self.lcore).rules[usize::from(rule)].pkts.add(1);
+        match action {
             Action::Forward => {}
             Action::Drop => return Verdict::Drop(DropCause::Denied),
             Action::Mark(dscp) => {
@@ -97,31 +117,35 @@ impl Dpi {
     fn inspect(&mut self, packet: &mut Mbuf, seen: &Seen, progress: Progress, from: u16, budget: Option<(Cutoff, Budget)>) -> Verdict {
         let payload = payload(packet, &seen.headers, &mut self.bytes);
         let yield_point = || budget.is_some_and(|(_, budget)| budget.yield_point());
-        let found = match (self.scanner.scan(payload, progress, yield_point), budget) {
-            (Ok(found), _) => found,
+        let scan = self.scanner.as_mut().map_or(Ok(None), |scanner| scanner.scan(payload, progress, yield_point));
+        let found = match (scan, budget) {
+            (Ok(found), _) => found.map(|place| self.rules.number(place)),
             (Err(progress), Some((cutoff, _))) => {
-                cutoff.leave(packet, progress.to_bits());
+                cutoff.leave(packet, progress.to_bits(self.rules.generation()));
                 return Verdict::Defer;
             }
             (Err(_), None) => None,
         };
-        self.counts.scanned_pkts.add(1);
-        self.counts.scanned_bytes.add(payload.len() as u64);
+        let counts = self.rules.counts(self.lcore);
+        counts.scanned_pkts.add(1);
+        counts.scanned_bytes.add(payload.len() as u64);
         match self.note(seen.flow_id, found) {
             FlowState::Decided(rule) => self.apply(rule, packet, &seen.headers, from),
             FlowState::Open(_) | FlowState::Passed => Verdict::Forward(self.peers.out(from)),
         }
     }
 
-    /// Remembers what was found in another packet of the flow, and returns what is known of the flow now.
+    /// Remembers what was found in another packet of the flow, a rule's number, and returns what is known of the flow now. Another lcore that
+    /// goes by later rules already knows better.
     fn note(&self, flow_id: u64, found: Option<u16>) -> FlowState {
+        let (rules, counts) = (&self.rules, self.rules.counts(self.lcore));
         let mut before = FlowState::Open(0);
         let (bits, place) = self.shared.flows.update(flow_id, tsc(), |old| {
-            before = old.map_or(FlowState::Open(0), FlowState::from_bits);
-            before.after(found, self.shared.pkts_max).to_bits()
+            before = old.map_or(FlowState::Open(0), |bits| rules.state(bits));
+            let later = old.filter(|&bits| is_later(bits, rules.generation()));
+            later.unwrap_or_else(|| before.after(found, self.shared.pkts_max).to_bits(rules.generation()))
         });
-        let after = FlowState::from_bits(bits);
-        let counts = &self.counts;
+        let after = rules.state(bits);
         if let Some(rule) = found {
             counts.rules[usize::from(rule)].hit_pkts.add(1);
         }
@@ -151,6 +175,7 @@ fn payload<'p>(packet: &'p Mbuf, headers: &Headers, bytes: &'p mut Vec<u8>) -> &
 impl Engine for Dpi {
     #[inline]
     fn classify(&mut self, packet: &Mbuf, _: u16) -> Class {
+        self.follow();
         match self.look(packet).is_open() {
             false => Class::Cheap,
             true if self.cutoff.is_some() => Class::Unknown,
@@ -160,6 +185,7 @@ impl Engine for Dpi {
 
     #[inline]
     fn cheap(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
+        self.follow();
         let seen = self.look(packet);
         match (seen.state, self.cutoff) {
             (FlowState::Decided(rule), _) => self.apply(rule, packet, &seen.headers, from),
@@ -173,7 +199,9 @@ impl Engine for Dpi {
     /// Scans also where the flow has passed meanwhile: this packet came before that was known, and may be among the first.
     #[inline]
     fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
-        let progress = self.cutoff.and_then(|cutoff| cutoff.resume(packet)).map_or(Progress::default(), Progress::from_bits);
+        self.follow();
+        let progress = self.cutoff.and_then(|cutoff| cutoff.resume(packet));
+        let progress = progress.map_or(Progress::default(), |bits| Progress::from_bits(bits, self.rules.generation()));
         let seen = self.look(packet);
         match seen.state {
             FlowState::Decided(rule) => self.apply(rule, packet, &seen.headers, from),
@@ -181,9 +209,15 @@ impl Engine for Dpi {
         }
     }
 
+    #[inline]
+    fn rest(&mut self) {
+        self.follow();
+    }
+
     /// A burst in which nothing is to be scanned or changed is looked at once only.
     #[inline]
     fn cheap_burst(&mut self, burst: &mut Burst, from: u16, _: impl FnMut(Mbuf, DropCause)) -> Option<u16> {
+        self.follow();
         let passes = |packet: &Mbuf| {
             let seen = self.look(packet);
             !seen.is_open() && !matches!(seen.state, FlowState::Decided(_))

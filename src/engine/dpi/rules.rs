@@ -1,11 +1,13 @@
 //! The rules file of `dpi`: one rule a line, read into [`Rules`], or refused with the place of what is wrong. The syntax is in docs/dpi.md.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 use std::str::CharIndices;
 
 use regex_syntax::hir::Hir;
 
+use crate::engine::Mistake;
 use crate::error::{Error, Result};
 
 /// The most rules that a file may have: a flow's entry has 16 bits for the one that decided it.
@@ -48,7 +50,7 @@ pub struct Rule {
     pub name: String,
     pub pattern: Pattern,
     /// Where it stands, from 1.
-    pub line: usize,
+    pub line: u32,
 }
 
 /// A whole file; where several rules match a packet, the first one counts.
@@ -63,7 +65,7 @@ impl Rules {
     pub fn read(path: &Path) -> Result<Self> {
         let refused = |why: String| Error::Usage(format!("--rules {}{why}", path.display()));
         let bytes = std::fs::read(path).map_err(|error| refused(format!(": {error}; write the name of a file of rules")))?;
-        let rules = Self::parse(&bytes).map_err(|wrong| refused(format!(":{wrong}")))?;
+        let rules = Self::parse(&bytes).map_err(|mistake| refused(format!(":{mistake}")))?;
         if rules.0.is_empty() {
             return Err(refused(": it has no rules; write one a line, for example: drop passwd \"GET /etc/passwd\"".into()));
         }
@@ -74,18 +76,18 @@ impl Rules {
     ///
     /// # Errors
     /// The first thing wrong.
-    pub fn parse(bytes: &[u8]) -> std::result::Result<Self, Wrong> {
+    pub fn parse(bytes: &[u8]) -> std::result::Result<Self, Mistake> {
         let text = std::str::from_utf8(bytes).map_err(|error| not_utf8(bytes, error.valid_up_to()))?;
-        let mut rules: Vec<Rule> = Vec::new();
-        for (at, text) in text.lines().enumerate() {
-            let line = at + 1;
-            let Some((column, rule)) = rule(text, line).map_err(|(column, what)| Wrong { line, column, what })? else { continue };
-            if let Some(before) = rules.iter().find(|before| before.name == rule.name) {
-                let what = format!("the name {} is that of the rule in line {}: each has its own, for the report", rule.name, before.line);
-                return Err(Wrong { line, column, what });
+        let (mut rules, mut lines) = (Vec::new(), HashMap::new());
+        for (line, text) in (1..).zip(text.lines()) {
+            let mistake = |(column, what): (usize, String)| Mistake::new(line, column as u32, what);
+            let Some((column, rule)) = rule(text, line).map_err(mistake)? else { continue };
+            if let Some(before) = lines.insert(rule.name.clone(), line) {
+                let what = format!("the name {} is that of the rule in line {before}: each has its own, for the report", rule.name);
+                return Err(mistake((column, what)));
             }
             if rules.len() == RULES_MAX {
-                return Err(Wrong { line, column: 1, what: format!("there may be {RULES_MAX} rules and no more") });
+                return Err(mistake((1, format!("there may be {RULES_MAX} rules and no more"))));
             }
             rules.push(rule);
         }
@@ -93,28 +95,14 @@ impl Rules {
     }
 }
 
-/// What is wrong, and where: line and column count from 1, columns are characters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wrong {
-    pub line: usize,
-    pub column: usize,
-    pub what: String,
-}
-
-impl fmt::Display for Wrong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.line, self.column, self.what)
-    }
-}
-
 /// A column and what is wrong there.
 type At<T> = std::result::Result<T, (usize, String)>;
 
-fn not_utf8(bytes: &[u8], valid: usize) -> Wrong {
+fn not_utf8(bytes: &[u8], valid: usize) -> Mistake {
     let before = String::from_utf8_lossy(&bytes[..valid]);
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
     let what = format!("the byte 0x{:02x} is no UTF-8: write it as \\x{:02x}", bytes[valid], bytes[valid]);
-    Wrong { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1, what }
+    Mistake::new(before.matches('\n').count() as u32 + 1, before[line_start..].chars().count() as u32 + 1, what)
 }
 
 /// The column of a byte of the line.
@@ -123,7 +111,7 @@ fn column_of(line: &str, byte: usize) -> usize {
 }
 
 /// `ACTION NAME PATTERN`, and the name's column; none on a line that is blank or a comment.
-fn rule(text: &str, line: usize) -> At<Option<(usize, Rule)>> {
+fn rule(text: &str, line: u32) -> At<Option<(usize, Rule)>> {
     let bare = text.trim_start();
     if bare.is_empty() || bare.starts_with('#') {
         return Ok(None);
@@ -281,11 +269,11 @@ mod tests {
             ("drop \u{e9} \"x\"\ndrop \u{e9} \"y\"", (2, 6), "line 1"),
         ] {
             let wrong = Rules::parse(text.as_bytes()).expect_err(text);
-            assert_eq!((wrong.line, wrong.column), place, "{text:?}: {wrong}");
+            assert_eq!((wrong.at.line, wrong.at.column), place, "{text:?}: {wrong}");
             assert!(wrong.what.contains(says) && !wrong.what.contains('\n'), "{text:?}: {wrong}");
         }
         let wrong = Rules::parse(b"drop a \"x\"\ndrop \xc3\xa9 \"\xff\"").unwrap_err();
-        assert_eq!((wrong.line, wrong.column), (2, 9), "{wrong}");
+        assert_eq!((wrong.at.line, wrong.at.column), (2, 9), "{wrong}");
         assert!(wrong.what.contains("\\xff"), "{wrong}");
     }
 

@@ -8,7 +8,7 @@ use regex_automata::meta::{Cache, Config, Regex};
 use regex_automata::{Input, MatchKind, PatternSet};
 use regex_syntax::hir::Hir;
 
-use super::rules::{Pattern, Rules};
+use super::rules::{Pattern, RULES_MAX, Rules};
 use crate::error::{Error, Result};
 
 /// Regular expressions per automaton. More make fewer passes; fewer make passes, between which a scan may be given up, shorter.
@@ -90,15 +90,24 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// As one number.
-    pub fn to_bits(self) -> u32 {
-        u32::from(self.pass) << 16 | u32::from(self.best)
+    /// As one number, by the rules of `generation`: three bits of that, 13 for the pass, and 16.
+    pub fn to_bits(self, generation: u32) -> u32 {
+        generation << 29 | u32::from(self.pass) << 16 | u32::from(self.best)
     }
 
-    pub fn from_bits(bits: u32) -> Self {
-        Self { pass: (bits >> 16) as u16, best: bits as u16 }
+    /// From the start where it is of other rules. Those of eight generations ago can't be told from these; no packet waits that long, and if one
+    /// did it would be judged by other rules, not more.
+    pub fn from_bits(bits: u32, generation: u32) -> Self {
+        if bits >> 29 != generation & 7 {
+            return Self::default();
+        }
+        Self { pass: (bits >> 16) as u16 & PASS_MAX, best: bits as u16 }
     }
 }
+
+/// A pass is one of so many: that of the literals, and those of as many regular expressions as there may be rules.
+const PASS_MAX: u16 = (1 << 13) - 1;
+const _: () = assert!(RULES_MAX.div_ceil(REGEXES_PER_PASS) < PASS_MAX as usize);
 
 /// One lcore's use of the automata: what they need to write is its own.
 pub struct Scanner {
@@ -221,7 +230,7 @@ mod tests {
                 let scanner = if turn { &mut one } else { &mut other };
                 match scanner.scan(payload, progress, || true) {
                     Ok(found) => break found,
-                    Err(so_far) => progress = Progress::from_bits(so_far.to_bits()),
+                    Err(so_far) => progress = Progress::from_bits(so_far.to_bits(9), 9),
                 }
                 (made, turn) = (made + 1, !turn);
             };

@@ -9,28 +9,43 @@ pub enum FlowState {
     Open(u16),
     /// Nothing was found in as many packets as are looked at.
     Passed,
-    /// This rule decided it.
+    /// The rule of this number decided it.
     Decided(u16),
 }
 
+/// A number has, from the top: 22 bits that tell which rules it is by, two for the kind, and 16.
+const GENERATION_SHIFT: u32 = 18;
+const GENERATION_BITS: u32 = 22;
+const GENERATION_MASK: u64 = (1 << GENERATION_BITS) - 1;
 const PASSED: u64 = 1 << 16;
 const DECIDED: u64 = 2 << 16;
-const _: () = assert!(DECIDED + 0xffff <= VALUE_MAX);
+const _: () = assert!((GENERATION_MASK << GENERATION_SHIFT) + DECIDED + 0xffff <= VALUE_MAX);
+
+/// Whether a number is by later rules than those of `generation`. Right for half of all generations ahead.
+pub fn is_later(bits: u64, generation: u32) -> bool {
+    let ahead = (bits >> GENERATION_SHIFT).wrapping_sub(u64::from(generation)) & GENERATION_MASK;
+    ahead != 0 && ahead <= GENERATION_MASK / 2
+}
 
 impl FlowState {
-    /// As the table's number.
-    pub fn to_bits(self) -> u64 {
-        match self {
+    /// As the table's number, by the rules of `generation`.
+    pub fn to_bits(self, generation: u32) -> u64 {
+        let state = match self {
             Self::Open(pkts) => u64::from(pkts),
             Self::Passed => PASSED,
             Self::Decided(rule) => DECIDED | u64::from(rule),
-        }
+        };
+        (u64::from(generation) & GENERATION_MASK) << GENERATION_SHIFT | state
     }
 
-    pub fn from_bits(bits: u64) -> Self {
-        match bits {
-            PASSED => Self::Passed,
+    /// What the number says to who goes by the rules of `generation`: what other rules did not find says nothing of these, but what a rule has
+    /// decided stays.
+    pub fn from_bits(bits: u64, generation: u32) -> Self {
+        let is_of_these = bits >> GENERATION_SHIFT == u64::from(generation) & GENERATION_MASK;
+        match bits & ((1 << GENERATION_SHIFT) - 1) {
             DECIDED.. => Self::Decided(bits as u16),
+            _ if !is_of_these => Self::Open(0),
+            PASSED => Self::Passed,
             _ => Self::Open(bits as u16),
         }
     }
@@ -54,8 +69,15 @@ mod tests {
 
     #[test]
     fn numbers_come_back_as_they_went() {
-        for state in [Open(0), Open(u16::MAX), Passed, Decided(0), Decided(u16::MAX)] {
-            assert_eq!(FlowState::from_bits(state.to_bits()), state);
+        for generation in [0, 1, GENERATION_MASK as u32, u32::MAX] {
+            for state in [Open(0), Open(u16::MAX), Passed, Decided(0), Decided(u16::MAX)] {
+                let bits = state.to_bits(generation);
+                assert_eq!(FlowState::from_bits(bits, generation), state);
+                let later = if let Decided(rule) = state { Decided(rule) } else { Open(0) };
+                assert_eq!(FlowState::from_bits(bits, generation.wrapping_add(1)), later);
+                assert!(!is_later(bits, generation) && !is_later(bits, generation.wrapping_add(1)));
+                assert!(is_later(bits, generation.wrapping_sub(1)));
+            }
         }
     }
 

@@ -5,14 +5,12 @@ mod ip;
 mod routes;
 mod table;
 
-use std::sync::Arc;
-
 pub use ip::{Destination, Unfit, destination, hop};
-pub use routes::{Hop, Mistake, Place, Route, RouteFile, Routes};
+pub use routes::{Hop, Route, RouteFile, Routes};
 pub use table::{Outgoing, Table};
 
 use super::headers::FRONT_MAX;
-use super::{Class, Engine, Verdict};
+use super::{Class, Engine, Held, Verdict};
 use crate::dpdk::{BURST_MAX, Burst, Mbuf, NoteField};
 use crate::stats::DropCause;
 
@@ -34,8 +32,10 @@ enum Found {
     Drop(DropCause),
 }
 
+/// In a note: whether the packet is dropped; by which table, as far as seven bits tell; the hop, or the cause.
 impl Found {
     const DROP: u32 = 1 << 31;
+    const TABLE: u32 = 0x7f << 24;
 
     #[inline(always)]
     fn from_hop(table: &Table, hop: u64) -> Self {
@@ -43,20 +43,24 @@ impl Found {
         if table.leaving(hop).is_some() { Self::Hop(hop) } else { Self::Drop(DropCause::NoRoute) }
     }
 
+    /// `number`: of the table.
     #[inline(always)]
-    fn note(self) -> u32 {
+    fn note(self, number: u32) -> u32 {
+        let table = number << 24 & Self::TABLE;
         match self {
-            Self::Hop(hop) => hop,
-            Self::Drop(cause) => Self::DROP | cause as u32,
+            Self::Hop(hop) => table | hop,
+            Self::Drop(cause) => Self::DROP | table | cause as u32,
         }
     }
 
+    /// `None`: by another table.
     #[inline(always)]
-    fn of_note(note: u32) -> Self {
-        match DropCause::ALL.get((note & !Self::DROP) as usize) {
+    fn of_note(note: u32, number: u32) -> Option<Self> {
+        let found = note & !(Self::DROP | Self::TABLE);
+        (note & Self::TABLE == number << 24 & Self::TABLE).then(|| match DropCause::ALL.get(found as usize) {
             Some(&cause) if note & Self::DROP != 0 => Self::Drop(cause),
-            _ => Self::Hop(note),
-        }
+            _ => Self::Hop(found),
+        })
     }
 }
 
@@ -71,17 +75,18 @@ struct Looked {
     found: [Found; BURST_MAX],
 }
 
-/// One lcore's router. All look into the same table.
+/// One lcore's router. All look into the same table; when that is replaced, each goes on with the new one from its next burst on. What was
+/// found for a packet by the old one does not count then: it is looked up again.
 #[derive(Clone, Debug)]
 pub struct L3 {
-    table: Arc<Table>,
+    table: Held<Table>,
     /// What was found for packets that go on one by one.
     note: NoteField,
     looked: Box<Looked>,
 }
 
 impl L3 {
-    pub fn new(table: Arc<Table>, note: NoteField) -> Self {
+    pub fn new(table: Held<Table>, note: NoteField) -> Self {
         let looked = Looked {
             ipv4: [0; BURST_MAX],
             ipv4_at: [0; BURST_MAX],
@@ -125,7 +130,7 @@ impl L3 {
     #[inline]
     fn write_notes(&self, burst: &mut Burst) {
         for (packet, found) in burst.packets_mut().iter_mut().zip(&self.looked.found) {
-            self.note.write(packet, found.note());
+            self.note.write(packet, found.note(self.table.number()));
         }
     }
 
@@ -172,6 +177,7 @@ impl L3 {
 impl Engine for L3 {
     #[inline]
     fn look_ahead(&mut self, burst: &mut Burst, _: u16) {
+        self.table.follow();
         // `cheap_burst` has done so if it was asked.
         if burst.packets().first().is_some_and(|packet| !self.note.is_on(packet)) {
             self.look_up(burst);
@@ -186,11 +192,15 @@ impl Engine for L3 {
 
     #[inline]
     fn cheap(&mut self, packet: &mut Mbuf, _: u16) -> Verdict {
-        let found = match self.note.take(packet) {
-            Some(note) => Found::of_note(note),
-            None => self.look_up_one(packet),
-        };
+        self.table.follow();
+        let noted = self.note.take(packet).and_then(|note| Found::of_note(note, self.table.number()));
+        let found = noted.unwrap_or_else(|| self.look_up_one(packet));
         self.forward(packet, found)
+    }
+
+    #[inline]
+    fn rest(&mut self) {
+        self.table.follow();
     }
 
     #[inline]
@@ -200,6 +210,7 @@ impl Engine for L3 {
 
     #[inline]
     fn cheap_burst(&mut self, burst: &mut Burst, from: u16, mut dropped: impl FnMut(Mbuf, DropCause)) -> Option<u16> {
+        self.table.follow();
         self.look_up(burst);
         let Some(port) = self.only_port(burst.len()) else {
             self.write_notes(burst);

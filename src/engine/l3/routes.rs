@@ -11,7 +11,6 @@
 //! What is said of a mistake: its line and column, counted from 1, and what was expected there.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -19,6 +18,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use macaddr::MacAddr6;
+
+use crate::engine::{Mistake, Place};
 
 /// A prefix, its length in bits, and the hop that it leads to, by its place in [`Routes::hops`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,27 +39,6 @@ pub struct Hop {
     pub mac: Option<MacAddr6>,
     /// Where the port was named first.
     pub at: Place,
-}
-
-/// Line and column, from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    pub line: u32,
-    pub column: u32,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.line, self.column)
-    }
-}
-
-/// What is wrong with a file, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistake {
-    pub at: Place,
-    /// What was expected, and what was found.
-    pub what: String,
 }
 
 /// All routes of a file, of each family from the shortest prefix to the longest.
@@ -182,7 +162,7 @@ pub struct RouteFile {
 
 impl RouteFile {
     /// # Errors
-    /// Why it can't be read, or the first mistake in it with its place.
+    /// Why it can't be read, that it has no routes, or the first mistake in it with its place.
     pub fn read(path: &Path) -> Result<Self, String> {
         let started = Instant::now();
         let text = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -190,7 +170,10 @@ impl RouteFile {
             let line = error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
             format!("{}:{line}:1: expected text in UTF-8", path.display())
         })?;
-        let routes = Routes::parse(&text).map_err(|mistake| format!("{}:{}: {}", path.display(), mistake.at, mistake.what))?;
+        let routes = Routes::parse(&text).map_err(|mistake| format!("{}:{mistake}", path.display()))?;
+        if routes.ipv4.is_empty() && routes.ipv6.is_empty() {
+            return Err(format!("{}: it has no routes; write one a line, for example: 10.0.0.0/8 0", path.display()));
+        }
         Ok(Self { path: path.to_owned(), routes: Arc::new(routes), took: started.elapsed() })
     }
 }

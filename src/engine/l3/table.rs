@@ -23,8 +23,12 @@ pub(super) struct Leaving {
     pub addresses: [u8; 12],
 }
 
+/// A packet's note has 24 bits for its hop.
+const HOPS_MAX: usize = 1 << 24;
+
 /// All routes, to be looked up by all lcores.
 pub struct Table {
+    number: u32,
     /// `None` where there are only default routes, or none.
     ipv4: Option<Fib4>,
     ipv6: Option<Fib6>,
@@ -38,17 +42,24 @@ pub struct Table {
 }
 
 impl Table {
+    /// `number`: counts the tables of a run.
+    ///
     /// # Errors
-    /// When the file names a port that is not among `ports`, or memory is not there.
-    pub fn build(eal: &Eal, file: &RouteFile, ports: &[Outgoing]) -> Result<Self> {
+    /// When the file names a port that is not among `ports`, or too many next hops, or memory is not there.
+    pub fn build(eal: &Eal, file: &RouteFile, ports: &[Outgoing], number: u32) -> Result<Self> {
         let started = Instant::now();
         let routes = &*file.routes;
+        if routes.hops.len() > HOPS_MAX {
+            let (path, hops) = (file.path.display(), routes.hops.len());
+            return Err(Error::Usage(format!("{path}: {hops} next hops are too many: {HOPS_MAX} at most")));
+        }
         let hops = routes.hops.iter().map(|hop| leaving(file, hop, ports)).collect::<Result<Vec<_>>>()?;
         // Beyond the hops there is no route.
         let no_route = hops.len() as u32;
         let ipv4_default = default_hop(&routes.ipv4, no_route);
         let ipv6_default = default_hop(&routes.ipv6, no_route);
         Ok(Self {
+            number,
             ipv4: ipv4(eal, routes, ipv4_default, no_route)?,
             ipv6: ipv6(eal, routes, ipv6_default, no_route)?,
             ipv4_default,
@@ -57,6 +68,11 @@ impl Table {
             routes: [routes.ipv4.len(), routes.ipv6.len()],
             took: file.took + started.elapsed(),
         })
+    }
+
+    #[inline(always)]
+    pub(super) fn number(&self) -> u32 {
+        self.number
     }
 
     /// As many hops as addresses are written.

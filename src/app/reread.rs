@@ -1,0 +1,111 @@
+//! What is read again while the run goes on: the routes of `l3`, the rules of `dpi`.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::control::Reload;
+use crate::dpdk::Eal;
+use crate::engine::Live;
+use crate::engine::dpi::{Automata, RuleNames, RuleSet, Rules};
+use crate::engine::l3::{Outgoing, RouteFile, Table};
+use crate::error::{Error, Result};
+use crate::stats::DpiCounts;
+
+/// The routes that all lcores go by.
+pub(super) struct Routing {
+    eal: Eal,
+    path: PathBuf,
+    ports: Vec<Outgoing>,
+    pub(super) tables: Arc<Live<Table>>,
+    /// How many tables there have been.
+    number: AtomicU32,
+}
+
+impl Routing {
+    /// The first table, which is returned for people too.
+    ///
+    /// # Errors
+    /// As [`Table::build`].
+    pub(super) fn new(eal: &Eal, file: &RouteFile, ports: Vec<Outgoing>) -> Result<(Self, String)> {
+        let table = Table::build(eal, file, &ports, 0)?;
+        let text = table.to_string();
+        let tables = Arc::new(Live::new(table));
+        Ok((Self { eal: eal.clone(), path: file.path.clone(), ports, tables, number: AtomicU32::new(1) }, text))
+    }
+}
+
+impl Reload for Routing {
+    fn reload(&self) -> Result<String> {
+        let file = RouteFile::read(&self.path).map_err(|error| Error::Usage(format!("--routes {error}")))?;
+        let table = Table::build(&self.eal, &file, &self.ports, self.number.fetch_add(1, Ordering::Relaxed))?;
+        let text = table.to_string();
+        self.tables.replace(table);
+        Ok(text)
+    }
+
+    fn sweep(&self) -> bool {
+        self.tables.sweep(drop)
+    }
+}
+
+/// The rules that all lcores go by.
+pub(super) struct Ruling {
+    path: PathBuf,
+    lcores: usize,
+    names: Mutex<RuleNames>,
+    pub(super) rules: Arc<Live<RuleSet>>,
+    /// How many sets of rules there have been.
+    generation: AtomicU32,
+    /// What was counted by sets that nobody goes by any more.
+    counted: Mutex<DpiCounts>,
+}
+
+impl Ruling {
+    /// # Errors
+    /// As [`RuleSet::new`].
+    pub(super) fn new(path: PathBuf, rules: Rules, automata: Automata, lcores: usize) -> Result<Self> {
+        let mut names = RuleNames::default();
+        let rules = RuleSet::new(rules, automata, 0, lcores, &mut names)?;
+        let (names, counted) = (Mutex::new(names), Mutex::new(DpiCounts::new(0)));
+        Ok(Self { path, lcores, names, rules: Arc::new(Live::new(rules)), generation: AtomicU32::new(1), counted })
+    }
+
+    fn book(&self, set: &RuleSet) {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        for lcore in set.all_counts() {
+            if counted.rules.len() < lcore.rules.len() {
+                let wider = DpiCounts::new(lcore.rules.len());
+                wider.add(&counted);
+                *counted = wider;
+            }
+            counted.add(lcore);
+        }
+    }
+
+    /// Name and last action of each rule there has been, and all that was counted. To be asked once, when no lcore goes by the rules any more.
+    pub(super) fn close(&self) -> (Vec<(String, String)>, DpiCounts) {
+        self.sweep();
+        self.book(&self.rules.hold());
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let named = names.named().iter().map(|(name, action)| (name.clone(), action.to_string())).collect();
+        let counted = std::mem::replace(&mut *self.counted.lock().unwrap_or_else(PoisonError::into_inner), DpiCounts::new(0));
+        (named, counted)
+    }
+}
+
+impl Reload for Ruling {
+    fn reload(&self) -> Result<String> {
+        let rules = Rules::read(&self.path)?;
+        let automata = Automata::compile(&rules)?;
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let set = RuleSet::new(rules, automata, self.generation.fetch_add(1, Ordering::Relaxed), self.lcores, &mut names)?;
+        let text = format!("rules: {} of {}", set.len(), self.path.display());
+        self.rules.replace(set);
+        Ok(text)
+    }
+
+    fn sweep(&self) -> bool {
+        self.rules.sweep(|set| self.book(&set))
+    }
+}

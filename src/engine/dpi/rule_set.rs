@@ -1,0 +1,161 @@
+//! A rules file as all lcores go by it, and what becomes of flows when another one takes its place.
+//!
+//! Flows remember the rule that decided them by a number, which a rule has by its name as long as the run lasts. So a rule that is in the
+//! next file too keeps its flows and its counts, wherever it stands there and whatever its action is now; flows of a rule that is gone are
+//! looked at anew, as are those in which nothing was found so far.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::rules::{Action, RULES_MAX, Rules};
+use super::scan::{Automata, Scanner};
+use super::state::FlowState;
+use crate::error::{Error, Result};
+use crate::stats::DpiCounts;
+
+/// All names that rules have had in this run, with the last action of each.
+#[derive(Debug, Default)]
+pub struct RuleNames {
+    numbers: HashMap<String, u16>,
+    named: Vec<(String, Action)>,
+}
+
+impl RuleNames {
+    /// Each rule's number, in the order of the file.
+    ///
+    /// # Errors
+    /// When the run has had too many names; nothing has changed then.
+    fn number(&mut self, rules: &Rules) -> Result<Vec<u16>> {
+        let new = rules.0.iter().filter(|rule| !self.numbers.contains_key(&rule.name)).count();
+        if self.named.len() + new > RULES_MAX {
+            let (had, most) = (self.named.len(), RULES_MAX);
+            return Err(Error::Usage(format!(
+                "--rules: {new} more names of rules beside the {had} of this run so far: {most} at most, start anew"
+            )));
+        }
+        let number = |rule: &super::Rule| {
+            let next = self.named.len() as u16;
+            let number = *self.numbers.entry(rule.name.clone()).or_insert(next);
+            if number == next {
+                self.named.push((rule.name.clone(), rule.action));
+            }
+            self.named[usize::from(number)].1 = rule.action;
+            number
+        };
+        Ok(rules.0.iter().map(number).collect())
+    }
+
+    /// Name and action of each, by number.
+    pub fn named(&self) -> &[(String, Action)] {
+        &self.named
+    }
+}
+
+/// The rules of one file, with what each lcore needs for itself to go by them.
+pub struct RuleSet {
+    generation: u32,
+    rules: Rules,
+    /// By place in the file.
+    numbers: Vec<u16>,
+    /// By number: the place in the file, if the rule is there.
+    places: Vec<Option<u16>>,
+    /// By lcore. Made beforehand and left here when they are over, so that lcores neither allocate nor free.
+    scanners: Vec<Mutex<Option<Scanner>>>,
+    /// By lcore: each has one writer.
+    counts: Vec<DpiCounts>,
+}
+
+impl RuleSet {
+    /// `generation`: counts the sets of a run.
+    ///
+    /// `automata`: those of `rules`.
+    ///
+    /// # Errors
+    /// When the run has had too many rules.
+    pub fn new(rules: Rules, automata: Automata, generation: u32, lcores: usize, names: &mut RuleNames) -> Result<Self> {
+        let automata = Arc::new(automata);
+        let numbers = names.number(&rules)?;
+        let mut places = vec![None; names.named.len()];
+        (0..).zip(&numbers).for_each(|(place, &number)| places[usize::from(number)] = Some(place));
+        let scanners = (0..lcores).map(|_| Mutex::new(Some(Scanner::new(automata.clone())))).collect();
+        let counts = (0..lcores).map(|_| DpiCounts::new(places.len())).collect();
+        Ok(Self { generation, rules, numbers, places, scanners, counts })
+    }
+
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// How many rules the file has.
+    pub fn len(&self) -> usize {
+        self.rules.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rules.0.is_empty()
+    }
+
+    /// The number of the rule at this place.
+    #[inline]
+    pub(super) fn number(&self, place: u16) -> u16 {
+        self.numbers[usize::from(place)]
+    }
+
+    /// What is done by the rule of this number; none if it is not in this file.
+    #[inline]
+    pub(super) fn action(&self, number: u16) -> Option<Action> {
+        let place = self.places.get(usize::from(number)).copied().flatten()?;
+        Some(self.rules.0[usize::from(place)].action)
+    }
+
+    /// What is known of a flow by these rules.
+    #[inline]
+    pub(super) fn state(&self, bits: u64) -> FlowState {
+        match FlowState::from_bits(bits, self.generation) {
+            FlowState::Decided(number) if self.action(number).is_none() => FlowState::Open(0),
+            state => state,
+        }
+    }
+
+    #[inline]
+    pub(super) fn counts(&self, lcore: usize) -> &DpiCounts {
+        &self.counts[lcore]
+    }
+
+    /// The lcore's scanner for these rules, for the one that it had before.
+    pub(super) fn exchange(&self, lcore: usize, before: Option<Scanner>) -> Option<Scanner> {
+        let mut own = self.scanners[lcore].lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *own, before)
+    }
+
+    /// All that was counted by these rules, by lcore.
+    pub fn all_counts(&self) -> &[DpiCounts] {
+        &self.counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(text: &str, generation: u32, names: &mut RuleNames) -> RuleSet {
+        let rules = Rules::parse(text.as_bytes()).expect("rules");
+        let automata = Automata::compile(&rules).expect("automata");
+        RuleSet::new(rules, automata, generation, 1, names).expect("a set")
+    }
+
+    #[test]
+    fn rules_keep_their_numbers_by_their_names() {
+        let mut names = RuleNames::default();
+        let before = set("drop a \"a\"\nforward b \"b\"\n", 0, &mut names);
+        let after = set("drop c \"c\"\nmark=3 a \"a\"\n", 1, &mut names);
+        assert_eq!(([0, 1].map(|place| before.number(place)), [0, 1].map(|place| after.number(place))), ([0, 1], [2, 0]));
+        assert_eq!([0, 1, 2, 3].map(|number| after.action(number)), [Some(Action::Mark(3)), None, Some(Action::Drop), None]);
+        // b is gone; a and its flows stay; nothing is known of those that passed.
+        let [a, b, passed] = [FlowState::Decided(0), FlowState::Decided(1), FlowState::Passed].map(|state| state.to_bits(0));
+        assert_eq!([a, b, passed].map(|bits| after.state(bits)), [FlowState::Decided(0), FlowState::Open(0), FlowState::Open(0)]);
+        assert_eq!([a, b, passed].map(|bits| before.state(bits)), [FlowState::Decided(0), FlowState::Decided(1), FlowState::Passed]);
+        let named: Vec<_> = names.named().iter().map(|(name, action)| format!("{action} {name}")).collect();
+        assert_eq!(named, ["mark=3 a", "forward b", "drop c"]);
+    }
+}

@@ -1,0 +1,36 @@
+//! What is wrong with a file that somebody wrote for an engine, and where.
+
+use std::fmt;
+
+/// Line and column, from 1; columns are characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub line: u32,
+    pub column: u32,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+/// What is wrong with a file, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    pub at: Place,
+    /// What was expected, and what was found.
+    pub what: String,
+}
+
+impl Mistake {
+    pub fn new(line: u32, column: u32, what: String) -> Self {
+        Self { at: Place { line, column }, what }
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.at, self.what)
+    }
+}
