@@ -7,6 +7,8 @@ use std::process::{Command, exit};
 /// Drivers of the static link, each linked whole: a driver is reached only through its constructor. Those that the installed
 /// DPDK does not ship are left out.
 const DRIVERS: &[&str] = &[
+    // Not a driver; but its device class, by which a NIC's port is found, is reached only through a constructor, too.
+    "ethdev",
     "bus_auxiliary",
     "bus_pci",
     "bus_vdev",

@@ -1,5 +1,5 @@
 """mpfwd and testpmd as processes that are started, watched and ended from outside, in a network namespace of their own; and what
-must be gone when they have ended. For the scripts in load/ and soak/."""
+must be gone when they have ended. For the scripts in load/, soak/ and vm/."""
 
 import ctypes
 import json
@@ -155,13 +155,18 @@ class Program:
             raise Failed(f"still running {patience_s} s after it should have ended: {self.last_lines()}") from None
 
 
+def released_mpfwd():
+    binary = Path(os.environ.get("MPFWD") or Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target") / "release/mpfwd")
+    if not os.access(binary, os.X_OK):
+        sys.exit(f"there is no {binary}: cargo build --release makes it, or MPFWD=FILE names another")
+    return binary
+
+
 class Mpfwd(Program):
     """A released mpfwd that prints a line of rates ten times a second, and writes its report."""
 
     def __init__(self, lab, eal, own, memory=None, prefix=None):
-        binary = Path(os.environ.get("MPFWD") or Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target") / "release/mpfwd")
-        if not os.access(binary, os.X_OK):
-            sys.exit(f"there is no {binary}: cargo build --release makes it, or MPFWD=FILE names another")
+        binary = released_mpfwd()
         self.prefix = prefix or f"{lab.name}-{lab.count}"
         self.report_file = lab.folder / f"{lab.count}.json"
         memory = PLAIN_MEMORY if memory is None else memory

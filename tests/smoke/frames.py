@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Known frames: made, sent, and checked byte for byte at the other end. Needs nothing but Python.
 
-    frames.py cross LEFT RIGHT     both ways between two interfaces, or back to LEFT where both are the same
+    frames.py cross LEFT RIGHT     both ways between two ends, or back to LEFT where both are the same; an end is an interface, or
+                                   the two addresses of a Unix socket of datagrams, here and there: unix:HERE=THERE
     frames.py write FILE           into a capture
     frames.py same SENT CAME       whether a capture came out as it went in
 
@@ -22,7 +23,6 @@ PROBE = 2**64 - 1
 SOL_PACKET, PACKET_IGNORE_OUTGOING = 263, 23
 # At most so many frames are under way in a direction: fewer than any queue on the path holds, so that none may be lost.
 WINDOW = 32
-PATIENCE_S = 10
 
 
 def fail(why):
@@ -75,7 +75,14 @@ class Direction:
         return self.came == self.count
 
 
-def interface(name):
+def open_end(name):
+    if name.startswith("unix:"):
+        here, there = name.removeprefix("unix:").split("=")
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        sock.bind(here)
+        sock.connect(there)
+        sock.setblocking(False)
+        return sock
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
     sock.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
     sock.bind((name, 0))
@@ -100,25 +107,32 @@ def hear(directions, seconds):
                 yield direction, head[1], came
 
 
-def wait_for_path(directions):
+def probe(direction):
+    try:
+        direction.sender.send(frame(direction.index, PROBE, 60))
+    except BlockingIOError:
+        pass  # those before it are on their way still
+
+
+def wait_for_path(directions, patience_s):
     """Links come up late: probes until each direction has let one pass."""
-    end, open_ways = time.monotonic() + PATIENCE_S, set()
+    end, open_ways = time.monotonic() + patience_s, set()
     while len(open_ways) < len(directions):
         if time.monotonic() > end:
-            fail(f"nothing came through within {PATIENCE_S} s, on {len(directions) - len(open_ways)} of {len(directions)} ways")
+            fail(f"nothing came through within {patience_s} s, on {len(directions) - len(open_ways)} of {len(directions)} ways")
         for direction in directions:
-            direction.sender.send(frame(direction.index, PROBE, 60))
+            probe(direction)
         open_ways.update(direction.index for direction, _, _ in hear(directions, 0.05))
 
 
 def cross(options):
-    left = interface(options.left)
+    left = open_end(options.left)
     if options.left == options.right:
         directions = [Direction(0, left, left, options)]
     else:
-        right = interface(options.right)
+        right = open_end(options.right)
         directions = [Direction(0, left, right, options), Direction(1, right, left, options)]
-    wait_for_path(directions)
+    wait_for_path(directions, options.patience)
     last = time.monotonic()
     while not all(direction.done() for direction in directions):
         for direction in directions:
@@ -126,8 +140,8 @@ def cross(options):
         for direction, number, came in hear(directions, 0.05):
             direction.check(came, number)
             last = time.monotonic()
-        if time.monotonic() - last > PATIENCE_S:
-            fail("; ".join(f"way {one.index}: {one.came} of {one.sent} frames came, then none for {PATIENCE_S} s" for one in directions))
+        if time.monotonic() - last > options.patience:
+            fail("; ".join(f"way {one.index}: {one.came} of {one.sent} frames came, then none for {options.patience} s" for one in directions))
     quiet = time.monotonic() + 0.3
     while time.monotonic() < quiet:
         for direction, number, came in hear(directions, 0.1):
@@ -170,6 +184,7 @@ def main():
     of_frames = argparse.ArgumentParser(add_help=False)
     of_frames.add_argument("--frames", type=int, default=5000, help="how many each way (5000)")
     of_frames.add_argument("--longest", type=int, default=1514, help="bytes of the longest, without its checksum (1514)")
+    of_frames.add_argument("--patience", type=float, default=10, metavar="SECONDS", help="how long nothing may come (10)")
     commands = parser.add_subparsers(required=True)
     for name, words, job in [
         ("cross", ["left", "right"], cross),
