@@ -14,7 +14,7 @@ use crate::dpdk::{
     self, BurstSize, Eal, EmulatedStamps, Mempool, Port, PortConfig, RingConsumer, RingProducer, RxQueue, RxStampField, StampField,
     TicketField, TxQueue,
 };
-use crate::engine::{Engine, EngineSetup};
+use crate::engine::{Engine, EngineSetup, Flows};
 use crate::error::{Error, Result};
 use crate::order::Order;
 use crate::output;
@@ -90,6 +90,14 @@ impl Host {
 /// When the arguments don't fit the lcores and ports, or something does not start; all is closed again.
 pub fn run(eal: &Eal, cli: &Cli, host: &Host) -> Result<Report> {
     run_with(eal, cli, host, &mut BuiltIn::new(cli)?)
+}
+
+/// As [`run`], with an engine of the caller's own that is made for each lcore.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_own<E: Engine>(eal: &Eal, cli: &Cli, host: &Host, engine: impl Fn(&EngineSetup<'_>) -> E) -> Result<Report> {
+    run_with(eal, cli, host, &mut Own(engine))
 }
 
 fn run_with(eal: &Eal, cli: &Cli, host: &Host, engines: &mut dyn Engines) -> Result<Report> {
@@ -175,6 +183,7 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, engines: &mut dyn Engines, sign
             stamp,
             polled,
             ticket,
+            flows: Flows { macs_stay: engines.macs_stay(cli) },
             // A source's packets are stamped also where latency is not counted.
             stamped: cli.source.is_some() || plan.stamping == Stamping::Nic,
             nic: nic.filter(|_| plan.stamping == Stamping::Nic),

@@ -5,9 +5,10 @@ mod common;
 mod lab;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use common::{as_json, assert_books_balance, count, dropped, rows};
-use lab::{Lab, pass_through};
+use lab::{Lab, pass_slowly, pass_through};
 use serde_json::Value;
 
 /// On ten lcores.
@@ -41,6 +42,28 @@ fn frame(flow: u32, number: u32) -> Vec<u8> {
     frame
 }
 
+/// One without IP: its flow is its pair of MAC addresses.
+fn frame_without_ip(flow: u32, number: u32) -> Vec<u8> {
+    let mut frame = frame(flow, number);
+    frame[..2].fill(0x02);
+    frame[8..12].copy_from_slice(&flow.to_be_bytes());
+    frame[12..14].copy_from_slice(&0x88b5u16.to_be_bytes());
+    frame
+}
+
+/// What one run is sent, and how.
+#[derive(Clone, Copy)]
+struct Sent {
+    /// Packets over IP; else their flow is their pair of MAC addresses, which `mac` replaces.
+    ip: bool,
+    /// Entries of the rings: drivers refuse what these have no room for.
+    ring_size: u32,
+    /// Between two looks at what has left: drivers refuse the more, the longer it is.
+    pause: Duration,
+}
+
+const SENT: Sent = Sent { ip: true, ring_size: 1024, pause: Duration::ZERO };
+
 fn flow_and_number(bytes: &[u8]) -> (u32, u32) {
     let word = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
     (word(42), word(46))
@@ -62,9 +85,9 @@ fn late(came: &[Vec<u8>]) -> (u64, u32) {
     (late, extent_max)
 }
 
-/// One run of all packets, by rings of that size; nothing is lost on any condition. Returns the report, and what left by each port.
-fn run(lab: &mut Lab, ring_size: u32, own: &str) -> (Value, [Vec<Vec<u8>>; 2]) {
-    let mut wires = lab.wires(ring_size);
+/// One run of all packets; nothing is lost on any condition. Returns the report, and what left by each port.
+fn run(lab: &mut Lab, sent: Sent, own: &str) -> (Value, [Vec<Vec<u8>>; 2]) {
+    let mut wires = lab.wires(sent.ring_size);
     // Flows take turns, a different number of packets each.
     let mut numbers: HashMap<u32, u32> = HashMap::new();
     let lists = [0, FLOWS].map(|first| {
@@ -72,12 +95,13 @@ fn run(lab: &mut Lab, ring_size: u32, own: &str) -> (Value, [Vec<Vec<u8>>; 2]) {
             let flow = first + (at * at / 7 + at) % FLOWS;
             let number = numbers.entry(flow).or_insert(0);
             *number += 1;
+            let frame = if sent.ip { frame } else { frame_without_ip };
             lab.packet(&[&frame(flow, *number - 1)])
         };
         (0..PKTS).map(next).collect()
     });
-    let own = format!("--config (0,0,0),(1,0,1) --idle yield --forward-mode macswap --packets {} {own}", 2 * PKTS);
-    let (report, came) = lab.run(&own, &mut wires, |rings, over| pass_through(lists, rings, over));
+    let own = format!("--config (0,0,0),(1,0,1) --idle yield --packets {} {own}", 2 * PKTS);
+    let (report, came) = lab.run(&own, &mut wires, |rings, over| pass_slowly(lists, rings, over, sent.pause));
     let report = as_json(&report);
     assert_books_balance(&report);
     assert_eq!((count(&report, "rx_pkts"), count(&report, "tx_pkts")), (u64::from(2 * PKTS), u64::from(2 * PKTS)), "{own}: {report:#}");
@@ -108,19 +132,24 @@ fn order() {
 }
 
 fn flows_leave_as_they_came(lab: &mut Lab) {
+    let small = Sent { ring_size: 32, ..SENT };
+    let slow = Sent { pause: Duration::from_millis(1), ..small };
     for mode in MODES {
-        for (ring_size, work) in [
-            (1024, KNOWN),
-            (1024, UNKNOWN),
-            // Drivers refuse what these have no room for.
-            (32, KNOWN),
-            (32, UNKNOWN),
-            (32, "--work spin:cheap=0ns,expensive=200us,p=0.02,mark=hash,known=no"),
-            (1024, "--work spin:cheap=1us,expensive=300us,p=0.1,mark=hash,known=no --grow append --runq-max 2048 --burst 64"),
-            (1024, "--work spin:cheap=1us,expensive=100us,p=0.3,mark=hash --ring-size 8 --on-full run --burst 16"),
+        for (sent, work) in [
+            (SENT, KNOWN),
+            (SENT, UNKNOWN),
+            (small, KNOWN),
+            (small, UNKNOWN),
+            (small, "--work spin:cheap=0ns,expensive=200us,p=0.02,mark=hash,known=no"),
+            (slow, UNKNOWN),
+            (SENT, "--work spin:cheap=1us,expensive=300us,p=0.1,mark=hash,known=no --grow append --runq-max 2048 --burst 64"),
+            (SENT, "--work spin:cheap=1us,expensive=100us,p=0.3,mark=hash --ring-size 8 --on-full run --burst 16"),
+            (Sent { ip: false, ..SENT }, KNOWN),
+            (Sent { ip: false, ..slow }, KNOWN),
         ] {
-            let own = format!("{mode} {work}");
-            let (report, came) = run(lab, ring_size, &own);
+            let forward_mode = if sent.ip { "macswap" } else { "mac" };
+            let own = format!("--forward-mode {forward_mode} {mode} {work}");
+            let (report, came) = run(lab, sent, &own);
             for came in &came {
                 assert_eq!(late(came), (0, 0), "{own}: {report:#}");
             }
@@ -144,8 +173,8 @@ fn without_order_what_is_late_is_counted(lab: &mut Lab) {
         ("--pools 8:2", KNOWN),
         ("--pools 8:2", UNKNOWN),
     ] {
-        let own = format!("{mode} {work} --order none");
-        let (report, came) = run(lab, 1024, &own);
+        let own = format!("--forward-mode macswap {mode} {work} --order none");
+        let (report, came) = run(lab, SENT, &own);
         let order = &report["order"];
         let (seen, counted) = (came.iter().map(|came| late(came).0).sum::<u64>(), count(order, "reordered_pkts"));
         assert!(seen > 0 && order["kept"] == "none", "{own}: {order:#}");

@@ -42,6 +42,11 @@ pub(super) trait Engines {
         Ok(())
     }
 
+    /// Whether packets keep their pair of MAC addresses.
+    fn macs_stay(&self, _: &Cli) -> bool {
+        false
+    }
+
     /// What can be read again while the run goes on, once it is set up.
     fn rereads(&self) -> Option<Arc<dyn Reload>> {
         None
@@ -91,6 +96,11 @@ impl Engines for BuiltIn {
             self.ruling = Some(Arc::new(Ruling::new(path.clone(), rules, automata, plan.lcores.len())?));
         }
         Ok(())
+    }
+
+    /// `l3` replaces them in packets with IP only.
+    fn macs_stay(&self, cli: &Cli) -> bool {
+        cli.forward_mode != ForwardMode::Mac
     }
 
     fn rereads(&self) -> Option<Arc<dyn Reload>> {

@@ -8,7 +8,7 @@ use super::Transmit;
 use super::sort::{Hands, Sorter};
 use super::transmit::Outgoing;
 use crate::dpdk::{BURST_MAX, Burst, Mbuf, TicketField};
-use crate::engine::flow_hash;
+use crate::engine::Flows;
 use crate::order::{Bucket, Full, Order, Ticket};
 
 /// A packet's place in its flow, as far as that has been asked for.
@@ -36,12 +36,13 @@ impl Pass {
         field.write(packet, if let Self::Ticket(ticket) = self { ticket.number() } else { Ticket::NOBODY });
     }
 
-    /// The bucket, of a packet without a ticket. Packets are asked late: an engine may have changed one meanwhile, but not what its flow is.
+    /// The bucket, of a packet without a ticket. Packets are asked late: an engine may have changed one meanwhile,
+    /// but not by what `flows` tells its flow.
     #[inline]
-    fn bucket(&mut self, order: &Order<Outgoing>, packet: &Mbuf) -> Option<Bucket> {
+    fn bucket(&mut self, order: &Order<Outgoing>, flows: Flows, packet: &Mbuf) -> Option<Bucket> {
         match *self {
             Self::Unasked(queue) => {
-                let bucket = order.bucket(usize::from(queue), flow_hash(packet));
+                let bucket = order.bucket(usize::from(queue), flows.hash(packet));
                 *self = Self::Asked(bucket);
                 Some(bucket)
             }
@@ -52,8 +53,8 @@ impl Pass {
 
     /// Gives the packet a ticket if it has none.
     #[inline]
-    pub(super) fn keep_place(&mut self, order: &Order<Outgoing>, packet: &Mbuf) -> Result<(), Full> {
-        if let Some(bucket) = self.bucket(order, packet) {
+    pub(super) fn keep_place(&mut self, order: &Order<Outgoing>, flows: Flows, packet: &Mbuf) -> Result<(), Full> {
+        if let Some(bucket) = self.bucket(order, flows, packet) {
             *self = enter(order, bucket)?;
         }
         Ok(())
@@ -61,8 +62,8 @@ impl Pass {
 
     /// As `keep_place`, if it is of that bucket.
     #[inline]
-    pub(super) fn keep_place_in(&mut self, order: &Order<Outgoing>, packet: &Mbuf, bucket: Bucket) -> Result<(), Full> {
-        if self.bucket(order, packet) == Some(bucket) {
+    pub(super) fn keep_place_in(&mut self, order: &Order<Outgoing>, flows: Flows, packet: &Mbuf, bucket: Bucket) -> Result<(), Full> {
+        if self.bucket(order, flows, packet) == Some(bucket) {
             *self = enter(order, bucket)?;
         }
         Ok(())
@@ -83,6 +84,7 @@ fn enter(order: &Order<Outgoing>, bucket: Bucket) -> Result<Pass, Full> {
 pub(super) struct Admission<'a> {
     order: &'a Order<Outgoing>,
     field: TicketField,
+    flows: Flows,
     /// The receive queue that the burst came by.
     queue: u16,
     /// Packets of that queue have tickets: each one has to be asked.
@@ -95,9 +97,9 @@ pub(super) struct Admission<'a> {
 }
 
 impl<'a> Admission<'a> {
-    pub(super) fn new(order: &'a Order<Outgoing>, field: TicketField) -> Self {
+    pub(super) fn new(order: &'a Order<Outgoing>, field: TicketField, flows: Flows) -> Self {
         let buckets = Box::new([order.bucket(0, 0); BURST_MAX]);
-        Self { order, field, queue: 0, busy: false, deferred_late: false, buckets, known: false }
+        Self { order, field, flows, queue: 0, busy: false, deferred_late: false, buckets, known: false }
     }
 
     /// A burst was received by `queue`.
@@ -125,7 +127,7 @@ impl<'a> Admission<'a> {
         self.known = true;
         let mut ahead = false;
         for (bucket, packet) in self.buckets.iter_mut().zip(burst.packets()) {
-            *bucket = self.order.bucket(usize::from(self.queue), flow_hash(packet));
+            *bucket = self.order.bucket(usize::from(self.queue), self.flows.hash(packet));
             ahead |= self.order.is_ahead(*bucket);
         }
         !ahead
@@ -133,7 +135,7 @@ impl<'a> Admission<'a> {
 
     #[inline]
     fn bucket(&self, at: usize, packet: &Mbuf) -> Bucket {
-        if self.known { self.buckets[at] } else { self.order.bucket(usize::from(self.queue), flow_hash(packet)) }
+        if self.known { self.buckets[at] } else { self.order.bucket(usize::from(self.queue), self.flows.hash(packet)) }
     }
 
     /// The place in its flow of a packet, `at` in its burst: needed and written on it if others may get the packet.
@@ -179,7 +181,7 @@ impl<'a> Admission<'a> {
         // In the order of their arrival: what waits for its driver is of earlier bursts.
         tx.keep_places_in(bucket)?;
         for (pass, packet) in here.passes.iter_mut().zip(here.cheap.packets()) {
-            pass.keep_place_in(self.order, packet, bucket)?;
+            pass.keep_place_in(self.order, self.flows, packet, bucket)?;
         }
         self.go_away(bucket, packet)
     }
@@ -198,7 +200,7 @@ impl<'a> Admission<'a> {
     /// As `stays`.
     #[cold]
     pub(super) fn goes_away_late(&mut self, mut pass: Pass, packet: &mut Mbuf, tx: &mut Transmit<'_>) -> Result<(), Full> {
-        match pass.bucket(self.order, packet) {
+        match pass.bucket(self.order, self.flows, packet) {
             Some(bucket) => {
                 self.deferred_late = true;
                 tx.keep_places_in(bucket)?;
@@ -222,7 +224,7 @@ impl<'a> Admission<'a> {
 
     #[cold]
     fn ask_again(&self, mut pass: Pass, packet: &Mbuf) -> Result<Pass, Full> {
-        match pass.bucket(self.order, packet) {
+        match pass.bucket(self.order, self.flows, packet) {
             Some(bucket) if self.order.is_ahead(bucket) => enter(self.order, bucket),
             _ => Ok(pass),
         }

@@ -107,12 +107,13 @@ impl Transmit<'_> {
 
     #[cold]
     fn keep_places_here(&mut self, bucket: Bucket) -> Result<(), Full> {
+        let flows = self.settings.flows;
         for (at, outlet) in self.outlets.iter_mut().enumerate() {
             for waiting in &mut outlet.waiting {
-                waiting.pass.keep_place_in(self.order, &waiting.packet, bucket)?;
+                waiting.pass.keep_place_in(self.order, flows, &waiting.packet, bucket)?;
             }
             for (pass, packet) in outlet.passes.iter_mut().zip(outlet.staged.packets()) {
-                pass.keep_place_in(self.order, packet, bucket)?;
+                pass.keep_place_in(self.order, flows, packet, bucket)?;
                 self.ticketed |= u64::from(matches!(pass, Pass::Ticket(_))) << at;
             }
         }
@@ -130,12 +131,11 @@ impl Transmit<'_> {
 
     #[cold]
     fn keep_waiting_places(&mut self) {
-        for at in 0..self.outlets.len() {
-            let (order, waiting) = (self.order, &mut self.outlets[at].waiting);
-            let before = waiting.len();
-            waiting.retain_mut(|waiting| waiting.pass.keep_place(order, &waiting.packet).is_ok());
-            let dropped = before - waiting.len();
-            self.stats.drop_pkts(self.cause(at), dropped as u64);
+        let (order, flows) = (self.order, self.settings.flows);
+        for outlet in &mut self.outlets {
+            let before = outlet.waiting.len();
+            outlet.waiting.retain_mut(|waiting| waiting.pass.keep_place(order, flows, &waiting.packet).is_ok());
+            self.stats.drop_pkts(DropCause::OrderFull, (before - outlet.waiting.len()) as u64);
         }
     }
 

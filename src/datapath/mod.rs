@@ -30,7 +30,7 @@ use crate::dpdk::clock::tsc;
 use crate::dpdk::{
     Burst, BurstSize, Lease, MAX_PORTS, RingConsumer, RingProducer, RxQueue, RxStampField, StampField, TicketField, TxQueue,
 };
-use crate::engine::Engine;
+use crate::engine::{Engine, Flows};
 use crate::order::Order;
 use crate::policy::{PeerHint, Permits, Place, Policy, Pool, Step, View};
 use crate::shed::{Picker, RankMeter, Shard, TakeBudget};
@@ -63,6 +63,8 @@ pub struct Settings {
     pub polled: Option<StampField>,
     /// Where its place in its flow stands then.
     pub ticket: TicketField,
+    /// By what its flow is known.
+    pub flows: Flows,
     /// Packets come stamped with their arrival: what the poll knows of it does not count.
     pub stamped: bool,
     /// Where drivers stamp, if it is their stamps that count.
@@ -269,7 +271,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             tx: Transmit::new(queues.tx, settings, shared, stats),
             settings,
             burst: Burst::new(),
-            admission: Admission::new(shared.order, settings.ticket),
+            admission: Admission::new(shared.order, settings.ticket, settings.flows),
             sorter: Sorter::new(),
             run_queue: queues.run_queue,
             kept: queues.kept,

@@ -1,22 +1,38 @@
 //! A packet's headers and its flow, however the packet is parted into segments.
 
-use super::headers::{FRONT_MAX, Headers, parse_front, plain_flow_hash};
+use super::headers::{FRONT_MAX, Family, Headers, parse_front, plain_flow_hash};
 use crate::dpdk::Mbuf;
 
-/// A number for the packet's flow, the same for all packets of a flow: the NIC's RSS hash where the packet has one, else that of
-/// [`FlowKey`](super::headers::FlowKey), which both directions share. (RSS does so where the NIC was given a key that is symmetric, and is
-/// one number per direction where not.)
-#[inline]
-pub fn flow_hash(packet: &Mbuf) -> u32 {
-    match packet.rss_hash().or_else(|| plain_flow_hash(packet.data())) {
-        Some(hash) => hash,
-        None => flow_hash_of_key(packet),
+/// What a packet's flow is told by, also after an engine has had the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flows {
+    /// The engine leaves a packet's pair of MAC addresses what it was, perhaps swapped. Where it does not, all packets without IP are one flow.
+    pub macs_stay: bool,
+}
+
+impl Flows {
+    /// A number for the packet's flow, the same for all packets of a flow: the NIC's RSS hash where the packet has one, else that of
+    /// [`FlowKey`](super::headers::FlowKey), which both directions share. (RSS does so where the NIC was given a key that is symmetric, and is
+    /// one number per direction where not.)
+    #[inline]
+    pub fn hash(self, packet: &Mbuf) -> u32 {
+        match packet.rss_hash().or_else(|| plain_flow_hash(packet.data())) {
+            Some(hash) => hash,
+            None => self.hash_of_key(packet),
+        }
+    }
+
+    #[inline(never)]
+    fn hash_of_key(self, packet: &Mbuf) -> u32 {
+        let key = headers_of(packet).key;
+        if self.macs_stay || key.family != Family::Mac { key.symmetric_hash() } else { 0 }
     }
 }
 
-#[inline(never)]
-fn flow_hash_of_key(packet: &Mbuf) -> u32 {
-    headers_of(packet).key.symmetric_hash()
+/// [`Flows::hash`] of a packet that no engine has changed.
+#[inline]
+pub fn flow_hash(packet: &Mbuf) -> u32 {
+    Flows { macs_stay: true }.hash(packet)
 }
 
 /// The packet's headers. Offsets count through all segments.

@@ -24,7 +24,7 @@ pub use any::Any;
 pub use budget::{Budget, Cutoff};
 pub use carried::Carried;
 pub use dpi::Dpi;
-pub use flow::{flow_hash, headers_of};
+pub use flow::{Flows, flow_hash, headers_of};
 pub use flow_id::FlowIds;
 pub use heavy::Heavy;
 pub use io::Io;
@@ -82,7 +82,8 @@ pub trait Engine: Send {
     /// Which stage a packet that came in by port `from` needs. Asked once per packet, but for those that wait in a run queue between.
     fn classify(&mut self, packet: &Mbuf, from: u16) -> Class;
 
-    /// The cheap stage, for a packet that came in by port `from`.
+    /// The cheap stage, for a packet that came in by port `from`. It and the others may change the packet, but not IP addresses and ports: by
+    /// them the flow is known in which the packet has to leave in order.
     fn cheap(&mut self, packet: &mut Mbuf, from: u16) -> Verdict;
 
     /// The expensive stage, for a packet that came in by port `from`. It goes on where the cheap stage gave up, if that did.

@@ -3,11 +3,12 @@
 #![allow(dead_code)] // each test file is a program of its own, and uses only some of this
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mpfwd::app::{self, Host};
 use mpfwd::cli::Cli;
 use mpfwd::dpdk::{BURST_MAX, Burst, Eal, Mbuf, Mempool, PortInfo, RxTxRing, find_ports};
+use mpfwd::engine::{Engine, EngineSetup};
 use mpfwd::stats::Report;
 
 use crate::common::{self, Leftovers, words};
@@ -72,12 +73,33 @@ impl Lab {
         wires: &mut Wires,
         traffic: impl FnOnce(&mut [RxTxRing; 2], &AtomicBool) -> T + Send,
     ) -> (Report, T) {
+        self.run_by(|cli| app::run(&self.eal, cli, &self.host), own, wires, traffic)
+    }
+
+    /// As `run`, with an engine of the test's.
+    pub fn run_own<E: Engine, T: Send>(
+        &self,
+        engine: impl Fn(&EngineSetup<'_>) -> E,
+        own: &str,
+        wires: &mut Wires,
+        traffic: impl FnOnce(&mut [RxTxRing; 2], &AtomicBool) -> T + Send,
+    ) -> (Report, T) {
+        self.run_by(|cli| app::run_own(&self.eal, cli, &self.host, engine), own, wires, traffic)
+    }
+
+    fn run_by<T: Send>(
+        &self,
+        run: impl FnOnce(&Cli) -> mpfwd::error::Result<Report>,
+        own: &str,
+        wires: &mut Wires,
+        traffic: impl FnOnce(&mut [RxTxRing; 2], &AtomicBool) -> T + Send,
+    ) -> (Report, T) {
         // A run that misses packets should fail, not hang.
         let cli = Cli::read(&words(&format!("--duration 30 {own}"))).expect("valid arguments").expect("no help");
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let mover = scope.spawn(|| traffic(&mut wires.rings, &over));
-            let report = app::run(&self.eal, &cli, &self.host);
+            let report = run(&cli);
             over.store(true, Ordering::Release);
             let moved = mover.join().expect("the traffic's thread ends well");
             (report.expect("the run starts"), moved)
@@ -92,24 +114,35 @@ impl Lab {
 
 /// Puts all packets of each list into its port while taking out whatever comes, until the run is over. Returns what came out of each
 /// port, in order.
-pub fn pass_through(mut lists: [Vec<Mbuf>; 2], rings: &mut [RxTxRing; 2], over: &AtomicBool) -> [Vec<Vec<u8>>; 2] {
+pub fn pass_through(lists: [Vec<Mbuf>; 2], rings: &mut [RxTxRing; 2], over: &AtomicBool) -> [Vec<Vec<u8>>; 2] {
+    pass_slowly(lists, rings, over, Duration::ZERO)
+}
+
+/// As `pass_through`, with a pause between two looks at what came.
+pub fn pass_slowly(mut lists: [Vec<Mbuf>; 2], rings: &mut [RxTxRing; 2], over: &AtomicBool, pause: Duration) -> [Vec<Vec<u8>>; 2] {
     let mut came = [Vec::new(), Vec::new()];
     lists.iter_mut().for_each(|list| list.reverse());
     let mut going = [Burst::new(), Burst::new()];
     let mut taken = Burst::new();
+    let mut looked = Instant::now();
     loop {
         let was_over = over.load(Ordering::Acquire);
         let mut moved = 0;
+        let looks = looked.elapsed() >= pause;
         for (at, ring) in rings.iter_mut().enumerate() {
             while going[at].len() < BURST_MAX
                 && let Some(packet) = lists[at].pop()
             {
                 going[at].push(packet);
             }
-            moved += ring.inject(&mut going[at]) + ring.collect(&mut taken, BURST_MAX);
-            came[at].extend(taken.drain().map(|packet| packet.to_vec()));
+            moved += ring.inject(&mut going[at]);
+            if looks {
+                moved += ring.collect(&mut taken, BURST_MAX);
+                came[at].extend(taken.drain().map(|packet| packet.to_vec()));
+                looked = Instant::now();
+            }
         }
-        if moved == 0 && was_over {
+        if moved == 0 && was_over && looks {
             return came;
         }
         if moved == 0 {

@@ -1,0 +1,155 @@
+//! Packets that a driver has refused wait, and keep their place in their flow: when a later one of it is deferred, and when another lcore
+//! takes over the queue that they came by.
+
+mod common;
+mod lab;
+
+use std::io::Cursor;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use common::{as_json, assert_books_balance, count};
+use etherparse::PacketBuilder;
+use lab::Lab;
+use mpfwd::dpdk::{BURST_MAX, Burst, Mbuf, RxTxRing};
+use mpfwd::engine::{Class, Engine, Peers, Verdict};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+const RING_SIZE: u32 = 64;
+/// So many more than the ring takes wait for their driver.
+const REFUSED: u32 = 37;
+/// For other lcores to do all that they can do.
+const LONG: Duration = Duration::from_millis(100);
+
+/// What a packet asks for, by the byte at `KIND`; its number is behind that.
+const KIND: usize = 42;
+const CHEAP: u8 = 0;
+const EXPENSIVE: u8 = 1;
+/// Its lcore is stuck in it until the test says so.
+const STUCK: u8 = 2;
+
+static HELD: AtomicBool = AtomicBool::new(false);
+static STUCK_NOW: AtomicU32 = AtomicU32::new(0);
+
+/// Replaces the addresses of what it forwards, as a router does.
+struct Router(Peers);
+
+impl Engine for Router {
+    fn classify(&mut self, packet: &Mbuf, _: u16) -> Class {
+        match packet.data()[KIND] {
+            EXPENSIVE => Class::Defer,
+            STUCK => Class::Unknown,
+            _ => Class::Cheap,
+        }
+    }
+
+    fn cheap(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
+        if packet.data()[KIND] == STUCK {
+            STUCK_NOW.fetch_add(1, Ordering::Release);
+            while HELD.load(Ordering::Acquire) {
+                std::thread::yield_now();
+            }
+        }
+        packet.data_mut()[..12].fill(0x77);
+        Verdict::Forward(self.0.out(from))
+    }
+
+    fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
+        self.cheap(packet, from)
+    }
+}
+
+/// By which headers a flow is known.
+#[derive(Clone, Copy, PartialEq)]
+enum Headers {
+    Macs,
+    Ipv4,
+}
+
+fn packet(lab: &Lab, headers: Headers, flow: u8, kind: u8, number: u32) -> Mbuf {
+    let mut frame = [&[2; 11][..], &[flow, 0x88, 0xb5], &[0; 46]].concat();
+    if headers == Headers::Ipv4 {
+        PacketBuilder::ethernet2([2; 6], [2; 6])
+            .ipv4([10, 0, 0, flow], [10, 0, 0, 9], 9)
+            .udp(1, 2)
+            .write(&mut Cursor::new(&mut frame), &[0; 18])
+            .expect("room");
+    }
+    frame[KIND] = kind;
+    frame[KIND + 1..KIND + 5].copy_from_slice(&number.to_be_bytes());
+    lab.packet(&[&frame])
+}
+
+fn put(source: &mut RxTxRing, packets: impl IntoIterator<Item = Mbuf>) {
+    let mut one = Burst::new();
+    for packet in packets {
+        one.push(packet);
+        while source.inject(&mut one) == 0 {
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn collect(sink: &mut RxTxRing, numbers: &mut Vec<u32>) {
+    let mut burst = Burst::new();
+    sink.collect(&mut burst, BURST_MAX);
+    numbers.extend(burst.drain().map(|packet| u32::from_be_bytes(packet.data()[KIND + 1..KIND + 5].try_into().expect("four bytes"))));
+}
+
+/// More packets of a flow than the ring takes; then the lcore that has them is stuck in a packet of another flow, behind `then`, and `behind`
+/// come, which it never sees. All have to leave in order.
+fn overtaken_by_nobody(lab: &mut Lab, headers: Headers, then: u8, behind: u32) {
+    let mut wires = lab.wires(RING_SIZE);
+    let here = &*lab;
+    let first = RING_SIZE - 1 + REFUSED;
+    let all = first + 1 + behind;
+    HELD.store(true, Ordering::Release);
+    STUCK_NOW.store(0, Ordering::Release);
+    let own = "--config (0,0,0),(1,0,1) --pools 1:1 --idle yield --rescue-after 100us";
+    let (report, numbers) = here.run_own(
+        |setup| Router(setup.peers.clone()),
+        own,
+        &mut wires,
+        |[source, sink], _| {
+            let of_flow = |kind: u8, number: u32| packet(here, headers, 1, kind, number);
+            put(source, (0..first).map(|number| of_flow(CHEAP, number)));
+            std::thread::sleep(LONG);
+            put(source, [of_flow(then, first), packet(here, headers, 2, STUCK, u32::MAX)]);
+            while STUCK_NOW.load(Ordering::Acquire) == 0 {
+                std::thread::yield_now();
+            }
+            put(source, (first + 1..all).map(|number| of_flow(CHEAP, number)));
+            let mut numbers = Vec::new();
+            for _ in 0..5 {
+                std::thread::sleep(LONG / 5);
+                collect(sink, &mut numbers);
+            }
+            let while_stuck = numbers.len();
+            HELD.store(false, Ordering::Release);
+            while numbers.len() < all as usize + 1 {
+                collect(sink, &mut numbers);
+            }
+            kill(Pid::this(), Signal::SIGTERM).expect("this process is there");
+            assert_eq!(while_stuck, RING_SIZE as usize - 1, "what waits is the stuck lcore's, and nobody passes: {numbers:?}");
+            numbers
+        },
+    );
+    let report = as_json(&report);
+    assert_books_balance(&report);
+    assert_eq!(numbers.into_iter().filter(|&number| number != u32::MAX).collect::<Vec<_>>(), (0..all).collect::<Vec<_>>());
+    assert_eq!(count(&report["order"], "reordered_pkts"), 0, "{report:#}");
+    drop(wires);
+    lab.assert_has_all_its_buffers();
+}
+
+#[test]
+fn what_a_driver_refused_is_not_overtaken() {
+    let mut lab = Lab::start(2);
+    for _ in 0..3 {
+        for headers in [Headers::Macs, Headers::Ipv4] {
+            overtaken_by_nobody(&mut lab, headers, EXPENSIVE, 0);
+            overtaken_by_nobody(&mut lab, headers, CHEAP, 30);
+        }
+    }
+}
