@@ -252,7 +252,7 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, engines: &mut dyn Engines, sign
 }
 
 fn set_up(eal: &Eal, cli: &Cli, plan: &mut Plan) -> Result<Setup> {
-    let (stamp, ticket) = (StampField::register()?, TicketField::register()?);
+    let (stamp, ticket) = (StampField::register()?, TicketField::register(cli.order == KeepOrder::None)?);
     let nic = (plan.stamping == Stamping::Nic).then(RxStampField::register).transpose()?;
     let polled = (nic.is_some() || cli.source.is_some()).then(StampField::register_polled).transpose()?;
     let pool = Mempool::create(eal, "mpfwd_mbufs", plan.mbufs, plan.mbuf_cache, plan.mbuf_room)?;

@@ -9,7 +9,7 @@ use super::sort::{Hands, Sorter};
 use super::transmit::Outgoing;
 use crate::dpdk::{BURST_MAX, Burst, Mbuf, TicketField};
 use crate::engine::Flows;
-use crate::order::{Bucket, Full, Order, Ticket};
+use crate::order::{Bucket, Full, Number, Order, Ticket};
 
 /// A packet's place in its flow, as far as that has been asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,20 +20,31 @@ pub(super) enum Pass {
     Asked(Bucket),
     /// It keeps its place wherever it is.
     Ticket(Ticket),
-    /// It should have a place, and there was no record left; only where no order is kept.
-    Uncounted,
+    /// It is counted by this number, where no order is kept.
+    Counted(Number),
 }
 
 impl Pass {
     /// As it is written on a packet that has left the hands of who received it.
     #[inline]
     pub(super) fn of(packet: &Mbuf, field: TicketField) -> Self {
-        Ticket::numbered(field.read(packet)).map_or(Self::Uncounted, Self::Ticket)
+        let bits = field.read(packet);
+        if field.is_number() { Self::Counted(Number::from_bits(bits)) } else { Self::Ticket(Ticket::from_bits(bits)) }
     }
 
     #[inline]
     fn write_on(self, packet: &mut Mbuf, field: TicketField) {
-        field.write(packet, if let Self::Ticket(ticket) = self { ticket.number() } else { Ticket::NOBODY });
+        match self {
+            Self::Ticket(ticket) => field.write(packet, ticket.to_bits()),
+            Self::Counted(number) => field.write(packet, number.to_bits()),
+            Self::Unasked(_) | Self::Asked(_) => debug_assert!(false, "a packet that goes away has a place"),
+        }
+    }
+
+    /// Whether it goes along with the packet from now on.
+    #[inline(always)]
+    pub(super) fn is_final(self) -> bool {
+        matches!(self, Self::Ticket(_) | Self::Counted(_))
     }
 
     /// The bucket, of a packet without a ticket. Packets are asked late: an engine may have changed one meanwhile,
@@ -47,7 +58,7 @@ impl Pass {
                 Some(bucket)
             }
             Self::Asked(bucket) => Some(bucket),
-            Self::Ticket(_) | Self::Uncounted => None,
+            Self::Ticket(_) | Self::Counted(_) => None,
         }
     }
 
@@ -70,14 +81,10 @@ impl Pass {
     }
 }
 
-/// A ticket; where no order is kept, none if there is none left.
+/// A ticket; where no order is kept, a number.
 #[inline]
 fn enter(order: &Order<Outgoing>, bucket: Bucket) -> Result<Pass, Full> {
-    match order.enter(bucket) {
-        Ok(ticket) => Ok(Pass::Ticket(ticket)),
-        Err(Full) if order.keeps() => Err(Full),
-        Err(Full) => Ok(Pass::Uncounted),
-    }
+    if order.keeps() { order.enter(bucket).map(Pass::Ticket) } else { Ok(Pass::Counted(order.count(bucket))) }
 }
 
 /// What is asked of the packets of one burst.

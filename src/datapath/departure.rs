@@ -36,11 +36,22 @@ impl Transmit<'_> {
         }
     }
 
-    /// A packet has been sent or dropped: those that waited for it to go, and are ready, are offered next.
+    /// The driver has taken packets, in this order, where no order is kept. Those of a bucket that follow each other are counted at once.
+    pub(super) fn taken_counted(&self, passes: &[Pass]) {
+        let number = |pass: &Pass| if let Pass::Counted(number) = *pass { Some(number) } else { None };
+        let together = |a: &Pass, b: &Pass| number(a).zip(number(b)).is_some_and(|(a, b)| a.shares_bucket(b));
+        for run in passes.chunk_by(together) {
+            self.order.count_all_sent(run.iter().filter_map(number), |late_by_pkts| self.stats.order.add_sent(late_by_pkts));
+        }
+    }
+
+    /// A packet has been dropped: those that waited for it to go, and are ready, are offered next.
     #[inline]
     pub(super) fn leave(&mut self, pass: Pass) {
-        if let Pass::Ticket(ticket) = pass {
-            self.leave_place(ticket);
+        match pass {
+            Pass::Ticket(ticket) => self.leave_place(ticket),
+            Pass::Counted(number) => self.order.count_dropped(number),
+            Pass::Unasked(_) | Pass::Asked(_) => {}
         }
     }
 
@@ -114,7 +125,7 @@ impl Transmit<'_> {
             }
             for (pass, packet) in outlet.passes.iter_mut().zip(outlet.staged.packets()) {
                 pass.keep_place_in(self.order, flows, packet, bucket)?;
-                self.ticketed |= u64::from(matches!(pass, Pass::Ticket(_))) << at;
+                self.ticketed |= u64::from(pass.is_final()) << at;
             }
         }
         Ok(())

@@ -69,7 +69,7 @@ pub(super) struct Sorter {
 
 impl Sorter {
     pub(super) fn new() -> Self {
-        Self { cheap: Burst::new(), passes: Box::new([Pass::Uncounted; BURST_MAX]), deferred: Burst::new() }
+        Self { cheap: Burst::new(), passes: Box::new([Pass::Unasked(0); BURST_MAX]), deferred: Burst::new() }
     }
 
     /// Puts a packet on the pile of the cheap stage.

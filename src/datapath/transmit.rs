@@ -103,7 +103,7 @@ impl<'a> Transmit<'a> {
             sent_pkts: &sent.pkts,
             staged: Burst::new(),
             stamps: Box::new([0; BURST_MAX]),
-            passes: Box::new([Pass::Uncounted; BURST_MAX]),
+            passes: Box::new([Pass::Unasked(0); BURST_MAX]),
             waiting: VecDeque::with_capacity(WAITING_MAX),
         };
         Self {
@@ -230,7 +230,7 @@ impl<'a> Transmit<'a> {
         outlet.passes[outlet.staged.len()] = pass;
         outlet.staged.push(packet);
         self.staged |= 1 << at;
-        self.ticketed |= u64::from(matches!(pass, Pass::Ticket(_))) << at;
+        self.ticketed |= u64::from(pass.is_final()) << at;
     }
 
     /// Sends all that is staged; all of it ended in `stage`.
@@ -262,7 +262,11 @@ impl<'a> Transmit<'a> {
     #[inline(never)]
     fn taken_staged(&mut self, at: usize, sent: usize) {
         self.ticketed &= !(1 << at);
-        (0..sent).for_each(|place| self.taken(self.outlets[at].passes[place]));
+        if self.order.keeps() {
+            (0..sent).for_each(|place| self.taken(self.outlets[at].passes[place]));
+        } else {
+            self.taken_counted(&self.outlets[at].passes[..sent]);
+        }
     }
 
     /// The first `sent` staged packets went; those with one stamp are counted together.

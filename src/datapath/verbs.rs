@@ -164,6 +164,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         if let Some(field) = self.settings.nic {
             self.write_arrivals(field);
         }
+        self.burst.prefetch_data();
         self.engine.look_ahead(&mut self.burst, arrival.port);
         let alone = self.classify(arrival);
         self.lap(Lap::Classify);

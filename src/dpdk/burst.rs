@@ -96,6 +96,12 @@ impl Burst {
         self.packets().iter().for_each(Mbuf::prefetch_header);
     }
 
+    /// Asks for the first bytes of all packets, which are about to be read one after the other.
+    #[inline]
+    pub fn prefetch_data(&self) {
+        self.packets().iter().for_each(Mbuf::prefetch_data);
+    }
+
     /// Removes the packets that `keep` does not want, in order, and hands each to `removed`.
     pub fn retain(&mut self, mut keep: impl FnMut(&Mbuf) -> bool, mut removed: impl FnMut(Mbuf)) {
         let mut kept = 0;

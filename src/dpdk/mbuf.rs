@@ -139,6 +139,14 @@ impl Mbuf {
         }
     }
 
+    /// Asks for the first cache line of the packet's data.
+    #[inline(always)]
+    pub(super) fn prefetch_data(&self) {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch never faults, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(self.data_ptr().cast()) }
+    }
+
     /// Shows the bytes of each segment in turn, until `see` wants no more.
     fn each_segment(&self, mut see: impl FnMut(&[u8]) -> bool) {
         let mut segment = Some(self.0);
@@ -332,29 +340,41 @@ impl CostField {
     }
 }
 
-/// Where in an mbuf the number of the packet's ticket stands, by which it keeps its place in its flow.
+/// Where in an mbuf stands by what the packet keeps its place in its flow, or is counted there.
 #[derive(Clone, Copy, Debug)]
 pub struct TicketField {
     offset: u32,
+    is_number: bool,
 }
 
 impl TicketField {
-    /// Registers four bytes of every mbuf for the number. Every call returns the same field.
+    /// Registers four bytes of every mbuf for a ticket, or eight for a number. Every call with the same `is_number` returns the same field.
     ///
     /// # Errors
     /// As [`StampField::register`].
-    pub fn register() -> Result<Self> {
-        Ok(Self { offset: reserved_bytes(b"mpfwd_dynfield_ticket", 4, "a place in a flow")? })
+    pub fn register(is_number: bool) -> Result<Self> {
+        let offset = match is_number {
+            false => reserved_bytes(b"mpfwd_dynfield_ticket", 4, "a place in a flow")?,
+            true => reserved_bytes(b"mpfwd_dynfield_number", 8, "a number in a flow")?,
+        };
+        Ok(Self { offset, is_number })
     }
 
-    /// The number; meaningful once `write` was called for this packet.
-    #[inline]
-    pub fn read(self, mbuf: &Mbuf) -> u32 {
-        mbuf.four_bytes(self.offset)
+    /// Whether it is for numbers.
+    #[inline(always)]
+    pub fn is_number(self) -> bool {
+        self.is_number
     }
 
+    /// What was written; meaningful once `write` was called for this packet.
     #[inline]
-    pub fn write(self, mbuf: &mut Mbuf, number: u32) {
-        mbuf.set_four_bytes(self.offset, number);
+    pub fn read(self, mbuf: &Mbuf) -> u64 {
+        if self.is_number { mbuf.eight_bytes(self.offset) } else { mbuf.four_bytes(self.offset).into() }
+    }
+
+    /// `bits`: of a ticket 32.
+    #[inline]
+    pub fn write(self, mbuf: &mut Mbuf, bits: u64) {
+        if self.is_number { mbuf.set_eight_bytes(self.offset, bits) } else { mbuf.set_four_bytes(self.offset, bits as u32) }
     }
 }

@@ -1,6 +1,6 @@
 //! A packet's headers and its flow, however the packet is parted into segments.
 
-use super::headers::{FRONT_MAX, Family, Headers, parse_front, plain_flow_hash};
+use super::headers::{FRONT_MAX, Family, Headers, parse_front, plain_flow_hash, plain_mac_hash};
 use crate::dpdk::Mbuf;
 
 /// What a packet's flow is told by, also after an engine has had the packet.
@@ -24,6 +24,9 @@ impl Flows {
 
     #[inline(never)]
     fn hash_of_key(self, packet: &Mbuf) -> u32 {
+        if let Some(hash) = plain_mac_hash(packet.data()) {
+            return if self.macs_stay { hash } else { 0 };
+        }
         let key = headers_of(packet).key;
         if self.macs_stay || key.family != Family::Mac { key.symmetric_hash() } else { 0 }
     }

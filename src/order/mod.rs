@@ -11,16 +11,19 @@
 //! There is no lock that anybody waits for, no timer, and no memory but what is allocated at the start: a queue has so many records, and a
 //! packet that finds none left is given back to be dropped.
 //!
-//! Where no order is kept, records count instead: they are not linked, and each packet goes when it is ready.
+//! Where no order is kept each packet goes when it is ready, and what was late is counted by numbers that go along with the packets.
 
 #![forbid(unsafe_code)]
 
+mod counted;
 mod record;
 mod sync;
 mod table;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
+use counted::Counted;
+pub use counted::Number;
 use record::{Next, Record};
 use table::{RECORDS_MAX, Table};
 
@@ -34,18 +37,14 @@ pub struct Ticket(u32);
 impl Ticket {
     /// As a number, to be written on a packet.
     #[inline(always)]
-    pub fn number(self) -> u32 {
-        self.0
+    pub fn to_bits(self) -> u64 {
+        self.0.into()
     }
 
-    /// The one of that number; `None` for [`Ticket::NOBODY`].
     #[inline(always)]
-    pub fn numbered(number: u32) -> Option<Self> {
-        (number != Self::NOBODY).then_some(Self(number))
+    pub fn from_bits(bits: u64) -> Self {
+        Self(bits as u32)
     }
-
-    /// No ticket has this number.
-    pub const NOBODY: u32 = record::NONE;
 }
 
 /// A bucket of flows of one receive queue.
@@ -62,7 +61,8 @@ pub struct Order<T> {
     records: Box<[Record<T>]>,
     records_per_queue: u32,
     buckets: u32,
-    keeps: bool,
+    /// Instead of tables and records, where no order is kept.
+    counted: Option<Counted>,
 }
 
 impl<T> Order<T> {
@@ -81,12 +81,13 @@ impl<T> Order<T> {
     pub fn with_buckets(queues: usize, records_per_queue: usize, buckets: usize, keeps: bool) -> Self {
         let each = records_per_queue.min(RECORDS_MAX);
         assert!(buckets.is_power_of_two() && queues * each.max(buckets) < 1 << 31, "numbers of 31 bits");
+        let with_records = if keeps { queues } else { 0 };
         Self {
-            tables: (0..queues).map(|queue| Table::new((queue * each) as u32, ((queue + 1) * each) as u32, buckets)).collect(),
-            records: (0..queues * each).map(|_| Record::new()).collect(),
-            records_per_queue: each as u32,
+            tables: (0..with_records).map(|queue| Table::new((queue * each) as u32, ((queue + 1) * each) as u32, buckets)).collect(),
+            records: (0..with_records * each).map(|_| Record::new()).collect(),
+            records_per_queue: if keeps { each as u32 } else { 0 },
             buckets: buckets as u32,
-            keeps,
+            counted: (!keeps).then(|| Counted::new(queues, buckets)),
         }
     }
 
@@ -109,20 +110,26 @@ impl<T> Order<T> {
 
     // ---- For who holds the queue's lease ----
 
-    /// Whether no packet of the queue has a ticket.
+    /// Whether no packet of the queue has a ticket, or a number.
     #[inline(always)]
     pub fn is_idle(&self, queue: usize) -> bool {
-        self.tables[queue].is_idle()
+        match &self.counted {
+            None => self.tables[queue].is_idle(),
+            Some(counted) => counted.is_idle(queue),
+        }
     }
 
-    /// Whether a packet of that bucket has a ticket: then the next one needs one too. It may be left at any moment.
+    /// Whether a packet of that bucket has a ticket, or a number: then the next one needs one too. It may be left at any moment.
     #[inline]
     pub fn is_ahead(&self, bucket: Bucket) -> bool {
+        if let Some(counted) = &self.counted {
+            return counted.is_ahead(bucket.0);
+        }
         let (table, at) = self.place(bucket);
-        if self.keeps { table.last(&self.records, at).is_some() } else { table.is_in_use(at) }
+        table.last(&self.records, at).is_some()
     }
 
-    /// A ticket for the packet that arrived last in its bucket.
+    /// A ticket for the packet that arrived last in its bucket. Where order is kept, as is all that has to do with tickets.
     ///
     /// # Errors
     /// When all of the queue's records are in use.
@@ -131,17 +138,13 @@ impl<T> Order<T> {
         let (table, place) = self.place(bucket);
         let at = table.take(&self.records).ok_or(Full)?;
         // Looked for behind that: a record that was given back and taken again is closed until it is begun, and so is nobody's last.
-        let last = if self.keeps { table.last(&self.records, place) } else { None };
+        let last = table.last(&self.records, place);
         let record = &self.records[at as usize];
         record.begin(bucket.0, table.number(place));
         if !last.is_some_and(|last| last.link(at)) {
             record.has_no_predecessor();
         }
-        if self.keeps {
-            table.set_last(&self.records, place, at);
-        } else {
-            table.add_in_use(place);
-        }
+        table.set_last(&self.records, place, at);
         Ok(Ticket(at))
     }
 
@@ -187,10 +190,7 @@ impl<T> Order<T> {
 
     #[inline]
     fn give_back(&self, at: u32) {
-        let (table, place) = self.place(Bucket(self.records[at as usize].bucket()));
-        if !self.keeps {
-            table.sub_in_use(place);
-        }
+        let (table, _) = self.place(Bucket(self.records[at as usize].bucket()));
         table.give_back(&self.records, at);
     }
 
@@ -204,7 +204,31 @@ impl<T> Order<T> {
     /// Whether packets are kept in order, and not only counted.
     #[inline(always)]
     pub fn keeps(&self) -> bool {
-        self.keeps
+        self.counted.is_none()
+    }
+
+    // ---- Where no order is kept ----
+
+    /// The number of the packet that arrived last in its bucket. For who holds the queue's lease; where no order is kept, as all of these.
+    #[inline]
+    pub fn count(&self, Bucket(bucket): Bucket) -> Number {
+        self.counted.as_ref().map_or(Number::from_bits(0), |counted| counted.enter(bucket))
+    }
+
+    /// Packets with these numbers, all of one bucket, were taken by their driver in this order: tells by how many each was late, as
+    /// [`Order::count_sent`] does.
+    #[inline]
+    pub fn count_all_sent(&self, numbers: impl Iterator<Item = Number> + Clone, late_by: impl FnMut(u64)) {
+        let (Some(counted), Some(Number { bucket, .. })) = (&self.counted, numbers.clone().next()) else { return };
+        counted.sent(numbers.clone(), late_by);
+        counted.leave(bucket, numbers.count() as u32);
+    }
+
+    /// A packet with this number was dropped.
+    pub fn count_dropped(&self, number: Number) {
+        if let Some(counted) = &self.counted {
+            counted.leave(number.bucket, 1);
+        }
     }
 
     /// The most packets that may have tickets at once, per receive queue.

@@ -26,8 +26,6 @@ pub(super) struct Table {
     arrived: Box<[AtomicU64]>,
     /// By bucket, the highest number that was sent. Anybody writes it.
     newest_sent: Box<[AtomicU64]>,
-    /// By bucket, how many of its records are in use; only where no order is kept. Anybody takes off.
-    in_use: Box<[AtomicU32]>,
 }
 
 struct Holder {
@@ -50,7 +48,6 @@ impl Table {
             last: words(),
             arrived: words(),
             newest_sent: words(),
-            in_use: (0..buckets).map(|_| AtomicU32::new(0)).collect(),
         }
     }
 
@@ -146,20 +143,5 @@ impl Table {
     pub(super) fn note_sent(&self, bucket: usize, number: u64) -> u64 {
         // Relaxed: where order is kept, the records have ordered this.
         self.newest_sent[bucket].fetch_max(number, Ordering::Relaxed)
-    }
-
-    #[inline]
-    pub(super) fn is_in_use(&self, bucket: usize) -> bool {
-        self.in_use[bucket].load(Ordering::Relaxed) > 0
-    }
-
-    #[inline]
-    pub(super) fn add_in_use(&self, bucket: usize) {
-        self.in_use[bucket].fetch_add(1, Ordering::Relaxed);
-    }
-
-    #[inline]
-    pub(super) fn sub_in_use(&self, bucket: usize) {
-        self.in_use[bucket].fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -51,8 +51,8 @@ struct World {
 }
 
 impl World {
-    fn new(keeps: bool) -> Self {
-        let order = Order::with_buckets(QUEUES, RECORDS, BUCKETS, keeps);
+    fn new() -> Self {
+        let order = Order::with_buckets(QUEUES, RECORDS, BUCKETS, true);
         let arrived = [[0; BUCKETS]; QUEUES];
         Self { order, arrived, worked_at: Vec::new(), offered: Vec::new(), sent: Vec::new(), dropped: 0, late_pkts: 0 }
     }
@@ -111,28 +111,28 @@ impl World {
             self.happen(Event::Send { pkts: 3, follow: false });
         }
     }
+}
 
-    /// How many were sent behind one of their bucket that had arrived later.
-    fn late_in_truth(&self) -> usize {
-        let mut newest = [[None; BUCKETS]; QUEUES];
-        let is_late = |packet: &&Packet| {
-            let newest = &mut newest[packet.queue][packet.flow_hash as usize % BUCKETS];
-            let late = *newest > Some(packet.number);
-            *newest = (*newest).max(Some(packet.number));
-            late
-        };
-        self.sent.iter().filter(is_late).count()
-    }
+/// How many were sent behind one of their bucket that had arrived later.
+fn late_in_truth(sent: &[Packet]) -> usize {
+    let mut newest = [[None; BUCKETS]; QUEUES];
+    let is_late = |packet: &&Packet| {
+        let newest = &mut newest[packet.queue][packet.flow_hash as usize % BUCKETS];
+        let late = *newest > Some(packet.number);
+        *newest = (*newest).max(Some(packet.number));
+        late
+    };
+    sent.iter().filter(is_late).count()
 }
 
 proptest! {
     #[test]
     fn each_flow_leaves_as_it_came(events in events()) {
-        let mut world = World::new(true);
+        let mut world = World::new();
         let arrivals = events.iter().filter(|event| matches!(event, Event::Arrive { .. })).count();
         events.into_iter().for_each(|event| world.happen(event));
         world.settle();
-        prop_assert_eq!(world.late_in_truth(), 0, "{:?}", world.sent);
+        prop_assert_eq!(late_in_truth(&world.sent), 0, "{:?}", world.sent);
         prop_assert_eq!(world.late_pkts, 0);
         prop_assert_eq!(world.sent.len() + world.dropped, arrivals, "nothing is lost");
         prop_assert!((0..QUEUES).all(|queue| world.order.is_idle(queue)));
@@ -140,14 +140,56 @@ proptest! {
 
     #[test]
     fn without_order_what_is_late_is_counted(events in events()) {
-        let mut world = World::new(false);
-        // What is dropped has a number too, and none left means nobody is asked.
-        let events = events.into_iter().filter(|event| !matches!(event, Event::Drop(_)));
-        events.for_each(|event| world.happen(event));
-        world.settle();
-        prop_assert_eq!(world.late_pkts, world.late_in_truth());
-        prop_assert!((0..QUEUES).all(|queue| world.order.is_idle(queue)));
+        let order = Order::<()>::with_buckets(QUEUES, RECORDS, BUCKETS, false);
+        let mut arrived = [[0; BUCKETS]; QUEUES];
+        let (mut under_way, mut sent, mut late_pkts) = (Vec::new(), Vec::new(), 0);
+        let mut send = |pkts: Vec<(Number, Packet)>, sent: &mut Vec<Packet>| {
+            for run in pkts.chunk_by(|(a, _), (b, _)| a.shares_bucket(*b)) {
+                order.count_all_sent(run.iter().map(|(number, _)| *number), |late_by| late_pkts += usize::from(late_by > 0));
+            }
+            sent.extend(pkts.into_iter().map(|(_, packet)| packet));
+        };
+        for event in events {
+            match event {
+                Event::Arrive { queue, flow_hash, away } => {
+                    let number = &mut arrived[queue][flow_hash as usize % BUCKETS];
+                    let packet = Packet { queue, flow_hash, number: *number };
+                    *number += 1;
+                    let bucket = order.bucket(queue, flow_hash);
+                    if away || order.is_ahead(bucket) {
+                        under_way.push((order.count(bucket), packet));
+                    } else {
+                        sent.push(packet);
+                    }
+                }
+                Event::Finish(at) if !under_way.is_empty() => {
+                    let one = under_way.swap_remove(at % under_way.len());
+                    send(vec![one], &mut sent);
+                }
+                Event::Drop(at) if !under_way.is_empty() => order.count_dropped(under_way.swap_remove(at % under_way.len()).0),
+                Event::Send { pkts, .. } => send(under_way.drain(..pkts.min(under_way.len())).collect(), &mut sent),
+                Event::Finish(_) | Event::Drop(_) => {}
+            }
+        }
+        send(under_way, &mut sent);
+        prop_assert_eq!(late_pkts, late_in_truth(&sent));
+        prop_assert!((0..QUEUES).all(|queue| order.is_idle(queue)));
     }
+}
+
+/// Numbers begin anew after 2^32; what is near is still told apart.
+#[test]
+fn numbers_go_round() {
+    let order = Order::<()>::with_buckets(1, 1, 1, false);
+    let number = |sequence: u32| Number::from_bits(sequence.into());
+    let late = |sequences: &[u32]| {
+        let mut late = Vec::new();
+        order.count_all_sent(sequences.iter().copied().map(number), |late_by| late.push(late_by));
+        late
+    };
+    [1 << 30, 1 << 31, 3 << 30, u32::MAX - 1].iter().for_each(|&sequence| assert_eq!(late(&[sequence]), [0]));
+    assert_eq!(late(&[0, u32::MAX, 2]), [0, 1, 0]);
+    assert_eq!(late(&[u32::MAX - 1, 3]), [4, 0]);
 }
 
 #[test]
@@ -163,11 +205,4 @@ fn no_more_tickets_than_records() {
     assert_eq!(order.leave(tickets[0]), Some((tickets[1], 1)));
     assert_eq!(order.leave(tickets[1]), None);
     assert!(order.is_idle(0) && !order.is_ahead(bucket) && order.enter(bucket).is_ok());
-}
-
-#[test]
-fn a_number_is_a_ticket_or_nobody() {
-    let order = Order::<()>::new(1, 1, true);
-    let ticket = order.enter(order.bucket(0, 0)).expect("there is one");
-    assert_eq!((Ticket::numbered(ticket.number()), Ticket::numbered(Ticket::NOBODY)), (Some(ticket), None));
 }

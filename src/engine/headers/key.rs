@@ -97,6 +97,13 @@ pub(super) fn hash_short(a: u64, b: u64, protocol: u8) -> u32 {
     xxh3_64(&bytes) as u32
 }
 
+/// Of the two MAC addresses in front.
+#[inline(always)]
+pub(super) fn plain_macs(ethernet: &[u8; 14]) -> u32 {
+    let eight = |at: usize| ethernet[at..].first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+    hash_short(eight(0) >> 16, eight(4) & 0xffff_ffff_ffff, 0)
+}
+
 /// As [`hash_short`], with addresses of 16 bytes.
 #[inline(always)]
 pub(super) fn hash_long(a: (u128, u16), b: (u128, u16), protocol: u8) -> u32 {

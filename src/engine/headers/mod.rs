@@ -145,6 +145,15 @@ pub fn plain_flow_hash(front: &[u8]) -> Option<u32> {
     }
 }
 
+/// As [`plain_flow_hash`], of a frame that carries something else than IP: of its MAC addresses.
+#[inline]
+pub fn plain_mac_hash(front: &[u8]) -> Option<u32> {
+    let ethernet: &[u8; ETHERNET_HEADER] = front.first_chunk()?;
+    let ether_type = u16::from_be_bytes([ethernet[12], ethernet[13]]);
+    let may_be_ip = matches!(ether_type, ETHER_IPV4 | ETHER_IPV6) || is_vlan(ether_type);
+    (!may_be_ip).then(|| key::plain_macs(ethernet))
+}
+
 #[inline(always)]
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..)?.first_chunk().copied().map(u16::from_be_bytes)

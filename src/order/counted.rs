@@ -1,0 +1,116 @@
+//! Where no order is kept: packets have numbers, and each that is sent is compared with the newest of its bucket. Who defines the order of
+//! arrival writes nothing that who sends writes too, so that counting costs neither of them the other's cache lines.
+
+use super::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::runq::Line;
+
+/// The how-manieth packet of its bucket a packet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Number {
+    pub(super) bucket: u32,
+    /// From 1, and from 0 again after 2^32 - 1.
+    sequence: u32,
+}
+
+impl Number {
+    #[inline(always)]
+    pub fn to_bits(self) -> u64 {
+        u64::from(self.bucket) << 32 | u64::from(self.sequence)
+    }
+
+    #[inline(always)]
+    pub fn from_bits(bits: u64) -> Self {
+        Self { bucket: (bits >> 32) as u32, sequence: bits as u32 }
+    }
+
+    #[inline(always)]
+    pub fn shares_bucket(self, other: Self) -> bool {
+        self.bucket == other.bucket
+    }
+}
+
+/// What those who send know of a bucket.
+struct Departed {
+    /// The highest number that was sent, counted on beyond 2^32.
+    newest: AtomicU64,
+    /// How many were sent or dropped.
+    left: AtomicU32,
+}
+
+/// The packets of one receive queue that have numbers.
+struct Queue {
+    /// How many there have been. Belongs to who holds the lease.
+    entered: Line<AtomicU32>,
+    left: Line<AtomicU32>,
+}
+
+pub(super) struct Counted {
+    queues: Box<[Queue]>,
+    /// By bucket, how many have a number. Belongs to who holds the lease.
+    arrived: Box<[AtomicU32]>,
+    departed: Box<[Departed]>,
+    buckets_per_queue: u32,
+}
+
+impl Counted {
+    pub(super) fn new(queues: usize, buckets_per_queue: usize) -> Self {
+        let buckets = queues * buckets_per_queue;
+        Self {
+            queues: (0..queues).map(|_| Queue { entered: Line(AtomicU32::new(0)), left: Line(AtomicU32::new(0)) }).collect(),
+            arrived: (0..buckets).map(|_| AtomicU32::new(0)).collect(),
+            departed: (0..buckets).map(|_| Departed { newest: AtomicU64::new(0), left: AtomicU32::new(0) }).collect(),
+            buckets_per_queue: buckets_per_queue as u32,
+        }
+    }
+
+    #[inline(always)]
+    fn queue(&self, bucket: u32) -> &Queue {
+        &self.queues[(bucket / self.buckets_per_queue) as usize]
+    }
+
+    #[inline(always)]
+    pub(super) fn is_idle(&self, queue: usize) -> bool {
+        // Relaxed: nothing but a count depends on it.
+        self.queues[queue].left.load(Ordering::Relaxed) == self.queues[queue].entered.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(super) fn is_ahead(&self, bucket: u32) -> bool {
+        self.departed[bucket as usize].left.load(Ordering::Relaxed) != self.arrived[bucket as usize].load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(super) fn enter(&self, bucket: u32) -> Number {
+        let one_more = |count: &AtomicU32| {
+            let sequence = count.load(Ordering::Relaxed).wrapping_add(1);
+            count.store(sequence, Ordering::Relaxed);
+            sequence
+        };
+        one_more(&self.queue(bucket).entered);
+        Number { bucket, sequence: one_more(&self.arrived[bucket as usize]) }
+    }
+
+    /// These, all of one bucket, were sent in this order. Tells of each by how many it was late.
+    #[inline]
+    pub(super) fn sent(&self, numbers: impl Iterator<Item = Number> + Clone, mut late_by: impl FnMut(u64)) {
+        let Some(Number { bucket, .. }) = numbers.clone().next() else { return };
+        let departed = &self.departed[bucket as usize];
+        let newest = departed.newest.load(Ordering::Relaxed);
+        // As far from the newest as it is on the circle of 2^32 numbers.
+        let counted_on = |number: Number| newest.wrapping_add_signed(i64::from(number.sequence.wrapping_sub(newest as u32) as i32));
+        let highest = numbers.clone().map(counted_on).max().unwrap_or(newest);
+        // Relaxed: it is a count, and no memory is passed on by it.
+        let mut before = departed.newest.fetch_max(highest, Ordering::Relaxed);
+        for number in numbers.map(counted_on) {
+            late_by(before.saturating_sub(number));
+            before = before.max(number);
+        }
+    }
+
+    /// So many of a bucket were sent or dropped.
+    #[inline]
+    pub(super) fn leave(&self, bucket: u32, pkts: u32) {
+        self.departed[bucket as usize].left.fetch_add(pkts, Ordering::Relaxed);
+        self.queue(bucket).left.fetch_add(pkts, Ordering::Relaxed);
+    }
+}
