@@ -67,6 +67,14 @@ impl Mempool {
         unsafe { sys::rte_mempool_avail_count(self.as_ptr()) }
     }
 
+    /// Asks for the headers of the buffers that this lcore will get next, up to so many: they are about to be written, and others wrote or
+    /// read them last.
+    #[inline]
+    pub fn prefetch_next(&self, buffers: usize) {
+        // SAFETY: the pool is alive as long as `self`; the cache that is looked at is this thread's own, or there is none.
+        unsafe { sys::mpfwd_prefetch_next(self.as_ptr(), buffers as u32) }
+    }
+
     /// Appends `want` fresh packets to the burst, or none when the pool has fewer. Returns how many.
     pub fn alloc(&self, burst: &mut Burst, want: usize) -> usize {
         burst.append(want, |slots, room| {
