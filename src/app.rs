@@ -204,6 +204,7 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, engines: &mut dyn Engines, sign
             permits: &permits,
             incidents: &incidents,
             clocks: &clocks,
+            buffers: &pool,
         },
         stats: &stats,
         cost: sources.as_ref().and_then(|sources| sources.cost),

@@ -47,6 +47,12 @@ impl Pass {
         matches!(self, Self::Ticket(_) | Self::Counted(_))
     }
 
+    /// Whether both are counted, and no other number is between theirs.
+    #[inline(always)]
+    pub(super) fn precedes(self, next: Self) -> bool {
+        matches!((self, next), (Self::Counted(a), Self::Counted(b)) if a.precedes(b))
+    }
+
     /// The bucket, of a packet without a ticket. Packets are asked late: an engine may have changed one meanwhile,
     /// but not by what `flows` tells its flow.
     #[inline]
@@ -82,7 +88,7 @@ impl Pass {
 }
 
 /// A ticket; where no order is kept, a number.
-#[inline]
+#[inline(always)]
 fn enter(order: &Order<Outgoing>, bucket: Bucket) -> Result<Pass, Full> {
     if order.keeps() { order.enter(bucket).map(Pass::Ticket) } else { Ok(Pass::Counted(order.count(bucket))) }
 }
@@ -96,25 +102,33 @@ pub(super) struct Admission<'a> {
     queue: u16,
     /// Packets of that queue have tickets: each one has to be asked.
     busy: bool,
+    /// Packets of the burst, and how many of them others may get.
+    received: usize,
+    gone: usize,
+    /// Most of the burst before went away: so will most of this one, and to ask all beforehand would be in vain.
+    most_go: bool,
     /// One was found to be expensive by the cheap stage: what comes behind it has to be asked again.
     deferred_late: bool,
-    /// By place in the burst, if all have been asked.
+    /// By place in the burst, of those that have been asked.
     buckets: Box<[Bucket; BURST_MAX]>,
-    known: bool,
+    asked: usize,
 }
 
 impl<'a> Admission<'a> {
     pub(super) fn new(order: &'a Order<Outgoing>, field: TicketField, flows: Flows) -> Self {
         let buckets = Box::new([order.bucket(0, 0); BURST_MAX]);
-        Self { order, field, flows, queue: 0, busy: false, deferred_late: false, buckets, known: false }
+        Self { order, field, flows, queue: 0, busy: false, received: 0, gone: 0, most_go: false, deferred_late: false, buckets, asked: 0 }
     }
 
-    /// A burst was received by `queue`.
+    /// A burst of so many was received by `queue`.
     #[inline(always)]
-    pub(super) fn begin(&mut self, queue: u16) {
+    pub(super) fn begin(&mut self, queue: u16, received: usize) {
         self.queue = queue;
-        self.busy = !self.order.is_idle(usize::from(queue));
-        (self.deferred_late, self.known) = (false, false);
+        self.most_go = 2 * self.gone > self.received;
+        (self.received, self.gone) = (received, 0);
+        // Those who send write what would be read: where nobody needs to know, the line stays theirs.
+        self.busy = self.most_go || !self.order.is_idle(usize::from(queue));
+        (self.deferred_late, self.asked) = (false, 0);
     }
 
     /// What a packet has that was not asked anything.
@@ -126,23 +140,25 @@ impl<'a> Admission<'a> {
     /// Whether none of the burst has to keep behind another packet.
     #[inline(always)]
     pub(super) fn nobody_is_ahead(&mut self, burst: &Burst) -> bool {
-        !self.busy || self.ask_all(burst)
+        !self.busy || !self.most_go && self.ask(burst)
     }
 
+    /// Asks one after the other, up to the first that somebody is ahead of.
     #[inline(never)]
-    fn ask_all(&mut self, burst: &Burst) -> bool {
-        self.known = true;
-        let mut ahead = false;
-        for (bucket, packet) in self.buckets.iter_mut().zip(burst.packets()) {
-            *bucket = self.order.bucket(usize::from(self.queue), self.flows.hash(packet));
-            ahead |= self.order.is_ahead(*bucket);
+    fn ask(&mut self, burst: &Burst) -> bool {
+        for (place, packet) in self.buckets.iter_mut().zip(burst.packets()) {
+            *place = self.order.bucket(usize::from(self.queue), self.flows.hash(packet));
+            self.asked += 1;
+            if self.order.is_ahead(*place) {
+                return false;
+            }
         }
-        !ahead
+        true
     }
 
     #[inline]
     fn bucket(&self, at: usize, packet: &Mbuf) -> Bucket {
-        if self.known { self.buckets[at] } else { self.order.bucket(usize::from(self.queue), self.flows.hash(packet)) }
+        if at < self.asked { self.buckets[at] } else { self.order.bucket(usize::from(self.queue), self.flows.hash(packet)) }
     }
 
     /// The place in its flow of a packet, `at` in its burst: needed and written on it if others may get the packet.
@@ -182,22 +198,31 @@ impl<'a> Admission<'a> {
     ///
     /// # Errors
     /// As `stays`.
-    #[inline]
+    #[inline(always)]
     fn goes_away(&mut self, at: usize, packet: &mut Mbuf, here: &mut Sorter, tx: &mut Transmit<'_>) -> Result<Pass, Full> {
         let bucket = self.bucket(at, packet);
+        if tx.holds_packets() || !here.cheap.is_empty() {
+            self.keep_places_in(bucket, here, tx)?;
+        }
+        self.go_away(bucket, packet)
+    }
+
+    #[inline(never)]
+    fn keep_places_in(&self, bucket: Bucket, here: &mut Sorter, tx: &mut Transmit<'_>) -> Result<(), Full> {
         // In the order of their arrival: what waits for its driver is of earlier bursts.
         tx.keep_places_in(bucket)?;
         for (pass, packet) in here.passes.iter_mut().zip(here.cheap.packets()) {
             pass.keep_place_in(self.order, self.flows, packet, bucket)?;
         }
-        self.go_away(bucket, packet)
+        Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn go_away(&mut self, bucket: Bucket, packet: &mut Mbuf) -> Result<Pass, Full> {
         let pass = enter(self.order, bucket)?;
         pass.write_on(packet, self.field);
         self.busy = true;
+        self.gone += 1;
         Ok(pass)
     }
 

@@ -36,12 +36,13 @@ impl Transmit<'_> {
         }
     }
 
-    /// The driver has taken packets, in this order, where no order is kept. Those of a bucket that follow each other are counted at once.
+    /// The driver has taken packets, in this order, where no order is kept. Those that follow each other are counted at once.
     pub(super) fn taken_counted(&self, passes: &[Pass]) {
-        let number = |pass: &Pass| if let Pass::Counted(number) = *pass { Some(number) } else { None };
-        let together = |a: &Pass, b: &Pass| number(a).zip(number(b)).is_some_and(|(a, b)| a.shares_bucket(b));
-        for run in passes.chunk_by(together) {
-            self.order.count_all_sent(run.iter().filter_map(number), |late_by_pkts| self.stats.order.add_sent(late_by_pkts));
+        let counts = &self.stats.order;
+        for run in passes.chunk_by(|&a, &b| a.precedes(b)) {
+            if let Pass::Counted(first) = run[0] {
+                counts.add_in_order(self.order.count_all_sent(first, run.len() as u32, |late_by_pkts| counts.add_late(late_by_pkts)));
+            }
         }
     }
 
@@ -109,11 +110,17 @@ impl Transmit<'_> {
         }
     }
 
+    /// Whether packets of bursts before, or of this one, are here.
+    #[inline(always)]
+    pub(super) fn holds_packets(&self) -> bool {
+        self.staged | self.waiting != 0
+    }
+
     /// A packet of that bucket is about to leave the hands of who received it: those of the bucket that are here, and so came before it, get
     /// places before it.
     #[inline]
     pub(super) fn keep_places_in(&mut self, bucket: Bucket) -> Result<(), Full> {
-        if self.staged | self.waiting == 0 { Ok(()) } else { self.keep_places_here(bucket) }
+        if self.holds_packets() { self.keep_places_here(bucket) } else { Ok(()) }
     }
 
     #[cold]

@@ -28,7 +28,7 @@ pub use waiting::{Waiting, WaitingStealer};
 use crate::cli::{Idle, OnFull};
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{
-    Burst, BurstSize, Lease, MAX_PORTS, RingConsumer, RingProducer, RxQueue, RxStampField, StampField, TicketField, TxQueue,
+    Burst, BurstSize, Lease, MAX_PORTS, Mempool, RingConsumer, RingProducer, RxQueue, RxStampField, StampField, TicketField, TxQueue,
 };
 use crate::engine::{Engine, Flows};
 use crate::order::Order;
@@ -122,6 +122,8 @@ pub struct Shared<'a> {
     pub incidents: &'a Incidents,
     /// The clocks of drivers' stamps, where these count.
     pub clocks: &'a StampClocks,
+    /// What drivers receive into.
+    pub buffers: &'a Mempool,
 }
 
 /// A shard's taking end, as the choice among shards sees it.
@@ -214,6 +216,8 @@ pub struct LcoreLoop<'a, E, P, const METER: bool> {
     stealers: Vec<[WaitingStealer; 2]>,
     /// What the others were seen to show of themselves last.
     hints: Vec<PeerHint>,
+    /// Packets that it shed last.
+    shed_before: usize,
     /// It has said that it will shed nothing more.
     announced: bool,
     last_lap: u64,
@@ -277,6 +281,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             kept: queues.kept,
             stealers: queues.stealers,
             hints: Vec::with_capacity(shared.boards.len()),
+            shed_before: 0,
             announced: false,
             last_lap: 0,
             stamps: (0..shared.clocks.ports().len()).map(|at| Stamps::new(shared.clocks, at)).collect(),

@@ -75,8 +75,9 @@ impl Sorter {
     /// Puts a packet on the pile of the cheap stage.
     #[inline(always)]
     pub(super) fn push_cheap(&mut self, packet: Mbuf, pass: Pass) {
-        self.passes[self.cheap.len()] = pass;
+        let place = self.cheap.len();
         self.cheap.push(packet);
+        self.passes[place] = pass;
     }
 
     /// Puts a packet on its pile, or gives it back because it must be run alone. Where nobody could take what waits behind it, a packet of

@@ -226,9 +226,10 @@ impl<'a> Transmit<'a> {
     pub(super) fn stage(&mut self, port: u16, packet: Mbuf, pass: Pass, stamp: u64) {
         let at = self.place(port);
         let outlet = &mut self.outlets[at];
-        outlet.stamps[outlet.staged.len()] = stamp;
-        outlet.passes[outlet.staged.len()] = pass;
+        let place = outlet.staged.len();
         outlet.staged.push(packet);
+        outlet.stamps[place] = stamp;
+        outlet.passes[place] = pass;
         self.staged |= 1 << at;
         self.ticketed |= u64::from(pass.is_final()) << at;
     }

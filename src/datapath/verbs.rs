@@ -61,7 +61,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     /// Books a burst that was just received by the queue of that number, and serves it.
     #[inline(always)]
     pub(super) fn received(&mut self, received: usize, arrival: Arrival, number: u16) {
-        self.admission.begin(number);
+        self.admission.begin(number, received);
         (self.empty_polls, self.polled_in_vain_at) = (0, 0);
         self.stats.rx_bursts.add(1);
         self.shared.run.count_received(received as u64);
@@ -166,6 +166,8 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         }
         self.burst.prefetch_data();
         self.engine.look_ahead(&mut self.burst, arrival.port);
+        // As many as went to other lcores come back from there.
+        self.shared.buffers.prefetch_next(std::mem::take(&mut self.shed_before));
         let alone = self.classify(arrival);
         self.lap(Lap::Classify);
         let settings = self.settings;
@@ -269,6 +271,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
             _ => return self.keep_deferred(),
         };
         self.stats.shed_pkts.add(put as u64);
+        self.shed_before = put;
         if !self.sorter.deferred.is_empty() {
             match self.settings.on_full {
                 OnFull::Drop => self.sorter.deferred.drain().for_each(|packet| self.tx.drop_placed(packet, DropCause::ShardFull)),

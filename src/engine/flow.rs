@@ -14,21 +14,29 @@ impl Flows {
     /// A number for the packet's flow, the same for all packets of a flow: the NIC's RSS hash where the packet has one, else that of
     /// [`FlowKey`](super::headers::FlowKey), which both directions share. (RSS does so where the NIC was given a key that is symmetric, and is
     /// one number per direction where not.)
-    #[inline]
+    #[inline(always)]
     pub fn hash(self, packet: &Mbuf) -> u32 {
-        match packet.rss_hash().or_else(|| plain_flow_hash(packet.data())) {
+        let front = packet.data();
+        match packet.rss_hash().or_else(|| plain_flow_hash(front)) {
             Some(hash) => hash,
-            None => self.hash_of_key(packet),
+            None => match plain_mac_hash(front) {
+                Some(hash) => self.without_ip(hash),
+                None => self.hash_of_key(packet),
+            },
         }
+    }
+
+    /// A hash of MAC addresses counts where these stay what they are.
+    #[inline(always)]
+    fn without_ip(self, hash: u32) -> u32 {
+        if self.macs_stay { hash } else { 0 }
     }
 
     #[inline(never)]
     fn hash_of_key(self, packet: &Mbuf) -> u32 {
-        if let Some(hash) = plain_mac_hash(packet.data()) {
-            return if self.macs_stay { hash } else { 0 };
-        }
         let key = headers_of(packet).key;
-        if self.macs_stay || key.family != Family::Mac { key.symmetric_hash() } else { 0 }
+        let hash = key.symmetric_hash();
+        if key.family == Family::Mac { self.without_ip(hash) } else { hash }
     }
 }
 

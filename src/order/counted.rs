@@ -23,9 +23,10 @@ impl Number {
         Self { bucket: (bits >> 32) as u32, sequence: bits as u32 }
     }
 
+    /// Whether no other number is between them, and they are of one bucket.
     #[inline(always)]
-    pub fn shares_bucket(self, other: Self) -> bool {
-        self.bucket == other.bucket
+    pub fn precedes(self, next: Self) -> bool {
+        self.bucket == next.bucket && self.sequence.wrapping_add(1) == next.sequence
     }
 }
 
@@ -49,23 +50,25 @@ pub(super) struct Counted {
     /// By bucket, how many have a number. Belongs to who holds the lease.
     arrived: Box<[AtomicU32]>,
     departed: Box<[Departed]>,
-    buckets_per_queue: u32,
+    /// A bucket's queue is its number without so many bits: a division would be dearer than all the rest of counting a packet.
+    bucket_bits: u32,
 }
 
 impl Counted {
+    /// `buckets_per_queue`: a power of two.
     pub(super) fn new(queues: usize, buckets_per_queue: usize) -> Self {
         let buckets = queues * buckets_per_queue;
         Self {
             queues: (0..queues).map(|_| Queue { entered: Line(AtomicU32::new(0)), left: Line(AtomicU32::new(0)) }).collect(),
             arrived: (0..buckets).map(|_| AtomicU32::new(0)).collect(),
             departed: (0..buckets).map(|_| Departed { newest: AtomicU64::new(0), left: AtomicU32::new(0) }).collect(),
-            buckets_per_queue: buckets_per_queue as u32,
+            bucket_bits: buckets_per_queue.trailing_zeros(),
         }
     }
 
     #[inline(always)]
     fn queue(&self, bucket: u32) -> &Queue {
-        &self.queues[(bucket / self.buckets_per_queue) as usize]
+        &self.queues[(bucket >> self.bucket_bits) as usize]
     }
 
     #[inline(always)]
@@ -90,21 +93,18 @@ impl Counted {
         Number { bucket, sequence: one_more(&self.arrived[bucket as usize]) }
     }
 
-    /// These, all of one bucket, were sent in this order. Tells of each by how many it was late.
+    /// So many were sent, from this one on in the order of their numbers. Tells of each that was late by how many, and returns how many were not.
     #[inline]
-    pub(super) fn sent(&self, numbers: impl Iterator<Item = Number> + Clone, mut late_by: impl FnMut(u64)) {
-        let Some(Number { bucket, .. }) = numbers.clone().next() else { return };
-        let departed = &self.departed[bucket as usize];
-        let newest = departed.newest.load(Ordering::Relaxed);
+    pub(super) fn sent(&self, first: Number, pkts: u32, mut late_by: impl FnMut(u64)) -> u64 {
+        let newest = &self.departed[first.bucket as usize].newest;
+        let before = newest.load(Ordering::Relaxed);
         // As far from the newest as it is on the circle of 2^32 numbers.
-        let counted_on = |number: Number| newest.wrapping_add_signed(i64::from(number.sequence.wrapping_sub(newest as u32) as i32));
-        let highest = numbers.clone().map(counted_on).max().unwrap_or(newest);
+        let first = before.wrapping_add_signed(i64::from(first.sequence.wrapping_sub(before as u32) as i32));
         // Relaxed: it is a count, and no memory is passed on by it.
-        let mut before = departed.newest.fetch_max(highest, Ordering::Relaxed);
-        for number in numbers.map(counted_on) {
-            late_by(before.saturating_sub(number));
-            before = before.max(number);
-        }
+        let before = newest.fetch_max(first + u64::from(pkts) - 1, Ordering::Relaxed);
+        let late_pkts = before.saturating_sub(first).min(u64::from(pkts));
+        (first..first + late_pkts).for_each(|number| late_by(before - number));
+        u64::from(pkts) - late_pkts
     }
 
     /// So many of a bucket were sent or dropped.

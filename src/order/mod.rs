@@ -60,7 +60,8 @@ pub struct Order<T> {
     tables: Box<[Table]>,
     records: Box<[Record<T>]>,
     records_per_queue: u32,
-    buckets: u32,
+    /// Buckets per queue are two to the power of this.
+    bucket_bits: u32,
     /// Instead of tables and records, where no order is kept.
     counted: Option<Counted>,
 }
@@ -86,7 +87,7 @@ impl<T> Order<T> {
             tables: (0..with_records).map(|queue| Table::new((queue * each) as u32, ((queue + 1) * each) as u32, buckets)).collect(),
             records: (0..with_records * each).map(|_| Record::new()).collect(),
             records_per_queue: if keeps { each as u32 } else { 0 },
-            buckets: buckets as u32,
+            bucket_bits: buckets.trailing_zeros(),
             counted: (!keeps).then(|| Counted::new(queues, buckets)),
         }
     }
@@ -94,13 +95,18 @@ impl<T> Order<T> {
     /// The bucket of a packet that came in by `queue`, counted from 0.
     #[inline(always)]
     pub fn bucket(&self, queue: usize, flow_hash: u32) -> Bucket {
-        Bucket(queue as u32 * self.buckets + (flow_hash & (self.buckets - 1)))
+        Bucket((queue as u32) << self.bucket_bits | self.place_of(flow_hash))
+    }
+
+    #[inline(always)]
+    fn place_of(&self, hash_or_bucket: u32) -> u32 {
+        hash_or_bucket & ((1 << self.bucket_bits) - 1)
     }
 
     /// The table that a bucket is in, and its place there.
     #[inline(always)]
     fn place(&self, Bucket(bucket): Bucket) -> (&Table, usize) {
-        (&self.tables[(bucket / self.buckets) as usize], (bucket & (self.buckets - 1)) as usize)
+        (&self.tables[(bucket >> self.bucket_bits) as usize], self.place_of(bucket) as usize)
     }
 
     #[inline(always)]
@@ -215,13 +221,14 @@ impl<T> Order<T> {
         self.counted.as_ref().map_or(Number::from_bits(0), |counted| counted.enter(bucket))
     }
 
-    /// Packets with these numbers, all of one bucket, were taken by their driver in this order: tells by how many each was late, as
-    /// [`Order::count_sent`] does.
+    /// So many packets, at least one, from this number on, each of which precedes the next, were taken by their driver in this order. Tells of
+    /// each that was late by how many, as [`Order::count_sent`] does, and returns how many were not.
     #[inline]
-    pub fn count_all_sent(&self, numbers: impl Iterator<Item = Number> + Clone, late_by: impl FnMut(u64)) {
-        let (Some(counted), Some(Number { bucket, .. })) = (&self.counted, numbers.clone().next()) else { return };
-        counted.sent(numbers.clone(), late_by);
-        counted.leave(bucket, numbers.count() as u32);
+    pub fn count_all_sent(&self, first: Number, pkts: u32, late_by: impl FnMut(u64)) -> u64 {
+        let Some(counted) = &self.counted else { return 0 };
+        let in_order = counted.sent(first, pkts, late_by);
+        counted.leave(first.bucket, pkts);
+        in_order
     }
 
     /// A packet with this number was dropped.

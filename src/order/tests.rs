@@ -144,8 +144,11 @@ proptest! {
         let mut arrived = [[0; BUCKETS]; QUEUES];
         let (mut under_way, mut sent, mut late_pkts) = (Vec::new(), Vec::new(), 0);
         let mut send = |pkts: Vec<(Number, Packet)>, sent: &mut Vec<Packet>| {
-            for run in pkts.chunk_by(|(a, _), (b, _)| a.shares_bucket(*b)) {
-                order.count_all_sent(run.iter().map(|(number, _)| *number), |late_by| late_pkts += usize::from(late_by > 0));
+            for run in pkts.chunk_by(|(a, _), (b, _)| a.precedes(*b)) {
+                let (mut late_here, pkts) = (0, run.len() as u64);
+                let in_order = order.count_all_sent(run[0].0, pkts as u32, |late_by| late_here += u64::from(late_by > 0));
+                assert_eq!(in_order + late_here, pkts);
+                late_pkts += late_here as usize;
             }
             sent.extend(pkts.into_iter().map(|(_, packet)| packet));
         };
@@ -182,14 +185,18 @@ proptest! {
 fn numbers_go_round() {
     let order = Order::<()>::with_buckets(1, 1, 1, false);
     let number = |sequence: u32| Number::from_bits(sequence.into());
-    let late = |sequences: &[u32]| {
+    let late = |first: u32, pkts: u32| {
         let mut late = Vec::new();
-        order.count_all_sent(sequences.iter().copied().map(number), |late_by| late.push(late_by));
-        late
+        let in_order = order.count_all_sent(number(first), pkts, |late_by| late.push(late_by));
+        (in_order, late)
     };
-    [1 << 30, 1 << 31, 3 << 30, u32::MAX - 1].iter().for_each(|&sequence| assert_eq!(late(&[sequence]), [0]));
-    assert_eq!(late(&[0, u32::MAX, 2]), [0, 1, 0]);
-    assert_eq!(late(&[u32::MAX - 1, 3]), [4, 0]);
+    [1 << 30, 1 << 31, 3 << 30, u32::MAX - 5].iter().for_each(|&first| assert_eq!(late(first, 1), (1, vec![])));
+    assert_eq!(late(0, 1), (1, vec![]));
+    assert_eq!(late(u32::MAX - 1, 2), (0, vec![2, 1]));
+    assert_eq!(late(u32::MAX - 4, 2), (0, vec![5, 4]));
+    assert_eq!(late(1, 3), (3, vec![]));
+    assert_eq!(late(u32::MAX - 2, 1), (0, vec![6]));
+    assert!(number(u32::MAX).precedes(number(0)) && !number(1).precedes(number(1)));
 }
 
 #[test]

@@ -21,11 +21,20 @@ impl OrderCounts {
     /// A packet with a number was sent: so many before the newest that had gone, 0 if it was the newest itself.
     #[inline]
     pub fn add_sent(&self, late_by_pkts: u64) {
+        if late_by_pkts > 0 { self.add_late(late_by_pkts) } else { self.add_in_order(1) }
+    }
+
+    /// So many were sent, each the newest itself.
+    #[inline]
+    pub fn add_in_order(&self, pkts: u64) {
+        self.checked_pkts.add(pkts);
+    }
+
+    /// One was sent so many behind the newest.
+    pub fn add_late(&self, by_pkts: u64) {
         self.checked_pkts.add(1);
-        if late_by_pkts > 0 {
-            self.reordered_pkts.add(1);
-            self.extents.record(late_by_pkts, 1);
-        }
+        self.reordered_pkts.add(1);
+        self.extents.record(by_pkts, 1);
     }
 
     /// A packet was ready before those that had come before it in its flow.
