@@ -68,27 +68,14 @@ int mpfwd_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **pkts, unsigned 
 	return rte_pktmbuf_alloc_bulk(pool, pkts, n);
 }
 
-/* rte_prefetch0_write only prefetches to read where the compiler is not told that the CPU has the instruction: all of x86-64 take it. */
-static inline void prefetch_to_write(const char *line)
+struct rte_mbuf *const *mpfwd_next_free(struct rte_mempool *pool, unsigned int *n)
 {
-	__asm__ volatile("prefetchw %0" : : "m"(*line));
-}
+	struct rte_mempool_cache *cache = rte_mempool_default_cache(pool, rte_lcore_id());
+	unsigned int len = cache == NULL ? 0 : cache->len;
 
-void mpfwd_prefetch_next(struct rte_mempool *pool, unsigned int n)
-{
-	const struct rte_mempool_cache *cache = rte_mempool_default_cache(pool, rte_lcore_id());
-	unsigned int i;
-
-	if (cache == NULL)
-		return;
-	if (n > cache->len)
-		n = cache->len;
-	for (i = cache->len - n; i < cache->len; i++) {
-		char *header = cache->objs[i];
-
-		prefetch_to_write(header);
-		prefetch_to_write(header + RTE_CACHE_LINE_SIZE);
-	}
+	if (*n > len)
+		*n = len;
+	return cache == NULL ? NULL : (struct rte_mbuf *const *)&cache->objs[len];
 }
 
 int mpfwd_chain(struct rte_mbuf *head, struct rte_mbuf *tail)

@@ -24,8 +24,8 @@ uint64_t mpfwd_heap_free_bytes(void);
 
 /* rte_pktmbuf_alloc_bulk: all `n` or a negative errno. */
 int mpfwd_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **pkts, unsigned int n);
-/* Asks for the headers of the next `n` mbufs that this lcore's cache will give out, as far as it has them, to be written. */
-void mpfwd_prefetch_next(struct rte_mempool *pool, unsigned int n);
+/* Where the mbufs end that this lcore's cache holds, the next one last. Sets `n` to how many there are, if they are fewer. */
+struct rte_mbuf *const *mpfwd_next_free(struct rte_mempool *pool, unsigned int *n);
 /* rte_pktmbuf_chain: 0, or -EOVERFLOW when the chain would be too long. */
 int mpfwd_chain(struct rte_mbuf *head, struct rte_mbuf *tail);
 

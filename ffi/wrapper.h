@@ -32,6 +32,7 @@ enum {
 	MPFWD_MBUF_DATA_LEN = offsetof(struct rte_mbuf, data_len),
 	MPFWD_MBUF_BUF_LEN = offsetof(struct rte_mbuf, buf_len),
 	MPFWD_MBUF_NEXT = offsetof(struct rte_mbuf, next),
+	MPFWD_MBUF_TX_OFFLOAD = offsetof(struct rte_mbuf, tx_offload),
 	/* Where a ring's consumers and producer stand, and where its items start: for a look at the head. */
 	MPFWD_RING_PROD_TAIL = offsetof(struct rte_ring, prod.tail),
 	MPFWD_RING_CONS_HEAD = offsetof(struct rte_ring, cons.head),

@@ -8,7 +8,7 @@ use super::Transmit;
 use super::sort::{Hands, Sorter};
 use super::transmit::Outgoing;
 use crate::dpdk::{BURST_MAX, Burst, Mbuf, TicketField};
-use crate::engine::Flows;
+use crate::engine::{FlowBefore, Flows};
 use crate::order::{Bucket, Full, Number, Order, Ticket};
 
 /// A packet's place in its flow, as far as that has been asked for.
@@ -90,7 +90,7 @@ impl Pass {
 /// A ticket; where no order is kept, a number.
 #[inline(always)]
 fn enter(order: &Order<Outgoing>, bucket: Bucket) -> Result<Pass, Full> {
-    if order.keeps() { order.enter(bucket).map(Pass::Ticket) } else { Ok(Pass::Counted(order.count(bucket))) }
+    if order.keeps() { order.enter(bucket).map(Pass::Ticket) } else { Ok(Pass::Counted(order.count(bucket, 1))) }
 }
 
 /// What is asked of the packets of one burst.
@@ -224,6 +224,30 @@ impl<'a> Admission<'a> {
         self.busy = true;
         self.gone += 1;
         Ok(pass)
+    }
+
+    /// Whether a burst can go away as a whole: nothing that came before it is here, and nobody needs a ticket.
+    #[inline]
+    pub(super) fn may_go_whole(&self, here: &Sorter, tx: &Transmit<'_>) -> bool {
+        !self.order.keeps() && !tx.holds_packets() && here.cheap.is_empty()
+    }
+
+    /// As `goes_away`, for all packets of a burst that may go as a whole. Those of one bucket that follow each other get their numbers at once.
+    #[inline]
+    pub(super) fn all_go_away(&mut self, packets: &mut [Mbuf]) {
+        let mut before = FlowBefore::default();
+        for (bucket, packet) in self.buckets.iter_mut().zip(&*packets) {
+            *bucket = self.order.bucket(usize::from(self.queue), self.flows.hash_next(packet, &mut before));
+        }
+        (self.asked, self.busy, self.gone) = (packets.len(), true, self.gone + packets.len());
+        let mut packets = packets.iter_mut();
+        for run in self.buckets[..self.asked].chunk_by(|a, b| a == b) {
+            let mut number = self.order.count(run[0], run.len() as u32);
+            for packet in packets.by_ref().take(run.len()) {
+                self.field.write(packet, number.to_bits());
+                number = number.next();
+            }
+        }
     }
 
     /// The cheap stage says of a packet that stayed here that others must get it. Those of its flow that came before it are in `tx`.

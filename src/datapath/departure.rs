@@ -5,7 +5,7 @@ use super::sort::Arrival;
 use super::transmit::{Outgoing, Transmit};
 use super::{Stage, Waiting};
 use crate::config::WAITING_MAX;
-use crate::dpdk::Mbuf;
+use crate::dpdk::{Burst, Mbuf};
 use crate::order::{Bucket, Full, Ticket};
 use crate::stats::DropCause;
 
@@ -51,7 +51,7 @@ impl Transmit<'_> {
     pub(super) fn leave(&mut self, pass: Pass) {
         match pass {
             Pass::Ticket(ticket) => self.leave_place(ticket),
-            Pass::Counted(number) => self.order.count_dropped(number),
+            Pass::Counted(number) => self.order.count_dropped(number, 1),
             Pass::Unasked(_) | Pass::Asked(_) => {}
         }
     }
@@ -91,6 +91,22 @@ impl Transmit<'_> {
         drop(packet);
         self.stats.drop_pkts(cause, 1);
         self.leave(pass);
+    }
+
+    /// As `drop_placed`, all packets of a burst. Numbers that follow each other are counted at once: whoever sends counts in the same place.
+    #[cold]
+    pub(super) fn drop_all_placed(&mut self, burst: &mut Burst, cause: DropCause) {
+        if self.order.keeps() {
+            burst.drain().for_each(|packet| self.drop_placed(packet, cause));
+            return;
+        }
+        let field = self.settings.ticket;
+        for run in burst.packets().chunk_by(|a, b| Pass::of(a, field).precedes(Pass::of(b, field))) {
+            if let Pass::Counted(first) = Pass::of(&run[0], field) {
+                self.order.count_dropped(first, run.len() as u32);
+            }
+        }
+        self.stats.drop_pkts(cause, burst.free() as u64);
     }
 
     /// Drops a packet that would need a place in its flow and got none.

@@ -24,6 +24,7 @@ use sort::Sorter;
 pub use transmit::Outgoing;
 use transmit::Transmit;
 pub use waiting::{Waiting, WaitingStealer};
+use work::Served;
 
 use crate::cli::{Idle, OnFull};
 use crate::dpdk::clock::tsc;
@@ -211,6 +212,7 @@ pub struct LcoreLoop<'a, E, P, const METER: bool> {
     burst: Burst,
     admission: Admission<'a>,
     sorter: Sorter,
+    served: Served,
     run_queue: Waiting,
     kept: Waiting,
     stealers: Vec<[WaitingStealer; 2]>,
@@ -277,6 +279,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             burst: Burst::new(),
             admission: Admission::new(shared.order, settings.ticket, settings.flows),
             sorter: Sorter::new(),
+            served: Served::new(),
             run_queue: queues.run_queue,
             kept: queues.kept,
             stealers: queues.stealers,

@@ -10,7 +10,7 @@ use super::sort::Arrival;
 use super::{Settings, Shared, Stage};
 use crate::config::WAITING_MAX;
 use crate::dpdk::clock::tsc;
-use crate::dpdk::{BURST_MAX, Burst, MAX_PORTS, Mbuf, StampField, TxQueue};
+use crate::dpdk::{BURST_MAX, Burst, Drain, MAX_PORTS, Mbuf, StampField, TxQueue};
 use crate::order::Order;
 use crate::stats::{BurstClock, Counter, DropCause, LcoreStats, PortQueue, StampClocks, Verdict};
 
@@ -232,6 +232,19 @@ impl<'a> Transmit<'a> {
         outlet.passes[place] = pass;
         self.staged |= 1 << at;
         self.ticketed |= u64::from(pass.is_final()) << at;
+    }
+
+    /// As `stage`, for the next of `packets`, as many as `passes` and `stamps` are of: all leave by `port`, and are counted by numbers.
+    #[inline]
+    pub(super) fn stage_run(&mut self, port: u16, packets: &mut Drain<'_>, passes: &[Pass], stamps: &[u64]) {
+        let at = self.place(port);
+        let outlet = &mut self.outlets[at];
+        let places = outlet.staged.len()..outlet.staged.len() + stamps.len();
+        packets.move_to(&mut outlet.staged, stamps.len());
+        outlet.stamps[places.clone()].copy_from_slice(stamps);
+        outlet.passes[places].copy_from_slice(passes);
+        self.staged |= 1 << at;
+        self.ticketed |= 1 << at;
     }
 
     /// Sends all that is staged; all of it ended in `stage`.

@@ -167,8 +167,8 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.burst.prefetch_data();
         self.engine.look_ahead(&mut self.burst, arrival.port);
         // As many as went to other lcores come back from there.
-        self.shared.buffers.prefetch_next(std::mem::take(&mut self.shed_before));
-        let alone = self.classify(arrival);
+        self.shared.buffers.claim_next(std::mem::take(&mut self.shed_before));
+        let alone = if self.goes_whole(arrival.port) { self.defer_all(arrival) } else { self.classify(arrival) };
         self.lap(Lap::Classify);
         let settings = self.settings;
         self.finish(|packet| arrival.refined(packet, settings), alone, measured.is_some());
@@ -196,6 +196,23 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
                 Err(Full) => self.stats.drop_pkts(DropCause::OrderFull, 1),
             }
         }
+        None
+    }
+
+    /// Whether all of the burst goes to other lcores, and at once.
+    #[inline]
+    fn goes_whole(&mut self, port: u16) -> bool {
+        P::DEFERRED != Place::Here && self.admission.may_go_whole(&self.sorter, &self.tx) && self.engine.defers_burst(&self.burst, port)
+    }
+
+    /// Puts all of the burst on the pile of what goes to other lcores: nothing of it must be run alone.
+    #[inline]
+    fn defer_all(&mut self, arrival: Arrival) -> Option<Alone> {
+        let packets = self.burst.packets_mut();
+        self.admission.all_go_away(packets);
+        packets.iter_mut().for_each(|packet| arrival.refined(packet, self.settings).write_on(packet, self.settings));
+        let count = self.burst.len();
+        self.burst.drain().move_to(&mut self.sorter.deferred, count);
         None
     }
 
@@ -274,7 +291,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.shed_before = put;
         if !self.sorter.deferred.is_empty() {
             match self.settings.on_full {
-                OnFull::Drop => self.sorter.deferred.drain().for_each(|packet| self.tx.drop_placed(packet, DropCause::ShardFull)),
+                OnFull::Drop => self.tx.drop_all_placed(&mut self.sorter.deferred, DropCause::ShardFull),
                 OnFull::Run => self.keep_deferred(),
             }
         }

@@ -5,8 +5,8 @@ use super::admission::Pass;
 use super::arrivals::{book_nic_wait, book_wait};
 use super::sort::{Alone, Arrival};
 use super::{LcoreLoop, Settings, Stage, Transmit};
-use crate::dpdk::Mbuf;
 use crate::dpdk::clock::tsc;
+use crate::dpdk::{BURST_MAX, Mbuf};
 use crate::engine::{Engine, Verdict, flow_hash};
 use crate::policy::{Permit, Place, Policy};
 use crate::shed::Pick;
@@ -29,8 +29,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         self.tx.close(start);
         self.start_laps();
         let items = self.budget.items();
-        let taken = self.shards[at].ring.take(&mut self.burst, items);
-        self.burst.prefetch_headers();
+        let taken = self.shards[at].ring.take_to_read(&mut self.burst, items);
         self.lap(Lap::Rx);
         let may_be_long = Self::IS_SEEN && items == 1;
         if may_be_long && let Some(packet) = self.burst.packets().first() {
@@ -41,9 +40,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         if measured {
             self.book_waits(start, Stage::Expensive, &self.burst, |packet| Arrival::of(packet, self.settings));
         }
-        for packet in self.burst.drain() {
-            expensive(&mut self.engine, packet, self.settings, &mut self.tx, self.stats);
-        }
+        self.serve_taken(at, items);
         if measured {
             self.book_service(start, tsc(), Stage::Expensive, taken as u64);
         }
@@ -62,6 +59,43 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         self.lap(Lap::Statistics);
         if METER {
             self.stats.steps.add_pkts(taken as u64);
+        }
+    }
+
+    /// Runs the expensive stage of what was taken, and notes by which port each packet leaves; where nobody waits for a turn, of those at once
+    /// that follow each other and leave by the same one. Meanwhile asks for the headers of those that are next in the shard.
+    #[inline]
+    fn serve_taken(&mut self, shard: usize, items: usize) {
+        if self.shared.order.keeps() {
+            self.burst.drain().for_each(|packet| expensive(&mut self.engine, packet, self.settings, &mut self.tx, self.stats));
+            return;
+        }
+        let (settings, taken) = (self.settings, self.burst.len());
+        let served = &mut self.served;
+        let mut ahead = self.shards[shard].ring.ahead(if items > 1 { items } else { 0 });
+        let places = served.stamps.iter_mut().zip(&mut *served.passes).zip(&mut *served.verdicts);
+        for (packet, ((stamp, pass), verdict)) in self.burst.packets_mut().iter_mut().zip(places) {
+            let arrival = Arrival::of(packet, settings);
+            if settings.stamped {
+                book_nic_wait(&self.stats.expensive_parts, arrival, 1);
+            }
+            ahead.prefetch();
+            (*stamp, *pass) = (arrival.ticks, Pass::of(packet, settings.ticket));
+            *verdict = self.engine.expensive(packet, arrival.port);
+        }
+        let mut packets = self.burst.drain();
+        let mut begin = 0;
+        for run in served.verdicts[..taken].chunk_by(|a, b| a == b) {
+            let places = begin..begin + run.len();
+            begin = places.end;
+            let (stamps, passes) = (&served.stamps[places.clone()], &served.passes[places]);
+            if let Verdict::Forward(port) = run[0] {
+                self.stats.expensive_pkts.add(run.len() as u64);
+                self.tx.stage_run(port, &mut packets, passes, stamps);
+            } else {
+                let each = stamps.iter().zip(passes).zip(packets.by_ref());
+                each.for_each(|((&stamp, &pass), packet)| follow(run[0], packet, pass, stamp, &mut self.tx, self.stats));
+            }
         }
     }
 
@@ -142,6 +176,23 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
     }
 }
 
+/// What became of packets that were taken, by their place in the burst.
+pub(super) struct Served {
+    stamps: Box<[u64; BURST_MAX]>,
+    passes: Box<[Pass; BURST_MAX]>,
+    verdicts: Box<[Verdict; BURST_MAX]>,
+}
+
+impl Served {
+    pub(super) fn new() -> Self {
+        Self {
+            stamps: Box::new([0; BURST_MAX]),
+            passes: Box::new([Pass::Unasked(0); BURST_MAX]),
+            verdicts: Box::new([Verdict::Defer; BURST_MAX]),
+        }
+    }
+}
+
 /// Runs the expensive stage of one packet, and notes which port it leaves by.
 #[inline(always)]
 fn expensive<E: Engine>(engine: &mut E, mut packet: Mbuf, settings: Settings, tx: &mut Transmit<'_>, stats: &LcoreStats) {
@@ -149,10 +200,17 @@ fn expensive<E: Engine>(engine: &mut E, mut packet: Mbuf, settings: Settings, tx
     if settings.stamped {
         book_nic_wait(&stats.expensive_parts, arrival, 1);
     }
-    match engine.expensive(&mut packet, arrival.port) {
+    let verdict = engine.expensive(&mut packet, arrival.port);
+    follow(verdict, packet, pass, arrival.ticks, tx, stats);
+}
+
+/// Does as the expensive stage said.
+#[inline(always)]
+fn follow(verdict: Verdict, packet: Mbuf, pass: Pass, stamp: u64, tx: &mut Transmit<'_>, stats: &LcoreStats) {
+    match verdict {
         Verdict::Forward(port) => {
             stats.expensive_pkts.add(1);
-            tx.depart(Stage::Expensive, port, packet, pass, arrival.ticks);
+            tx.depart(Stage::Expensive, port, packet, pass, stamp);
         }
         Verdict::Drop(cause) => {
             drop(packet);

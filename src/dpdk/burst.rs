@@ -90,10 +90,10 @@ impl Burst {
         })
     }
 
-    /// Asks for the headers of all packets, which another lcore wrote last: all at once, instead of one after the other.
+    /// Asks for the headers of all packets but the first `asked`, which another lcore wrote last: all at once, instead of one after the other.
     #[inline]
-    pub fn prefetch_headers(&self) {
-        self.packets().iter().for_each(Mbuf::prefetch_header);
+    pub fn prefetch_headers(&self, asked: usize) {
+        self.packets().get(asked..).into_iter().flatten().for_each(Mbuf::prefetch_header);
     }
 
     /// Asks for the first bytes of all packets, which are about to be read one after the other.
@@ -202,6 +202,19 @@ pub struct Drain<'b> {
     slots: &'b mut [MaybeUninit<Mbuf>; BURST_MAX],
     next: usize,
     end: usize,
+}
+
+impl Drain<'_> {
+    /// Moves the next `count` packets, of which there must be so many, behind the last one of `burst`, which must have the room.
+    #[inline]
+    pub fn move_to(&mut self, burst: &mut Burst, count: usize) {
+        assert!(count <= self.end - self.next);
+        let (from, to) = (&self.slots[self.next..self.next + count], &mut burst.slots[burst.len..burst.len + count]);
+        // SAFETY: both are as long, and of two bursts; slots `..end` were initialised when the drain began, and each is read once.
+        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to.as_mut_ptr(), count) };
+        self.next += count;
+        burst.len += count;
+    }
 }
 
 impl Iterator for Drain<'_> {

@@ -67,12 +67,17 @@ impl Mempool {
         unsafe { sys::rte_mempool_avail_count(self.as_ptr()) }
     }
 
-    /// Asks for the headers of the buffers that this lcore will get next, up to so many: they are about to be written, and others wrote or
-    /// read them last.
+    /// Makes the headers of the buffers that this lcore will get next its own, up to so many: other lcores had them last, and they are about to
+    /// be written.
     #[inline]
-    pub fn prefetch_next(&self, buffers: usize) {
+    pub fn claim_next(&self, buffers: usize) {
+        let mut count = buffers as u32;
         // SAFETY: the pool is alive as long as `self`; the cache that is looked at is this thread's own, or there is none.
-        unsafe { sys::mpfwd_prefetch_next(self.as_ptr(), buffers as u32) }
+        let end = unsafe { sys::mpfwd_next_free(self.as_ptr(), &mut count) };
+        for at in 1..=count as usize {
+            // SAFETY: so many pointers stand before the end, in the thread's own cache; the last one is given out first.
+            claim(unsafe { *end.sub(at) });
+        }
     }
 
     /// Appends `want` fresh packets to the burst, or none when the pool has fewer. Returns how many.
@@ -83,6 +88,17 @@ impl Mempool {
             if code == 0 { room as usize } else { 0 }
         })
     }
+}
+
+/// Writes to both cache lines of a free buffer's header, where nothing counts before the buffer is given out. Nobody waits for a store, so that
+/// the lines come side by side. Instructions that prefetch to write were tried: on Zen 4, with two lcores far apart, the driver waited
+/// for each line all the same, and half as many packets went.
+#[inline(always)]
+fn claim(buffer: *mut sys::rte_mbuf) {
+    // SAFETY: the buffer is free, and so the thread's in whose cache it is; the offset is that of a u32 of its header.
+    unsafe { buffer.byte_add(sys::MPFWD_MBUF_RSS_HASH as usize).cast::<u32>().write_volatile(0) };
+    // SAFETY: as above, of a u64.
+    unsafe { buffer.byte_add(sys::MPFWD_MBUF_TX_OFFLOAD as usize).cast::<u64>().write_volatile(0) };
 }
 
 /// Memory for everything else that a run allocates: queues, shards, what EAL itself needs.

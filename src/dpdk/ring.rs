@@ -1,5 +1,6 @@
 //! `rte_ring`s of packets: a shard between lcores, or what a net_ring port receives from and sends to.
 
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
@@ -68,20 +69,24 @@ impl Inner {
         tail.wrapping_sub(head).min(self.mask + 1) as usize
     }
 
+    /// A look at what stands at a position between head and tail, which stays the ring's.
+    fn look_at(&self, position: u32) -> Option<ManuallyDrop<Mbuf>> {
+        let at = sys::MPFWD_RING_ITEMS as usize + (position & self.mask) as usize * size_of::<*mut sys::rte_mbuf>();
+        // SAFETY: the slot lies in the ring. Other consumers may have taken the item since: it is read atomically, and then
+        // still points to an mbuf, whose memory stays mapped as long as the pool.
+        let item = unsafe { AtomicPtr::from_ptr(self.ring.as_ptr().byte_add(at).cast::<*mut sys::rte_mbuf>()) }.load(Ordering::Relaxed);
+        let item = NonNull::new(item)?;
+        // SAFETY: `Mbuf` is a NonNull pointer in another type; ManuallyDrop keeps this look at it from freeing what isn't ours.
+        Some(ManuallyDrop::new(unsafe { std::mem::transmute::<NonNull<sys::rte_mbuf>, Mbuf>(item) }))
+    }
+
     fn head_stamp(&self, field: StampField) -> Option<u64> {
         let head = self.position(sys::MPFWD_RING_CONS_HEAD).load(Ordering::Relaxed);
         // Acquire: pairs with the producer's release of its tail, so that the item and its stamp are seen as written.
         if head == self.position(sys::MPFWD_RING_PROD_TAIL).load(Ordering::Acquire) {
             return None;
         }
-        let at = sys::MPFWD_RING_ITEMS as usize + (head & self.mask) as usize * size_of::<*mut sys::rte_mbuf>();
-        // SAFETY: the slot lies in the ring. Other consumers may have taken the item since: it is read atomically, and then
-        // still points to an mbuf, whose memory stays mapped as long as the pool.
-        let item = unsafe { AtomicPtr::from_ptr(self.ring.as_ptr().byte_add(at).cast::<*mut sys::rte_mbuf>()) }.load(Ordering::Relaxed);
-        let item = NonNull::new(item)?;
-        // SAFETY: `Mbuf` is a NonNull pointer in another type; ManuallyDrop keeps this look at it from freeing what isn't ours.
-        let view = std::mem::ManuallyDrop::new(unsafe { std::mem::transmute::<NonNull<sys::rte_mbuf>, Mbuf>(item) });
-        Some(field.read(&view))
+        self.look_at(head).map(|view| field.read(&view))
     }
 }
 
@@ -100,7 +105,13 @@ impl Drop for Inner {
 pub struct RingProducer(Arc<Inner>);
 
 /// The taking end of a ring. Not `Clone`: a single-consumer ring has exactly one.
-pub struct RingConsumer(Arc<Inner>);
+pub struct RingConsumer {
+    inner: Arc<Inner>,
+    /// It is the only one: what is in the ring will be taken here.
+    alone: bool,
+    /// How many packets from the head on had their headers asked for.
+    asked: usize,
+}
 
 /// A ring of `size` entries (a power of two; one stays free) with so many ends: DPDK's cheaper single-ended code is used where
 /// there is one producer, or one consumer.
@@ -117,7 +128,7 @@ pub fn ring(eal: &Eal, name: &str, size: u32, producers: usize, consumers: usize
     }
     let inner = Inner::create(eal, name, size, flags)?;
     let puts = (0..producers).map(|_| RingProducer(inner.clone())).collect();
-    let takes = (0..consumers).map(|_| RingConsumer(inner.clone())).collect();
+    let takes = (0..consumers).map(|_| RingConsumer { inner: inner.clone(), alone: consumers == 1, asked: 0 }).collect();
     Ok((puts, takes))
 }
 
@@ -128,7 +139,7 @@ pub fn ring(eal: &Eal, name: &str, size: u32, producers: usize, consumers: usize
 /// When the size is no power of two or the memory isn't there.
 pub fn hts_ring(eal: &Eal, name: &str, size: u32) -> Result<(RingProducer, RingConsumer)> {
     let inner = Inner::create(eal, name, size, sys::MPFWD_RING_HTS)?;
-    Ok((RingProducer(inner.clone()), RingConsumer(inner)))
+    Ok((RingProducer(inner.clone()), RingConsumer { inner, alone: false, asked: 0 }))
 }
 
 impl RingProducer {
@@ -154,24 +165,66 @@ impl RingConsumer {
     /// Appends up to `want` packets to the burst. Returns how many.
     #[inline]
     pub fn take(&mut self, burst: &mut Burst, want: usize) -> usize {
-        self.0.dequeue(burst, want)
+        let taken = self.inner.dequeue(burst, want);
+        self.asked = self.asked.saturating_sub(taken);
+        taken
+    }
+
+    /// As `take`, into an empty burst whose packets' headers are about to be read: asks for those that nobody asked for before.
+    #[inline]
+    pub fn take_to_read(&mut self, burst: &mut Burst, want: usize) -> usize {
+        let asked = self.asked;
+        let taken = self.take(burst, want);
+        burst.prefetch_headers(asked);
+        taken
+    }
+
+    /// The packets that will be taken next, up to `want`, whose headers nobody has asked for yet. None where another lcore may take them.
+    #[inline]
+    pub fn ahead(&mut self, want: usize) -> Ahead<'_> {
+        let first = self.asked;
+        if self.alone {
+            self.asked = self.inner.len().min(want).max(first);
+        }
+        let head = self.inner.position(sys::MPFWD_RING_CONS_HEAD).load(Ordering::Relaxed);
+        Ahead { ring: &self.inner, position: head.wrapping_add(first as u32), left: self.asked - first }
     }
 
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.inner.is_empty()
     }
 
     /// Packets in the ring; with several ends in use a hint.
     #[inline]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.inner.len()
     }
 
     /// The arrival stamp of the oldest packet, without taking it. With several consumers a hint: it may be gone by now.
     #[inline]
     pub fn head_stamp(&self, field: StampField) -> Option<u64> {
-        self.0.head_stamp(field)
+        self.inner.head_stamp(field)
+    }
+}
+
+/// Packets that stand in a ring and will be taken next.
+pub struct Ahead<'r> {
+    ring: &'r Inner,
+    position: u32,
+    left: usize,
+}
+
+impl Ahead<'_> {
+    /// Asks for the next one's header. Done one by one, while others are worked on, nobody waits for any.
+    #[inline(always)]
+    pub fn prefetch(&mut self) {
+        if self.left > 0 {
+            if let Some(view) = self.ring.look_at(self.position) {
+                view.prefetch_header();
+            }
+            (self.position, self.left) = (self.position.wrapping_add(1), self.left - 1);
+        }
     }
 }
 

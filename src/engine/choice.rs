@@ -38,6 +38,13 @@ macro_rules! choice {
             }
 
             #[inline]
+            fn defers_burst(&mut self, burst: &$crate::dpdk::Burst, from: u16) -> bool {
+                match self {
+                    $(Self::$variant(engine) => engine.defers_burst(burst, from)),+
+                }
+            }
+
+            #[inline]
             fn rest(&mut self) {
                 match self {
                     $(Self::$variant(engine) => engine.rest()),+

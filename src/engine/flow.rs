@@ -1,6 +1,6 @@
 //! A packet's headers and its flow, however the packet is parted into segments.
 
-use super::headers::{FRONT_MAX, Family, Headers, parse_front, plain_flow_hash, plain_mac_hash};
+use super::headers::{ETHERNET_HEADER, FRONT_MAX, Family, Headers, parse_front, plain_flow_hash, plain_mac_hash};
 use crate::dpdk::Mbuf;
 
 /// What a packet's flow is told by, also after an engine has had the packet.
@@ -26,6 +26,20 @@ impl Flows {
         }
     }
 
+    /// As `hash`, of packet after packet. Those without IP most often have the Ethernet header of the one before, which is sooner compared than
+    /// hashed.
+    #[inline(always)]
+    pub fn hash_next(self, packet: &Mbuf, before: &mut FlowBefore) -> u32 {
+        let header = packet.data().first_chunk();
+        if header.is_some_and(|header| before.header == Some(*header)) && packet.rss_hash().is_none() {
+            return before.hash;
+        }
+        let hash = self.hash(packet);
+        let plain = header.filter(|header| packet.rss_hash().is_none() && plain_mac_hash(&header[..]).is_some());
+        *before = FlowBefore { header: plain.copied(), hash };
+        hash
+    }
+
     /// A hash of MAC addresses counts where these stay what they are.
     #[inline(always)]
     fn without_ip(self, hash: u32) -> u32 {
@@ -38,6 +52,13 @@ impl Flows {
         let hash = key.symmetric_hash();
         if key.family == Family::Mac { self.without_ip(hash) } else { hash }
     }
+}
+
+/// The Ethernet header of the last packet, if that was one without IP, and the hash of its flow.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FlowBefore {
+    header: Option<[u8; ETHERNET_HEADER]>,
+    hash: u32,
 }
 
 /// [`Flows::hash`] of a packet that no engine has changed.

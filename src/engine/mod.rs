@@ -24,7 +24,7 @@ pub use any::Any;
 pub use budget::{Budget, Cutoff};
 pub use carried::Carried;
 pub use dpi::Dpi;
-pub use flow::{Flows, flow_hash, headers_of};
+pub use flow::{FlowBefore, Flows, flow_hash, headers_of};
 pub use flow_id::FlowIds;
 pub use heavy::Heavy;
 pub use io::Io;
@@ -95,6 +95,13 @@ pub trait Engine: Send {
     #[inline]
     fn look_ahead(&mut self, burst: &mut Burst, from: u16) {
         let _ = (burst, from);
+    }
+
+    /// Whether all packets of a burst are to be deferred, where that can be said without a look at each. `false`: go packet by packet.
+    #[inline]
+    fn defers_burst(&mut self, burst: &Burst, from: u16) -> bool {
+        let _ = (burst, from);
+        false
     }
 
     /// Called again and again while there is nothing to do. An engine that goes by what others may replace lets go of the old one here: packets

@@ -121,6 +121,11 @@ impl<E: Engine> Engine for Predicting<E> {
     }
 
     #[inline]
+    fn defers_burst(&mut self, burst: &Burst, from: u16) -> bool {
+        self.engine.defers_burst(burst, from)
+    }
+
+    #[inline]
     fn rest(&mut self) {
         self.engine.rest();
     }

@@ -183,6 +183,11 @@ impl<E: Engine> Engine for Spin<E> {
     }
 
     #[inline]
+    fn defers_burst(&mut self, _: &Burst, from: u16) -> bool {
+        self.known && self.marking.is_by_sequence(from) && self.marking.sequence.always
+    }
+
+    #[inline]
     fn rest(&mut self) {
         self.forward.rest();
     }

@@ -23,6 +23,12 @@ impl Number {
         Self { bucket: (bits >> 32) as u32, sequence: bits as u32 }
     }
 
+    /// The next one of its bucket.
+    #[inline(always)]
+    pub fn next(self) -> Self {
+        Self { sequence: self.sequence.wrapping_add(1), ..self }
+    }
+
     /// Whether no other number is between them, and they are of one bucket.
     #[inline(always)]
     pub fn precedes(self, next: Self) -> bool {
@@ -82,15 +88,16 @@ impl Counted {
         self.departed[bucket as usize].left.load(Ordering::Relaxed) != self.arrived[bucket as usize].load(Ordering::Relaxed)
     }
 
+    /// Numbers for so many packets of one bucket, of which the first is returned: each precedes the next.
     #[inline]
-    pub(super) fn enter(&self, bucket: u32) -> Number {
-        let one_more = |count: &AtomicU32| {
-            let sequence = count.load(Ordering::Relaxed).wrapping_add(1);
-            count.store(sequence, Ordering::Relaxed);
-            sequence
+    pub(super) fn enter(&self, bucket: u32, pkts: u32) -> Number {
+        let so_many_more = |count: &AtomicU32| {
+            let before = count.load(Ordering::Relaxed);
+            count.store(before.wrapping_add(pkts), Ordering::Relaxed);
+            before
         };
-        one_more(&self.queue(bucket).entered);
-        Number { bucket, sequence: one_more(&self.arrived[bucket as usize]) }
+        so_many_more(&self.queue(bucket).entered);
+        Number { bucket, sequence: so_many_more(&self.arrived[bucket as usize]).wrapping_add(1) }
     }
 
     /// So many were sent, from this one on in the order of their numbers. Tells of each that was late by how many, and returns how many were not.

@@ -215,10 +215,11 @@ impl<T> Order<T> {
 
     // ---- Where no order is kept ----
 
-    /// The number of the packet that arrived last in its bucket. For who holds the queue's lease; where no order is kept, as all of these.
+    /// The number of the first of so many packets that arrived last in their bucket; each precedes the next. For who holds the queue's lease; where
+    /// no order is kept, as all of these.
     #[inline]
-    pub fn count(&self, Bucket(bucket): Bucket) -> Number {
-        self.counted.as_ref().map_or(Number::from_bits(0), |counted| counted.enter(bucket))
+    pub fn count(&self, Bucket(bucket): Bucket, pkts: u32) -> Number {
+        self.counted.as_ref().map_or(Number::from_bits(0), |counted| counted.enter(bucket, pkts))
     }
 
     /// So many packets, at least one, from this number on, each of which precedes the next, were taken by their driver in this order. Tells of
@@ -231,10 +232,10 @@ impl<T> Order<T> {
         in_order
     }
 
-    /// A packet with this number was dropped.
-    pub fn count_dropped(&self, number: Number) {
+    /// So many packets, from this number on, each of which precedes the next, were dropped.
+    pub fn count_dropped(&self, first: Number, pkts: u32) {
         if let Some(counted) = &self.counted {
-            counted.leave(number.bucket, 1);
+            counted.leave(first.bucket, pkts);
         }
     }
 

@@ -160,7 +160,7 @@ proptest! {
                     *number += 1;
                     let bucket = order.bucket(queue, flow_hash);
                     if away || order.is_ahead(bucket) {
-                        under_way.push((order.count(bucket), packet));
+                        under_way.push((order.count(bucket, 1), packet));
                     } else {
                         sent.push(packet);
                     }
