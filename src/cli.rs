@@ -1,6 +1,7 @@
 //! The arguments behind `--`: their names (testpmd's and l3fwd's where those have one), their syntax, their help. What they mean
 //! together is `config`'s business.
 
+use std::ffi::OsString;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -182,6 +183,15 @@ impl Cli {
             Err(error) => Err(Error::Usage(one_line(&error.to_string()))),
         }
     }
+}
+
+/// The words of a command line as text.
+///
+/// # Errors
+/// For one that is not UTF-8: EAL's arguments and ours are all names, numbers, and paths that reports repeat.
+pub(crate) fn in_utf8(args: impl IntoIterator<Item = OsString>) -> Result<Vec<String>> {
+    let text = |arg: OsString| arg.into_string().map_err(|arg| Error::Usage(format!("the argument {arg:?} is not UTF-8: write it in UTF-8")));
+    args.into_iter().map(text).collect()
 }
 
 /// clap says what, why and what to write instead on several lines, and then repeats the usage.

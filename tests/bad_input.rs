@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -207,6 +209,22 @@ fn own_arguments_before_the_dashes_are_recognised() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!((output.status.code(), stderr.lines().count()), (Some(2), 1), "{stderr}");
     assert!(stderr.starts_with("mpfwd: ") && stderr.contains("--"), "{stderr}");
+}
+
+#[test]
+fn arguments_that_are_not_utf8_are_refused() {
+    let not_utf8 = OsStr::from_bytes(b"\xff");
+    let report = OsStr::from_bytes(b"--report=/tmp/\xff.json");
+    for (program, args) in [
+        (BINARY, vec![not_utf8]),
+        (BINARY, vec!["-l".as_ref(), "0".as_ref(), "--".as_ref(), report]),
+        (env!("CARGO_BIN_EXE_mplab"), vec!["plot".as_ref(), not_utf8]),
+    ] {
+        let output = Command::new(program).args(&args).output().expect("it runs");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), stderr.lines().count()), (Some(2), 1), "{args:?}: {stderr}");
+        assert!(stderr.contains("xFF") && stderr.contains("is not UTF-8"), "{args:?}: {stderr}");
+    }
 }
 
 fn has_hugepages() -> bool {
