@@ -12,6 +12,7 @@ mod mbuf;
 mod mempool;
 mod named;
 mod note;
+mod offloads;
 mod port;
 mod ring;
 mod rx_stamp;
