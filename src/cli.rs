@@ -190,7 +190,8 @@ impl Cli {
 /// # Errors
 /// For one that is not UTF-8: EAL's arguments and ours are all names, numbers, and paths that reports repeat.
 pub(crate) fn in_utf8(args: impl IntoIterator<Item = OsString>) -> Result<Vec<String>> {
-    let text = |arg: OsString| arg.into_string().map_err(|arg| Error::Usage(format!("the argument {arg:?} is not UTF-8: write it in UTF-8")));
+    let text =
+        |arg: OsString| arg.into_string().map_err(|arg| Error::Usage(format!("the argument {arg:?} is not UTF-8: write it in UTF-8")));
     args.into_iter().map(text).collect()
 }
 
