@@ -271,7 +271,9 @@ fn more_memory_than_hugepages_is_refused() {
     }
     let outcome = start_with(Command::new(BINARY), "-m 100000000 -l 0 --vdev net_null0", "").finish();
     assert_eq!(outcome.status.code(), Some(2), "{}", outcome.stderr);
-    assert_eq!(outcome.errors().len(), 1, "{}", outcome.stderr);
+    let errors = outcome.errors();
+    assert!(errors.len() == 1 && errors[0].contains("-m asks for 100000000 MiB, but only"), "{}", outcome.stderr);
+    assert!(errors[0].contains("MiB of hugepages are free") && errors[0].contains("--no-huge"), "{}", outcome.stderr);
     outcome.assert_nothing_left();
 }
 
@@ -297,7 +299,15 @@ fn without_permission_it_says_so_and_what_works_without() {
     if has_hugepages() {
         let outcome = start_with(as_nobody(folder.path()), "-l 0 --vdev net_null0", &to(&report)).finish();
         assert_refused_at_once(&outcome, "nobody", "no permission");
-        assert!(outcome.stderr.contains("--no-huge"), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("--no-huge") && outcome.stderr.contains("chown $USER"), "{}", outcome.stderr);
+        let mine = "mount -t hugetlbfs -o uid=65534 none /dev/hugepages && exec \"$@\"";
+        let mut in_own_folder = Command::new("unshare");
+        let nobody = as_nobody(folder.path());
+        in_own_folder.args(["-m", "sh", "-c", mine, "sh"]).arg(nobody.get_program()).args(nobody.get_args());
+        let outcome = start_with(in_own_folder, "-m 64 -l 0 --vdev net_null0", &to(&report)).finish();
+        assert_eq!(outcome.status.code(), Some(0), "{}", outcome.stderr);
+        std::fs::remove_file(&report).expect("the report");
+        outcome.assert_nothing_left();
     }
     let eal = format!("{NO_HUGE} -l 0 --vdev net_null0");
     let outcome = start_with(as_nobody(folder.path()), &eal, &to(&report)).finish();

@@ -14,6 +14,7 @@ mod named;
 mod note;
 mod offloads;
 mod port;
+mod preflight;
 mod ring;
 mod rx_stamp;
 mod rxq;
