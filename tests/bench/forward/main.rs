@@ -1,5 +1,5 @@
-//! `cargo bench --bench forward -- [--json FILE] [--rounds N] [--only forward|handoff|modes|order|steps]`: mpfwd beside other DPDK programs on
-//! the same CPUs and the same virtual ports. Where they can, they take turns of milliseconds (turns.rs). Elsewhere windows of a second are
+//! `cargo bench --bench forward -- [--json FILE] [--rounds N] [--only forward|handoff|modes|stamps|order|steps]`: mpfwd beside other DPDK
+//! programs on the same CPUs and the same virtual ports. Where they can, they take turns of milliseconds (turns.rs). Elsewhere windows of a second are
 //! run in turn, each in a fresh process, and count only where the machine's state stayed what it was (gate.rs). Nothing here links DPDK or knows mpfwd's inside: all are programs with arguments.
 
 #![forbid(unsafe_code)]

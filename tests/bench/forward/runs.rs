@@ -1,4 +1,4 @@
-//! The three parts of the benchmark: which windows are run, beside whom, and what has to be reached.
+//! The parts of the benchmark: which windows are run, beside whom, and what has to be reached.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
