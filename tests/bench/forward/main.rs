@@ -15,12 +15,14 @@ mod stats;
 mod table;
 mod turns;
 
+use std::fs::OpenOptions;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 
 use gate::{Cpus, Gate};
 use process::Failure;
@@ -29,7 +31,7 @@ use runs::{Bench, Results};
 #[derive(Parser)]
 #[command(name = "forward", about = "mpfwd beside dpdk-testpmd, event devices and the bare ring, interleaved")]
 struct Args {
-    /// Write the rows {forward_mode, burst, peer, mpfwd_mpps, peer_mpps, ratio, …} (medians, Mpps) to FILE
+    /// Write the rows {part, forward_mode, setup, burst, peer, mpfwd_mpps, peer_mpps, ratio, …} (medians, Mpps) to FILE
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Pairs of windows that have to count for each figure
@@ -43,8 +45,9 @@ struct Args {
     bench: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Part {
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
     /// io, mac and macswap on one lcore, beside testpmd
     Forward,
     /// rx -> shard -> worker -> tx on two lcores, beside event devices and the bare ring
@@ -63,6 +66,10 @@ fn main() -> ExitCode {
     let args = Args::parse();
     if !nix::unistd::geteuid().is_root() {
         eprintln!("forward: needs root, for hugepages and for pinning the programs that it runs: run it with sudo");
+        return ExitCode::from(2);
+    }
+    if let Some((file, error)) = args.json.as_ref().and_then(|file| Some((file, check_writable(file).err()?))) {
+        eprintln!("forward: --json {}: {error}; write the name of a file in a folder that exists and is yours to write to", file.display());
         return ExitCode::from(2);
     }
     let cpus = match Cpus::of_machine() {
@@ -100,6 +107,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Before hours of measuring. Leaves a file as it is, and none where there is none.
+fn check_writable(file: &Path) -> std::io::Result<()> {
+    let was_there = file.exists();
+    OpenOptions::new().append(true).create(true).open(file)?;
+    if was_there { Ok(()) } else { std::fs::remove_file(file) }
 }
 
 fn run(bench: &mut Bench, args: &Args) -> Result<(), Failure> {
