@@ -1,5 +1,5 @@
-//! `cargo bench --bench forward -- [--json FILE] [--rounds N] [--only forward|handoff|modes|stamps|order|steps]`: mpfwd beside other DPDK
-//! programs on the same CPUs and the same virtual ports. Where they can, they take turns of milliseconds (turns.rs). Elsewhere windows of a second are
+//! `cargo bench --bench forward -- [--json FILE] [--rounds N] [--only forward|handoff|modes|stamps|order|link|steps]`: mpfwd beside other
+//! DPDK programs on the same CPUs and the same virtual ports. Where they can, they take turns of milliseconds (turns.rs). Elsewhere windows of a second are
 //! run in turn, each in a fresh process, and count only where the machine's state stayed what it was (gate.rs). Nothing here links DPDK or knows mpfwd's inside: all are programs with arguments.
 
 #![forbid(unsafe_code)]
@@ -40,6 +40,9 @@ struct Args {
     /// Only these parts (all by default)
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Part>,
+    /// For link: mpfwd as `cargo build --release --features shared` makes it
+    #[arg(long, value_name = "FILE")]
+    shared_mpfwd: Option<PathBuf>,
     /// cargo passes it to every benchmark
     #[arg(long, hide = true)]
     bench: bool,
@@ -58,6 +61,8 @@ pub enum Part {
     Stamps,
     /// What it costs to keep flows in order: macswap beside itself with --order none
     Order,
+    /// What linking the shared objects costs: io, mac and macswap on one lcore, beside --shared-mpfwd
+    Link,
     /// Cycles per packet of each step of mpfwd
     Steps,
 }
@@ -132,6 +137,9 @@ fn run(bench: &mut Bench, args: &Args) -> Result<(), Failure> {
     }
     if wanted(Part::Order) {
         bench.order()?;
+    }
+    if wanted(Part::Link) {
+        bench.link(args.shared_mpfwd.as_deref())?;
     }
     if wanted(Part::Steps) {
         bench.steps()?;

@@ -1,7 +1,7 @@
 //! The parts of the benchmark: which windows are run, beside whom, and what has to be reached.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::Part;
 use crate::flows::Flows;
@@ -23,7 +23,7 @@ const HANDOFF_SUBJECT: Subject = Subject { part: Part::Handoff, forward_mode: HA
 const MACSWAP: Forward = Forward { mode: "macswap", burst: 32 };
 
 /// A table for each part that has rows, and what was on which ports.
-const TABLES: [(Part, &str); 5] = [
+const TABLES: [(Part, &str); 6] = [
     (Part::Forward, "Forwarding on one lcore, two net_null ports, in turns of 50 ms; medians of rounds"),
     (Part::Handoff, "From one lcore to another, two net_null ports, every packet deferred, no work to do"),
     (Part::Modes, "Hybrid beside pools, one lcore polling two net_null ports, nothing expensive, in turns of 50 ms; medians of rounds"),
@@ -33,6 +33,7 @@ const TABLES: [(Part, &str); 5] = [
         "With --order flow beside none, one lcore polling, in turns of 50 ms; medians of rounds. On two net_null ports; 1024 flows and \
          deferring on a net_pcap port that plays 1,024 flows, which a net_null port sends",
     ),
+    (Part::Link, "Linked statically beside the shared objects, one lcore polling two net_null ports, in turns of 50 ms; medians of rounds"),
 ];
 
 const fn macswap(part: Part, setup: &'static str) -> Subject {
@@ -198,6 +199,24 @@ impl Bench {
             let start = |order| MACSWAP.start_mpfwd_on(devices, &format!("{mode} {work} --order {order}"), cpus);
             let peer = [("itself, --order none", target)];
             self.in_turns(macswap(Part::Order, setup), &peer, || Ok(vec![start("flow")?, start("none")?]))?;
+        }
+        Ok(())
+    }
+
+    /// One binary is linked one way: the other one has to be built before, and is skipped where it is not there.
+    pub fn link(&mut self, shared: Option<&Path>) -> Result<(), Failure> {
+        let Some(shared) = shared.filter(|file| file.is_file() && cfg!(not(feature = "shared"))) else {
+            self.results.notes.insert("skipped link: write --shared-mpfwd FILE, an mpfwd that was built with --features shared".into());
+            return Ok(());
+        };
+        self.progress.inc_length((MODES.len() * self.rounds) as u64);
+        let cpus = self.gate.cpus;
+        for mode in MODES {
+            let forward = Forward { mode, burst: 32 };
+            let subject = Subject { part: Part::Link, forward_mode: mode, setup: None, burst: forward.burst };
+            self.in_turns(subject, &[("itself, shared objects", 1.0)], || {
+                Ok(vec![forward.start_mpfwd("--mode pools", cpus)?, forward.start_mpfwd_of(shared, "--mode pools", cpus)?])
+            })?;
         }
         Ok(())
     }
