@@ -98,8 +98,8 @@ impl Eal {
     /// Runs each job on its lcore, the main lcore's in the calling thread, and returns when all have ended. Jobs may borrow.
     ///
     /// # Errors
-    /// When an lcore is busy; the jobs that did start are waited for.
-    pub fn run<'a>(&self, jobs: Vec<(Lcore, Box<dyn FnOnce() + Send + 'a>)>) -> Result<()> {
+    /// When an lcore is busy. Then `call_off` is called, which has to make the jobs end that did start: they are waited for.
+    pub fn run<'a>(&self, jobs: Vec<(Lcore, Box<dyn FnOnce() + Send + 'a>)>, call_off: impl FnOnce()) -> Result<()> {
         let mut here = None;
         let mut launched = Vec::new();
         let mut failed = None;
@@ -120,10 +120,10 @@ impl Eal {
                 break;
             }
         }
-        if failed.is_none()
-            && let Some(job) = here
-        {
-            job();
+        match (&failed, here) {
+            (Some(_), _) => call_off(),
+            (None, Some(job)) => job(),
+            (None, None) => {}
         }
         for id in launched {
             // SAFETY: the lcore was launched above.
