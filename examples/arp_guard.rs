@@ -42,8 +42,7 @@ impl Engine for ArpGuard {
 }
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().collect();
-    match mpfwd::app::main_with(&args, ArpGuard::new) {
+    match mpfwd::app::main_with(std::env::args_os(), ArpGuard::new) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("arp_guard: {error}");

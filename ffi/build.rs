@@ -4,6 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
+/// The oldest that this is tested with: Debian 12's.
+const OLDEST_DPDK: (u32, u32) = (22, 11);
+
 /// Drivers of the static link, each linked whole: a driver is reached only through its constructor. Those that the installed
 /// DPDK does not ship are left out.
 const DRIVERS: &[&str] = &[
@@ -79,7 +82,6 @@ const FUNCTIONS: &[&str] = &[
     "rte_get_next_lcore",
     "rte_get_tsc_hz",
     "rte_strerror",
-    "rte_version",
     "rte_eth_add_rx_callback",
     "rte_eth_remove_rx_callback",
     "rte_eth_call_rx_callbacks",
@@ -126,7 +128,8 @@ fn main() {
     for variable in ["PKG_CONFIG_PATH", "PKG_CONFIG_LIBDIR", "PKG_CONFIG_SYSROOT_DIR"] {
         println!("cargo::rerun-if-env-changed={variable}");
     }
-    let version = pkg_config(&["--modversion"]);
+    let version = pkg_config(&["--modversion"]).trim().to_owned();
+    check_version(&version);
     let cflags = words(&pkg_config(&["--cflags"]));
     let static_link = std::env::var_os("CARGO_FEATURE_SHARED").is_none();
     let link_args = if static_link { static_args() } else { shared_args() };
@@ -139,15 +142,16 @@ fn main() {
     }
     shim.compile("mpfwd_shim");
 
-    println!("cargo::metadata=version={}", version.trim());
+    println!("cargo::metadata=version={version}");
     println!("cargo::metadata=link={}", if static_link { "static" } else { "shared" });
     println!("cargo::metadata=link_args={}", link_args.join("\u{1f}"));
 }
 
-/// One line, and no backtrace: what is missing, and the package that brings it.
+/// One line: what is missing, and the package that brings it. Cargo prints it as an error of this package and gives up; of a script that
+/// itself ends with a failure it would print everything else, too.
 fn fail(line: &str) -> ! {
-    eprintln!("mpfwd: {line}");
-    exit(1)
+    println!("cargo::error={line}");
+    exit(0)
 }
 
 fn words(text: &str) -> Vec<String> {
@@ -165,6 +169,17 @@ fn pkg_config(args: &[&str]) -> String {
         );
     }
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn check_version(version: &str) {
+    let mut numbers = version.split(['.', '-']).map_while(|number| number.parse().ok());
+    let found = numbers.next().zip(numbers.next());
+    if found.is_some_and(|found: (u32, u32)| found < OLDEST_DPDK) {
+        let (year, month) = OLDEST_DPDK;
+        fail(&format!(
+            "DPDK {version} is too old: install {year}.{month} or newer, or set PKG_CONFIG_PATH to the folder of one (libdpdk.pc)"
+        ));
+    }
 }
 
 fn bind(cflags: &[String]) {
@@ -189,7 +204,23 @@ fn bind(cflags: &[String]) {
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("bindings.rs");
     match builder.generate() {
         Ok(bindings) => bindings.write_to_file(out).expect("OUT_DIR is writable"),
-        Err(error) => fail(&format!("bindgen could not read DPDK's headers: {error}")),
+        Err(error) => fail(&unreadable(&error.to_string())),
+    }
+}
+
+/// libclang without clang's own headers is a common half of an installation.
+fn unreadable(error: &str) -> String {
+    let missing = error.split_once("' file not found").and_then(|(before, _)| before.rsplit('\'').next());
+    match missing {
+        Some(header) if header.starts_with("rte_") => format!("DPDK's headers are not complete: {header} is missing"),
+        Some(header) => format!(
+            "libclang does not find {header}, a header of clang's or of the C library's: install them (Debian, Ubuntu: apt-get install \
+             libclang-dev libc6-dev)"
+        ),
+        None => {
+            let why = error.lines().find(|line| line.contains("error: ")).or(error.lines().next()).unwrap_or_default();
+            format!("bindgen could not read DPDK's headers: {why}")
+        }
     }
 }
 

@@ -93,11 +93,6 @@ unsigned int mpfwd_ring_dequeue(struct rte_ring *ring, void **items, unsigned in
 	return rte_ring_dequeue_burst(ring, items, n, NULL);
 }
 
-unsigned int mpfwd_ring_count(const struct rte_ring *ring)
-{
-	return rte_ring_count(ring);
-}
-
 unsigned int mpfwd_ring_mask(const struct rte_ring *ring)
 {
 	return ring->mask;
@@ -121,8 +116,6 @@ int mpfwd_port_stats(uint16_t port, struct mpfwd_port_stats *out)
 		return err;
 	out->ipackets = stats.ipackets;
 	out->opackets = stats.opackets;
-	out->ibytes = stats.ibytes;
-	out->obytes = stats.obytes;
 	out->imissed = stats.imissed;
 	out->ierrors = stats.ierrors;
 	out->oerrors = stats.oerrors;
@@ -132,13 +125,7 @@ int mpfwd_port_stats(uint16_t port, struct mpfwd_port_stats *out)
 
 int mpfwd_read_clock(uint16_t port, uint64_t *ticks)
 {
-#if RTE_VERSION >= RTE_VERSION_NUM(19, 8, 0, 0)
 	return rte_eth_read_clock(port, ticks);
-#else
-	(void)port;
-	(void)ticks;
-	return -ENOTSUP;
-#endif
 }
 
 int mpfwd_timesync_clock(uint16_t port, uint64_t *ns)

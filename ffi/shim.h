@@ -31,12 +31,11 @@ int mpfwd_chain(struct rte_mbuf *head, struct rte_mbuf *tail);
 
 unsigned int mpfwd_ring_enqueue(struct rte_ring *ring, void *const *items, unsigned int n);
 unsigned int mpfwd_ring_dequeue(struct rte_ring *ring, void **items, unsigned int n);
-unsigned int mpfwd_ring_count(const struct rte_ring *ring);
 unsigned int mpfwd_ring_mask(const struct rte_ring *ring);
 
 /* Packets that the device itself lost before any burst returned them, and what it says it took and sent. */
 struct mpfwd_port_stats {
-	uint64_t ipackets, opackets, ibytes, obytes, imissed, ierrors, oerrors, rx_nombuf;
+	uint64_t ipackets, opackets, imissed, ierrors, oerrors, rx_nombuf;
 };
 /* Whether the link is up; a driver that does not know counts as up. (The structure is nested from 25.03 on.) */
 int mpfwd_link_is_up(uint16_t port);

@@ -19,13 +19,15 @@ fail() {
 }
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
-recipe=$(
-    { cat "$here/dpdk.sh" "$here"/patches/*.patch && shift && echo "$@"; } | sha256sum
-)
 usage="dpdk.sh PREFIX [--source TARBALL --sha256 SUM] [--drivers LIST]"
 [ $# -ge 1 ] || fail "usage: $usage"
 prefix=$1
 shift
+# Two lines: ./dev compares the first, whatever the arguments were.
+recipe=$(
+    cat "$here/dpdk.sh" "$here"/patches/*.patch | sha256sum
+    echo "$*"
+)
 tarball='' sum=''
 while [ $# -gt 0 ]; do
     [ $# -ge 2 ] || fail "$1 needs a value; usage: $usage"

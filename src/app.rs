@@ -1,11 +1,12 @@
 //! The whole of a run: read, plan, set up, launch, drain, tear down, report.
 
+use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sched::CpuSet;
 
-use crate::cli::{Cli, Idle, KeepOrder, Mode, Timestamps};
+use crate::cli::{Cli, Idle, KeepOrder, Mode, Timestamps, in_utf8};
 use crate::config::{self, LcorePlan, Plan, Stamping};
 use crate::control::{self, Control, FollowedClocks, Hangups, IncidentReader, Signals};
 use crate::datapath::{ADOPT_EVERY_NS, Board, Queues, RunState, Settings, Shared, TAKE_BUDGET_NS, Waiting, WaitingStealer};
@@ -35,11 +36,11 @@ use launch::Launch;
 use outcome::Ended;
 use source::Sources;
 
-/// Runs the program with the whole command line, its name first.
+/// Runs the program with the whole command line, its name first: `std::env::args_os()`.
 ///
 /// # Errors
 /// Whatever keeps packets from flowing, a report that can't be written, or a broken conservation check.
-pub fn main(args: &[String]) -> Result<()> {
+pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<()> {
     start(args, BuiltIn::new)
 }
 
@@ -48,12 +49,13 @@ pub fn main(args: &[String]) -> Result<()> {
 ///
 /// # Errors
 /// As `main`.
-pub fn main_with<E: Engine>(args: &[String], engine: impl Fn(&EngineSetup<'_>) -> E) -> Result<()> {
+pub fn main_with<E: Engine>(args: impl IntoIterator<Item = OsString>, engine: impl Fn(&EngineSetup<'_>) -> E) -> Result<()> {
     start(args, |_| Ok(Own(engine)))
 }
 
-fn start<W: Engines>(args: &[String], engines: impl FnOnce(&Cli) -> Result<W>) -> Result<()> {
-    let (eal_args, own_args) = split(args)?;
+fn start<W: Engines>(args: impl IntoIterator<Item = OsString>, engines: impl FnOnce(&Cli) -> Result<W>) -> Result<()> {
+    let args = in_utf8(args)?;
+    let (eal_args, own_args) = split(&args)?;
     let Some(cli) = Cli::read(own_args)? else { return Ok(()) };
     config::check_alone(&cli)?;
     outcome::check_files(&cli)?;

@@ -1,6 +1,7 @@
 //! The arguments behind `--`: their names (testpmd's and l3fwd's where those have one), their syntax, their help. What they mean
 //! together is `config`'s business.
 
+use std::ffi::OsString;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -184,6 +185,16 @@ impl Cli {
     }
 }
 
+/// The words of a command line as text.
+///
+/// # Errors
+/// For one that is not UTF-8: EAL's arguments and ours are all names, numbers, and paths that reports repeat.
+pub(crate) fn in_utf8(args: impl IntoIterator<Item = OsString>) -> Result<Vec<String>> {
+    let text =
+        |arg: OsString| arg.into_string().map_err(|arg| Error::Usage(format!("the argument {arg:?} is not UTF-8: write it in UTF-8")));
+    args.into_iter().map(text).collect()
+}
+
 /// clap says what, why and what to write instead on several lines, and then repeats the usage.
 pub(crate) fn one_line(text: &str) -> String {
     let text = text.split("Usage:").next().unwrap_or(text).replace("For more information, try '--help'.", "");
@@ -359,14 +370,26 @@ fn parse_every(text: &str) -> std::result::Result<NonZeroU64, String> {
     })
 }
 
+/// The longest time that may be asked for: added to any clock, or in ticks of any CPU, it still fits.
+const LONGEST: Duration = Duration::from_secs(100 * 31_557_600);
+
+fn at_most_longest(time: Duration) -> std::result::Result<Duration, String> {
+    if time <= LONGEST { Ok(time) } else { Err("no time is longer than 100 years here: write a shorter one".into()) }
+}
+
 pub(crate) fn parse_time(text: &str) -> std::result::Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|_| "write a time with its unit, for example 20us".into())
+    let time = humantime::parse_duration(text).map_err(|_| "write a time with its unit, for example 20us".to_owned())?;
+    at_most_longest(time)
 }
 
 pub(crate) fn parse_seconds(text: &str) -> std::result::Result<Duration, String> {
-    let seconds = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    let time = seconds.or_else(|| humantime::parse_duration(text).ok());
-    time.filter(|time| !time.is_zero()).ok_or_else(|| "write a time above 0: seconds, or with a unit, for example 10, 0.5 or 500ms".into())
+    let seconds = |seconds: f64| match Duration::try_from_secs_f64(seconds) {
+        Err(_) if seconds > 0.0 => Some(Duration::MAX),
+        time => time.ok(),
+    };
+    let time = text.parse::<f64>().ok().and_then(seconds).or_else(|| humantime::parse_duration(text).ok());
+    let time = time.filter(|time| !time.is_zero());
+    at_most_longest(time.ok_or("write a time above 0: seconds, or with a unit, for example 10, 0.5 or 500ms")?)
 }
 
 #[cfg(test)]

@@ -6,8 +6,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().collect();
-    match mpfwd::app::main(&args) {
+    match mpfwd::app::main(std::env::args_os()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Whoever reads it may be gone, and the exit code has to come all the same.

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -90,6 +92,10 @@ fn contradictions_are_refused_before_eal_starts() {
         ("--pools 1:1 --expensive-cap 0", "1 or more"),
         ("--pools 1:1 --expensive-cap 2", "1 or less"),
         ("--duration 0", "above 0"),
+        ("--duration 1e19", "100 years"),
+        ("--stats-period 1e19", "100 years"),
+        ("--pools 1:1 --rescue-after 500years", "100 years"),
+        ("--forward-mode dpi --rules /dev/null --yield-after 500years", "100 years"),
         ("--packets 0", "1.."),
         ("--eth-peer 0,1:2", "PORT,MAC"),
         ("--work spin:p=2", "from 0 to 1"),
@@ -205,6 +211,22 @@ fn own_arguments_before_the_dashes_are_recognised() {
     assert!(stderr.starts_with("mpfwd: ") && stderr.contains("--"), "{stderr}");
 }
 
+#[test]
+fn arguments_that_are_not_utf8_are_refused() {
+    let not_utf8 = OsStr::from_bytes(b"\xff");
+    let report = OsStr::from_bytes(b"--report=/tmp/\xff.json");
+    for (program, args) in [
+        (BINARY, vec![not_utf8]),
+        (BINARY, vec!["-l".as_ref(), "0".as_ref(), "--".as_ref(), report]),
+        (env!("CARGO_BIN_EXE_mplab"), vec!["plot".as_ref(), not_utf8]),
+    ] {
+        let output = Command::new(program).args(&args).output().expect("it runs");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), stderr.lines().count()), (Some(2), 1), "{args:?}: {stderr}");
+        assert!(stderr.contains("xFF") && stderr.contains("is not UTF-8"), "{args:?}: {stderr}");
+    }
+}
+
 fn has_hugepages() -> bool {
     let free = std::fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages").unwrap_or_default();
     let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
@@ -249,7 +271,9 @@ fn more_memory_than_hugepages_is_refused() {
     }
     let outcome = start_with(Command::new(BINARY), "-m 100000000 -l 0 --vdev net_null0", "").finish();
     assert_eq!(outcome.status.code(), Some(2), "{}", outcome.stderr);
-    assert_eq!(outcome.errors().len(), 1, "{}", outcome.stderr);
+    let errors = outcome.errors();
+    assert!(errors.len() == 1 && errors[0].contains("-m asks for 100000000 MiB, but only"), "{}", outcome.stderr);
+    assert!(errors[0].contains("MiB of hugepages are free") && errors[0].contains("--no-huge"), "{}", outcome.stderr);
     outcome.assert_nothing_left();
 }
 
@@ -275,7 +299,15 @@ fn without_permission_it_says_so_and_what_works_without() {
     if has_hugepages() {
         let outcome = start_with(as_nobody(folder.path()), "-l 0 --vdev net_null0", &to(&report)).finish();
         assert_refused_at_once(&outcome, "nobody", "no permission");
-        assert!(outcome.stderr.contains("--no-huge"), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("--no-huge") && outcome.stderr.contains("chown $USER"), "{}", outcome.stderr);
+        let mine = "mount -t hugetlbfs -o uid=65534 none /dev/hugepages && exec \"$@\"";
+        let mut in_own_folder = Command::new("unshare");
+        let nobody = as_nobody(folder.path());
+        in_own_folder.args(["-m", "sh", "-c", mine, "sh"]).arg(nobody.get_program()).args(nobody.get_args());
+        let outcome = start_with(in_own_folder, "-m 64 -l 0 --vdev net_null0", &to(&report)).finish();
+        assert_eq!(outcome.status.code(), Some(0), "{}", outcome.stderr);
+        std::fs::remove_file(&report).expect("the report");
+        outcome.assert_nothing_left();
     }
     let eal = format!("{NO_HUGE} -l 0 --vdev net_null0");
     let outcome = start_with(as_nobody(folder.path()), &eal, &to(&report)).finish();

@@ -4,7 +4,9 @@ mod common;
 
 use std::collections::BTreeSet;
 
+use clap::ValueEnum;
 use common::{lcores, rows, run};
+use mpfwd::cli::ForwardMode;
 use serde_json::Value;
 
 /// The keys and causes that the tables below a heading describe: whatever is in backquotes in a row's first cell.
@@ -47,6 +49,16 @@ fn every_key_is_described_and_nothing_else() {
     ] {
         assert_eq!(described(&document, heading), keys(objects), "{heading}: what is described, and what there is");
     }
+}
+
+#[test]
+fn every_forward_mode_is_described() {
+    let document = document();
+    let row = document.lines().find(|line| line.starts_with("| `forward_mode` |")).expect("its row");
+    let described: BTreeSet<&str> = row.split('`').skip(3).step_by(2).collect();
+    let modes = ForwardMode::value_variants().iter().filter_map(ForwardMode::to_possible_value);
+    let names: Vec<String> = modes.map(|mode| mode.get_name().to_owned()).collect();
+    assert_eq!(described, names.iter().map(String::as_str).chain(["own"]).collect());
 }
 
 #[test]

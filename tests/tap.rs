@@ -73,3 +73,21 @@ fn what_a_link_that_is_down_does_not_take_is_counted_so() {
     let report = outcome.good_report();
     assert!(dropped(report, "link_down") > 0, "{report:#}");
 }
+
+/// The kernel shows it of its end of the tap.
+#[test]
+fn promiscuous_is_what_was_asked_for() {
+    let Some(Taps { between: here, .. }) = Taps::some() else { return };
+    for (own, wanted) in [("", false), ("-P", true)] {
+        let eal = format!("{} --vdev net_tap0,iface=mpfwd_p", lcores(1));
+        let mut mpfwd = here.inside(|| start(&eal, own));
+        mpfwd.wait_for_line(|line| line.trim_start().starts_with("lcore 0 "));
+        let shown = here.ip_says("link show mpfwd_p");
+        let flags = shown.split(['<', '>']).nth(1).unwrap_or_else(|| panic!("no flags in {shown}"));
+        assert_eq!(flags.split(',').any(|flag| flag == "PROMISC"), wanted, "{own}: {shown}");
+        mpfwd.signal(Signal::SIGTERM);
+        let outcome = mpfwd.finish();
+        outcome.good_report();
+        assert!(!outcome.stderr.contains("promiscuous"), "{own}: {}", outcome.stderr);
+    }
+}

@@ -61,7 +61,12 @@ impl<'a> Launch<'a> {
         }
         // It may hold what its engines are going to let go of.
         drop(engine);
-        self.eal.run(jobs)
+        // Those that did start would wait for what the others might still send them: nothing is worth that.
+        let call_off = || {
+            self.shared.run.drain();
+            self.shared.run.abandon();
+        };
+        self.eal.run(jobs, call_off)
     }
 }
 

@@ -54,15 +54,18 @@ fn lcore_line(lcore: &LcorePlan, plan: &Plan) -> String {
         if lcore.lcore.main { " (main)" } else { "" }
     );
     let polled: Vec<String> = lcore.rx.iter().map(|(port, queue)| format!("{port}:{queue}")).collect();
-    let mut does = Vec::new();
-    if lcore.pool == Pool::B {
-        does.push(if plan.shards == 1 { "works on shard 0".to_owned() } else { format!("works on shards 0-{}", plan.shards - 1) });
-    }
-    match polled.is_empty() {
-        true if lcore.pool == Pool::A => does.push("polls nothing".to_owned()),
-        true => {}
-        false => does.push(format!("polls {}", polled.join(" "))),
-    }
+    let polls = match polled.is_empty() {
+        true if lcore.pool == Pool::A => Some("polls nothing".to_owned()),
+        true => None,
+        false => Some(format!("polls {}", polled.join(" "))),
+    };
+    let works = lcore.takes.then(|| match plan.shards {
+        1 => "works on shard 0".to_owned(),
+        shards => format!("works on shards 0-{}", shards - 1),
+    });
+    // What it is there for comes first.
+    let first = if lcore.pool == Pool::A { [polls, works] } else { [works, polls] };
+    let mut does: Vec<String> = first.into_iter().flatten().collect();
     does.extend(lcore.shard.map(|shard| format!("sheds to shard {shard}")));
     let does = does.join(", ");
     let sends = lcore.tx_queue.iter().map(|(port, queue)| {

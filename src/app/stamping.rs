@@ -13,7 +13,7 @@ const END: &str = "the end is read at the lcore's next step, a burst later at mo
 
 /// What a run's latencies are of.
 pub(super) struct Source {
-    /// nic, software or open-loop.
+    /// nic, emulated, software or open-loop.
     pub name: &'static str,
     pub clock: String,
     pub bound: String,

@@ -54,12 +54,27 @@ fn bad_input_is_one_line_that_says_what_to_write() {
         ("--work spin:cheap=2us,expensive=1us", "swap"),
         ("--duration 0", "above 0"),
         ("--duration -1", "above 0"),
+        ("--duration 1e19", "100 years"),
+        ("--duration inf", "100 years"),
+        ("--stats-period 1e300", "100 years"),
+        ("--rescue-after 101years", "100 years"),
+        ("--rescue-after 99999999999999999999years", "unit"),
+        ("--work spin:cheap=101years", "100 years"),
+        ("--duration NaN", "above 0"),
         ("--durations 1", "--duration"),
         ("8:2", "8:2"),
     ] {
         let message = read(line).unwrap_err();
         assert!(message.contains(says) && !message.contains('\n'), "{line}: {message}");
     }
+}
+
+#[test]
+fn the_longest_time_fits_every_clock() {
+    let cli = read("--duration 100years --pools 1:1 --rescue-after 100years").unwrap();
+    assert!(std::time::Instant::now().checked_add(cli.duration.unwrap()).is_some());
+    // In ticks of 5 GHz.
+    assert!(u64::try_from(cli.rescue_after.unwrap().as_nanos() * 5).is_ok());
 }
 
 proptest! {

@@ -51,10 +51,7 @@ impl FromStr for Work {
         let (mut dist, mut two_values, mut expensive) = (CostKeys::default(), false, None);
         for pair in keys.split(',') {
             let (key, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not KEY=VALUE"))?;
-            let time = || {
-                humantime::parse_duration(value)
-                    .map_err(|_| format!("{key}={value}: write a time with its unit, for example 200ns or 100us"))
-            };
+            let time = || super::parse_time(value).map_err(|what| format!("{key}={value}: {what}"));
             two_values |= ["cheap", "expensive", "p"].contains(&key);
             match key {
                 "cheap" => work.cheap = time()?,

@@ -8,7 +8,8 @@ use crate::error::Result;
 /// Bytes of a packet buffer, headroom not included, that every driver can work with.
 const PLAIN_ROOM: u32 = 2048;
 
-/// Bytes of a buffer, and whether a frame may need several: large buffers only where a port can't split frames.
+/// Bytes of a buffer, and whether a frame may need several: large buffers only where a port can't receive frames in
+/// parts, or can't send them so.
 pub(super) fn buffer_room(max_pkt_len: u32, ports: &[&PortInfo]) -> Result<(u16, bool)> {
     let headroom = u32::from(Mempool::HEADROOM);
     if let Some(port) = ports.iter().find(|port| max_pkt_len > port.max_pkt_len && max_pkt_len > DEFAULT_MAX_PKT_LEN) {
@@ -20,7 +21,7 @@ pub(super) fn buffer_room(max_pkt_len: u32, ports: &[&PortInfo]) -> Result<(u16,
     if max_pkt_len <= PLAIN_ROOM {
         return Ok(((PLAIN_ROOM + headroom) as u16, false));
     }
-    if ports.iter().all(|port| port.scatters) {
+    if ports.iter().all(|port| port.segments) {
         return Ok(((PLAIN_ROOM + headroom) as u16, true));
     }
     Ok(((max_pkt_len.next_multiple_of(64) + headroom) as u16, false))

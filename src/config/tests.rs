@@ -17,7 +17,7 @@ pub(super) fn port(id: u16, max_rxq: u16, max_txq: u16) -> PortInfo {
         paired_queues: false,
         uniform_traffic: false,
         keeps_buffers: false,
-        scatters: true,
+        segments: true,
         max_pkt_len: 9600,
         stamp_clocks: Vec::new(),
     }
@@ -95,7 +95,7 @@ fn an_odd_port_sends_back() {
 fn jumbo_frames_get_larger_buffers_only_where_ports_cannot_split() {
     assert_eq!(planned("--max-pkt-len 9018", 1, &two_ports()).map(|plan| (plan.mbuf_room, plan.scatter)).unwrap(), (2176, true));
     let mut ports = two_ports();
-    ports[1].scatters = false;
+    ports[1].segments = false;
     let plan = planned("--max-pkt-len 9018", 1, &ports).unwrap();
     assert!(!plan.scatter && u32::from(plan.mbuf_room) >= 9018 + 128);
 }

@@ -23,9 +23,9 @@ impl TscRate {
         self.0
     }
 
-    /// Nanoseconds to ticks, rounded down.
+    /// Nanoseconds to ticks, rounded down; what no counter reaches is the most that one holds.
     pub fn ticks(self, ns: u64) -> u64 {
-        (u128::from(ns) * u128::from(self.0) / 1_000_000_000) as u64
+        u64::try_from(u128::from(ns) * u128::from(self.0) / 1_000_000_000).unwrap_or(u64::MAX)
     }
 
     /// Ticks to nanoseconds, rounded down.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use dpdk_sys as sys;
 
 use super::clock::TscRate;
-use super::hugepages::HugePages;
-use super::leftovers::{self, Leftovers};
+use super::leftovers::Leftovers;
 use super::named::Named;
+use super::preflight::{self, Memory};
 use crate::error::{Error, Result};
 
 /// One EAL thread, pinned.
@@ -49,8 +49,8 @@ impl Eal {
     /// # Errors
     /// When hugepages or permissions are missing, EAL refuses an argument, or a device that is named did not become a port.
     pub fn start(args: &[String]) -> Result<Self> {
-        preflight(args)?;
-        let named = Named::in_args(args)?;
+        preflight::check(args)?;
+        let (memory, named) = (Memory::asked_for(args), Named::in_args(args)?);
         let keep = args.iter().any(|arg| arg.starts_with("--huge-unl") && arg.ends_with("=never"));
         let args = args.iter().map(|arg| super::c_string(arg)).collect::<Result<Vec<_>>>()?;
         let mut argv: Vec<*mut c_char> = args.iter().map(|arg| arg.as_ptr().cast_mut()).collect();
@@ -58,13 +58,14 @@ impl Eal {
         // SAFETY: argv is a null-terminated array of strings that live as long as EAL does (`Running` keeps them).
         let code = unsafe { sys::rte_eal_init((argv.len() - 1) as c_int, argv.as_mut_ptr()) };
         if code < 0 {
+            // SAFETY: reads this thread's rte_errno.
+            let errno = unsafe { sys::mpfwd_errno() };
             if !keep {
                 Leftovers::of_this_process().remove();
             }
-            return Err(Error::Setup(format!(
-                "EAL did not start ({}): its own lines above say why; the part of the command line before -- is EAL's",
-                super::last_reason()
-            )));
+            let lacks = memory.filter(|_| errno == nix::errno::Errno::ENOMEM as i32).and_then(|memory| memory.lacks());
+            let why = lacks.unwrap_or("its own lines above say why; the part of the command line before -- is EAL's".into());
+            return Err(Error::Setup(format!("EAL did not start ({}): {why}", super::reason(errno))));
         }
         let eal = Self { _running: Arc::new(Running { _args: args, keep }) };
         named.check()?;
@@ -97,8 +98,8 @@ impl Eal {
     /// Runs each job on its lcore, the main lcore's in the calling thread, and returns when all have ended. Jobs may borrow.
     ///
     /// # Errors
-    /// When an lcore is busy; the jobs that did start are waited for.
-    pub fn run<'a>(&self, jobs: Vec<(Lcore, Box<dyn FnOnce() + Send + 'a>)>) -> Result<()> {
+    /// When an lcore is busy. Then `call_off` is called, which has to make the jobs end that did start: they are waited for.
+    pub fn run<'a>(&self, jobs: Vec<(Lcore, Box<dyn FnOnce() + Send + 'a>)>, call_off: impl FnOnce()) -> Result<()> {
         let mut here = None;
         let mut launched = Vec::new();
         let mut failed = None;
@@ -119,10 +120,10 @@ impl Eal {
                 break;
             }
         }
-        if failed.is_none()
-            && let Some(job) = here
-        {
-            job();
+        match (&failed, here) {
+            (Some(_), _) => call_off(),
+            (None, Some(job)) => job(),
+            (None, None) => {}
         }
         for id in launched {
             // SAFETY: the lcore was launched above.
@@ -139,32 +140,4 @@ unsafe extern "C" fn trampoline(job: *mut c_void) -> c_int {
     let job = unsafe { Box::from_raw(job.cast::<Job<'_>>()) };
     job();
     0
-}
-
-/// What EAL would take many lines to say.
-fn preflight(args: &[String]) -> Result<()> {
-    let has = |name: &str| args.iter().any(|arg| arg == name || arg.starts_with(&format!("{name}=")));
-    if has("--no-huge") || has("--help") || has("-h") || has("--version") || has("-v") {
-        return Ok(());
-    }
-    if HugePages::of_all_sizes().iter().all(|pages| pages.free_bytes() == 0) && !leftovers::hugepages_of_the_dead() {
-        return Err(Error::Setup(
-            "no free hugepages: reserve 1024 of 2 MiB with `echo 1024 > /proc/sys/vm/nr_hugepages` as root, or write `--no-huge -m 1024 --no-shconf` before --".into(),
-        ));
-    }
-    if !nix::unistd::geteuid().is_root() && !has("--huge-dir") && !has("--in-memory") {
-        return Err(Error::Setup(
-            "no permission to use hugepages and NICs: run it with sudo, or write `--no-huge -m 1024 --no-shconf --no-pci` before -- for virtual ports".into(),
-        ));
-    }
-    if !has("--huge-dir") && !has("--in-memory") && !hugetlbfs_is_mounted() {
-        return Err(Error::Setup(
-            "hugepages are reserved but not mounted: `mkdir -p /dev/hugepages && mount -t hugetlbfs none /dev/hugepages` as root, or write --in-memory before --".into(),
-        ));
-    }
-    Ok(())
-}
-
-fn hugetlbfs_is_mounted() -> bool {
-    std::fs::read_to_string("/proc/mounts").is_ok_and(|mounts| mounts.lines().any(|line| line.split(' ').nth(2) == Some("hugetlbfs")))
 }

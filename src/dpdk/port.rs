@@ -7,6 +7,7 @@ use std::sync::Arc;
 use dpdk_sys as sys;
 use macaddr::MacAddr6;
 
+use super::offloads::{Asked, Capable};
 use super::rx_stamp::{StampClock, stamp_clocks};
 use super::{Eal, Mempool, RxQueue, TxQueue};
 use crate::error::Result;
@@ -33,8 +34,8 @@ pub struct PortInfo {
     pub uniform_traffic: bool,
     /// The driver gives up buffers without freeing them when it is closed: net_af_xdp those that wait in the kernel's fill ring.
     pub keeps_buffers: bool,
-    /// A packet larger than one buffer is received into several.
-    pub scatters: bool,
+    /// A packet larger than one buffer is received into several, and can be sent from several.
+    pub segments: bool,
     /// The longest frame it takes, in bytes with the checksum.
     pub max_pkt_len: u32,
     /// The clocks that its receive stamps may be of, the likeliest first; empty if it has none.
@@ -90,7 +91,7 @@ fn describe(id: u16) -> Result<PortInfo> {
         paired_queues: driver == "net_tap",
         uniform_traffic: driver == "net_null",
         keeps_buffers: driver == "net_af_xdp",
-        scatters: info.rx_offload_capa & sys::MPFWD_RX_OFFLOAD_SCATTER != 0,
+        segments: Capable::of(&info).segments(),
         max_pkt_len: info.max_rx_pktlen,
         stamp_clocks: stamp_clocks(&driver, info.rx_offload_capa & sys::MPFWD_RX_OFFLOAD_TIMESTAMP != 0),
         driver,
@@ -232,30 +233,18 @@ impl Port {
 fn configure(info: &PortInfo, config: &PortConfig, raw: &sys::rte_eth_dev_info, warnings: &mut Vec<String>) -> Result<()> {
     // SAFETY: rte_eth_conf is plain data, and all zeros is its documented default.
     let mut conf: sys::rte_eth_conf = unsafe { MaybeUninit::zeroed().assume_init() };
-    if config.scatter {
-        conf.rxmode.offloads |= raw.rx_offload_capa & sys::MPFWD_RX_OFFLOAD_SCATTER;
-        conf.txmode.offloads |= raw.tx_offload_capa & sys::MPFWD_TX_OFFLOAD_MULTI_SEGS;
-    }
-    if config.stamp {
-        conf.rxmode.offloads |= raw.rx_offload_capa & sys::MPFWD_RX_OFFLOAD_TIMESTAMP;
-    }
+    let Asked { rx_offloads, tx_offloads, rss_functions, missing } = Asked::of(config, Capable::of(raw));
+    warnings.extend(missing.iter().map(|what| format!("port {} ({}) {what}", info.id, info.name)));
+    conf.rxmode.offloads = rx_offloads;
+    conf.txmode.offloads = tx_offloads;
     conf.rxmode.mq_mode = sys::MPFWD_MQ_RX_NONE as sys::rte_eth_rx_mq_mode;
-    if config.rxq > 1 {
-        let functions = raw.flow_type_rss_offloads & sys::MPFWD_RSS_FUNCTIONS;
-        if functions == 0 {
-            warnings.push(format!(
-                "port {} ({}) has no RSS: it spreads packets over its {} queues as it likes",
-                info.id, info.name, config.rxq
-            ));
-        } else {
-            conf.rxmode.mq_mode = sys::MPFWD_MQ_RX_RSS as sys::rte_eth_rx_mq_mode;
-            conf.rx_adv_conf.rss_conf.rss_hf = functions;
-            conf.rxmode.offloads |= raw.rx_offload_capa & sys::MPFWD_RX_OFFLOAD_RSS_HASH;
-            if (1..=size_of_val(&SYMMETRIC_RSS_KEY)).contains(&usize::from(raw.hash_key_size)) {
-                // Static, because drivers keep the pointer, and read the key when the port starts.
-                conf.rx_adv_conf.rss_conf.rss_key = (&raw const SYMMETRIC_RSS_KEY).cast_mut().cast();
-                conf.rx_adv_conf.rss_conf.rss_key_len = raw.hash_key_size;
-            }
+    if rss_functions != 0 {
+        conf.rxmode.mq_mode = sys::MPFWD_MQ_RX_RSS as sys::rte_eth_rx_mq_mode;
+        conf.rx_adv_conf.rss_conf.rss_hf = rss_functions;
+        if (1..=size_of_val(&SYMMETRIC_RSS_KEY)).contains(&usize::from(raw.hash_key_size)) {
+            // Static, because drivers keep the pointer, and read the key when the port starts.
+            conf.rx_adv_conf.rss_conf.rss_key = (&raw const SYMMETRIC_RSS_KEY).cast_mut().cast();
+            conf.rx_adv_conf.rss_conf.rss_key_len = raw.hash_key_size;
         }
     }
     let mtu = mtu_for(config.max_pkt_len).clamp(u32::from(raw.min_mtu), u32::from(raw.max_mtu));

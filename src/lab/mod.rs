@@ -26,17 +26,19 @@ mod routes;
 mod tables;
 mod workload;
 
+use std::ffi::OsString;
+
 use clap::Parser;
 
-use crate::cli::one_line;
+use crate::cli::{in_utf8, one_line};
 use crate::error::{Error, Result};
 
 /// Runs the program with the whole command line, its name first.
 ///
 /// # Errors
 /// Bad input, an mpfwd that does not run, or a file that can't be written.
-pub fn main(args: &[String]) -> Result<()> {
-    let args = match args::Args::try_parse_from(args) {
+pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<()> {
+    let args = match args::Args::try_parse_from(in_utf8(args)?) {
         Ok(args) => args,
         Err(error) if !error.use_stderr() || error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             print!("{error}");

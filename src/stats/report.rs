@@ -67,7 +67,7 @@ pub struct Report {
 /// From the stamp until the driver accepted the packet.
 #[derive(Clone, Debug, Serialize)]
 pub struct Latency {
-    /// nic, software or open-loop.
+    /// nic, emulated, software or open-loop.
     pub source: &'static str,
     /// What stamped arrivals.
     pub clock: String,

@@ -43,8 +43,14 @@ impl Namespace {
 
     /// `ip` with these words.
     pub fn ip(&self, line: &str) {
+        self.ip_says(line);
+    }
+
+    /// The same, and what it says.
+    pub fn ip_says(&self, line: &str) -> String {
         let output = self.inside(|| Command::new("ip").args(line.split(' ')).output().expect("ip runs"));
         assert!(output.status.success(), "ip {line}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// Moves an interface from here to another namespace.

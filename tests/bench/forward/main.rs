@@ -1,5 +1,5 @@
-//! `cargo bench --bench forward -- [--json FILE] [--rounds N] [--only forward|handoff|modes|order|steps]`: mpfwd beside other DPDK programs on
-//! the same CPUs and the same virtual ports. Where they can, they take turns of milliseconds (turns.rs). Elsewhere windows of a second are
+//! `cargo bench --bench forward -- [--json FILE] [--rounds N] [--only forward|handoff|modes|stamps|order|link|steps]`: mpfwd beside other
+//! DPDK programs on the same CPUs and the same virtual ports. Where they can, they take turns of milliseconds (turns.rs). Elsewhere windows of a second are
 //! run in turn, each in a fresh process, and count only where the machine's state stayed what it was (gate.rs). Nothing here links DPDK or knows mpfwd's inside: all are programs with arguments.
 
 #![forbid(unsafe_code)]
@@ -15,12 +15,14 @@ mod stats;
 mod table;
 mod turns;
 
+use std::fs::OpenOptions;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 
 use gate::{Cpus, Gate};
 use process::Failure;
@@ -29,7 +31,7 @@ use runs::{Bench, Results};
 #[derive(Parser)]
 #[command(name = "forward", about = "mpfwd beside dpdk-testpmd, event devices and the bare ring, interleaved")]
 struct Args {
-    /// Write the rows {forward_mode, burst, peer, mpfwd_mpps, peer_mpps, ratio, …} (medians, Mpps) to FILE
+    /// Write the rows {part, forward_mode, setup, burst, peer, mpfwd_mpps, peer_mpps, ratio, …} (medians, Mpps) to FILE
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Pairs of windows that have to count for each figure
@@ -38,13 +40,17 @@ struct Args {
     /// Only these parts (all by default)
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Part>,
+    /// For link: mpfwd as `cargo build --release --features shared` makes it
+    #[arg(long, value_name = "FILE")]
+    shared_mpfwd: Option<PathBuf>,
     /// cargo passes it to every benchmark
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Part {
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
     /// io, mac and macswap on one lcore, beside testpmd
     Forward,
     /// rx -> shard -> worker -> tx on two lcores, beside event devices and the bare ring
@@ -55,6 +61,8 @@ enum Part {
     Stamps,
     /// What it costs to keep flows in order: macswap beside itself with --order none
     Order,
+    /// What linking the shared objects costs: io, mac and macswap on one lcore, beside --shared-mpfwd
+    Link,
     /// Cycles per packet of each step of mpfwd
     Steps,
 }
@@ -63,6 +71,10 @@ fn main() -> ExitCode {
     let args = Args::parse();
     if !nix::unistd::geteuid().is_root() {
         eprintln!("forward: needs root, for hugepages and for pinning the programs that it runs: run it with sudo");
+        return ExitCode::from(2);
+    }
+    if let Some((file, error)) = args.json.as_ref().and_then(|file| Some((file, check_writable(file).err()?))) {
+        eprintln!("forward: --json {}: {error}; write the name of a file in a folder that exists and is yours to write to", file.display());
         return ExitCode::from(2);
     }
     let cpus = match Cpus::of_machine() {
@@ -102,6 +114,13 @@ fn main() -> ExitCode {
     }
 }
 
+/// Before hours of measuring. Leaves a file as it is, and none where there is none.
+fn check_writable(file: &Path) -> std::io::Result<()> {
+    let was_there = file.exists();
+    OpenOptions::new().append(true).create(true).open(file)?;
+    if was_there { Ok(()) } else { std::fs::remove_file(file) }
+}
+
 fn run(bench: &mut Bench, args: &Args) -> Result<(), Failure> {
     let wanted = |part| args.only.is_empty() || args.only.contains(&part);
     if wanted(Part::Forward) {
@@ -118,6 +137,9 @@ fn run(bench: &mut Bench, args: &Args) -> Result<(), Failure> {
     }
     if wanted(Part::Order) {
         bench.order()?;
+    }
+    if wanted(Part::Link) {
+        bench.link(args.shared_mpfwd.as_deref())?;
     }
     if wanted(Part::Steps) {
         bench.steps()?;

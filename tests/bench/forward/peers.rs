@@ -21,6 +21,7 @@ const START: Duration = Duration::from_secs(30);
 const END: Duration = Duration::from_secs(20);
 const RING_DESCRIPTORS: u32 = 1024;
 const MBUFS: u32 = 16384;
+const MPFWD: &str = env!("CARGO_BIN_EXE_mpfwd");
 pub const DEVICES: &str = "--vdev=net_null0 --vdev=net_null1";
 
 pub fn words(text: &str) -> Vec<String> {
@@ -51,7 +52,7 @@ impl Forward {
         let more = format!("{more} --duration {} --report {}", (WARM_UP + WINDOW).as_secs_f64(), report.display());
         let (args, _) = self.mpfwd_args(DEVICES, "--mode pools", cpus, &more);
         let run = || {
-            Running::start(env!("CARGO_BIN_EXE_mpfwd"), &args)?.finish(START + END)?;
+            Running::start(MPFWD, &args)?.finish(START + END)?;
             let text = std::fs::read_to_string(&report).or_else(|error| failure(format!("mpfwd left no report: {error}")))?;
             serde_json::from_str(&text).or_else(|error| failure(format!("mpfwd's report is no JSON: {error}")))
         };
@@ -65,12 +66,21 @@ impl Forward {
 
     /// The same, on other devices.
     pub fn start_mpfwd_on(self, devices: &str, mode: &str, cpus: Cpus) -> Result<Forwarder, Failure> {
+        self.start(Path::new(MPFWD), devices, mode, cpus)
+    }
+
+    /// Another mpfwd than the one that was built with this benchmark.
+    pub fn start_mpfwd_of(self, binary: &Path, mode: &str, cpus: Cpus) -> Result<Forwarder, Failure> {
+        self.start(binary, DEVICES, mode, cpus)
+    }
+
+    fn start(self, binary: &Path, devices: &str, mode: &str, cpus: Cpus) -> Result<Forwarder, Failure> {
         let (args, prefix) = self.mpfwd_args(devices, mode, cpus, "");
         let terminate = |running: &mut Running| {
             let pid = Pid::from_raw(running.pid().cast_signed());
             kill(pid, Signal::SIGTERM).or_else(|error| failure(format!("mpfwd takes no SIGTERM: {error}")))
         };
-        Running::start(env!("CARGO_BIN_EXE_mpfwd"), &args).and_then(|mpfwd| Forwarder::new(mpfwd, &prefix, terminate)).map_err(ours)
+        Running::start(binary, &args).and_then(|mpfwd| Forwarder::new(mpfwd, &prefix, terminate)).map_err(ours)
     }
 
     /// The arguments, and the file prefix among them.

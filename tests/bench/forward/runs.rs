@@ -1,15 +1,16 @@
-//! The three parts of the benchmark: which windows are run, beside whom, and what has to be reached.
+//! The parts of the benchmark: which windows are run, beside whom, and what has to be reached.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use crate::Part;
 use crate::flows::Flows;
 use crate::gate::{Distance, Gate, Uses};
 use crate::handoff::{self, DEFER_ALL, RING_LINES};
 use crate::peers::{self, Forward, installed};
 use crate::process::{self, Failure};
 use crate::stats::{self, Compared, median};
-use crate::table::{self, Row, StepRow};
+use crate::table::{self, Row, StepRow, Subject};
 use crate::turns::{self, Forwarder};
 use indicatif::ProgressBar;
 
@@ -17,7 +18,27 @@ const MODES: [&str; 3] = ["io", "mac", "macswap"];
 const BURSTS: [u16; 2] = [32, 64];
 /// The hand-off's burst: what event devices and the ring test use.
 const HANDOFF: Forward = Forward { mode: "io", burst: 32 };
-const HANDOFF_ROW: &str = "handoff";
+const HANDOFF_SUBJECT: Subject = Subject { part: Part::Handoff, forward_mode: HANDOFF.mode, setup: None, burst: HANDOFF.burst };
+/// What modes, stamps and order are measured with.
+const MACSWAP: Forward = Forward { mode: "macswap", burst: 32 };
+
+/// A table for each part that has rows, and what was on which ports.
+const TABLES: [(Part, &str); 6] = [
+    (Part::Forward, "Forwarding on one lcore, two net_null ports, in turns of 50 ms; medians of rounds"),
+    (Part::Handoff, "From one lcore to another, two net_null ports, every packet deferred, no work to do"),
+    (Part::Modes, "Hybrid beside pools, one lcore polling two net_null ports, nothing expensive, in turns of 50 ms; medians of rounds"),
+    (Part::Stamps, "With stamps beside without latency, one lcore polling two net_null ports, in turns of 50 ms; medians of rounds"),
+    (
+        Part::Order,
+        "With --order flow beside none, one lcore polling, in turns of 50 ms; medians of rounds. On two net_null ports; 1024 flows and \
+         deferring on a net_pcap port that plays 1,024 flows, which a net_null port sends",
+    ),
+    (Part::Link, "Linked statically beside the shared objects, one lcore polling two net_null ports, in turns of 50 ms; medians of rounds"),
+];
+
+const fn macswap(part: Part, setup: &'static str) -> Subject {
+    Subject { part, forward_mode: MACSWAP.mode, setup: Some(setup), burst: MACSWAP.burst }
+}
 
 #[derive(Default)]
 pub struct Results {
@@ -29,12 +50,11 @@ pub struct Results {
 
 impl Results {
     pub fn print(&self) {
-        let (handoff, forward): (Vec<&Row>, Vec<&Row>) = self.rows.iter().partition(|row| row.forward_mode == HANDOFF_ROW);
-        if !forward.is_empty() {
-            println!("Forwarding on one lcore, two net_null ports, in turns of 50 ms; medians of rounds:\n{}", table::compared(&forward));
-        }
-        if !handoff.is_empty() {
-            println!("From one lcore to another, every packet deferred, no work to do:\n{}", table::compared(&handoff));
+        for (part, heading) in TABLES {
+            let rows: Vec<&Row> = self.rows.iter().filter(|row| row.subject.part == part).collect();
+            if !rows.is_empty() {
+                println!("{heading}:\n{}", table::compared(&rows));
+            }
         }
         if !self.rows.is_empty() {
             println!("ratio: mpfwd / peer. core: how much of its core the receiving CPU had, of the best seen.");
@@ -71,7 +91,8 @@ impl Bench {
         for mode in MODES {
             for burst in BURSTS {
                 let forward = Forward { mode, burst };
-                self.in_turns((mode, burst), &there.iter().map(|(name, target, _)| (*name, *target)).collect::<Vec<_>>(), || {
+                let subject = Subject { part: Part::Forward, forward_mode: mode, setup: None, burst };
+                self.in_turns(subject, &there.iter().map(|(name, target, _)| (*name, *target)).collect::<Vec<_>>(), || {
                     let mut all = vec![forward.start_mpfwd("--mode pools", cpus)?];
                     for (.., binary) in &there {
                         all.push(forward.start_testpmd(binary, cpus)?);
@@ -86,27 +107,27 @@ impl Bench {
     /// A row for each of the peers, which are started after mpfwd, in their order.
     fn in_turns(
         &mut self,
-        (mode, burst): (&'static str, u16),
+        subject: Subject,
         peers: &[(&str, f64)],
         start: impl Fn() -> Result<Vec<Forwarder>, Failure>,
     ) -> Result<(), Failure> {
-        self.progress.set_message(format!("{mode} {burst}"));
+        self.progress.set_message(subject.to_string());
         let compared = match stats::compare_in_turns(&mut self.gate, self.rounds, || turns::round(&start), || self.progress.inc(1)) {
             Err(Failure::Peer(reason)) => {
                 // Ctrl-C reaches the peers, too.
                 process::check_interrupt()?;
-                self.results.notes.insert(format!("skipped {mode} {burst}: {reason}"));
-                peers.iter().for_each(|(name, _)| self.add(Row::skipped(mode, burst, name, &reason)));
+                self.results.notes.insert(format!("skipped {subject}: {reason}"));
+                peers.iter().for_each(|(name, _)| self.add(Row::skipped(subject, name, &reason)));
                 return Ok(());
             }
             compared => compared?,
         };
         for ((name, target), Compared { pairs, discarded }) in peers.iter().zip(compared) {
             if pairs.len() < self.rounds {
-                self.note_restless(&format!("{mode} {burst} {name}"), pairs.len(), discarded);
+                self.note_restless(&format!("{subject} {name}"), pairs.len(), discarded);
             }
             let pairs: Vec<_> = pairs.iter().collect();
-            self.add(Row::of((mode, burst, name), Some(*target), &pairs, discarded, |&mpps| mpps));
+            self.add(Row::of((subject, name), Some(*target), &pairs, discarded, |&mpps| mpps));
         }
         Ok(())
     }
@@ -117,19 +138,19 @@ impl Bench {
         let mpfwd = || HANDOFF.mpfwd(cpus, DEFER_ALL).and_then(|report| peers::worked_mpps(&report));
         for (name, target) in [("event_dsw", 1.0), ("event_sw", 2.0)] {
             let peer = installed("dpdk-test-eventdev", "dpdk-dev").map(|_| move || handoff::eventdev(&format!("{name}0"), cpus));
-            match self.compare(Uses::BothCpus, (HANDOFF_ROW, HANDOFF.burst, name), mpfwd, peer)? {
+            match self.compare(Uses::BothCpus, (HANDOFF_SUBJECT, name), mpfwd, peer)? {
                 Ok(compared) => self.add_by_distance(name, Some(target), &compared, |&mpps| mpps),
-                Err(reason) => self.add(Row::skipped(HANDOFF_ROW, HANDOFF.burst, name, reason)),
+                Err(reason) => self.add(Row::skipped(HANDOFF_SUBJECT, name, reason)),
             }
         }
         let peer = installed("dpdk-test", "dpdk-dev").map(|_| move || handoff::ring(cpus));
-        match self.compare(Uses::BothCpus, (HANDOFF_ROW, HANDOFF.burst, "ring"), mpfwd, peer)? {
+        match self.compare(Uses::BothCpus, (HANDOFF_SUBJECT, "ring"), mpfwd, peer)? {
             Ok(compared) => {
                 for (i, (name, ..)) in RING_LINES.iter().enumerate() {
                     self.add_by_distance(name, None, &compared, |mpps| mpps[i]);
                 }
             }
-            Err(reason) => self.add(Row::skipped(HANDOFF_ROW, HANDOFF.burst, "ring", reason)),
+            Err(reason) => self.add(Row::skipped(HANDOFF_SUBJECT, "ring", reason)),
         }
         Ok(())
     }
@@ -138,21 +159,21 @@ impl Bench {
     /// hybrid does to be able to help.
     pub fn modes(&mut self) -> Result<(), Failure> {
         self.progress.inc_length(self.rounds as u64);
-        let (cpus, forward) = (self.gate.cpus, Forward { mode: "macswap", burst: 32 });
-        self.in_turns(("hybrid", forward.burst), &[("itself in pools", 0.98)], || {
-            Ok(vec![forward.start_mpfwd("--mode hybrid --config (0,0,0),(1,0,0)", cpus)?, forward.start_mpfwd("--mode pools", cpus)?])
+        let cpus = self.gate.cpus;
+        self.in_turns(macswap(Part::Modes, "hybrid"), &[("itself in pools", 0.98)], || {
+            Ok(vec![MACSWAP.start_mpfwd("--mode hybrid --config (0,0,0),(1,0,0)", cpus)?, MACSWAP.start_mpfwd("--mode pools", cpus)?])
         })
     }
 
     /// With stamps from polls, and with a stamp on each packet, which is there on both sides, beside no latency at all.
     pub fn stamps(&mut self) -> Result<(), Failure> {
-        let (cpus, forward) = (self.gate.cpus, Forward { mode: "macswap", burst: 32 });
-        for (row, stamps, without, target) in
+        let cpus = self.gate.cpus;
+        for (setup, stamps, without, target) in
             [("software", "software", "off", 0.97), ("per packet", "nic --emulate-stamps", "off --emulate-stamps", 0.85)]
         {
             self.progress.inc_length(self.rounds as u64);
-            self.in_turns((row, forward.burst), &[("itself without", target)], || {
-                let start = |stamps| forward.start_mpfwd(&format!("--mode pools --timestamps {stamps}"), cpus);
+            self.in_turns(macswap(Part::Stamps, setup), &[("itself without", target)], || {
+                let start = |stamps| MACSWAP.start_mpfwd(&format!("--mode pools --timestamps {stamps}"), cpus);
                 Ok(vec![start(stamps)?, start(without)?])
             })?;
         }
@@ -163,20 +184,39 @@ impl Bench {
     pub fn order(&mut self) -> Result<(), Failure> {
         const DEFERS: &str = "--work spin:cheap=0ns,expensive=2us,p=0.001,mark=sequence";
         let flows = Flows::write()?;
-        let (cpus, forward) = (self.gate.cpus, Forward { mode: "macswap", burst: 32 });
+        let cpus = self.gate.cpus;
         let hybrid = "--mode hybrid --config (0,0,0),(1,0,0)";
         let rows = [
-            ("order, pools", peers::DEVICES, "--mode pools", ""),
-            ("order, hybrid", peers::DEVICES, hybrid, ""),
-            ("order, 1024 flows", flows.devices(), "--mode pools", ""),
-            ("order, deferring", flows.devices(), "--mode pools", DEFERS),
+            ("pools", peers::DEVICES, "--mode pools", ""),
+            ("hybrid", peers::DEVICES, hybrid, ""),
+            ("1024 flows", flows.devices(), "--mode pools", ""),
+            ("deferring", flows.devices(), "--mode pools", DEFERS),
         ];
         self.progress.inc_length((rows.len() * self.rounds) as u64);
-        for (row, devices, mode, work) in rows {
+        for (setup, devices, mode, work) in rows {
             // The price where packets are deferred is there to be seen.
             let target = if work.is_empty() { 0.9 } else { 0.0 };
-            let start = |order| forward.start_mpfwd_on(devices, &format!("{mode} {work} --order {order}"), cpus);
-            self.in_turns((row, forward.burst), &[("itself, --order none", target)], || Ok(vec![start("flow")?, start("none")?]))?;
+            let start = |order| MACSWAP.start_mpfwd_on(devices, &format!("{mode} {work} --order {order}"), cpus);
+            let peer = [("itself, --order none", target)];
+            self.in_turns(macswap(Part::Order, setup), &peer, || Ok(vec![start("flow")?, start("none")?]))?;
+        }
+        Ok(())
+    }
+
+    /// One binary is linked one way: the other one has to be built before, and is skipped where it is not there.
+    pub fn link(&mut self, shared: Option<&Path>) -> Result<(), Failure> {
+        let Some(shared) = shared.filter(|file| file.is_file() && cfg!(not(feature = "shared"))) else {
+            self.results.notes.insert("skipped link: write --shared-mpfwd FILE, an mpfwd that was built with --features shared".into());
+            return Ok(());
+        };
+        self.progress.inc_length((MODES.len() * self.rounds) as u64);
+        let cpus = self.gate.cpus;
+        for mode in MODES {
+            let forward = Forward { mode, burst: 32 };
+            let subject = Subject { part: Part::Link, forward_mode: mode, setup: None, burst: forward.burst };
+            self.in_turns(subject, &[("itself, shared objects", 1.0)], || {
+                Ok(vec![forward.start_mpfwd("--mode pools", cpus)?, forward.start_mpfwd_of(shared, "--mode pools", cpus)?])
+            })?;
         }
         Ok(())
     }
@@ -205,16 +245,16 @@ impl Bench {
     fn compare<T>(
         &mut self,
         uses: Uses,
-        (mode, burst, name): (&str, u16, &str),
+        (subject, name): (Subject, &str),
         mpfwd: impl FnMut() -> Result<f64, Failure>,
         peer: Result<impl FnMut() -> Result<T, Failure>, String>,
     ) -> Result<Result<Compared<T>, String>, Failure> {
         let before = self.progress.position();
-        self.progress.set_message(format!("{mode} {burst} {name}"));
+        self.progress.set_message(format!("{subject} {name}"));
         let outcome = match peer {
             Ok(peer) => stats::compare(&mut self.gate, uses, self.rounds, mpfwd, peer, |so_far| {
                 self.progress.set_position(before + so_far.pairs.len() as u64);
-                self.progress.set_message(format!("{mode} {burst} {name}, {} windows discarded", so_far.discarded));
+                self.progress.set_message(format!("{subject} {name}, {} windows discarded", so_far.discarded));
             }),
             Err(reason) => Err(Failure::Peer(reason)),
         };
@@ -222,7 +262,7 @@ impl Bench {
         match outcome {
             Ok(compared) => {
                 if compared.pairs.len() < self.rounds {
-                    self.note_restless(&format!("{mode} {burst} {name}"), compared.pairs.len(), compared.discarded);
+                    self.note_restless(&format!("{subject} {name}"), compared.pairs.len(), compared.discarded);
                 }
                 Ok(Ok(compared))
             }
@@ -245,7 +285,7 @@ impl Bench {
         groups.sort_by_key(|(_, pairs)| std::cmp::Reverse(pairs.len()));
         let filled = groups.iter().filter(|(_, pairs)| !pairs.is_empty()).count();
         for (distance, pairs) in groups.iter().take(filled.max(1)) {
-            let mut row = Row::of((HANDOFF_ROW, HANDOFF.burst, name), target, pairs, *discarded, &mpps);
+            let mut row = Row::of((HANDOFF_SUBJECT, name), target, pairs, *discarded, &mpps);
             row.cpus = Some(*distance);
             row.round_trip_ns = median(pairs.iter().map(|pair| pair.round_trip_ns));
             self.add(row);
@@ -261,9 +301,9 @@ impl Bench {
 
     fn add(&mut self, row: Row) {
         if self.progress.is_hidden() {
-            let Row { forward_mode, burst, peer, .. } = &row;
+            let Row { subject, peer, .. } = &row;
             let outcome = row.skipped.clone().or(row.ratio.map(|ratio| format!("{ratio:.2}"))).unwrap_or_default();
-            eprintln!("{forward_mode} {burst} {peer}: {outcome}");
+            eprintln!("{subject} {peer}: {outcome}");
         }
         self.results.rows.push(row);
     }

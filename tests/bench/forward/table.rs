@@ -1,18 +1,49 @@
 //! Rows of the comparison, as JSON and as tables. How they came about is not known here.
 
+use std::fmt;
+
+use clap::ValueEnum;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
+use crate::Part;
 use crate::gate::Distance;
 use crate::peers::STEPS;
 use crate::stats::{Pair, median};
 
+/// So many pairs make a verdict: the median of fewer is what the machine happened to do.
+const VERDICT_PAIRS: usize = 7;
+
+/// What a row is of.
+#[derive(Clone, Copy, Serialize)]
+pub struct Subject {
+    pub part: Part,
+    /// io, mac or macswap.
+    pub forward_mode: &'static str,
+    /// What mpfwd does otherwise than in the other rows of its part.
+    pub setup: Option<&'static str>,
+    pub burst: u16,
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let part = self.part.to_possible_value().expect("every part has a name");
+        write!(
+            f,
+            "{}: {} {}{}",
+            part.get_name(),
+            self.forward_mode,
+            self.burst,
+            self.setup.map_or(String::new(), |setup| format!(" {setup}"))
+        )
+    }
+}
+
 /// mpfwd beside one peer: medians, and what they rest on. A peer that was skipped has a reason instead of figures.
 #[derive(Serialize)]
 pub struct Row {
-    /// io, mac, macswap; handoff for the way from one lcore to the next.
-    pub forward_mode: &'static str,
-    pub burst: u16,
+    #[serde(flatten)]
+    pub subject: Subject,
     pub peer: String,
     pub mpfwd_mpps: Option<f64>,
     pub peer_mpps: Option<f64>,
@@ -36,10 +67,9 @@ pub struct Row {
 }
 
 impl Row {
-    pub fn skipped(forward_mode: &'static str, burst: u16, peer: &str, reason: impl Into<String>) -> Row {
+    pub fn skipped(subject: Subject, peer: &str, reason: impl Into<String>) -> Row {
         Row {
-            forward_mode,
-            burst,
+            subject,
             peer: peer.to_owned(),
             mpfwd_mpps: None,
             peer_mpps: None,
@@ -60,7 +90,7 @@ impl Row {
 
     /// The medians of some pairs; `peer_mpps` takes the peer's figure out of what its window brought.
     pub fn of<T>(
-        (forward_mode, burst, peer): (&'static str, u16, &str),
+        (subject, peer): (Subject, &str),
         target: Option<f64>,
         pairs: &[&Pair<T>],
         discarded: usize,
@@ -68,7 +98,7 @@ impl Row {
     ) -> Row {
         if pairs.is_empty() {
             let reason = format!("the machine did not hold still: all {discarded} windows were discarded");
-            return Row { discarded, ..Row::skipped(forward_mode, burst, peer, reason) };
+            return Row { discarded, ..Row::skipped(subject, peer, reason) };
         }
         let ratios = || pairs.iter().map(|pair| pair.mpfwd_mpps / peer_mpps(&pair.peer));
         Row {
@@ -84,14 +114,15 @@ impl Row {
             discarded,
             core_share: median(pairs.iter().map(|pair| pair.core_share)),
             skipped: None,
-            ..Row::skipped(forward_mode, burst, peer, "")
+            ..Row::skipped(subject, peer, "")
         }
     }
 
-    fn cells(&self, with_cpus: bool) -> Vec<Cell> {
+    fn cells(&self, with_setup: bool, with_cpus: bool) -> Vec<Cell> {
         let number = |value: Option<f64>, digits: usize| value.map_or(String::from("-"), |value| format!("{value:.digits$}"));
         let verdict = match (&self.skipped, self.target, self.ratio) {
             (Some(_), ..) => String::from("skipped"),
+            (None, Some(target), _) if self.rounds < VERDICT_PAIRS => format!("{target} ({} of {VERDICT_PAIRS})", self.rounds),
             (None, Some(target), Some(ratio)) if ratio >= target => format!("{target} reached"),
             (None, Some(target), _) => format!("{target} MISSED"),
             (None, None, _) => String::from("-"),
@@ -104,9 +135,10 @@ impl Row {
             (Some(min), Some(max)) => format!("{min:.2}..{max:.2}"),
             _ => String::from("-"),
         };
-        let mut cells = vec![
-            Cell::new(self.forward_mode),
-            right(self.burst.to_string()),
+        let mut cells = vec![Cell::new(self.subject.forward_mode)];
+        cells.extend(with_setup.then(|| Cell::new(self.subject.setup.unwrap_or("-"))));
+        cells.extend([
+            right(self.subject.burst.to_string()),
             Cell::new(&self.peer),
             right(number(self.mpfwd_mpps, 1)),
             right(number(self.peer_mpps, 1)),
@@ -117,7 +149,7 @@ impl Row {
             right(self.rounds.to_string()),
             right(self.discarded.to_string()),
             right(self.core_share.map_or(String::from("-"), |share| format!("{:.0}%", share * 100.0))),
-        ];
+        ]);
         if with_cpus {
             let cpus = self.cpus.zip(self.round_trip_ns).map(|(cpus, ns)| format!("{} ({ns:.0} ns)", cpus.word()));
             cells.push(Cell::new(cpus.unwrap_or(String::from("-"))));
@@ -136,11 +168,13 @@ fn table(header: &[&str]) -> Table {
     table
 }
 
-/// Paired comparisons; with the distance of the CPUs where any row has one.
+/// Paired comparisons; with the set-ups, and the distance of the CPUs, where any row has one.
 pub fn compared(rows: &[&Row]) -> Table {
+    let with_setup = rows.iter().any(|row| row.subject.setup.is_some());
     let with_cpus = rows.iter().any(|row| row.cpus.is_some());
-    let mut header = vec![
-        "mode",
+    let mut header = vec!["mode"];
+    header.extend(with_setup.then_some("set-up"));
+    header.extend([
         "burst",
         "peer",
         "mpfwd Mpps",
@@ -152,10 +186,10 @@ pub fn compared(rows: &[&Row]) -> Table {
         "pairs",
         "discarded",
         "core",
-    ];
+    ]);
     header.extend(with_cpus.then_some("CPUs"));
     let mut table = table(&header);
-    table.add_rows(rows.iter().map(|row| row.cells(with_cpus)));
+    table.add_rows(rows.iter().map(|row| row.cells(with_setup, with_cpus)));
     table
 }
 
