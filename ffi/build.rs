@@ -111,7 +111,6 @@ const FUNCTIONS: &[&str] = &[
     "rte_mbuf_dynflag_register",
     "rte_free",
     "rte_pktmbuf_free_bulk",
-    "rte_pktmbuf_pool_create",
     "rte_mempool_avail_count",
     "rte_mempool_calc_obj_size",
     "rte_mempool_free",

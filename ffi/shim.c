@@ -12,6 +12,7 @@
 #include <rte_lcore.h>
 #include <rte_malloc.h>
 #include <rte_mbuf.h>
+#include <rte_mbuf_pool_ops.h>
 #include <rte_ring.h>
 #include <rte_version.h>
 
@@ -61,6 +62,17 @@ uint64_t mpfwd_heap_free_bytes(void)
 		if (rte_malloc_get_socket_stats(rte_socket_id_by_idx(i), &stats) == 0)
 			bytes += stats.heap_freesz_bytes;
 	return bytes;
+}
+
+/*
+ * A stack gives out the buffers that came back last, which are in some cache. DPDK's default, a ring, gives out those that came back first: then
+ * all buffers go round, however few are needed.
+ */
+struct rte_mempool *mpfwd_pool_create(const char *name, unsigned int mbufs, unsigned int cache, uint16_t room)
+{
+	const char *ops = rte_mbuf_user_mempool_ops();
+
+	return rte_pktmbuf_pool_create_by_ops(name, mbufs, cache, 0, room, SOCKET_ID_ANY, ops != NULL ? ops : "stack");
 }
 
 int mpfwd_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **pkts, unsigned int n)

@@ -10,7 +10,7 @@
 set -eu
 
 # Virtual devices, and the NICs and virtual machines' ports that most people have.
-drivers=bus/auxiliary,bus/pci,bus/vdev,common/iavf,mempool/ring,net/af_packet,net/af_xdp,net/bonding,net/e1000,net/ena,net/i40e
+drivers=bus/auxiliary,bus/pci,bus/vdev,common/iavf,mempool/ring,mempool/stack,net/af_packet,net/af_xdp,net/bonding,net/e1000,net/ena,net/i40e
 drivers=$drivers,net/iavf,net/ice,net/igc,net/ixgbe,net/memif,net/null,net/pcap,net/ring,net/tap,net/vhost,net/virtio,net/vmxnet3
 
 fail() {

@@ -47,7 +47,7 @@ impl Mempool {
             return Err(Error::Setup(no_memory(mbufs, room)));
         }
         // SAFETY: the name outlives the call; everything else is checked by DPDK.
-        let pool = unsafe { sys::rte_pktmbuf_pool_create(c_name.as_ptr(), mbufs, cache, 0, room, sys::MPFWD_SOCKET_ANY) };
+        let pool = unsafe { sys::mpfwd_pool_create(c_name.as_ptr(), mbufs, cache, room) };
         let pool = NonNull::new(pool).ok_or_else(|| Error::Setup(no_memory(mbufs, room)))?;
         Ok(Self(Arc::new(Pool { pool, capacity: mbufs, _eal: eal.clone() })))
     }
