@@ -71,6 +71,23 @@ fn costs_are_drawn_by_the_source() {
     assert!((share - 0.135).abs() < 5.0 * (0.135 * 0.865 / received).sqrt(), "{share}");
 }
 
+/// In one flow cheap packets wait for the expensive one before them: a part of its own, of those that were measured.
+#[test]
+fn the_wait_for_a_packets_turn_is_a_part_of_its_latency() {
+    let work = "--work spin:cheap=1us,expensive=4ms,p=0.001";
+    for mode in ["--mode pools", ""] {
+        let own = format!("{mode} --pools 1:1 --duration 1.5 --source open-loop:rate=50k,flows=1 {work}");
+        let outcome = run(&eal(2), &own);
+        let report = outcome.good_report();
+        let parts = &report["latency"]["parts"]["cheap"];
+        assert!(count(&report["order"], "parked_pkts") > 100, "{own}: {report:#}");
+        let waited = &parts["order_wait"];
+        assert!(count(waited, "pkts") > 0 && count(waited, "max_ns") >= 1_000_000, "{own}: {parts:#}");
+        assert!(count(&report["latency"]["cheap"], "max_ns") * 11 / 10 >= count(waited, "max_ns"), "{own}: {:#}", report["latency"]);
+        assert!(outcome.stdout.iter().any(|line| line.contains("cheap order wait")), "{own}: {:#?}", outcome.stdout);
+    }
+}
+
 /// Stops the whole process for `stall_ms`, as a host does.
 fn stalled(own: &str, stall_ms: u64) -> Outcome {
     let mut running = start(&eal(1), &format!("{own} --duration 3 --stats-period 0.1"));

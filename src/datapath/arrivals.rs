@@ -93,23 +93,16 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     /// Books how long packets have waited for their stage, which begins at `start`.
     #[cold]
     pub(super) fn book_waits(&self, start: u64, stage: Stage, packets: &Burst, arrival: impl Fn(&Mbuf) -> Arrival) {
-        let parts = self.parts(stage);
+        let parts = self.tx.parts(stage);
+        self.tx.measured_from.set(start);
         packets.packets().iter().for_each(|packet| book_wait(parts, start, arrival(packet)));
     }
 
     /// Their stage ended at `end`; `pkts` were served.
     #[inline]
     pub(super) fn book_service(&mut self, start: u64, end: u64, stage: Stage, pkts: u64) {
-        self.parts(stage).service.record(end.wrapping_sub(start), pkts);
+        self.tx.parts(stage).service.record(end.wrapping_sub(start), pkts);
         self.tx.served(end);
-    }
-
-    #[inline]
-    pub(super) fn parts(&self, stage: Stage) -> &Parts {
-        match stage {
-            Stage::Cheap => &self.stats.cheap_parts,
-            Stage::Expensive => &self.stats.expensive_parts,
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Sending: per port a list that is filled while a burst is served, sent at its end, and kept for later where the driver does not
 //! take it. Also where a packet's latency ends.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,7 +22,7 @@ pub struct Outgoing {
     pub(super) pass: Pass,
     pub(super) stamp: u64,
     pub(super) stage: Stage,
-    /// When its stage was over; 0 if that was not measured.
+    /// When its stage was over, or later its turn came; 0 if that was not measured.
     pub(super) served_ticks: u64,
 }
 
@@ -86,6 +87,8 @@ pub(super) struct Transmit<'a> {
     accepted: Vec<Accepted>,
     /// When the stage of all these was over; 0 if that was not measured.
     served_ticks: u64,
+    /// When the stage began that packets are in now, if its parts are measured; else 0.
+    pub(super) measured_from: Cell<u64>,
     pub(super) settings: Settings,
     links: &'a [AtomicBool; MAX_PORTS],
     clocks: &'a StampClocks,
@@ -121,6 +124,7 @@ impl<'a> Transmit<'a> {
             copied_pkts: 0,
             accepted: Vec::with_capacity(2 * BURST_MAX),
             served_ticks: 0,
+            measured_from: Cell::new(0),
             settings,
             links: shared.links,
             clocks: shared.clocks,
@@ -145,6 +149,7 @@ impl<'a> Transmit<'a> {
     #[inline]
     pub(super) fn served(&mut self, now: u64) {
         self.served_ticks = now;
+        self.measured_from.set(0);
     }
 
     #[inline(always)]

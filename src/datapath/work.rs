@@ -119,7 +119,8 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         }
         let (arrival, counts) = (Arrival::of(&packet, self.settings), self.tx.is_counting());
         if counts {
-            book_wait(self.parts(stage), start, arrival);
+            book_wait(self.tx.parts(stage), start, arrival);
+            self.tx.measured_from.set(start);
         }
         if unknown {
             let pass = Pass::of(&packet, self.settings.ticket);
