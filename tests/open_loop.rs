@@ -88,6 +88,26 @@ fn the_wait_for_a_packets_turn_is_a_part_of_its_latency() {
     }
 }
 
+/// A packet that the cheap stage hands over half-way has its parts in the class that it ends in, and in no other.
+#[test]
+fn parts_count_each_packet_once() {
+    let work = "--work spin:cheap=1us,expensive=300us,p=0.05,known=no --yield-after 20us";
+    for mode in ["--mode pools", ""] {
+        let own = format!("{mode} --pools 1:1 --duration 1 --source open-loop:rate=10k {work}");
+        let outcome = run(&eal(2), &own);
+        let report = outcome.good_report();
+        let yielded: u64 = rows(report, "lcores").iter().map(|row| count(row, "yielded_pkts")).sum();
+        assert!(yielded > 50, "{own}: {report:#}");
+        let latency = &report["latency"];
+        for class in ["cheap", "expensive"] {
+            let (row, parts) = (&latency[class], &latency["parts"][class]);
+            assert_eq!(count(&parts["nic_wait"], "pkts"), count(row, "pkts"), "{own}: {class}: {latency:#}");
+            assert_eq!(count(&parts["queue_wait"], "pkts"), count(&parts["service"], "pkts"), "{own}: {class}: {latency:#}");
+        }
+        assert!(count(&latency["parts"]["expensive"]["queue_wait"], "p50_ns") >= 10_000, "{own}: begun elsewhere: {latency:#}");
+    }
+}
+
 /// Stops the whole process for `stall_ms`, as a host does.
 fn stalled(own: &str, stall_ms: u64) -> Outcome {
     let mut running = start(&eal(1), &format!("{own} --duration 3 --stats-period 0.1"));

@@ -106,6 +106,17 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     }
 }
 
+impl Transmit<'_> {
+    /// The cheap stage hands this packet over: its wait is one for the expensive stage, and is booked again when that begins.
+    #[cold]
+    pub(super) fn take_wait_back(&self, arrival: Arrival) {
+        let start = self.measured_from.get();
+        if start != 0 {
+            self.stats.cheap_parts.queue_wait.take_back(start.saturating_sub(arrival.polled_ticks), 1);
+        }
+    }
+}
+
 /// How long a packet waited for its stage. It may be run by an lcore whose counter is a little behind.
 #[inline]
 pub(super) fn book_wait(parts: &Parts, start: u64, arrival: Arrival) {

@@ -231,12 +231,12 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
                 continue;
             };
             let arrival = arrival(&packet);
-            if self.settings.stamped {
-                book_nic_wait(&self.stats.cheap_parts, arrival, 1);
-            }
             match self.engine.cheap(&mut packet, arrival.port) {
                 Verdict::Forward(port) => {
                     served += 1;
+                    if self.settings.stamped {
+                        book_nic_wait(&self.stats.cheap_parts, arrival, 1);
+                    }
                     self.tx.depart(Stage::Cheap, port, packet, pass, arrival.ticks);
                 }
                 Verdict::Drop(cause) => {
@@ -246,6 +246,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
                 }
                 Verdict::Defer => {
                     self.stats.yielded_pkts.add(1);
+                    self.tx.take_wait_back(arrival);
                     arrival.write_on(&mut packet, self.settings);
                     match self.admission.goes_away_late(pass, &mut packet, &mut self.tx) {
                         Ok(()) => self.sorter.deferred.push(packet),

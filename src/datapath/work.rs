@@ -122,10 +122,11 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             book_wait(self.tx.parts(stage), start, arrival);
             self.tx.measured_from.set(start);
         }
+        let mut served = 1;
         if unknown {
             let pass = Pass::of(&packet, self.settings.ticket);
             self.sorter.push_cheap(packet, pass);
-            self.serve_cheap(|_| arrival);
+            served = self.serve_cheap(|_| arrival);
         } else {
             expensive(&mut self.engine, packet, self.settings, &mut self.tx, self.stats);
         }
@@ -134,7 +135,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             self.come_back(end);
         }
         if counts {
-            self.book_service(start, end, stage, 1);
+            self.book_service(start, end, stage, served);
         }
         self.lap(Lap::Engine);
         self.tx.flush(stage);
@@ -147,12 +148,12 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
 #[inline(always)]
 fn expensive<E: Engine>(engine: &mut E, mut packet: Mbuf, settings: Settings, tx: &mut Transmit<'_>, stats: &LcoreStats) {
     let (arrival, pass) = (Arrival::of(&packet, settings), Pass::of(&packet, settings.ticket));
-    if settings.stamped {
-        book_nic_wait(&stats.expensive_parts, arrival, 1);
-    }
     match engine.expensive(&mut packet, arrival.port) {
         Verdict::Forward(port) => {
             stats.expensive_pkts.add(1);
+            if settings.stamped {
+                book_nic_wait(&stats.expensive_parts, arrival, 1);
+            }
             tx.depart(Stage::Expensive, port, packet, pass, arrival.ticks);
         }
         Verdict::Drop(cause) => {
