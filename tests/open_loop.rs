@@ -133,6 +133,24 @@ fn a_stall_makes_as_many_packets_late_as_were_due() {
     assert!(count(&report["host_gaps"], "gap_max_ns") >= 190_000_000, "the lcore noticed it: {}", report["host_gaps"]);
 }
 
+/// Who polls, who waits for work, who looks around for others to help: each of them notices that it was stopped.
+#[test]
+fn each_lcore_notices_what_the_host_takes() {
+    for mode in ["--mode pools --pools 1:1", "--mode steal", "--pools 1:1", "--mode shed-random"] {
+        let mut running = start(&eal(2), &format!("{mode} --source open-loop:rate=100 --duration 2 --stats-period 0.1"));
+        running.wait_until_it_forwards();
+        running.signal(Signal::SIGSTOP);
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        running.signal(Signal::SIGCONT);
+        let outcome = running.finish();
+        for lcore in rows(outcome.good_report(), "lcores") {
+            let gaps = &lcore["host_gaps"];
+            assert!((290_000_000..3_000_000_000).contains(&count(gaps, "gap_max_ns")), "{mode}: {lcore:#}");
+            assert!(count(gaps, "gap_ns") < 2_000_000_000, "{mode}: {lcore:#}");
+        }
+    }
+}
+
 /// One packet of ten thousand takes 100 ms, in which 2,000 are due: of all, one in ten has to wait for more than half of that, and one in a
 /// hundred for more than 95 ms. Where packets waited for the application, one would be late.
 #[test]

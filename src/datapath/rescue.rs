@@ -52,6 +52,9 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     #[cold]
     pub(super) fn look_around(&mut self) {
         let now = tsc();
+        if self.polled_in_vain_at != 0 {
+            self.notice_gap(now);
+        }
         self.tx.close(now);
         self.hints.clear();
         self.hints.extend(self.shared.boards.iter().map(|board| board.hint(now)));
@@ -74,7 +77,11 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
                 }
             }
             Help::Take => self.take(),
-            Help::Rest => self.rest_unneeded(),
+            Help::Rest => {
+                // What it took to look at all others was not the host's.
+                self.polled_in_vain_at = tsc();
+                self.rest_unneeded();
+            }
         }
     }
 

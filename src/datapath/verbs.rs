@@ -86,7 +86,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
 
     /// Between two polls with nothing in between, only the host can have taken so long.
     #[cold]
-    fn notice_gap(&mut self, now: u64) {
+    pub(super) fn notice_gap(&mut self, now: u64) {
         let ticks = now.wrapping_sub(std::mem::take(&mut self.polled_in_vain_at));
         if ticks > self.settings.gap_ticks {
             self.note_gap(ticks);
@@ -98,6 +98,17 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         let mut gaps = Gaps::default();
         gaps.note(ticks);
         self.stats.host_gaps.add(gaps);
+    }
+
+    /// The shards have nothing for a worker, whose look at them is its poll.
+    #[cold]
+    pub(super) fn looked_in_vain(&mut self) {
+        let now = tsc();
+        if self.polled_in_vain_at != 0 {
+            self.notice_gap(now);
+        }
+        self.polled_in_vain_at = now;
+        self.found_none();
     }
 
     /// Nothing came of this poll.

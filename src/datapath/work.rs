@@ -19,13 +19,15 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
     /// Takes from the shard that the choice falls on, as many packets as the time budget allows, and finishes them.
     #[inline]
     pub(super) fn take(&mut self) {
-        let Some(at) = self.picker.pick(&self.shards) else { return self.found_none() };
+        let Some(at) = self.picker.pick(&self.shards) else { return self.looked_in_vain() };
         let Some(permit) = self.permit() else { return };
         if self.shards.len() > 1 {
             self.rank.before_take(&self.shards, at, &self.stats.rank);
         }
         let start = tsc();
-        self.polled_in_vain_at = 0;
+        if self.polled_in_vain_at != 0 {
+            self.notice_gap(start);
+        }
         self.tx.close(start);
         self.start_laps();
         let items = self.budget.items();
