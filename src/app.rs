@@ -20,7 +20,7 @@ use crate::order::Order;
 use crate::output;
 use crate::policy::{Permits, Pool};
 use crate::shed::Picker;
-use crate::stats::{GAP_NS_MIN, Incidents, LcoreStats, Reloads, Report};
+use crate::stats::{GAP_NS_MIN, Incidents, LcoreStats, Reloads, Report, unseen_text};
 
 mod engines;
 mod launch;
@@ -247,7 +247,8 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, engines: &mut dyn Engines, sign
     let incidents = reader.read();
     drop(boards);
     drop((order, rxqs, ports));
-    let stamped_by = stamping::Source::of(&plan, &clocks, &followed, rate);
+    let unseen = outcome::unseen_wait(&stats, rate);
+    let stamped_by = stamping::Source::of(&plan, &clocks, &followed, &unseen_text(&unseen, elapsed.as_secs_f64()), rate);
     let ended = Ended { does, found, reloads, stats: &stats, devices: &devices, source, stamped_by, incidents, elapsed, rate, pool: &pool };
     Ok(outcome::report(cli, &plan, ended))
 }

@@ -94,10 +94,14 @@ fn a_report_and_its_percentiles_are_files_for_other_tools() {
     let counted: u64 = rows(&latency["cheap"], "buckets").iter().filter_map(|bucket| bucket[1].as_u64()).sum();
     assert_eq!(Some(counted), latency["cheap"]["pkts"].as_u64());
     let hgrm = std::fs::read_to_string(format!("{prefix}-cheap.hgrm")).expect("percentiles");
-    assert!(hgrm.contains(&format!("Total count    = {counted:12}")) && hgrm.contains("open-loop"), "{hgrm}");
+    assert!(
+        hgrm.contains(&format!("Total count    = {counted:12}")) && hgrm.contains("\n# open-loop") && hgrm.contains("\n# the host took"),
+        "{hgrm}"
+    );
     assert!(Path::new(&format!("{prefix}-expensive.hgrm")).exists());
     succeed(mplab(&["plot", &report, "-o", &svg]));
-    assert!(std::fs::read_to_string(&svg).expect("a picture").contains("rate=50000"));
+    let picture = std::fs::read_to_string(&svg).expect("a picture");
+    assert!(picture.contains("rate=50000") && picture.contains("the host took"));
 }
 
 #[test]

@@ -90,6 +90,8 @@ fn polls_do_not_show_it_but_say_how_long_it_may_have_been() {
     assert!(latency["parts"]["cheap"]["nic_wait"].is_null() && latency["error_ns"].is_null(), "{latency:#}");
     assert!(count(&latency["cheap"], "p50_ns") < STALL.as_nanos() as u64 / 2, "{latency:#}");
     assert!(count(&latency["unseen_wait"], "max_ns") >= STALL.as_nanos() as u64, "{latency:#}");
+    let bound = latency["bound"].as_str().expect("a string");
+    assert!(bound.contains("is not in it, at most") && bound.contains("a burst later at most"), "{bound}");
 }
 
 /// A capture whose packets were taken at these times, in seconds from now on, each so often.

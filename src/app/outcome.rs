@@ -163,7 +163,7 @@ fn latency(lcores: &[LcoreStats], rate: TscRate, source: stamping::Source, devic
         error_ns: source.error_ns,
         off: source.off,
         censored_pkts: devices.iter().map(|device| device.imissed + device.rx_nombuf).sum(),
-        unseen_wait: by_poll.then(|| TimeRow::of(lcores.iter().map(|lcore| &lcore.unseen_wait), |ticks| rate.ns(ticks))),
+        unseen_wait: by_poll.then(|| unseen_wait(lcores, rate)),
         cheap: row(|lcore| &lcore.cheap_latency),
         expensive: row(|lcore| &lcore.expensive_latency),
         parts: LatencyParts {
@@ -172,6 +172,11 @@ fn latency(lcores: &[LcoreStats], rate: TscRate, source: stamping::Source, devic
             expensive: parts(|lcore| &lcore.expensive_parts),
         },
     }
+}
+
+/// How long packets may have waited before the poll that brought them; of polls.
+pub(super) fn unseen_wait(lcores: &[LcoreStats], rate: TscRate) -> TimeRow {
+    TimeRow::of(lcores.iter().map(|lcore| &lcore.unseen_wait), |ticks| rate.ns(ticks))
 }
 
 /// Per packet over all lcores; each lap contains one reading of the clock, whose cost is measured here and taken off.
@@ -214,7 +219,8 @@ pub(super) fn write_files(cli: &Cli, report: &Report) -> Result<()> {
         output::write(path, "the report", text + "\n")?;
     }
     let Some((prefix, latency)) = cli.hgrm.as_ref().zip(report.latency.as_ref()) else { return Ok(()) };
-    let about = format!("{}; {}", latency.clock, latency.bound);
+    let mut about = vec![latency.clock.clone(), latency.bound.clone(), report.host_gaps.to_string()];
+    about.extend(latency.qualified_by());
     for (path, row) in hgrm_paths(prefix).iter().zip([&latency.cheap, &latency.expensive]) {
         output::write(path, "percentiles", stats::hgrm(&row.buckets, &about))?;
     }

@@ -8,7 +8,7 @@ use crate::stats::{StampClocks, Verdict, time};
 
 const BY_POLL: &str =
     "software: from the start of the poll that brought the packet until the driver had accepted it, by the time stamp counter";
-const UNSEEN: &str = "the wait in the NIC's queue before that poll is not in it: at most what unseen_wait says";
+const UNSEEN: &str = "the wait in the NIC's queue before that poll is not in it";
 const END: &str = "the end is read at the lcore's next step, a burst later at most";
 
 /// What a run's latencies are of.
@@ -22,11 +22,12 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// `None` where latency is not counted.
-    pub(super) fn of(plan: &Plan, clocks: &StampClocks, followed: &FollowedClocks, rate: TscRate) -> Option<Self> {
+    /// `None` where latency is not counted. `unseen`: what is known of the wait that polls don't see, in words.
+    pub(super) fn of(plan: &Plan, clocks: &StampClocks, followed: &FollowedClocks, unseen: &str, rate: TscRate) -> Option<Self> {
         let why = clocks.why().map(|(port, why)| format!("port {port}{} {}", driver(plan, port), why.text(|ticks| time(rate.ns(ticks)))));
         let by_poll = |why: Option<&String>| {
-            let bound = why.map_or(UNSEEN.to_owned(), |why| format!("{UNSEEN}; drivers' stamps do not count, because {why}"));
+            let why = why.map_or(String::new(), |why| format!("; drivers' stamps do not count, because {why}"));
+            let bound = format!("{UNSEEN}, {unseen}; {END}{why}");
             Self { name: "software", clock: BY_POLL.into(), bound, error_ns: None, off: None }
         };
         match &plan.stamping {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::args::Class;
 use super::measured::Measured;
-use crate::stats::{Bucket, Incident};
+use crate::stats::{Bucket, Incident, time};
 
 /// What was asked for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -256,12 +256,29 @@ impl Comparison {
             }
         }
         comparison.notes = comparison.notes();
+        let off = |(mode, round, run): &(String, u32, Measured)| {
+            let why = run.latency.as_ref()?.off.as_ref()?;
+            Some(format!("{mode}, round {round}: latency was not counted to the end: {why}"))
+        };
+        comparison.notes.extend(runs.iter().filter_map(off));
         comparison
     }
 
     /// The median rows of a class, in the order of the modes.
     pub(super) fn medians(&self, class: Class) -> impl Iterator<Item = &Row> {
         self.rows.iter().filter(move |row| row.class == class && row.is_median())
+    }
+
+    /// What the host took in each mode, as a share of the lcores' time; and the longest gap that any round had.
+    pub(super) fn host_gaps(&self) -> String {
+        let lcores_ns = self.parameters.lcore_count as f64 * self.parameters.round_s * 1e9;
+        let shares = self.medians(Class::Cheap).map(|row| format!("{} {:.2} %", row.mode, row.host_gap_ns as f64 / lcores_ns * 100.0));
+        let longest = self.rows.iter().map(|row| row.host_gap_max_ns).max().unwrap_or(0);
+        format!(
+            "the host took of the lcores' time, as far as they noticed (medians): {}; at most {} at once",
+            shares.collect::<Vec<_>>().join(", "),
+            time(longest)
+        )
     }
 
     fn notes(&self) -> Vec<String> {

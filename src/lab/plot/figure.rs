@@ -38,8 +38,8 @@ pub(in crate::lab) struct Figure {
     pub title: String,
     /// What was run.
     pub about: Vec<String>,
-    /// What latencies were measured by.
-    pub clocks: Vec<String>,
+    /// What latencies were measured by, each with the names of the files that were.
+    clocks: Vec<(Vec<String>, String)>,
     pub series: Vec<Series>,
     pub timelines: Vec<Timeline>,
 }
@@ -111,8 +111,9 @@ impl Figure {
                 comparison.dpdk
             ),
         );
+        add_new(&mut self.about, format!("{}{}", prefix(name), comparison.host_gaps()));
         comparison.notes.iter().for_each(|note| add_new(&mut self.about, format!("{}{note}", prefix(name))));
-        self.add_clock(&comparison.clock, &comparison.bound);
+        self.add_clock(name, &comparison.clock, &comparison.bound);
         for mode in &parameters.modes {
             let of = |class| comparison.curves.iter().find(|curve| curve.mode == *mode && curve.class == class);
             let buckets = Class::ALL.map(|class| of(class).map_or(Vec::new(), |curve| curve.buckets.clone()));
@@ -130,7 +131,9 @@ impl Figure {
         let pools = run.pools.as_ref().map_or(String::new(), |pools| format!(" {pools}"));
         let source = run.source.as_ref().map_or(String::new(), |source| format!(", {}, load {:.3}", source.spec, source.load));
         add_new(&mut self.about, format!("{}mode {}{pools}, {:.1} s{source}; DPDK {}", prefix(name), run.mode, run.elapsed_s, run.dpdk));
-        self.add_clock(&latency.clock, &latency.bound);
+        let beside = std::iter::once(run.host_gaps.to_string()).chain(latency.qualified_by());
+        beside.for_each(|line| add_new(&mut self.about, format!("{}{line}", prefix(name))));
+        self.add_clock(name, &latency.clock, &latency.bound);
         let own = if name.is_empty() { run.mode.clone() } else { format!("{name}: {}", run.mode) };
         let buckets = Class::ALL.map(|class| latency.of(class).buckets.clone());
         self.series.push(Series { name: own.clone(), mode: run.mode.clone(), buckets });
@@ -139,8 +142,19 @@ impl Figure {
         }
     }
 
-    fn add_clock(&mut self, clock: &str, bound: &str) {
-        add_new(&mut self.clocks, format!("clock: {clock}; {bound}"));
+    /// What is the same of several files is said once.
+    fn add_clock(&mut self, name: &str, clock: &str, bound: &str) {
+        let text = format!("{clock}; {bound}");
+        match self.clocks.iter_mut().find(|(_, said)| *said == text) {
+            Some((names, _)) => names.push(name.to_owned()),
+            None => self.clocks.push((vec![name.to_owned()], text)),
+        }
+    }
+
+    /// A line per clock, with whose it is where there are several.
+    pub(super) fn clock_lines(&self) -> Vec<String> {
+        let of = |names: &[String]| if self.clocks.len() > 1 { format!(" of {}", names.join(", ")) } else { String::new() };
+        self.clocks.iter().map(|(names, text)| format!("clock{}: {text}", of(names))).collect()
     }
 }
 
@@ -151,7 +165,7 @@ fn prefix(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::comparison::tests::comparison;
+    use crate::lab::comparison::tests::{comparison, report};
 
     fn file(folder: &tempfile::TempDir, name: &str, text: &str) -> PathBuf {
         let path = folder.path().join(name);
@@ -167,8 +181,33 @@ mod tests {
         let figure = Figure::of_files(&paths).unwrap();
         let names: Vec<&str> = figure.series.iter().map(|series| series.name.as_str()).collect();
         assert_eq!(names, ["low: rtc", "low: hybrid", "high: rtc", "high: hybrid"]);
-        assert_eq!((figure.clocks.len(), figure.timelines.len()), (1, 4), "one clock, said once");
+        assert_eq!((figure.clock_lines(), figure.timelines.len()), (vec!["clock: open-loop; a burst".to_owned()], 4), "said once");
+        let gaps =
+            "low: the host took of the lcores' time, as far as they noticed (medians): rtc 5.00 %, hybrid 5.00 %; at most 50 ns at once";
+        assert!(figure.about.iter().any(|line| line == gaps), "{:#?}", figure.about);
         assert_eq!(Figure::of_files(&paths[..1]).unwrap().series[0].name, "rtc");
+    }
+
+    #[test]
+    fn reports_bring_along_what_qualifies_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut good = report("rtc", &[1_000], 0);
+        let mut bad = report("hybrid", &[2_000], 0);
+        bad["latency"]["off"] = "port 0 has a clock that went back".into();
+        bad["latency"]["censored_pkts"] = 1_234.into();
+        bad["latency"]["bound"] = "stamps are right to 90 ns".into();
+        good["latency"]["censored_pkts"] = 0.into();
+        let figure =
+            Figure::of_files(&[file(&folder, "good.json", &good.to_string()), file(&folder, "bad.json", &bad.to_string())]).unwrap();
+        for says in [
+            "good: the host took 100 ms from the lcores that they noticed, in 1 gaps of up to 50 ns",
+            "bad: 1,234 packets were lost before they had a stamp: no latency here is theirs",
+            "bad: LATENCY WAS NOT COUNTED TO THE END: port 0 has a clock that went back",
+        ] {
+            assert!(figure.about.iter().any(|line| line == says), "{says}: {:#?}", figure.about);
+        }
+        assert!(!figure.about.iter().any(|line| line.contains("good: LATENCY") || line.starts_with("good: 0 packets")));
+        assert_eq!(figure.clock_lines(), ["clock of good: open-loop; a burst", "clock of bad: open-loop; stamps are right to 90 ns"]);
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub(super) fn svg(figure: &Figure, choice: &Choice) -> Result<String> {
     }
     let small = Letters::new(15.0, GREY);
     let about = lines(&figure.about, small);
-    let clocks = lines(&figure.clocks, Letters::new(13.0, GREY));
+    let clocks = lines(&figure.clock_lines(), Letters::new(13.0, GREY));
     let key = key_places(figure);
     let key_height = key.last().map_or(0.0, |last| last.1 + KEY_LINE);
     let head = MARGIN + TITLE + LINE * about.len() as f64 + key_height + 10.0;
