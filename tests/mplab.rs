@@ -113,6 +113,31 @@ fn the_first_benchmark_is_printed_as_it_was() {
     assert_eq!(text.lines().filter(|line| line.starts_with("Quartiles: .5: ")).count(), 2, "{text}");
 }
 
+/// Ten seconds of measuring are not thrown away.
+#[test]
+fn an_interrupted_benchmark_shows_what_it_has_measured() {
+    let args = ["--mode", "pools,single", "--packets", "100000000", "--p", "0.01"];
+    for patience_s in [4, 20] {
+        let child = experiment("bimodal", &args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("mplab starts");
+        std::thread::sleep(Duration::from_secs(patience_s));
+        kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("it runs");
+        let output = child.wait_with_output().expect("it ends");
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        if !output.status.success() && err.contains("interrupted") {
+            continue;
+        }
+        assert!(output.status.success() && err.is_empty(), "{out}\n{err}");
+        assert_eq!(out.matches("warning: interrupted after ").count(), 1, "{out}");
+        assert_eq!(out.matches("starting micropool a").count(), 1, "the second mode was not begun: {out}");
+        assert!(
+            out.contains("Quartiles: .5: ") && out.contains("of 100,000,000 packets") && out.contains("a burst later at most"),
+            "{out}"
+        );
+        return;
+    }
+    panic!("not one packet in 20 seconds");
+}
+
 /// What was measured until then is shown and written.
 #[test]
 fn an_interrupt_keeps_what_was_measured() {

@@ -138,7 +138,7 @@ impl Rounds {
     }
 }
 
-/// Moves with each round, not with a clock: the lcores have the CPUs.
+/// Moves with each round here, not with a clock: the lcores have the CPUs.
 pub(super) fn progress(steps: u64) -> ProgressBar {
     let bar = ProgressBar::new(steps);
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}, {eta} left").expect("a constant template is valid");
