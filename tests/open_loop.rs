@@ -228,6 +228,7 @@ fn what_makes_no_sense_is_refused_in_one_line() {
         ("--source open-loop:rate=1M,size=1514 --max-pkt-len 1000", "longer than --max-pkt-len 1000"),
         ("--source open-loop:rate=1M,skew=1:2", "one per queue"),
         ("--work spin:dist=fixed,mean=1us", "--source"),
+        ("--source open-loop:rate=1M --timestamps software", "--timestamps software: the packets of a --source"),
         ("--source open-loop:rate=1M --work spin:cheap=1us,expensive=2us,mark=hash", "leave out mark"),
     ] {
         assert_refused(&quiet, own, says);
