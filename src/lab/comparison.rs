@@ -114,6 +114,9 @@ pub(super) struct Comparison {
     /// What latencies were measured by, and what that does not see.
     pub clock: String,
     pub bound: String,
+    /// The share of all lcores' time that packets' costs take at the rate that was asked for, by mpfwd's own account.
+    #[serde(default)]
+    pub source_load: f64,
     /// A signal ended it before all rounds were measured.
     pub interrupted: bool,
     pub failed: Vec<FailedRound>,
@@ -231,6 +234,7 @@ impl Comparison {
             dpdk: runs.first().map_or(String::new(), |(_, _, run)| run.dpdk.clone()),
             clock: latency.map_or(String::new(), |latency| latency.clock.clone()),
             bound: latency.map_or(String::new(), |latency| latency.bound.clone()),
+            source_load: runs.iter().find_map(|(_, _, run)| run.source.as_ref()).map_or(0.0, |source| source.load),
             interrupted,
             failed,
             notes: Vec::new(),
@@ -267,6 +271,11 @@ impl Comparison {
     /// The median rows of a class, in the order of the modes.
     pub(super) fn medians(&self, class: Class) -> impl Iterator<Item = &Row> {
         self.rows.iter().filter(move |row| row.class == class && row.is_median())
+    }
+
+    /// The share of all lcores' time that the packets' costs take: as asked for, or as the rate that was asked for comes to.
+    pub(super) fn load(&self) -> f64 {
+        self.parameters.load.unwrap_or(self.source_load)
     }
 
     /// What the host took in each mode, as a share of the lcores' time; and the longest gap that any round had.

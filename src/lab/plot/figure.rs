@@ -35,7 +35,8 @@ pub(in crate::lab) struct Timeline {
 
 #[derive(Clone, Debug)]
 pub(in crate::lab) struct Figure {
-    pub title: String,
+    /// On how many lcores each comparison was made, and at what load.
+    run_at: Vec<(usize, f64)>,
     /// What was run.
     pub about: Vec<String>,
     /// What latencies were measured by, each with the names of the files that were.
@@ -52,7 +53,7 @@ fn add_new(lines: &mut Vec<String>, line: String) {
 
 impl Figure {
     fn empty() -> Self {
-        Self { title: "Latency".into(), about: Vec::new(), clocks: Vec::new(), series: Vec::new(), timelines: Vec::new() }
+        Self { run_at: Vec::new(), about: Vec::new(), clocks: Vec::new(), series: Vec::new(), timelines: Vec::new() }
     }
 
     /// Of comparisons with their names, which are empty where there is only one.
@@ -95,8 +96,7 @@ impl Figure {
 
     fn add_comparison(&mut self, name: &str, comparison: &Comparison) {
         let parameters = &comparison.parameters;
-        let load = parameters.load.map_or(String::new(), |load| format!(", load {load}"));
-        self.title = format!("Latency by mode, {} lcores{load}", parameters.lcore_count);
+        self.run_at.push((parameters.lcore_count, comparison.load()));
         let expensive = parameters.expensive_load.map_or(String::new(), |busy| format!("; expensive work keeps {busy:.2} lcores busy"));
         add_new(&mut self.about, format!("{}{} {}{expensive}", prefix(name), parameters.work, parameters.source));
         let measured = comparison.medians(Class::Cheap).map(|row| row.rounds).max().unwrap_or(0);
@@ -124,6 +124,17 @@ impl Figure {
             incidents: own.incidents.clone(),
         };
         self.timelines.extend(comparison.incidents.iter().map(timeline));
+    }
+
+    /// Of what all comparisons have in common, or between what it differs.
+    pub(super) fn title(&self) -> String {
+        let Some(&(lcores, _)) = self.run_at.first() else { return "Latency".into() };
+        let of = |lcores: usize| if self.run_at.iter().all(|at| at.0 == lcores) { format!(", {lcores} lcores") } else { String::new() };
+        let mut loads: Vec<f64> = self.run_at.iter().map(|at| at.1).collect();
+        loads.sort_by(f64::total_cmp);
+        let (least, most) = (short(loads[0]), short(loads[loads.len() - 1]));
+        let load = if least == most { format!("load {least}") } else { format!("loads {least} to {most}") };
+        format!("Latency by mode{}, {load}", of(lcores))
     }
 
     fn add_run(&mut self, name: &str, run: &Measured) {
@@ -158,6 +169,11 @@ impl Figure {
     }
 }
 
+/// A load with as many digits as tell something.
+fn short(load: f64) -> String {
+    format!("{load:.3}").trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 fn prefix(name: &str) -> String {
     if name.is_empty() { String::new() } else { format!("{name}: ") }
 }
@@ -182,10 +198,26 @@ mod tests {
         let names: Vec<&str> = figure.series.iter().map(|series| series.name.as_str()).collect();
         assert_eq!(names, ["low: rtc", "low: hybrid", "high: rtc", "high: hybrid"]);
         assert_eq!((figure.clock_lines(), figure.timelines.len()), (vec!["clock: open-loop; a burst".to_owned()], 4), "said once");
+        assert_eq!(figure.title(), "Latency by mode, 2 lcores, load 0.5");
         let gaps =
             "low: the host took of the lcores' time, as far as they noticed (medians): rtc 5.00 %, hybrid 5.00 %; at most 50 ns at once";
         assert!(figure.about.iter().any(|line| line == gaps), "{:#?}", figure.about);
         assert_eq!(Figure::of_files(&paths[..1]).unwrap().series[0].name, "rtc");
+    }
+
+    #[test]
+    fn a_title_is_of_all_files() {
+        let (mut high, mut rate) = (comparison(), comparison());
+        high.parameters.load = Some(0.9);
+        (rate.parameters.load, rate.source_load) = (None, 0.123_456);
+        let title = |comparisons: &[&Comparison]| {
+            Figure::of_comparisons(&comparisons.iter().map(|&one| (String::new(), one.clone())).collect::<Vec<_>>()).title()
+        };
+        assert_eq!(title(&[&comparison(), &high]), "Latency by mode, 2 lcores, loads 0.5 to 0.9");
+        assert_eq!(title(&[&rate]), "Latency by mode, 2 lcores, load 0.123");
+        high.parameters.lcore_count = 4;
+        assert_eq!(title(&[&high, &rate]), "Latency by mode, loads 0.123 to 0.9");
+        assert_eq!(title(&[]), "Latency");
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub(super) fn svg(figure: &Figure, choice: &Choice) -> Result<String> {
     let head = MARGIN + TITLE + LINE * about.len() as f64 + key_height + 10.0;
     let height = head + rows.iter().map(|row| row.1).sum::<f64>() + LINE * clocks.len() as f64 + MARGIN;
     canvas::svg(WIDTH, height, |canvas| {
-        canvas.text(&figure.title, (MARGIN, MARGIN + 14.0), Letters::new(28.0, INK).bold())?;
+        canvas.text(&figure.title(), (MARGIN, MARGIN + 14.0), Letters::new(28.0, INK).bold())?;
         let mut top = MARGIN + TITLE;
         for line in &about {
             canvas.text(line, (MARGIN, top), small)?;
