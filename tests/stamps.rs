@@ -84,12 +84,17 @@ fn emulated_stamps_go_the_way_of_a_nics() {
 #[test]
 fn polls_do_not_show_it_but_say_how_long_it_may_have_been() {
     let Some([here]) = Namespace::some() else { return };
-    let outcome = stopped_while_packets_come(&here, "--timestamps software");
+    // Many bursts, for some to be measured.
+    let outcome = stopped_while_packets_come(&here, "--timestamps software --burst 1");
     let latency = &outcome.good_report()["latency"];
     assert_eq!(latency["source"], "software");
     assert!(latency["parts"]["cheap"]["nic_wait"].is_null() && latency["error_ns"].is_null(), "{latency:#}");
     assert!(count(&latency["cheap"], "p50_ns") < STALL.as_nanos() as u64 / 2, "{latency:#}");
     assert!(count(&latency["unseen_wait"], "max_ns") >= STALL.as_nanos() as u64, "{latency:#}");
+    let (least, most) = (&latency["at_least"], &latency["at_most"]);
+    assert!(count(least, "pkts") > 0 && count(least, "pkts") == count(most, "pkts"), "{latency:#}");
+    assert!(count(most, "max_ns") >= STALL.as_nanos() as u64 && count(least, "p50_ns") < STALL.as_nanos() as u64 / 2, "{latency:#}");
+    assert!(outcome.stdout.iter().any(|line| line.contains("from the poll before: at most")), "{:#?}", outcome.stdout);
     let bound = latency["bound"].as_str().expect("a string");
     assert!(bound.contains("is not in it, at most") && bound.contains("a burst later at most"), "{bound}");
 }

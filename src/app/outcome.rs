@@ -164,6 +164,8 @@ fn latency(lcores: &[LcoreStats], rate: TscRate, source: stamping::Source, devic
         off: source.off,
         censored_pkts: devices.iter().map(|device| device.imissed + device.rx_nombuf).sum(),
         unseen_wait: by_poll.then(|| unseen_wait(lcores, rate)),
+        at_least: by_poll.then(|| TimeRow::of(lcores.iter().map(|lcore| &lcore.at_least), |ticks| rate.ns(ticks))),
+        at_most: by_poll.then(|| TimeRow::of(lcores.iter().map(|lcore| &lcore.at_most), |ticks| rate.ns(ticks))),
         cheap: row(|lcore| &lcore.cheap_latency),
         expensive: row(|lcore| &lcore.expensive_latency),
         parts: LatencyParts {

@@ -25,7 +25,8 @@ impl Transmit<'_> {
         let pass = Pass::Ticket(ticket);
         // If it has to wait for its turn, that is from now on.
         let served_ticks = if self.measured_from.get() == 0 { 0 } else { tsc() };
-        match self.order.finish(ticket, Outgoing { packet, port, pass, stamp, stage, served_ticks }) {
+        let unseen = self.unseen.get();
+        match self.order.finish(ticket, Outgoing { packet, port, pass, stamp, stage, served_ticks, unseen }) {
             Some(Outgoing { packet, .. }) => self.stage(port, packet, pass, stamp),
             None => self.stats.order.add_parked(),
         }

@@ -33,7 +33,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         let at = if self.next_rx < self.rx.len() { self.next_rx } else { 0 };
         self.next_rx = at + 1;
         let Some(polled) = self.rx.get_mut(at) else { return self.found_none() };
-        let Some(lease) = polled.hold() else { return self.found_none() };
+        let Some(lease) = polled.hold(now) else { return self.found_none() };
         let received = lease.poll(&mut self.burst, self.settings.burst);
         let source_asked = lease.source_asked();
         polled.received_pkts.add(received as u64);

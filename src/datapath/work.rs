@@ -2,7 +2,7 @@
 //! to the rescue of what waits behind it.
 
 use super::admission::Pass;
-use super::arrivals::{book_nic_wait, book_wait};
+use super::arrivals::{Unseen, book_nic_wait, book_wait};
 use super::sort::{Alone, Arrival};
 use super::{LcoreLoop, Settings, Stage, Transmit};
 use crate::dpdk::Mbuf;
@@ -123,6 +123,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         if counts {
             book_wait(self.tx.parts(stage), start, arrival);
             self.tx.measured_from.set(start);
+            self.tx.unseen.set(Unseen::UNKNOWN);
         }
         let mut served = 1;
         if unknown {

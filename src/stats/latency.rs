@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use comfy_table::Table;
 use serde::Serialize;
 
 use super::parts::{LatencyParts, TimeRow, parts_table};
@@ -25,6 +26,10 @@ pub struct Latency {
     pub censored_pkts: u64,
     /// With polls as stamps: by how much packets may have come earlier than their poll.
     pub unseen_wait: Option<TimeRow>,
+    /// With polls as stamps: the latency of cheap packets of measured bursts, from their poll on and from the earliest time at which they
+    /// can have come.
+    pub at_least: Option<TimeRow>,
+    pub at_most: Option<TimeRow>,
     pub cheap: LatencyRow,
     pub expensive: LatencyRow,
     pub parts: LatencyParts,
@@ -64,6 +69,16 @@ pub fn unseen_text(unseen: &TimeRow, elapsed_s: f64) -> String {
     }
 }
 
+fn bounds_table(least: TimeRow, most: TimeRow) -> Table {
+    let mut table = table(&["cheap latency", "measured", "p50", "p99", "p99.9", "max"]);
+    for (name, row) in [("from the poll: at least", least), ("from the poll before: at most", most)] {
+        let mut cells = vec![name.to_owned(), grouped(row.pkts)];
+        cells.extend([row.p50_ns, row.p99_ns, row.p999_ns, row.max_ns].map(time));
+        table.add_row(cells);
+    }
+    table
+}
+
 impl fmt::Display for Latency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = table(&["latency", "packets", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"]);
@@ -78,6 +93,10 @@ impl fmt::Display for Latency {
         if let Some(table) = parts_table(&self.parts) {
             let every = self.parts.every_bursts;
             write!(f, "\n{table}\nparts: one in {every} bursts that were cheap was measured, the wait in the NIC of all")?;
+        }
+        if let (Some(least), Some(most)) = (self.at_least.filter(|row| row.pkts > 0), self.at_most) {
+            let every = self.parts.every_bursts;
+            write!(f, "\n{}\nbounds: of cheap packets that left with their burst, one burst in {every}", bounds_table(least, most))?;
         }
         self.qualified_by().iter().try_for_each(|line| write!(f, "\n{line}"))
     }
