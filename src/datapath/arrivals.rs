@@ -154,8 +154,7 @@ pub(super) fn book_nic_wait(parts: &Parts, arrival: Arrival, pkts: u64) {
     parts.nic_wait.record(arrival.polled_ticks.saturating_sub(arrival.ticks), pkts);
 }
 
-/// Sees to the clock of a burst's stamps. Returns the last of them in ticks. Only the ends of the burst are checked: a queue's packets are
-/// in order.
+/// Sees to the clock of a burst's stamps. Returns the last of them in ticks.
 #[inline(always)]
 fn check(
     stamps: &mut Stamps<'_>,
@@ -171,11 +170,12 @@ fn check(
     }
     stamps.look(field.read(first), tsc)?;
     tx.burst_clock = stamps.clock();
-    let Some((first, last)) = tx.copy_stamps(Brought::Driver(field, tx.burst_clock.unit), burst) else {
+    if !tx.copy_stamps(Brought::Driver(field, tx.burst_clock.unit), burst) {
         return Err(stamps.distrust(Distrust::Missing));
-    };
-    match stamps.check(before, first, last, arrival.polled_ticks, tsc) {
-        Ok(()) => Ok(last),
+    }
+    let span = tx.stamp_span();
+    match stamps.check(before, span, arrival.polled_ticks, tsc) {
+        Ok(()) => Ok(span.last),
         Err(why) => Err(stamps.distrust(why)),
     }
 }

@@ -13,7 +13,7 @@ use crate::config::WAITING_MAX;
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{BURST_MAX, Burst, MAX_PORTS, Mbuf, StampField, TxQueue};
 use crate::order::Order;
-use crate::stats::{BurstClock, Counter, DropCause, LcoreStats, PortQueue, StampClocks, Verdict};
+use crate::stats::{BurstClock, Counter, DropCause, LcoreStats, PortQueue, StampClocks, StampSpan, Verdict};
 
 /// A packet that the driver has not taken yet, or whose turn in its flow has not come.
 pub struct Outgoing {
@@ -183,15 +183,20 @@ impl<'a> Transmit<'a> {
         self.wait(at, burst, pass, |_, _| stamp);
     }
 
-    /// Copies the stamps of the burst that is sent next: by the time they count its packets are the driver's. Returns those of the first and
-    /// the last in ticks, or `None` if a packet has none.
+    /// Copies the stamps of the burst that is sent next: by the time they count its packets are the driver's. Returns whether all packets
+    /// had one.
     #[inline(always)]
-    pub(super) fn copy_stamps(&mut self, brought: Brought, burst: &Burst) -> Option<(u64, u64)> {
+    pub(super) fn copy_stamps(&mut self, brought: Brought, burst: &Burst) -> bool {
         self.copied_pkts = burst.len();
         let all_have = brought.copy(burst.packets(), &mut *self.burst_stamps);
-        let (first, last) = (self.burst_stamps[0], self.burst_stamps[burst.len().saturating_sub(1) % BURST_MAX]);
-        self.burst_stamp = self.burst_clock.ticks(first);
-        all_have.then(|| (self.burst_stamp, self.burst_clock.ticks(last)))
+        self.burst_stamp = self.burst_clock.ticks(self.burst_stamps[0]);
+        all_have
+    }
+
+    /// Where the stamps that were copied last lie, in ticks.
+    #[inline(always)]
+    pub(super) fn stamp_span(&self) -> StampSpan {
+        self.burst_clock.span(&self.burst_stamps[..self.copied_pkts.min(BURST_MAX)])
     }
 
     /// As `send_burst`, where each packet brought a stamp of its own. The first one's wait for the poll, which is the longest, is booked for

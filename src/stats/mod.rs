@@ -34,4 +34,6 @@ pub use report::{DeviceStats, LcoreRow, PortRow, QueueRow, Reloads, Report, Step
 pub(crate) use report::{grouped, table, time};
 pub use rescue::{RescueRow, RescueStats};
 pub use source::{SourceQueueRow, SourceReport};
-pub use stamps::{BurstClock, ClockModel, Distrust, Fit, PortClock, Published, Reading, Sample, StampClocks, Stamps, Step, Unit, Verdict};
+pub use stamps::{
+    BurstClock, ClockModel, Distrust, Fit, PortClock, Published, Reading, Sample, StampClocks, StampSpan, Stamps, Step, Unit, Verdict,
+};
