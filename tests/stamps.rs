@@ -7,9 +7,10 @@ mod namespaces;
 use std::fs::File;
 use std::net::UdpSocket;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use common::{Outcome, count, lcores, run, start};
+use common::{BINARY, NO_HUGE, Outcome, Running, count, lcores, run, start_with};
 use namespaces::Namespace;
 use nix::sys::signal::Signal;
 use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
@@ -18,8 +19,8 @@ use serde_json::Value;
 const PKTS: usize = 200;
 const STALL: Duration = Duration::from_millis(300);
 
-/// Sends packets to an mpfwd on a veth's other end while it is stopped, and lets it go on after `STALL`.
-fn stopped_while_packets_come(here: &Namespace, own: &str) -> Outcome {
+/// mpfwd on one end of a veth, and a socket on the other.
+fn on_a_veth(here: &Namespace, command: Command, own: &str) -> (Running, UdpSocket) {
     here.ip("link add mpfwd_a type veth peer name mpfwd_b");
     for line in [
         "link set mpfwd_a up",
@@ -30,16 +31,26 @@ fn stopped_while_packets_come(here: &Namespace, own: &str) -> Outcome {
         here.ip(line);
     }
     // Only what comes in: libpcap also shows what goes out.
-    let eal = format!("{} --vdev net_pcap0,rx_iface_in=mpfwd_a,tx_iface=mpfwd_a", lcores(1));
-    let mut mpfwd = here.inside(|| start(&eal, &format!("--stats-period 0.1 --idle yield {own}")));
+    let eal = format!("{NO_HUGE} {} --vdev net_pcap0,rx_iface_in=mpfwd_a,tx_iface=mpfwd_a", lcores(1));
+    let mut mpfwd = here.inside(|| start_with(command, &eal, &format!("--stats-period 0.1 --idle yield {own}")));
     let socket = here.inside(|| UdpSocket::bind("10.78.0.1:0")).expect("the address is there");
     // The interface was opened before; what it had to say of itself has come by then.
     mpfwd.wait_for_line(|line| line.contains(" s  rx "));
     mpfwd.lines_for(Duration::from_millis(300));
-    mpfwd.signal(Signal::SIGSTOP);
+    (mpfwd, socket)
+}
+
+fn send(socket: &UdpSocket) {
     for _ in 0..PKTS {
         socket.send_to(&[0x55; 64], "10.78.0.2:9").expect("a route");
     }
+}
+
+/// Sends packets to an mpfwd on a veth's other end while it is stopped, and lets it go on after `STALL`.
+fn stopped_while_packets_come(here: &Namespace, own: &str) -> Outcome {
+    let (mut mpfwd, socket) = on_a_veth(here, Command::new(BINARY), own);
+    mpfwd.signal(Signal::SIGSTOP);
+    send(&socket);
     std::thread::sleep(STALL);
     mpfwd.signal(Signal::SIGCONT);
     mpfwd.lines_for(Duration::from_millis(500));
@@ -64,6 +75,55 @@ fn arrival_times_of_the_kernel_show_the_wait_before_the_poll() {
         let waited = &latency["parts"]["cheap"]["nic_wait"];
         assert!(count(waited, "max_ns") >= STALL.as_nanos() as u64 / 10 * 9, "{own}: {latency:#}");
         assert!(outcome.stdout.iter().any(|line| line.contains("stamps   nic, port 0 net_pcap")), "{:#?}", outcome.stdout);
+    }
+}
+
+/// The kernel's clock as a process sees it, three seconds back as soon as a file is there.
+const STEPPING_CLOCK: &str = r#"
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+int clock_gettime(clockid_t clock, struct timespec *at)
+{
+    long code = syscall(SYS_clock_gettime, clock, at);
+    if (code == 0 && clock == CLOCK_REALTIME && access(getenv("STEPS_WITH"), F_OK) == 0)
+        at->tv_sec -= 3;
+    return (int)code;
+}
+"#;
+
+#[test]
+fn a_clock_that_steps_ends_latency_but_not_forwarding() {
+    let Some([here]) = Namespace::some() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let [source, library, steps_with] = ["clock.c", "clock.so", "now"].map(|name| folder.path().join(name));
+    std::fs::write(&source, STEPPING_CLOCK).expect("a file");
+    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]).status();
+    assert!(built.is_ok_and(|status| status.success()), "DPDK's bindings need a C compiler too");
+    for own in ["--timestamps nic", ""] {
+        let mut command = Command::new(BINARY);
+        command.env("LD_PRELOAD", &library).env("STEPS_WITH", &steps_with);
+        let (mut mpfwd, socket) = on_a_veth(&here, command, own);
+        send(&socket);
+        mpfwd.lines_for(Duration::from_millis(500));
+        File::create(&steps_with).expect("a file");
+        mpfwd.lines_for(Duration::from_millis(500));
+        send(&socket);
+        mpfwd.lines_for(Duration::from_millis(500));
+        mpfwd.signal(Signal::SIGTERM);
+        let outcome = mpfwd.finish();
+        here.ip("link del mpfwd_a");
+        std::fs::remove_file(&steps_with).expect("it is there");
+        let report = outcome.good_report();
+        let latency = &report["latency"];
+        assert!(latency["off"].as_str().is_some_and(|why| why.contains("a clock that went back by 3.00 s")), "{own}: {latency:#}");
+        let counted = count(&latency["cheap"], "pkts");
+        assert!((PKTS as u64..2 * PKTS as u64).contains(&counted) && latency["source"] == "nic", "{own}: {latency:#}");
+        assert!(count(report, "tx_pkts") >= 2 * PKTS as u64, "{own}: packets go on: {report:#}");
+        assert!(warns(&outcome, "not counted any more"), "{own}: {}", outcome.stderr);
     }
 }
 
