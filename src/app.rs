@@ -60,7 +60,7 @@ fn start<W: Engines>(args: &[String], engines: impl FnOnce(&Cli) -> Result<W>) -
     let mut engines = engines(&cli)?;
     let host = Host::before_eal()?;
     let eal = Eal::start(eal_args)?;
-    let report = run_with(&eal, &cli, &host, &mut engines)?;
+    let report = run_with(&eal, &cli, &host, &mut engines, &stamping::replaying(eal_args))?;
     drop(eal);
     output::say(&report);
     outcome::write_files(&cli, &report)?;
@@ -89,7 +89,7 @@ impl Host {
 /// # Errors
 /// When the arguments don't fit the lcores and ports, or something does not start; all is closed again.
 pub fn run(eal: &Eal, cli: &Cli, host: &Host) -> Result<Report> {
-    run_with(eal, cli, host, &mut BuiltIn::new(cli)?)
+    run_with(eal, cli, host, &mut BuiltIn::new(cli)?, &[])
 }
 
 /// As [`run`], with an engine of the caller's own that is made for each lcore.
@@ -97,12 +97,14 @@ pub fn run(eal: &Eal, cli: &Cli, host: &Host) -> Result<Report> {
 /// # Errors
 /// As [`run`].
 pub fn run_own<E: Engine>(eal: &Eal, cli: &Cli, host: &Host, engine: impl Fn(&EngineSetup<'_>) -> E) -> Result<Report> {
-    run_with(eal, cli, host, &mut Own(engine))
+    run_with(eal, cli, host, &mut Own(engine), &[])
 }
 
-fn run_with(eal: &Eal, cli: &Cli, host: &Host, engines: &mut dyn Engines) -> Result<Report> {
+/// `replaying`: the virtual devices that are known to read captures.
+fn run_with(eal: &Eal, cli: &Cli, host: &Host, engines: &mut dyn Engines, replaying: &[String]) -> Result<Report> {
     let lcores = eal.lcores();
-    let plan = config::plan(cli, &lcores, &dpdk::find_ports(eal)?)?;
+    let mut plan = config::plan(cli, &lcores, &dpdk::find_ports(eal)?)?;
+    stamping::leave_out(&mut plan, cli, replaying);
     forward(eal, cli, plan, engines, &host.signals, control::spare_cpus(&lcores, &host.cpus))
 }
 

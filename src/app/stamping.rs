@@ -1,5 +1,6 @@
 //! What stamps arrivals in a run, in words: at its start, and in its report.
 
+use crate::cli::{Cli, Timestamps};
 use crate::config::{Plan, Stamping};
 use crate::control::FollowedClocks;
 use crate::dpdk::StampClock;
@@ -62,6 +63,25 @@ impl Source {
     }
 }
 
+/// The virtual devices among EAL's arguments that read a capture: what stamps its packets have is from when that was taken.
+pub(super) fn replaying(eal_args: &[String]) -> Vec<String> {
+    let behind = eal_args.iter().zip(eal_args.iter().skip(1)).filter(|(arg, _)| *arg == "--vdev").map(|(_, device)| device.as_str());
+    let devices = behind.chain(eal_args.iter().filter_map(|arg| arg.strip_prefix("--vdev=")));
+    let reads = |device: &&str| device.split(',').skip(1).any(|arg| arg.starts_with("rx_pcap="));
+    devices.filter(reads).filter_map(|device| device.split(',').next()).map(str::to_owned).collect()
+}
+
+/// Stamps of captures are no arrivals, however new they are. Who asks for them by name gets them.
+pub(super) fn leave_out(plan: &mut Plan, cli: &Cli, replaying: &[String]) {
+    let replays = plan.ports.iter().find(|port| replaying.contains(&port.info.name));
+    let Some(port) = replays.filter(|_| plan.stamping == Stamping::Nic && !cli.emulate_stamps) else { return };
+    let replays = format!("port {} ({}) replays a capture, and its stamps are from when that was taken", port.info.id, port.info.driver);
+    match cli.timestamps {
+        Timestamps::Nic => plan.warnings.push(format!("--timestamps nic: {replays}")),
+        _ => plan.stamping = Stamping::Poll { why: Some(replays) },
+    }
+}
+
 /// The line of the map that is printed at the start.
 pub(super) fn line(plan: &Plan) -> Option<String> {
     let text = match &plan.stamping {
@@ -86,4 +106,18 @@ fn units(plan: &Plan) -> String {
 fn driver(plan: &Plan, port: u16) -> String {
     let found = plan.ports.iter().find(|plan| plan.info.id == port);
     found.map_or(String::new(), |plan| format!(" ({})", plan.info.driver))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_that_read_captures_are_recognised() {
+        let line = "mpfwd -l 0 --vdev net_pcap0,rx_pcap=a.pcap,tx_pcap=b --vdev=net_pcap1,tx_iface=x,rx_pcap=c --vdev net_pcap2,rx_iface=eth0 \
+                    --vdev net_null0";
+        let args: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        assert_eq!(replaying(&args), ["net_pcap0", "net_pcap1"]);
+        assert!(replaying(&args[..4]).is_empty());
+    }
 }
