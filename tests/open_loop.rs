@@ -139,13 +139,17 @@ fn each_lcore_notices_what_the_host_takes() {
     for mode in ["--mode pools --pools 1:1", "--mode steal", "--pools 1:1", "--mode shed-random"] {
         let mut running = start(&eal(2), &format!("{mode} --source open-loop:rate=100 --duration 2 --stats-period 0.1"));
         running.wait_until_it_forwards();
-        running.signal(Signal::SIGSTOP);
-        std::thread::sleep(std::time::Duration::from_millis(300));
-        running.signal(Signal::SIGCONT);
+        // Some may fall into what lcores have to do.
+        for _ in 0..4 {
+            running.signal(Signal::SIGSTOP);
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            running.signal(Signal::SIGCONT);
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
         let outcome = running.finish();
         for lcore in rows(outcome.good_report(), "lcores") {
             let gaps = &lcore["host_gaps"];
-            assert!((290_000_000..3_000_000_000).contains(&count(gaps, "gap_max_ns")), "{mode}: {lcore:#}");
+            assert!((95_000_000..3_000_000_000).contains(&count(gaps, "gap_max_ns")), "{mode}: {lcore:#}");
             assert!(count(gaps, "gap_ns") < 2_000_000_000, "{mode}: {lcore:#}");
         }
     }

@@ -78,11 +78,20 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
             }
             Help::Take => self.take(),
             Help::Rest => {
-                // What it took to look at all others was not the host's.
-                self.polled_in_vain_at = tsc();
+                self.looked_around(now);
                 self.rest_unneeded();
             }
         }
+    }
+
+    /// Nobody needs help. A look at another lcore may take as long as other gaps do before they count: what it took beyond that was the host's.
+    fn looked_around(&mut self, since: u64) {
+        let now = tsc();
+        let looks = self.hints.len() as u64 + 1;
+        if now.wrapping_sub(since) > self.settings.gap_ticks.saturating_mul(looks) {
+            self.note_gap(now.wrapping_sub(since));
+        }
+        self.polled_in_vain_at = now;
     }
 
     /// Nobody needs help. To look around takes far more of a core than a poll does, and the core's other hyperthread may be one that

@@ -72,13 +72,14 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.serve(arrival);
     }
 
-    /// A source says when it was asked in the poll that began at `now`; `None` if it has worked since. Notes a gap before that: where
-    /// other queues were looked at in between, they took the time. Returns when, or 0.
+    /// A source says when it was asked in the poll that began at `now`; `None` if it has worked since. Notes a gap before that, a longer one
+    /// where other queues were looked at in between, which takes time too. Returns when, or 0.
     #[inline(never)]
     fn source_asked_at(&mut self, asked: Option<u64>, now: u64) -> u64 {
         let asked_at = asked.unwrap_or(0);
         let until_asked = asked_at.saturating_sub(now);
-        if until_asked > self.settings.gap_ticks && self.adopted_at != now {
+        let looks = if self.adopted_at == now { 2 * self.others.len() as u64 } else { 0 };
+        if until_asked > self.settings.gap_ticks.saturating_mul(1 + looks) {
             self.note_gap(until_asked);
         }
         asked_at
@@ -94,7 +95,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     }
 
     #[cold]
-    fn note_gap(&mut self, ticks: u64) {
+    pub(super) fn note_gap(&mut self, ticks: u64) {
         let mut gaps = Gaps::default();
         gaps.note(ticks);
         self.stats.host_gaps.add(gaps);
