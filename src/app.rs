@@ -9,7 +9,7 @@ use crate::cli::{Cli, Idle, KeepOrder, Mode, Timestamps};
 use crate::config::{self, LcorePlan, Plan, Stamping};
 use crate::control::{self, Control, FollowedClocks, Hangups, IncidentReader, Signals};
 use crate::datapath::{ADOPT_EVERY_NS, Board, Queues, RunState, Settings, Shared, TAKE_BUDGET_NS, Waiting, WaitingStealer};
-use crate::dpdk::clock::tsc;
+use crate::dpdk::clock::{RateMeter, tsc};
 use crate::dpdk::{
     self, BurstSize, Eal, EmulatedStamps, Mempool, Port, PortConfig, RingConsumer, RingProducer, RxQueue, RxStampField, StampField,
     TicketField, TxQueue,
@@ -144,10 +144,10 @@ struct Setup {
 }
 
 fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, engines: &mut dyn Engines, signals: &Signals, cpus: CpuSet) -> Result<Report> {
-    let started_ticks = tsc();
+    let (started_ticks, meter) = (tsc(), RateMeter::start(eal.tsc_rate()));
     engines.set_up(eal, cli, &plan)?;
     let mut setup = set_up(eal, cli, &mut plan)?;
-    let rate = eal.tsc_rate();
+    let (rate, _) = meter.rate();
     let falls_back = cli.timestamps == Timestamps::Auto;
     let (mut followed, clocks) = FollowedClocks::calibrate(&mut plan, &setup.ports, falls_back, |ns| rate.ticks(ns))?;
     if cli.emulate_stamps {
@@ -245,13 +245,16 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, engines: &mut dyn Engines, sign
     for (port, device) in ports.iter().zip(&mut devices) {
         sources.iter().for_each(|sources| sources.add_to(port.id(), device));
     }
+    // Better known by now.
+    let (rate, tsc) = meter.rate();
     let source = sources.map(|sources| sources.report(rate));
-    let incidents = reader.read();
+    let incidents = IncidentReader { rate, ..reader }.read();
     drop(boards);
     drop((order, rxqs, ports));
     let unseen = outcome::unseen_wait(&stats, rate);
     let stamped_by = stamping::Source::of(&plan, &clocks, &followed, &unseen_text(&unseen, elapsed.as_secs_f64()), rate);
-    let ended = Ended { does, found, reloads, stats: &stats, devices: &devices, source, stamped_by, incidents, elapsed, rate, pool: &pool };
+    let ended =
+        Ended { does, found, reloads, stats: &stats, devices: &devices, source, stamped_by, incidents, elapsed, rate, tsc, pool: &pool };
     Ok(outcome::report(cli, &plan, ended))
 }
 

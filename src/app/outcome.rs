@@ -18,7 +18,7 @@ use crate::shed::rank_error_bound;
 use crate::stats::{
     self, DeviceStats, DropCause, Histogram, HostGapRow, Incident, Lap, Latency, LatencyParts, LatencyRow, LcoreLatency, LcoreRow,
     LcoreStats, OrderRow, PARTS_EVERY_BURSTS, PartRows, Parts, PortRow, QueueRow, RankCounts, RankRow, Reloads, Report, SourceReport,
-    StepCycles, TimeRow,
+    StepCycles, TimeRow, TscRow,
 };
 
 /// An enum's name as it is written on the command line and in JSON.
@@ -39,11 +39,13 @@ pub(super) struct Ended<'a> {
     pub incidents: Vec<Incident>,
     pub elapsed: Duration,
     pub rate: TscRate,
+    /// How that is known.
+    pub tsc: TscRow,
     pub pool: &'a Mempool,
 }
 
 pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
-    let Ended { does, found, reloads, stats, devices, source, stamped_by, incidents, elapsed, rate, pool } = ended;
+    let Ended { does, found, reloads, stats, devices, source, stamped_by, incidents, elapsed, rate, tsc, pool } = ended;
     let sum = |count: fn(&LcoreStats) -> u64| stats.iter().map(count).sum::<u64>();
     let drops: BTreeMap<_, _> =
         DropCause::ALL.into_iter().map(|cause| (cause.name(), stats.iter().map(|lcore| lcore.dropped(cause)).sum::<u64>())).collect();
@@ -74,6 +76,7 @@ pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
         reloads,
         prediction: found.prediction,
         source,
+        tsc,
         host_gaps: host_gaps(stats, rate),
         latency: stamped_by.map(|source| latency(stats, rate, source, devices)),
         step_cycles: cli.record_core_cycles.then(|| step_cycles(stats)),

@@ -30,7 +30,7 @@ pub use parts::{LatencyParts, PARTS_EVERY_BURSTS, PartRows, Parts, TimeRow};
 pub use percentiles::{Bucket, LatencyRow, hgrm, histogram_ns, of_buckets};
 pub use prediction::{PredictionCounts, PredictionRow};
 pub use rank::{RankCounts, RankRow};
-pub use report::{DeviceStats, LcoreRow, PortRow, QueueRow, Reloads, Report, StepCycles};
+pub use report::{DeviceStats, LcoreRow, PortRow, QueueRow, Reloads, Report, StepCycles, TscRow};
 pub(crate) use report::{grouped, table, time};
 pub use rescue::{RescueRow, RescueStats};
 pub use source::{SourceQueueRow, SourceReport};

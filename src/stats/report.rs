@@ -52,6 +52,8 @@ pub struct Report {
     pub prediction: Option<PredictionRow>,
     /// What the virtual NIC did, if one made the packets.
     pub source: Option<SourceReport>,
+    /// By what ticks became nanoseconds.
+    pub tsc: TscRow,
     /// Time that the host took from the lcores, as far as they could tell.
     pub host_gaps: HostGapRow,
     pub latency: Option<Latency>,
@@ -61,6 +63,17 @@ pub struct Report {
     pub ports: Vec<PortRow>,
     /// The last times that an lcore was stuck, oldest first.
     pub incidents: Vec<Incident>,
+}
+
+/// The rate of the time stamp counter, by which all of a report's times were measured.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct TscRow {
+    /// Ticks per second.
+    pub hz: u64,
+    /// By how many millionths that may be off, with the clock that it was measured by taken for right.
+    pub error_ppm: f64,
+    /// That clock; or EAL, which rounds.
+    pub by: &'static str,
 }
 
 /// Cycles per packet and step, the cost of measuring taken off.
@@ -208,6 +221,8 @@ impl fmt::Display for Report {
         writeln!(f, "{}", self.queue_table())?;
         if let Some(latency) = &self.latency {
             writeln!(f, "{latency}")?;
+            let TscRow { hz, error_ppm, by } = self.tsc;
+            writeln!(f, "times are of {:.3} MHz of the time stamp counter by {by}, right to {error_ppm:.2} ppm", hz as f64 / 1e6)?;
         }
         self.dpi.iter().try_for_each(|dpi| writeln!(f, "{dpi}"))?;
         if let Some(Reloads { done, refused }) = self.reloads.filter(|reloads| reloads.done + reloads.refused > 0) {
