@@ -224,6 +224,7 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, engines: &mut dyn Engines, sign
         stats: &stats,
         incidents: &reader,
         clocks: &clocks,
+        stamped_by: stamping::name(&plan),
         cpus,
         duration,
         stats_period,

@@ -46,7 +46,7 @@ fn assert_offered(source: &Value) {
 
 #[test]
 fn what_was_asked_for_is_offered_on_every_queue() {
-    let outcome = run(&eal(2), "--duration 1 --source open-loop:rate=50k,skew=3:1,flows=64,size=128");
+    let outcome = run(&eal(2), "--duration 1 --stats-period 0.5 --source open-loop:rate=50k,skew=3:1,flows=64,size=128");
     let report = outcome.good_report();
     let source = source(report);
     assert_offered(source);
@@ -55,6 +55,8 @@ fn what_was_asked_for_is_offered_on_every_queue() {
     assert!(report["latency"]["clock"].as_str().unwrap().starts_with("open-loop"));
     assert!(number(source, "pkt_ns") > 0.0);
     assert!(outcome.stdout.iter().any(|line| line.contains("50000 packets per second")), "{:#?}", outcome.stdout);
+    assert!(outcome.stdout.iter().any(|line| line.contains("sent by lcore")), "two have: {:#?}", outcome.stdout);
+    assert!(outcome.stdout.iter().any(|line| line.contains("  p99 ") && line.ends_with(" by open-loop")), "{:#?}", outcome.stdout);
 }
 
 /// Packets burn what the source drew for them, in both pools, and count by the class that it gave them.

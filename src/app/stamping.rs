@@ -36,7 +36,7 @@ impl Source {
             Stamping::Poll { why } => Some(by_poll(why.as_ref())),
             Stamping::Nic if clocks.verdict() == Verdict::Software => Some(by_poll(why.as_ref())),
             Stamping::Source => Some(Self {
-                name: "open-loop",
+                name: name(plan),
                 clock: "open-loop: from the time at which the packet was due until the driver had accepted it, by the time stamp counter"
                     .into(),
                 bound: format!("the wait for a poll is in it; {END}"),
@@ -46,8 +46,7 @@ impl Source {
             Stamping::Nic => {
                 let error_ns = followed.error_ticks(clocks).map(|ticks| rate.ns(ticks));
                 let error = error_ns.map_or(String::new(), |ns| format!("stamps are right to {ns} ns, as far as their clock is; "));
-                let emulated = plan.ports.iter().flat_map(|port| &port.info.stamp_clocks).any(|(_, clock)| *clock == StampClock::Emulated);
-                let name = if emulated { "emulated" } else { "nic" };
+                let name = name(plan);
                 Some(Self {
                     name,
                     clock: format!(
@@ -79,6 +78,18 @@ pub(super) fn leave_out(plan: &mut Plan, cli: &Cli, replaying: &[String]) {
     match cli.timestamps {
         Timestamps::Nic => plan.warnings.push(format!("--timestamps nic: {replays}")),
         _ => plan.stamping = Stamping::Poll { why: Some(replays) },
+    }
+}
+
+/// What latency is counted by, in a word, unless stamps turn out to be no good.
+pub(super) fn name(plan: &Plan) -> &'static str {
+    let emulated = || plan.ports.iter().flat_map(|port| &port.info.stamp_clocks).any(|(_, clock)| *clock == StampClock::Emulated);
+    match &plan.stamping {
+        Stamping::Off => "nothing",
+        Stamping::Source => "open-loop",
+        Stamping::Poll { .. } => "software",
+        Stamping::Nic if emulated() => "emulated",
+        Stamping::Nic => "nic",
     }
 }
 

@@ -69,6 +69,21 @@ pub fn unseen_text(unseen: &TimeRow, elapsed_s: f64) -> String {
     }
 }
 
+/// Who sent what how late; `None` where one lcore sent all, which the other table says already.
+pub(super) fn lcore_table<'l>(lcores: impl IntoIterator<Item = (u32, &'l LcoreLatency)>) -> Option<Table> {
+    let sent = |latency: &LcoreLatency| latency.cheap.pkts + latency.expensive.pkts > 0;
+    let lcores: Vec<(u32, &LcoreLatency)> = lcores.into_iter().filter(|(_, latency)| sent(latency)).collect();
+    let mut table = table(&["sent by lcore", "latency", "packets", "p50", "p99", "max"]);
+    for (lcore, latency) in &lcores {
+        for (class, row) in [("cheap", latency.cheap), ("expensive", latency.expensive)].iter().filter(|(_, row)| row.pkts > 0) {
+            let mut cells = vec![lcore.to_string(), (*class).to_owned(), grouped(row.pkts)];
+            cells.extend([row.p50_ns, row.p99_ns, row.max_ns].map(time));
+            table.add_row(cells);
+        }
+    }
+    (lcores.len() > 1).then_some(table)
+}
+
 fn bounds_table(least: TimeRow, most: TimeRow) -> Table {
     let mut table = table(&["cheap latency", "measured", "p50", "p99", "p99.9", "max"]);
     for (name, row) in [("from the poll: at least", least), ("from the poll before: at most", most)] {
@@ -112,6 +127,17 @@ mod tests {
         assert_eq!(unseen_text(&unseen, 1.0), "at most 1.50 us (p50), 20.0 us (p99), 40.0 us (max)");
         assert!(unseen_text(&unseen, 1e-5).contains("full whenever"));
         assert!(unseen_text(&TimeRow::default(), 1.0).contains("none was measured"));
+    }
+
+    #[test]
+    fn lcores_are_told_apart_where_there_are_several() {
+        let sent = |pkts| TimeRow { pkts, p50_ns: 1_000, p99_ns: 2_000, p999_ns: 0, max_ns: 3_000 };
+        let both = LcoreLatency { cheap: sent(7), expensive: sent(1) };
+        let (one, none) = (LcoreLatency { cheap: sent(9), ..LcoreLatency::default() }, LcoreLatency::default());
+        let printed = lcore_table([(0, &both), (1, &none), (5, &one)]).unwrap().to_string();
+        assert_eq!(printed.matches("1.00 us").count(), 3, "a row per class that was sent: {printed}");
+        assert!(printed.lines().last().unwrap().trim_start().starts_with("5"), "{printed}");
+        assert!(lcore_table([(0, &both), (1, &none)]).is_none());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::SourceReport;
 use super::dpi::DpiReport;
 use super::gaps::HostGapRow;
 use super::incidents::{Incident, incident_table};
-use super::latency::{Latency, LcoreLatency};
+use super::latency::{Latency, LcoreLatency, lcore_table};
 use super::order::OrderRow;
 use super::prediction::PredictionRow;
 use super::rank::RankRow;
@@ -221,6 +221,8 @@ impl fmt::Display for Report {
         writeln!(f, "{}", self.queue_table())?;
         if let Some(latency) = &self.latency {
             writeln!(f, "{latency}")?;
+            let by_lcore = lcore_table(self.lcores.iter().map(|row| (row.lcore, &row.latency)));
+            by_lcore.iter().try_for_each(|table| writeln!(f, "{table}"))?;
             let TscRow { hz, error_ppm, by } = self.tsc;
             writeln!(f, "times are of {:.3} MHz of the time stamp counter by {by}, right to {error_ppm:.2} ppm", hz as f64 / 1e6)?;
         }
