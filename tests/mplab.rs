@@ -113,6 +113,29 @@ fn the_first_benchmark_is_printed_as_it_was() {
     assert_eq!(text.lines().filter(|line| line.starts_with("Quartiles: .5: ")).count(), 2, "{text}");
 }
 
+/// An mpfwd that fails in its second mode: the first one's rounds are there, and the exit code says that others are not.
+#[test]
+fn rounds_that_fail_are_said_and_the_others_kept() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    let [json_path, script] = ["c.json", "mpfwd"].map(|name| path(&folder, name));
+    let text =
+        format!("#!/bin/sh\ncase \"$*\" in *'--mode steal'*) echo 'mpfwd: it broke' >&2; exit 3;; esac\nexec {} \"$@\"\n", common::BINARY);
+    std::fs::write(&script, text).expect("a file");
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let args = ["--modes", "rtc,steal", "--rounds", "2", "--round-time", "0.2", "--json", &json_path, "--mpfwd", &script];
+    let output = experiment("compare", &args).output().expect("mplab starts");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(4), "{out}\n{err}");
+    assert!(
+        err.contains("mplab: 2 of 4 rounds failed") && out.contains("steal: 2 of 2 rounds failed") && out.contains("it broke"),
+        "{out}\n{err}"
+    );
+    let all = json(Path::new(&json_path));
+    assert_eq!(rows(&all, "failed").iter().map(|row| row["round"].as_u64()).collect::<Vec<_>>(), [Some(1), Some(2)], "{all:#}");
+    assert_eq!(rows(&all, "rows").iter().filter(|row| row["mode"] == "rtc" && row["class"] == "cheap").count(), 3, "{all:#}");
+}
+
 /// Ten seconds of measuring are not thrown away.
 #[test]
 fn an_interrupted_benchmark_shows_what_it_has_measured() {

@@ -62,7 +62,11 @@ pub(super) struct Row {
     pub p999_ns: Option<u64>,
     pub p9999_ns: Option<u64>,
     pub max_ns: Option<u64>,
-    /// Of median rows: the least and the greatest p99 of all rounds.
+    /// Of median rows: the least and the greatest p50 and p99 of all rounds.
+    #[serde(default)]
+    pub p50_min_ns: Option<u64>,
+    #[serde(default)]
+    pub p50_max_ns: Option<u64>,
     pub p99_min_ns: Option<u64>,
     pub p99_max_ns: Option<u64>,
     /// From here on of both classes together.
@@ -157,6 +161,8 @@ impl Row {
             p999_ns: some(latency.p999_ns),
             p9999_ns: some(latency.p9999_ns),
             max_ns: some(latency.max_ns),
+            p50_min_ns: None,
+            p50_max_ns: None,
             p99_min_ns: None,
             p99_max_ns: None,
             tx_mpps: if run.elapsed_s > 0.0 { run.tx_pkts as f64 / run.elapsed_s / 1e6 } else { 0.0 },
@@ -182,7 +188,8 @@ impl Row {
         let time = |pick: fn(&Self) -> Option<u64>| {
             median(rows.iter().filter_map(|row| pick(row)).map(|ns| ns as f64)).map(|ns| ns.round() as u64)
         };
-        let p99s = || rows.iter().filter_map(|row| row.p99_ns);
+        let [p50s, p99s] =
+            [|row: &Self| row.p50_ns, |row: &Self| row.p99_ns].map(|pick| move || rows.iter().filter_map(move |row| pick(row)));
         Some(Self {
             mode: first.mode.clone(),
             class: first.class,
@@ -195,6 +202,8 @@ impl Row {
             p999_ns: time(|row| row.p999_ns),
             p9999_ns: time(|row| row.p9999_ns),
             max_ns: time(|row| row.max_ns),
+            p50_min_ns: p50s().min(),
+            p50_max_ns: p50s().max(),
             p99_min_ns: p99s().min(),
             p99_max_ns: p99s().max(),
             tx_mpps: figure(|row| row.tx_mpps),
