@@ -224,7 +224,7 @@ pub(super) fn write_files(cli: &Cli, report: &Report) -> Result<()> {
         output::write(path, "the report", text + "\n")?;
     }
     let Some((prefix, latency)) = cli.hgrm.as_ref().zip(report.latency.as_ref()) else { return Ok(()) };
-    let mut about = vec![latency.clock.clone(), latency.bound.clone(), report.host_gaps.to_string()];
+    let mut about = vec![latency.clock.clone(), latency.bound.clone(), report.tsc.to_string(), report.host_gaps.to_string()];
     about.extend(latency.qualified_by());
     for (path, row) in hgrm_paths(prefix).iter().zip([&latency.cheap, &latency.expensive]) {
         output::write(path, "percentiles", stats::hgrm(&row.buckets, &about))?;

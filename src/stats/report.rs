@@ -76,6 +76,13 @@ pub struct TscRow {
     pub by: &'static str,
 }
 
+impl fmt::Display for TscRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { hz, error_ppm, by } = self;
+        write!(f, "times are of {:.3} MHz of the time stamp counter by {by}, right to {error_ppm:.2} ppm", *hz as f64 / 1e6)
+    }
+}
+
 /// Cycles per packet and step, the cost of measuring taken off.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct StepCycles {
@@ -223,8 +230,7 @@ impl fmt::Display for Report {
             writeln!(f, "{latency}")?;
             let by_lcore = lcore_table(self.lcores.iter().map(|row| (row.lcore, &row.latency)));
             by_lcore.iter().try_for_each(|table| writeln!(f, "{table}"))?;
-            let TscRow { hz, error_ppm, by } = self.tsc;
-            writeln!(f, "times are of {:.3} MHz of the time stamp counter by {by}, right to {error_ppm:.2} ppm", hz as f64 / 1e6)?;
+            writeln!(f, "{}", self.tsc)?;
         }
         self.dpi.iter().try_for_each(|dpi| writeln!(f, "{dpi}"))?;
         if let Some(Reloads { done, refused }) = self.reloads.filter(|reloads| reloads.done + reloads.refused > 0) {
