@@ -82,6 +82,10 @@ impl Measured {
         from_json(path, &read(path)?, "a report of mpfwd")
     }
 
+    pub(super) fn lcores(&self) -> usize {
+        self.lcores.len()
+    }
+
     pub(super) fn steals(&self) -> u64 {
         self.lcores.iter().map(|row| row.rescue.steals).sum()
     }

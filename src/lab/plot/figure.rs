@@ -35,8 +35,8 @@ pub(in crate::lab) struct Timeline {
 
 #[derive(Clone, Debug)]
 pub(in crate::lab) struct Figure {
-    /// On how many lcores each comparison was made, and at what load.
-    run_at: Vec<(usize, f64)>,
+    /// On how many lcores each file's packets were forwarded, and at what load; none where that is not known.
+    run_at: Vec<Option<(usize, f64)>>,
     /// What was run.
     pub about: Vec<String>,
     /// What latencies were measured by, each with the names of the files that were.
@@ -96,7 +96,7 @@ impl Figure {
 
     fn add_comparison(&mut self, name: &str, comparison: &Comparison) {
         let parameters = &comparison.parameters;
-        self.run_at.push((parameters.lcore_count, comparison.load()));
+        self.run_at.push(Some((parameters.lcore_count, comparison.load())));
         let expensive = parameters.expensive_load.map_or(String::new(), |busy| format!("; expensive work keeps {busy:.2} lcores busy"));
         add_new(&mut self.about, format!("{}{} {}{expensive}", prefix(name), parameters.work, parameters.source));
         let measured = comparison.medians(Class::Cheap).map(|row| row.rounds).max().unwrap_or(0);
@@ -126,11 +126,15 @@ impl Figure {
         self.timelines.extend(comparison.incidents.iter().map(timeline));
     }
 
-    /// Of what all comparisons have in common, or between what it differs.
+    /// Of what all files have in common, or between what it differs.
     pub(super) fn title(&self) -> String {
-        let Some(&(lcores, _)) = self.run_at.first() else { return "Latency".into() };
-        let of = |lcores: usize| if self.run_at.iter().all(|at| at.0 == lcores) { format!(", {lcores} lcores") } else { String::new() };
-        let mut loads: Vec<f64> = self.run_at.iter().map(|at| at.1).collect();
+        let run_at: Option<Vec<(usize, f64)>> = self.run_at.iter().copied().collect();
+        let Some((run_at, lcores)) = run_at.and_then(|run_at| run_at.first().copied().map(|(lcores, _)| (run_at, lcores))) else {
+            return "Latency".into();
+        };
+        let several = if lcores == 1 { "lcore" } else { "lcores" };
+        let of = |lcores: usize| if run_at.iter().all(|at| at.0 == lcores) { format!(", {lcores} {several}") } else { String::new() };
+        let mut loads: Vec<f64> = run_at.iter().map(|at| at.1).collect();
         loads.sort_by(f64::total_cmp);
         let (least, most) = (short(loads[0]), short(loads[loads.len() - 1]));
         let load = if least == most { format!("load {least}") } else { format!("loads {least} to {most}") };
@@ -139,6 +143,8 @@ impl Figure {
 
     fn add_run(&mut self, name: &str, run: &Measured) {
         let Some(latency) = &run.latency else { return };
+        // Without --work nothing costs anything.
+        self.run_at.push(run.source.as_ref().map(|source| (run.lcores(), source.load)).filter(|at| at.1 > 0.0));
         let pools = run.pools.as_ref().map_or(String::new(), |pools| format!(" {pools}"));
         let source = run.source.as_ref().map_or(String::new(), |source| format!(", {}, load {:.3}", source.spec, source.load));
         add_new(&mut self.about, format!("{}mode {}{pools}, {:.1} s{source}; DPDK {}", prefix(name), run.mode, run.elapsed_s, run.dpdk));
@@ -218,6 +224,14 @@ mod tests {
         high.parameters.lcore_count = 4;
         assert_eq!(title(&[&high, &rate]), "Latency by mode, loads 0.123 to 0.9");
         assert_eq!(title(&[]), "Latency");
+        let run = |value| serde_json::from_value::<Measured>(value).unwrap();
+        let (with_load, mut without) = (report("rtc", &[1_000], 0), report("rtc", &[1_000], 0));
+        without["source"] = Value::Null;
+        let mut figure = Figure::empty();
+        figure.add_run("", &run(with_load));
+        assert_eq!(figure.title(), "Latency by mode, 2 lcores, load 0.5");
+        figure.add_run("", &run(without));
+        assert_eq!(figure.title(), "Latency", "of one it is not known");
     }
 
     #[test]
