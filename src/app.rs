@@ -10,7 +10,7 @@ use crate::cli::{Cli, Idle, KeepOrder, Mode, Timestamps, in_utf8};
 use crate::config::{self, LcorePlan, Plan, Stamping};
 use crate::control::{self, Control, FollowedClocks, Hangups, IncidentReader, Signals};
 use crate::datapath::{ADOPT_EVERY_NS, Board, Queues, RunState, Settings, Shared, TAKE_BUDGET_NS, Waiting, WaitingStealer};
-use crate::dpdk::clock::tsc;
+use crate::dpdk::clock::{RateMeter, tsc};
 use crate::dpdk::{
     self, BurstSize, Eal, EmulatedStamps, Mempool, Port, PortConfig, RingConsumer, RingProducer, RxQueue, RxStampField, StampField,
     TicketField, TxQueue,
@@ -21,7 +21,7 @@ use crate::order::Order;
 use crate::output;
 use crate::policy::{Permits, Pool};
 use crate::shed::Picker;
-use crate::stats::{GAP_NS_MIN, Incidents, LcoreStats, Reloads, Report};
+use crate::stats::{GAP_NS_MIN, Incidents, LcoreStats, Reloads, Report, unseen_text};
 
 mod engines;
 mod launch;
@@ -62,7 +62,7 @@ fn start<W: Engines>(args: impl IntoIterator<Item = OsString>, engines: impl FnO
     let mut engines = engines(&cli)?;
     let host = Host::before_eal()?;
     let eal = Eal::start(eal_args)?;
-    let report = run_with(&eal, &cli, &host, &mut engines)?;
+    let report = run_with(&eal, &cli, &host, &mut engines, &stamping::replaying(eal_args))?;
     drop(eal);
     output::say(&report);
     outcome::write_files(&cli, &report)?;
@@ -91,7 +91,7 @@ impl Host {
 /// # Errors
 /// When the arguments don't fit the lcores and ports, or something does not start; all is closed again.
 pub fn run(eal: &Eal, cli: &Cli, host: &Host) -> Result<Report> {
-    run_with(eal, cli, host, &mut BuiltIn::new(cli)?)
+    run_with(eal, cli, host, &mut BuiltIn::new(cli)?, &[])
 }
 
 /// As [`run`], with an engine of the caller's own that is made for each lcore.
@@ -99,12 +99,14 @@ pub fn run(eal: &Eal, cli: &Cli, host: &Host) -> Result<Report> {
 /// # Errors
 /// As [`run`].
 pub fn run_own<E: Engine>(eal: &Eal, cli: &Cli, host: &Host, engine: impl Fn(&EngineSetup<'_>) -> E) -> Result<Report> {
-    run_with(eal, cli, host, &mut Own(engine))
+    run_with(eal, cli, host, &mut Own(engine), &[])
 }
 
-fn run_with(eal: &Eal, cli: &Cli, host: &Host, engines: &mut dyn Engines) -> Result<Report> {
+/// `replaying`: the virtual devices that are known to read captures.
+fn run_with(eal: &Eal, cli: &Cli, host: &Host, engines: &mut dyn Engines, replaying: &[String]) -> Result<Report> {
     let lcores = eal.lcores();
-    let plan = config::plan(cli, &lcores, &dpdk::find_ports(eal)?)?;
+    let mut plan = config::plan(cli, &lcores, &dpdk::find_ports(eal)?)?;
+    stamping::leave_out(&mut plan, cli, replaying);
     forward(eal, cli, plan, engines, &host.signals, control::spare_cpus(&lcores, &host.cpus))
 }
 
@@ -144,10 +146,10 @@ struct Setup {
 }
 
 fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, engines: &mut dyn Engines, signals: &Signals, cpus: CpuSet) -> Result<Report> {
-    let started_ticks = tsc();
+    let (started_ticks, meter) = (tsc(), RateMeter::start(eal.tsc_rate()));
     engines.set_up(eal, cli, &plan)?;
     let mut setup = set_up(eal, cli, &mut plan)?;
-    let rate = eal.tsc_rate();
+    let (rate, _) = meter.rate();
     let falls_back = cli.timestamps == Timestamps::Auto;
     let (mut followed, clocks) = FollowedClocks::calibrate(&mut plan, &setup.ports, falls_back, |ns| rate.ticks(ns))?;
     if cli.emulate_stamps {
@@ -224,6 +226,7 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, engines: &mut dyn Engines, sign
         stats: &stats,
         incidents: &reader,
         clocks: &clocks,
+        stamped_by: stamping::name(&plan),
         cpus,
         duration,
         stats_period,
@@ -245,12 +248,16 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, engines: &mut dyn Engines, sign
     for (port, device) in ports.iter().zip(&mut devices) {
         sources.iter().for_each(|sources| sources.add_to(port.id(), device));
     }
+    // Better known by now.
+    let (rate, tsc) = meter.rate();
     let source = sources.map(|sources| sources.report(rate));
-    let incidents = reader.read();
+    let incidents = IncidentReader { rate, ..reader }.read();
     drop(boards);
     drop((order, rxqs, ports));
-    let stamped_by = stamping::Source::of(&plan, &clocks, &followed, rate);
-    let ended = Ended { does, found, reloads, stats: &stats, devices: &devices, source, stamped_by, incidents, elapsed, rate, pool: &pool };
+    let unseen = outcome::unseen_wait(&stats, rate);
+    let stamped_by = stamping::Source::of(&plan, &clocks, &followed, &unseen_text(&unseen, elapsed.as_secs_f64()), rate);
+    let ended =
+        Ended { does, found, reloads, stats: &stats, devices: &devices, source, stamped_by, incidents, elapsed, rate, tsc, pool: &pool };
     Ok(outcome::report(cli, &plan, ended))
 }
 

@@ -121,8 +121,9 @@ pub struct Control<'a> {
     pub links: &'a [AtomicBool; MAX_PORTS],
     pub stats: &'a [LcoreStats],
     pub incidents: &'a IncidentReader<'a>,
-    /// The clocks of drivers' stamps.
+    /// The clocks of drivers' stamps; and what latency is counted by, as far as that was known at the start.
     pub clocks: &'a StampClocks,
+    pub stamped_by: &'static str,
     pub cpus: CpuSet,
     pub duration: Option<Duration>,
     pub stats_period: Option<Duration>,
@@ -163,12 +164,12 @@ impl Control<'_> {
             }
             self.tell_verdict(&mut verdict);
             if let Some(period) = self.stats_period {
-                line.print_when_due(now, period, self.stats, self.incidents.rate);
+                line.print_when_due(now, period, self);
             }
             std::thread::park_timeout(self.until_next(start, now, &line));
         }
         if let Some(period) = self.stats_period {
-            line.print_when_due(Instant::now(), period, self.stats, self.incidents.rate);
+            line.print_when_due(Instant::now(), period, self);
         }
         self.tell_verdict(&mut verdict);
         self.run.drained_at().unwrap_or_else(Instant::now) - start
@@ -182,6 +183,11 @@ impl Control<'_> {
         let why = why.text(|ticks| time(self.incidents.rate.ns(ticks)));
         warn(format_args!("latency {what}: port {port} {why}"));
         *last = verdict;
+    }
+
+    /// What latency is counted by now, as reports have it.
+    fn stamped_by(&self) -> &'static str {
+        if self.clocks.verdict() == Verdict::Software { "software" } else { self.stamped_by }
     }
 
     /// Not longer than to the next thing that has a time.
@@ -235,10 +241,11 @@ impl StatsLine {
         Self { start, due: Due { start, periods: 0 }, printed_at: start, last: [0; 5], latencies: HistogramCounts::default() }
     }
 
-    fn print_when_due(&mut self, now: Instant, period: Duration, stats: &[LcoreStats], tsc_rate: TscRate) {
+    fn print_when_due(&mut self, now: Instant, period: Duration, control: &Control<'_>) {
         if !self.due.is_now(now, period) {
             return;
         }
+        let (stats, tsc_rate) = (control.stats, control.incidents.rate);
         let sum = |count: fn(&LcoreStats) -> u64| stats.iter().map(count).sum::<u64>();
         let dropped = |lcore: &LcoreStats| DropCause::ALL.iter().map(|&cause| lcore.dropped(cause)).sum::<u64>();
         let counts = [
@@ -254,10 +261,15 @@ impl StatsLine {
             text += &format!("  {name} {}", rate((count - last) as f64 / seconds));
         }
         let latencies = HistogramCounts::of(stats.iter().flat_map(|lcore| [&lcore.cheap_latency, &lcore.expensive_latency]));
+        let mut counted = false;
         for (name, quantile) in [("p50", 0.5), ("p99", 0.99)] {
             if let Some(ticks) = latencies.quantile_since(&self.latencies, quantile) {
                 text += &format!("  {name} {}", time(tsc_rate.ns(ticks)));
+                counted = true;
             }
+        }
+        if counted {
+            text += &format!(" by {}", control.stamped_by());
         }
         say(text);
         self.printed_at = now;

@@ -17,15 +17,19 @@ pub enum Error {
     /// A packet was lost or counted twice: the report says where.
     #[error("CONSERVATION BROKEN: see the report")]
     Conservation,
+    /// Parts of an experiment failed. The others were shown and written.
+    #[error("{0}")]
+    Incomplete(String),
 }
 
 impl Error {
-    /// 2: nothing was forwarded. 3: the sum of the counters is wrong. 1: anything after the run.
+    /// 2: nothing was forwarded. 3: the sum of the counters is wrong. 4: parts of an experiment failed. 1: anything after the run.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Usage(_) | Error::Setup(_) => 2,
             Error::Conservation => 3,
             Error::Output(_) => 1,
+            Error::Incomplete(_) => 4,
         }
     }
 }

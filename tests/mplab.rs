@@ -94,10 +94,14 @@ fn a_report_and_its_percentiles_are_files_for_other_tools() {
     let counted: u64 = rows(&latency["cheap"], "buckets").iter().filter_map(|bucket| bucket[1].as_u64()).sum();
     assert_eq!(Some(counted), latency["cheap"]["pkts"].as_u64());
     let hgrm = std::fs::read_to_string(format!("{prefix}-cheap.hgrm")).expect("percentiles");
-    assert!(hgrm.contains(&format!("Total count    = {counted:12}")) && hgrm.contains("open-loop"), "{hgrm}");
+    assert!(
+        hgrm.contains(&format!("Total count    = {counted:12}")) && hgrm.contains("\n# open-loop") && hgrm.contains("\n# the host took"),
+        "{hgrm}"
+    );
     assert!(Path::new(&format!("{prefix}-expensive.hgrm")).exists());
     succeed(mplab(&["plot", &report, "-o", &svg]));
-    assert!(std::fs::read_to_string(&svg).expect("a picture").contains("rate=50000"));
+    let picture = std::fs::read_to_string(&svg).expect("a picture");
+    assert!(picture.contains("rate=50000") && picture.contains("the host took"));
 }
 
 #[test]
@@ -107,6 +111,54 @@ fn the_first_benchmark_is_printed_as_it_was() {
     assert_eq!(text.matches("starting micropool a (sz:1)\nstarting micropool b (sz:1)\nlatency:[     0,").count(), 1, "{text}");
     assert_eq!(text.matches("starting micropool a (sz:2)\nlatency:[     0,").count(), 1, "{text}");
     assert_eq!(text.lines().filter(|line| line.starts_with("Quartiles: .5: ")).count(), 2, "{text}");
+}
+
+/// An mpfwd that fails in its second mode: the first one's rounds are there, and the exit code says that others are not.
+#[test]
+fn rounds_that_fail_are_said_and_the_others_kept() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    let [json_path, script] = ["c.json", "mpfwd"].map(|name| path(&folder, name));
+    let text =
+        format!("#!/bin/sh\ncase \"$*\" in *'--mode steal'*) echo 'mpfwd: it broke' >&2; exit 3;; esac\nexec {} \"$@\"\n", common::BINARY);
+    std::fs::write(&script, text).expect("a file");
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let args = ["--modes", "rtc,steal", "--rounds", "2", "--round-time", "0.2", "--json", &json_path, "--mpfwd", &script];
+    let output = experiment("compare", &args).output().expect("mplab starts");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(4), "{out}\n{err}");
+    assert!(
+        err.contains("mplab: 2 of 4 rounds failed") && out.contains("steal: 2 of 2 rounds failed") && out.contains("it broke"),
+        "{out}\n{err}"
+    );
+    let all = json(Path::new(&json_path));
+    assert_eq!(rows(&all, "failed").iter().map(|row| row["round"].as_u64()).collect::<Vec<_>>(), [Some(1), Some(2)], "{all:#}");
+    assert_eq!(rows(&all, "rows").iter().filter(|row| row["mode"] == "rtc" && row["class"] == "cheap").count(), 3, "{all:#}");
+}
+
+/// Ten seconds of measuring are not thrown away.
+#[test]
+fn an_interrupted_benchmark_shows_what_it_has_measured() {
+    let args = ["--mode", "pools,single", "--packets", "100000000", "--p", "0.01"];
+    for patience_s in [4, 20] {
+        let child = experiment("bimodal", &args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("mplab starts");
+        std::thread::sleep(Duration::from_secs(patience_s));
+        kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("it runs");
+        let output = child.wait_with_output().expect("it ends");
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        if !output.status.success() && err.contains("interrupted") {
+            continue;
+        }
+        assert!(output.status.success() && err.is_empty(), "{out}\n{err}");
+        assert_eq!(out.matches("warning: interrupted after ").count(), 1, "{out}");
+        assert_eq!(out.matches("starting micropool a").count(), 1, "the second mode was not begun: {out}");
+        assert!(
+            out.contains("Quartiles: .5: ") && out.contains("of 100,000,000 packets") && out.contains("a burst later at most"),
+            "{out}"
+        );
+        return;
+    }
+    panic!("not one packet in 20 seconds");
 }
 
 /// What was measured until then is shown and written.

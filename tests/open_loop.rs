@@ -46,7 +46,7 @@ fn assert_offered(source: &Value) {
 
 #[test]
 fn what_was_asked_for_is_offered_on_every_queue() {
-    let outcome = run(&eal(2), "--duration 1 --source open-loop:rate=50k,skew=3:1,flows=64,size=128");
+    let outcome = run(&eal(2), "--duration 1 --stats-period 0.5 --source open-loop:rate=50k,skew=3:1,flows=64,size=128");
     let report = outcome.good_report();
     let source = source(report);
     assert_offered(source);
@@ -55,6 +55,8 @@ fn what_was_asked_for_is_offered_on_every_queue() {
     assert!(report["latency"]["clock"].as_str().unwrap().starts_with("open-loop"));
     assert!(number(source, "pkt_ns") > 0.0);
     assert!(outcome.stdout.iter().any(|line| line.contains("50000 packets per second")), "{:#?}", outcome.stdout);
+    assert!(outcome.stdout.iter().any(|line| line.contains("sent by lcore")), "two have: {:#?}", outcome.stdout);
+    assert!(outcome.stdout.iter().any(|line| line.contains("  p99 ") && line.ends_with(" by open-loop")), "{:#?}", outcome.stdout);
 }
 
 /// Packets burn what the source drew for them, in both pools, and count by the class that it gave them.
@@ -69,6 +71,43 @@ fn costs_are_drawn_by_the_source() {
     let share = expensive / received;
     // e^-2 of all, but where a packet waits for ever its class has no say.
     assert!((share - 0.135).abs() < 5.0 * (0.135 * 0.865 / received).sqrt(), "{share}");
+}
+
+/// In one flow cheap packets wait for the expensive one before them: a part of its own, of those that were measured.
+#[test]
+fn the_wait_for_a_packets_turn_is_a_part_of_its_latency() {
+    let work = "--work spin:cheap=1us,expensive=4ms,p=0.001";
+    for mode in ["--mode pools", ""] {
+        let own = format!("{mode} --pools 1:1 --duration 1.5 --source open-loop:rate=50k,flows=1 {work}");
+        let outcome = run(&eal(2), &own);
+        let report = outcome.good_report();
+        let parts = &report["latency"]["parts"]["cheap"];
+        assert!(count(&report["order"], "parked_pkts") > 100, "{own}: {report:#}");
+        let waited = &parts["order_wait"];
+        assert!(count(waited, "pkts") > 0 && count(waited, "max_ns") >= 1_000_000, "{own}: {parts:#}");
+        assert!(count(&report["latency"]["cheap"], "max_ns") * 11 / 10 >= count(waited, "max_ns"), "{own}: {:#}", report["latency"]);
+        assert!(outcome.stdout.iter().any(|line| line.contains("cheap order wait")), "{own}: {:#?}", outcome.stdout);
+    }
+}
+
+/// A packet that the cheap stage hands over half-way has its parts in the class that it ends in, and in no other.
+#[test]
+fn parts_count_each_packet_once() {
+    let work = "--work spin:cheap=1us,expensive=300us,p=0.05,known=no --yield-after 20us";
+    for mode in ["--mode pools", ""] {
+        let own = format!("{mode} --pools 1:1 --duration 1 --source open-loop:rate=10k {work}");
+        let outcome = run(&eal(2), &own);
+        let report = outcome.good_report();
+        let yielded: u64 = rows(report, "lcores").iter().map(|row| count(row, "yielded_pkts")).sum();
+        assert!(yielded > 50, "{own}: {report:#}");
+        let latency = &report["latency"];
+        for class in ["cheap", "expensive"] {
+            let (row, parts) = (&latency[class], &latency["parts"][class]);
+            assert_eq!(count(&parts["nic_wait"], "pkts"), count(row, "pkts"), "{own}: {class}: {latency:#}");
+            assert_eq!(count(&parts["queue_wait"], "pkts"), count(&parts["service"], "pkts"), "{own}: {class}: {latency:#}");
+        }
+        assert!(count(&latency["parts"]["expensive"]["queue_wait"], "p50_ns") >= 10_000, "{own}: begun elsewhere: {latency:#}");
+    }
 }
 
 /// Stops the whole process for `stall_ms`, as a host does.
@@ -94,6 +133,28 @@ fn a_stall_makes_as_many_packets_late_as_were_due() {
     // 200 of 3000 ms are 6.7 % of the packets; half of these waited for more than 100 ms.
     assert!(count(cheap, "p99_ns") > 150_000_000, "{cheap}");
     assert!(count(&report["host_gaps"], "gap_max_ns") >= 190_000_000, "the lcore noticed it: {}", report["host_gaps"]);
+}
+
+/// Who polls, who waits for work, who looks around for others to help: each of them notices that it was stopped.
+#[test]
+fn each_lcore_notices_what_the_host_takes() {
+    for mode in ["--mode pools --pools 1:1", "--mode steal", "--pools 1:1", "--mode shed-random"] {
+        let mut running = start(&eal(2), &format!("{mode} --source open-loop:rate=100 --duration 2 --stats-period 0.1"));
+        running.wait_until_it_forwards();
+        // Some may fall into what lcores have to do.
+        for _ in 0..4 {
+            running.signal(Signal::SIGSTOP);
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            running.signal(Signal::SIGCONT);
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        let outcome = running.finish();
+        for lcore in rows(outcome.good_report(), "lcores") {
+            let gaps = &lcore["host_gaps"];
+            assert!((95_000_000..3_000_000_000).contains(&count(gaps, "gap_max_ns")), "{mode}: {lcore:#}");
+            assert!(count(gaps, "gap_ns") < 2_000_000_000, "{mode}: {lcore:#}");
+        }
+    }
 }
 
 /// One packet of ten thousand takes 100 ms, in which 2,000 are due: of all, one in ten has to wait for more than half of that, and one in a
@@ -173,6 +234,7 @@ fn what_makes_no_sense_is_refused_in_one_line() {
         ("--source open-loop:rate=1M,size=1514 --max-pkt-len 1000", "longer than --max-pkt-len 1000"),
         ("--source open-loop:rate=1M,skew=1:2", "one per queue"),
         ("--work spin:dist=fixed,mean=1us", "--source"),
+        ("--source open-loop:rate=1M --timestamps software", "--timestamps software: the packets of a --source"),
         ("--source open-loop:rate=1M --work spin:cheap=1us,expensive=2us,mark=hash", "leave out mark"),
     ] {
         assert_refused(&quiet, own, says);

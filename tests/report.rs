@@ -34,11 +34,14 @@ fn every_key_is_described_and_nothing_else() {
     let document = document();
     let first = |key| rows(report, key).first().unwrap_or_else(|| panic!("no {key} in {report:#}"));
     let (latency, lcore, port) = (&report["latency"], first("lcores"), first("ports"));
+    let error_ppm = report["tsc"]["error_ppm"].as_f64().expect("a number");
+    assert!(report["tsc"]["by"] == "CLOCK_MONOTONIC_RAW" && error_ppm > 0.0 && error_ppm < 500.0, "{:#}", report["tsc"]);
     for (heading, objects) in [
         ("Top level", &[report] as &[&Value]),
         ("Causes of drops", &[&report["drops"]]),
         ("`rank`", &[&report["rank"]]),
         ("`order`", &[&report["order"]]),
+        ("`tsc`", &[&report["tsc"]]),
         ("`host_gaps`", &[&report["host_gaps"]]),
         ("`latency`", &[latency, &latency["cheap"], &latency["parts"], &latency["parts"]["cheap"]]),
         ("`step_cycles`", &[&report["step_cycles"]]),

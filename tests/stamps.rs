@@ -7,9 +7,10 @@ mod namespaces;
 use std::fs::File;
 use std::net::UdpSocket;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use common::{Outcome, count, lcores, run, start};
+use common::{BINARY, NO_HUGE, Outcome, Running, count, lcores, run, start_with};
 use namespaces::Namespace;
 use nix::sys::signal::Signal;
 use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
@@ -18,8 +19,8 @@ use serde_json::Value;
 const PKTS: usize = 200;
 const STALL: Duration = Duration::from_millis(300);
 
-/// Sends packets to an mpfwd on a veth's other end while it is stopped, and lets it go on after `STALL`.
-fn stopped_while_packets_come(here: &Namespace, own: &str) -> Outcome {
+/// mpfwd on one end of a veth, and a socket on the other.
+fn on_a_veth(here: &Namespace, command: Command, own: &str) -> (Running, UdpSocket) {
     here.ip("link add mpfwd_a type veth peer name mpfwd_b");
     for line in [
         "link set mpfwd_a up",
@@ -30,16 +31,26 @@ fn stopped_while_packets_come(here: &Namespace, own: &str) -> Outcome {
         here.ip(line);
     }
     // Only what comes in: libpcap also shows what goes out.
-    let eal = format!("{} --vdev net_pcap0,rx_iface_in=mpfwd_a,tx_iface=mpfwd_a", lcores(1));
-    let mut mpfwd = here.inside(|| start(&eal, &format!("--stats-period 0.1 --idle yield {own}")));
+    let eal = format!("{NO_HUGE} {} --vdev net_pcap0,rx_iface_in=mpfwd_a,tx_iface=mpfwd_a", lcores(1));
+    let mut mpfwd = here.inside(|| start_with(command, &eal, &format!("--stats-period 0.1 --idle yield {own}")));
     let socket = here.inside(|| UdpSocket::bind("10.78.0.1:0")).expect("the address is there");
     // The interface was opened before; what it had to say of itself has come by then.
     mpfwd.wait_for_line(|line| line.contains(" s  rx "));
     mpfwd.lines_for(Duration::from_millis(300));
-    mpfwd.signal(Signal::SIGSTOP);
+    (mpfwd, socket)
+}
+
+fn send(socket: &UdpSocket) {
     for _ in 0..PKTS {
         socket.send_to(&[0x55; 64], "10.78.0.2:9").expect("a route");
     }
+}
+
+/// Sends packets to an mpfwd on a veth's other end while it is stopped, and lets it go on after `STALL`.
+fn stopped_while_packets_come(here: &Namespace, own: &str) -> Outcome {
+    let (mut mpfwd, socket) = on_a_veth(here, Command::new(BINARY), own);
+    mpfwd.signal(Signal::SIGSTOP);
+    send(&socket);
     std::thread::sleep(STALL);
     mpfwd.signal(Signal::SIGCONT);
     mpfwd.lines_for(Duration::from_millis(500));
@@ -67,6 +78,89 @@ fn arrival_times_of_the_kernel_show_the_wait_before_the_poll() {
     }
 }
 
+/// The kernel's clock as a process sees it, set by `STEP` seconds as soon as a file is there.
+const STEPPING_CLOCK: &str = r#"
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+int clock_gettime(clockid_t clock, struct timespec *at)
+{
+    long code = syscall(SYS_clock_gettime, clock, at);
+    if (code == 0 && clock == CLOCK_REALTIME && access(getenv("STEPS_WITH"), F_OK) == 0)
+        at->tv_sec += atoi(getenv("STEP"));
+    return (int)code;
+}
+"#;
+
+/// mpfwd with that clock.
+fn with_stepping_clock(folder: &Path, steps_with: &Path, step_s: i32) -> Command {
+    let [source, library] = ["clock.c", "clock.so"].map(|name| folder.join(name));
+    std::fs::write(&source, STEPPING_CLOCK).expect("a file");
+    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]).status();
+    assert!(built.is_ok_and(|status| status.success()), "DPDK's bindings need a C compiler too");
+    let mut command = Command::new(BINARY);
+    command.env("LD_PRELOAD", library).env("STEPS_WITH", steps_with).env("STEP", step_s.to_string());
+    command
+}
+
+/// A process whose clock is not the one of the stamps, from the start on.
+#[test]
+fn stamps_of_another_clock_are_refused() {
+    let Some([here]) = Namespace::some() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    for (step_s, says) in [(60, "in the past"), (-60, "in the future")] {
+        for (own, source) in [("", "software"), ("--timestamps nic", "nic")] {
+            let (mut mpfwd, socket) = on_a_veth(&here, with_stepping_clock(folder.path(), folder.path(), step_s), own);
+            send(&socket);
+            mpfwd.lines_for(Duration::from_millis(500));
+            mpfwd.signal(Signal::SIGTERM);
+            let outcome = mpfwd.finish();
+            here.ip("link del mpfwd_a");
+            let report = outcome.good_report();
+            let latency = &report["latency"];
+            let why = if source == "nic" { &latency["off"] } else { &latency["bound"] };
+            assert!(latency["source"] == source && why.as_str().is_some_and(|why| why.contains(says)), "{own}: {latency:#}");
+            let counted = if source == "nic" { 0 } else { count(report, "tx_pkts") };
+            assert_eq!(count(&latency["cheap"], "pkts"), counted, "{own}: {latency:#}");
+            assert!(
+                warns(&outcome, if source == "nic" { "not counted any more" } else { "counted from polls" }),
+                "{own}: {}",
+                outcome.stderr
+            );
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_steps_ends_latency_but_not_forwarding() {
+    let Some([here]) = Namespace::some() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let steps_with = folder.path().join("now");
+    for own in ["--timestamps nic", ""] {
+        let (mut mpfwd, socket) = on_a_veth(&here, with_stepping_clock(folder.path(), &steps_with, -3), own);
+        send(&socket);
+        mpfwd.lines_for(Duration::from_millis(500));
+        File::create(&steps_with).expect("a file");
+        mpfwd.lines_for(Duration::from_millis(500));
+        send(&socket);
+        mpfwd.lines_for(Duration::from_millis(500));
+        mpfwd.signal(Signal::SIGTERM);
+        let outcome = mpfwd.finish();
+        here.ip("link del mpfwd_a");
+        std::fs::remove_file(&steps_with).expect("it is there");
+        let report = outcome.good_report();
+        let latency = &report["latency"];
+        assert!(latency["off"].as_str().is_some_and(|why| why.contains("a clock that went back by 3.00 s")), "{own}: {latency:#}");
+        let counted = count(&latency["cheap"], "pkts");
+        assert!((PKTS as u64..2 * PKTS as u64).contains(&counted) && latency["source"] == "nic", "{own}: {latency:#}");
+        assert!(count(report, "tx_pkts") >= 2 * PKTS as u64, "{own}: packets go on: {report:#}");
+        assert!(warns(&outcome, "not counted any more"), "{own}: {}", outcome.stderr);
+    }
+}
+
 #[test]
 fn emulated_stamps_go_the_way_of_a_nics() {
     for own in ["--mode rtc --forward-mode macswap", "--pools 1:1 --work spin:cheap=1us,expensive=20us,p=0.01"] {
@@ -84,12 +178,19 @@ fn emulated_stamps_go_the_way_of_a_nics() {
 #[test]
 fn polls_do_not_show_it_but_say_how_long_it_may_have_been() {
     let Some([here]) = Namespace::some() else { return };
-    let outcome = stopped_while_packets_come(&here, "--timestamps software");
+    // Many bursts, for some to be measured.
+    let outcome = stopped_while_packets_come(&here, "--timestamps software --burst 1");
     let latency = &outcome.good_report()["latency"];
     assert_eq!(latency["source"], "software");
     assert!(latency["parts"]["cheap"]["nic_wait"].is_null() && latency["error_ns"].is_null(), "{latency:#}");
     assert!(count(&latency["cheap"], "p50_ns") < STALL.as_nanos() as u64 / 2, "{latency:#}");
     assert!(count(&latency["unseen_wait"], "max_ns") >= STALL.as_nanos() as u64, "{latency:#}");
+    let (least, most) = (&latency["at_least"], &latency["at_most"]);
+    assert!(count(least, "pkts") > 0 && count(least, "pkts") == count(most, "pkts"), "{latency:#}");
+    assert!(count(most, "max_ns") >= STALL.as_nanos() as u64 && count(least, "p50_ns") < STALL.as_nanos() as u64 / 2, "{latency:#}");
+    assert!(outcome.stdout.iter().any(|line| line.contains("from the poll before: at most")), "{:#?}", outcome.stdout);
+    let bound = latency["bound"].as_str().expect("a string");
+    assert!(bound.contains("is not in it, at most") && bound.contains("a burst later at most"), "{bound}");
 }
 
 /// A capture whose packets were taken at these times, in seconds from now on, each so often.
@@ -128,13 +229,16 @@ fn warns(outcome: &Outcome, of: &str) -> bool {
 
 #[test]
 fn stamps_of_a_capture_are_refused() {
-    for (age_s, mode) in [(60, "--mode rtc"), (500_000_000, "--pools 1:1 --work spin:expensive=10us,p=0.5")] {
+    for (age_s, mode) in [(2, "--mode rtc"), (60, "--mode rtc"), (500_000_000, "--pools 1:1 --work spin:expensive=10us,p=0.5")] {
         let outcome = from_capture(&[-age_s], mode);
         let latency = &outcome.good_report()["latency"];
         assert_eq!((latency["source"].as_str(), latency["off"].as_str()), (Some("software"), None), "{mode}: {latency:#}");
         let bound = latency["bound"].as_str().expect("a string");
-        assert!(bound.contains("port 0 (net_pcap)") && bound.contains("in the past"), "{mode}: {bound}");
-        assert!(warns(&outcome, "counted from polls"), "{mode}: {}", outcome.stderr);
+        assert!(bound.contains("port 0 (net_pcap) replays a capture"), "{mode}: {bound}");
+        assert!(outcome.stdout.iter().any(|line| line.contains("stamps   software") && line.contains("replays a capture")), "{mode}");
+        if age_s == 2 {
+            continue;
+        }
 
         let outcome = from_capture(&[-age_s], &format!("{mode} --timestamps nic"));
         let latency: &Value = &outcome.good_report()["latency"];
@@ -142,10 +246,11 @@ fn stamps_of_a_capture_are_refused() {
         assert_eq!((latency["source"].as_str(), counted), (Some("nic"), 0), "{mode}: {latency:#}");
         assert!(latency["off"].as_str().is_some_and(|why| why.contains("in the past")), "{mode}: {latency:#}");
         assert!(warns(&outcome, "not counted any more"), "{mode}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains("--timestamps nic: port 0 (net_pcap) replays a capture"), "{mode}: {}", outcome.stderr);
     }
 }
 
-/// A capture of just now can't be told from packets that come: which shows that stamps count in every mode, and for every class.
+/// By its stamps a capture of just now can't be told from packets that come: which shows that stamps count in every mode, and for every class.
 #[test]
 fn stamps_of_just_now_count_whoever_serves_the_packet() {
     for mode in ["--mode rtc", "--mode steal", "--mode shed-random", "--mode pools --pools 1:1", "--pools 1:1"] {
@@ -169,10 +274,8 @@ fn stamps_of_just_now_count_whoever_serves_the_packet() {
 /// Nobody can say which of them were right: latency is off, and packets go on.
 #[test]
 fn stamps_that_go_back_end_latency_but_not_forwarding() {
-    for (from_now_s, own) in
-        [(&[-2, -4], "--mode rtc"), (&[-2, -4], "--mode rtc --burst 1"), (&[-2, -4], "--pools 1:1 --work spin:expensive=10us,p=0.5")]
-    {
-        let outcome = from_capture(from_now_s, own);
+    for own in ["--mode rtc", "--mode rtc --burst 1", "--pools 1:1 --work spin:expensive=10us,p=0.5"] {
+        let outcome = from_capture(&[-2, -4], &format!("{own} --timestamps nic"));
         let report = outcome.good_report();
         let latency = &report["latency"];
         assert_eq!(count(report, "tx_pkts"), PKTS as u64, "{own}");
@@ -185,22 +288,18 @@ fn stamps_that_go_back_end_latency_but_not_forwarding() {
 
 #[test]
 fn stamps_of_the_future_are_refused() {
-    let outcome = from_capture(&[60], "--mode rtc");
+    let outcome = from_capture(&[60], "--mode rtc --timestamps nic");
     let latency = &outcome.good_report()["latency"];
-    assert_eq!(latency["source"], "software");
-    assert!(latency["bound"].as_str().is_some_and(|bound| bound.contains("in the future")), "{latency:#}");
+    assert!(latency["off"].as_str().is_some_and(|why| why.contains("in the future")), "{latency:#}");
 }
 
 /// net_pcap stamps nothing when it replays a capture again and again, although it is a driver that stamps.
 #[test]
 fn packets_without_a_stamp_are_noticed() {
-    for (own, source) in [("", "software"), ("--timestamps nic", "nic")] {
-        let outcome = from_capture_as(&[-2], ",infinite_rx=1", &format!("--packets 10000 --mode rtc {own}"));
-        let latency = &outcome.good_report()["latency"];
-        assert_eq!(latency["source"], source);
-        let why = if source == "nic" { &latency["off"] } else { &latency["bound"] };
-        assert!(why.as_str().is_some_and(|why| why.contains("a packet without a stamp")), "{own}: {latency:#}");
-    }
+    let outcome = from_capture_as(&[-2], ",infinite_rx=1", "--packets 10000 --mode rtc --timestamps nic");
+    let latency = &outcome.good_report()["latency"];
+    assert_eq!(latency["source"], "nic");
+    assert!(latency["off"].as_str().is_some_and(|why| why.contains("a packet without a stamp")), "{latency:#}");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::shed::rank_error_bound;
 use crate::stats::{
     self, DeviceStats, DropCause, Histogram, HostGapRow, Incident, Lap, Latency, LatencyParts, LatencyRow, LcoreLatency, LcoreRow,
     LcoreStats, OrderRow, PARTS_EVERY_BURSTS, PartRows, Parts, PortRow, QueueRow, RankCounts, RankRow, Reloads, Report, SourceReport,
-    StepCycles, TimeRow,
+    StepCycles, TimeRow, TscRow,
 };
 
 /// An enum's name as it is written on the command line and in JSON.
@@ -39,11 +39,13 @@ pub(super) struct Ended<'a> {
     pub incidents: Vec<Incident>,
     pub elapsed: Duration,
     pub rate: TscRate,
+    /// How that is known.
+    pub tsc: TscRow,
     pub pool: &'a Mempool,
 }
 
 pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
-    let Ended { does, found, reloads, stats, devices, source, stamped_by, incidents, elapsed, rate, pool } = ended;
+    let Ended { does, found, reloads, stats, devices, source, stamped_by, incidents, elapsed, rate, tsc, pool } = ended;
     let sum = |count: fn(&LcoreStats) -> u64| stats.iter().map(count).sum::<u64>();
     let drops: BTreeMap<_, _> =
         DropCause::ALL.into_iter().map(|cause| (cause.name(), stats.iter().map(|lcore| lcore.dropped(cause)).sum::<u64>())).collect();
@@ -74,6 +76,7 @@ pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
         reloads,
         prediction: found.prediction,
         source,
+        tsc,
         host_gaps: host_gaps(stats, rate),
         latency: stamped_by.map(|source| latency(stats, rate, source, devices)),
         step_cycles: cli.record_core_cycles.then(|| step_cycles(stats)),
@@ -163,7 +166,9 @@ fn latency(lcores: &[LcoreStats], rate: TscRate, source: stamping::Source, devic
         error_ns: source.error_ns,
         off: source.off,
         censored_pkts: devices.iter().map(|device| device.imissed + device.rx_nombuf).sum(),
-        unseen_wait: by_poll.then(|| TimeRow::of(lcores.iter().map(|lcore| &lcore.unseen_wait), |ticks| rate.ns(ticks))),
+        unseen_wait: by_poll.then(|| unseen_wait(lcores, rate)),
+        at_least: by_poll.then(|| TimeRow::of(lcores.iter().map(|lcore| &lcore.at_least), |ticks| rate.ns(ticks))),
+        at_most: by_poll.then(|| TimeRow::of(lcores.iter().map(|lcore| &lcore.at_most), |ticks| rate.ns(ticks))),
         cheap: row(|lcore| &lcore.cheap_latency),
         expensive: row(|lcore| &lcore.expensive_latency),
         parts: LatencyParts {
@@ -172,6 +177,11 @@ fn latency(lcores: &[LcoreStats], rate: TscRate, source: stamping::Source, devic
             expensive: parts(|lcore| &lcore.expensive_parts),
         },
     }
+}
+
+/// How long packets may have waited before the poll that brought them; of polls.
+pub(super) fn unseen_wait(lcores: &[LcoreStats], rate: TscRate) -> TimeRow {
+    TimeRow::of(lcores.iter().map(|lcore| &lcore.unseen_wait), |ticks| rate.ns(ticks))
 }
 
 /// Per packet over all lcores; each lap contains one reading of the clock, whose cost is measured here and taken off.
@@ -214,7 +224,8 @@ pub(super) fn write_files(cli: &Cli, report: &Report) -> Result<()> {
         output::write(path, "the report", text + "\n")?;
     }
     let Some((prefix, latency)) = cli.hgrm.as_ref().zip(report.latency.as_ref()) else { return Ok(()) };
-    let about = format!("{}; {}", latency.clock, latency.bound);
+    let mut about = vec![latency.clock.clone(), latency.bound.clone(), report.tsc.to_string(), report.host_gaps.to_string()];
+    about.extend(latency.qualified_by());
     for (path, row) in hgrm_paths(prefix).iter().zip([&latency.cheap, &latency.expensive]) {
         output::write(path, "percentiles", stats::hgrm(&row.buckets, &about))?;
     }

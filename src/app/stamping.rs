@@ -1,5 +1,6 @@
 //! What stamps arrivals in a run, in words: at its start, and in its report.
 
+use crate::cli::{Cli, Timestamps};
 use crate::config::{Plan, Stamping};
 use crate::control::FollowedClocks;
 use crate::dpdk::StampClock;
@@ -8,7 +9,7 @@ use crate::stats::{StampClocks, Verdict, time};
 
 const BY_POLL: &str =
     "software: from the start of the poll that brought the packet until the driver had accepted it, by the time stamp counter";
-const UNSEEN: &str = "the wait in the NIC's queue before that poll is not in it: at most what unseen_wait says";
+const UNSEEN: &str = "the wait in the NIC's queue before that poll is not in it";
 const END: &str = "the end is read at the lcore's next step, a burst later at most";
 
 /// What a run's latencies are of.
@@ -22,11 +23,12 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// `None` where latency is not counted.
-    pub(super) fn of(plan: &Plan, clocks: &StampClocks, followed: &FollowedClocks, rate: TscRate) -> Option<Self> {
+    /// `None` where latency is not counted. `unseen`: what is known of the wait that polls don't see, in words.
+    pub(super) fn of(plan: &Plan, clocks: &StampClocks, followed: &FollowedClocks, unseen: &str, rate: TscRate) -> Option<Self> {
         let why = clocks.why().map(|(port, why)| format!("port {port}{} {}", driver(plan, port), why.text(|ticks| time(rate.ns(ticks)))));
         let by_poll = |why: Option<&String>| {
-            let bound = why.map_or(UNSEEN.to_owned(), |why| format!("{UNSEEN}; drivers' stamps do not count, because {why}"));
+            let why = why.map_or(String::new(), |why| format!("; drivers' stamps do not count, because {why}"));
+            let bound = format!("{UNSEEN}, {unseen}; {END}{why}");
             Self { name: "software", clock: BY_POLL.into(), bound, error_ns: None, off: None }
         };
         match &plan.stamping {
@@ -34,7 +36,7 @@ impl Source {
             Stamping::Poll { why } => Some(by_poll(why.as_ref())),
             Stamping::Nic if clocks.verdict() == Verdict::Software => Some(by_poll(why.as_ref())),
             Stamping::Source => Some(Self {
-                name: "open-loop",
+                name: name(plan),
                 clock: "open-loop: from the time at which the packet was due until the driver had accepted it, by the time stamp counter"
                     .into(),
                 bound: format!("the wait for a poll is in it; {END}"),
@@ -44,8 +46,7 @@ impl Source {
             Stamping::Nic => {
                 let error_ns = followed.error_ticks(clocks).map(|ticks| rate.ns(ticks));
                 let error = error_ns.map_or(String::new(), |ns| format!("stamps are right to {ns} ns, as far as their clock is; "));
-                let emulated = plan.ports.iter().flat_map(|port| &port.info.stamp_clocks).any(|(_, clock)| *clock == StampClock::Emulated);
-                let name = if emulated { "emulated" } else { "nic" };
+                let name = name(plan);
                 Some(Self {
                     name,
                     clock: format!(
@@ -58,6 +59,37 @@ impl Source {
                 })
             }
         }
+    }
+}
+
+/// The virtual devices among EAL's arguments that read a capture: what stamps its packets have is from when that was taken.
+pub(super) fn replaying(eal_args: &[String]) -> Vec<String> {
+    let behind = eal_args.iter().zip(eal_args.iter().skip(1)).filter(|(arg, _)| *arg == "--vdev").map(|(_, device)| device.as_str());
+    let devices = behind.chain(eal_args.iter().filter_map(|arg| arg.strip_prefix("--vdev=")));
+    let reads = |device: &&str| device.split(',').skip(1).any(|arg| arg.starts_with("rx_pcap="));
+    devices.filter(reads).filter_map(|device| device.split(',').next()).map(str::to_owned).collect()
+}
+
+/// Stamps of captures are no arrivals, however new they are. Who asks for them by name gets them.
+pub(super) fn leave_out(plan: &mut Plan, cli: &Cli, replaying: &[String]) {
+    let replays = plan.ports.iter().find(|port| replaying.contains(&port.info.name));
+    let Some(port) = replays.filter(|_| plan.stamping == Stamping::Nic && !cli.emulate_stamps) else { return };
+    let replays = format!("port {} ({}) replays a capture, and its stamps are from when that was taken", port.info.id, port.info.driver);
+    match cli.timestamps {
+        Timestamps::Nic => plan.warnings.push(format!("--timestamps nic: {replays}")),
+        _ => plan.stamping = Stamping::Poll { why: Some(replays) },
+    }
+}
+
+/// What latency is counted by, in a word, unless stamps turn out to be no good.
+pub(super) fn name(plan: &Plan) -> &'static str {
+    let emulated = || plan.ports.iter().flat_map(|port| &port.info.stamp_clocks).any(|(_, clock)| *clock == StampClock::Emulated);
+    match &plan.stamping {
+        Stamping::Off => "nothing",
+        Stamping::Source => "open-loop",
+        Stamping::Poll { .. } => "software",
+        Stamping::Nic if emulated() => "emulated",
+        Stamping::Nic => "nic",
     }
 }
 
@@ -85,4 +117,18 @@ fn units(plan: &Plan) -> String {
 fn driver(plan: &Plan, port: u16) -> String {
     let found = plan.ports.iter().find(|plan| plan.info.id == port);
     found.map_or(String::new(), |plan| format!(" ({})", plan.info.driver))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_that_read_captures_are_recognised() {
+        let line = "mpfwd -l 0 --vdev net_pcap0,rx_pcap=a.pcap,tx_pcap=b --vdev=net_pcap1,tx_iface=x,rx_pcap=c --vdev net_pcap2,rx_iface=eth0 \
+                    --vdev net_null0";
+        let args: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        assert_eq!(replaying(&args), ["net_pcap0", "net_pcap1"]);
+        assert!(replaying(&args[..4]).is_empty());
+    }
 }

@@ -22,11 +22,12 @@ pub enum Stamping {
 /// What can be said before EAL starts.
 ///
 /// # Errors
-/// When the source's packets are to be stamped by a NIC.
+/// When the source's packets are to be stamped by a NIC, or by polls.
 pub(super) fn check_alone(cli: &Cli) -> Result<()> {
     let asked = match (cli.emulate_stamps, cli.timestamps) {
         (true, _) => "--emulate-stamps",
         (false, Timestamps::Nic) => "--timestamps nic",
+        (false, Timestamps::Software) => "--timestamps software",
         _ => return Ok(()),
     };
     if cli.source.is_some() {
@@ -94,7 +95,7 @@ mod tests {
         let chosen = |own: &str| planned(&format!("--source open-loop:rate=1M {own}"), 1, &[null(0)]).map(|plan| plan.stamping);
         assert_eq!(chosen("").unwrap(), Stamping::Source);
         assert_eq!(chosen("--timestamps off").unwrap(), Stamping::Off);
-        for asked in ["--timestamps nic", "--emulate-stamps"] {
+        for asked in ["--timestamps nic", "--timestamps software", "--emulate-stamps"] {
             assert!(chosen(asked).unwrap_err().to_string().contains(&format!("{asked}: the packets of a --source")));
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::config::{Plan, Stamping};
 use crate::dpdk::{Port, StampClock};
 use crate::error::{Error, Result};
-use crate::stats::{ClockModel, Distrust, PortClock, Published, StampClocks, Step, Unit};
+use crate::stats::{ClockModel, Distrust, PortClock, Published, Sample, StampClocks, Step, Unit};
 
 /// How often clocks are read: what a clock drifts meanwhile is far below a microsecond.
 pub const FOLLOW_EVERY: Duration = Duration::from_millis(100);
@@ -13,6 +13,8 @@ pub const FOLLOW_EVERY: Duration = Duration::from_millis(100);
 /// Samples before a run, and the time between two.
 const FIRST_SAMPLES: usize = 4;
 const FIRST_EVERY: Duration = Duration::from_millis(10);
+/// Of those that were interrupted so many are left out.
+const FIRST_WIDE_MAX: usize = 20;
 
 /// After so many samples that failed in a row the clock counts as lost.
 const FAILURES_MAX: u32 = 20;
@@ -50,10 +52,10 @@ impl FollowedClocks {
         for (at, (port, plan)) in ports.iter().zip(&plan.ports).enumerate() {
             let mut candidates = Vec::new();
             for &(unit, clock) in &plan.info.stamp_clocks {
-                let mut candidate =
-                    Followed { at: (at, candidates.len()), clock, unit, model: ClockModel::default(), failures: 0, error_ticks: 0 };
+                let mut candidate = Followed::new((at, candidates.len()), clock, unit);
                 let published = Published::default();
-                if candidate.calibrate(port, &published) {
+                port.start_clock(clock);
+                if candidate.calibrate(&published, || port.sample_clock(clock), std::thread::sleep) {
                     candidates.push((unit, published));
                     followed.push(candidate);
                 }
@@ -76,10 +78,16 @@ impl FollowedClocks {
 
     /// Reads all clocks once more, publishes what is known now, and says which can't be believed any more.
     pub fn follow(&mut self, ports: &[Port], clocks: &StampClocks) {
+        self.follow_by(clocks, |port, clock| ports[port].sample_clock(clock));
+    }
+
+    /// As `follow`, with whatever reads the clock of the port at a place.
+    fn follow_by(&mut self, clocks: &StampClocks, mut read: impl FnMut(usize, StampClock) -> Option<Sample>) {
         for followed in &mut self.0 {
             let (port, candidate) = followed.at;
             let of = &clocks.ports()[port];
-            let Err(why) = followed.sample(&ports[port], &of.candidates[candidate].1) else { continue };
+            let sample = read(port, followed.clock);
+            let Err(why) = followed.take(sample, &of.candidates[candidate].1) else { continue };
             if of.is_chosen(candidate) {
                 clocks.distrust(of.port, why);
             } else {
@@ -96,22 +104,34 @@ impl FollowedClocks {
 }
 
 impl Followed {
+    fn new(at: (usize, usize), clock: StampClock, unit: Unit) -> Self {
+        Self { at, clock, unit, model: ClockModel::default(), failures: 0, error_ticks: 0 }
+    }
+
     /// Whether the clock can be read, and goes on evenly.
-    fn calibrate(&mut self, port: &Port, published: &Published) -> bool {
-        port.start_clock(self.clock);
-        for sample in 0..FIRST_SAMPLES {
-            if sample > 0 {
-                std::thread::sleep(FIRST_EVERY);
+    fn calibrate(&mut self, published: &Published, mut read: impl FnMut() -> Option<Sample>, pause: impl Fn(Duration)) -> bool {
+        let (mut good, mut wide) = (0, 0);
+        while good < FIRST_SAMPLES {
+            if good + wide > 0 {
+                pause(FIRST_EVERY);
             }
-            if self.sample(port, published).is_err() || self.failures > 0 {
-                return false;
+            match read() {
+                // A busy machine interrupts readings.
+                Some(sample) if !sample.is_narrow() && wide < FIRST_WIDE_MAX => wide += 1,
+                sample => {
+                    if self.take(sample, published).is_err() || self.failures > 0 {
+                        return false;
+                    }
+                    good += 1;
+                }
             }
         }
         published.version() > 0
     }
 
-    fn sample(&mut self, port: &Port, published: &Published) -> std::result::Result<(), Distrust> {
-        let Some(sample) = port.sample_clock(self.clock) else {
+    /// A sample of the clock, or none if it could not be read. Wide ones count as none: what is known of a clock gets no better by them.
+    fn take(&mut self, sample: Option<Sample>, published: &Published) -> std::result::Result<(), Distrust> {
+        let Some(sample) = sample.filter(Sample::is_narrow) else {
             self.failures += 1;
             return if self.failures < FAILURES_MAX { Ok(()) } else { Err(Distrust::Unreadable) };
         };
@@ -123,5 +143,100 @@ impl Followed {
             published.publish(&fit);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::stats::{Stamps, Verdict};
+
+    const HZ: u64 = 2_600_000_000;
+
+    /// A clock in nanoseconds that a test sets, beside a time stamp counter that only goes on.
+    struct Synthetic {
+        ticks: Cell<u64>,
+        ns: Cell<u64>,
+        width_ticks: Cell<u64>,
+    }
+
+    impl Synthetic {
+        fn pass(&self, ms: u64) {
+            self.ticks.set(self.ticks.get() + HZ / 1_000 * ms);
+            self.ns.set(self.ns.get() + 1_000_000 * ms);
+        }
+
+        fn sample(&self) -> Option<Sample> {
+            Some(Sample { clock: self.ns.get(), ticks: self.ticks.get(), error_ticks: self.width_ticks.get() })
+        }
+    }
+
+    /// A clock that was followed for a while, whose first stamp was believed.
+    fn followed(test: impl FnOnce(&Synthetic, &mut FollowedClocks, &StampClocks)) {
+        let clock = Synthetic { ticks: Cell::new(1 << 50), ns: Cell::new(1 << 60), width_ticks: Cell::new(100) };
+        let (mut candidate, published) = (Followed::new((0, 0), StampClock::Wall, Unit::Nanoseconds), Published::default());
+        assert!(candidate.calibrate(&published, || clock.sample(), |pause| clock.pass(pause.as_millis() as u64)));
+        let clocks = StampClocks::new(vec![PortClock::new(7, vec![(Unit::Nanoseconds, published)])], true, 10 * HZ);
+        let mut all = FollowedClocks(vec![candidate]);
+        assert!(Stamps::new(&clocks, 0).look(clock.ns.get(), || clock.ticks.get()).is_ok());
+        for _ in 0..20 {
+            clock.pass(100);
+            all.follow_by(&clocks, |_, _| clock.sample());
+        }
+        assert_eq!((clocks.verdict(), clocks.why()), (Verdict::Believed, None), "it went on evenly");
+        test(&clock, &mut all, &clocks);
+    }
+
+    #[test]
+    fn a_step_ends_latency_whatever_came_before() {
+        for step_ns in [-3_000_000_000i64, 5_000_000] {
+            followed(|clock, all, clocks| {
+                clock.ns.set(clock.ns.get().wrapping_add_signed(step_ns));
+                clock.pass(100);
+                all.follow_by(clocks, |_, _| clock.sample());
+                assert_eq!(clocks.verdict(), Verdict::Off, "polls do not stand in for what was counted already");
+                let Some((7, Distrust::Stepped { ahead_ticks })) = clocks.why() else { panic!("{:?}", clocks.why()) };
+                assert!((ahead_ticks / 26 - step_ns / 10).abs() < 1_000, "{ahead_ticks} ticks for {step_ns} ns");
+                let mut stamps = Stamps::new(clocks, 0);
+                assert_eq!(stamps.look(clock.ns.get(), || clock.ticks.get()), Err(Verdict::Off), "for every lcore");
+            });
+        }
+    }
+
+    #[test]
+    fn a_clock_that_can_not_be_read_or_only_widely_is_lost() {
+        for wide in [false, true] {
+            followed(|clock, all, clocks| {
+                let width_ticks = if wide { 1 << 19 } else { 100 };
+                let read = |clock: &Synthetic| if wide { clock.sample() } else { None };
+                for failure in 1..=FAILURES_MAX {
+                    assert_eq!(clocks.verdict(), Verdict::Believed, "after {failure} failures");
+                    clock.width_ticks.set(width_ticks);
+                    clock.pass(100);
+                    all.follow_by(clocks, |_, _| read(clock));
+                }
+                assert_eq!((clocks.verdict(), clocks.why()), (Verdict::Off, Some((7, Distrust::Unreadable))));
+            });
+        }
+        followed(|clock, all, clocks| {
+            for turn in 1..100 {
+                clock.width_ticks.set(if turn % 10 == 0 { 100 } else { 1 << 19 });
+                clock.pass(100);
+                all.follow_by(clocks, |_, _| clock.sample());
+            }
+            assert_eq!(clocks.verdict(), Verdict::Believed, "now and then a good one will do");
+        });
+    }
+
+    #[test]
+    fn another_candidates_step_is_no_matter() {
+        followed(|clock, all, clocks| {
+            let other = StampClocks::new(vec![PortClock::new(7, vec![(Unit::Nanoseconds, Published::default())])], true, 10 * HZ);
+            clock.ns.set(clock.ns.get() + 1_000_000_000);
+            all.follow_by(&other, |_, _| clock.sample());
+            assert_eq!((other.verdict(), other.why(), clocks.why()), (Verdict::Open, None, None), "no stamp was of it");
+        });
     }
 }

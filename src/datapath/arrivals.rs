@@ -6,7 +6,7 @@ use crate::dpdk::clock::tsc;
 use crate::dpdk::{Burst, Mbuf, RxStampField, StampField};
 use crate::engine::Engine;
 use crate::policy::Policy;
-use crate::stats::{Distrust, PARTS_EVERY_BURSTS, Parts, Stamps, Unit, Verdict};
+use crate::stats::{Distrust, LcoreStats, PARTS_EVERY_BURSTS, Parts, Stamps, Unit, Verdict};
 
 impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     /// Looks whether the drivers' stamps on the burst, which was just received, are to be believed, and what clock they are of. `before`: the
@@ -57,6 +57,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     #[cold]
     fn begin_measured(&mut self) -> Option<u64> {
         self.parts_in = PARTS_EVERY_BURSTS;
+        self.tx.unseen.set(Unseen::UNKNOWN);
         self.tx.is_counting().then(tsc)
     }
 
@@ -65,6 +66,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     pub(super) fn book_unseen(&self) {
         if self.polls_are_stamps() && self.unseen_ticks > 0 {
             self.stats.unseen_wait.record(self.unseen_ticks, 1);
+            self.tx.unseen.set(Unseen::of(self.unseen_ticks));
         }
     }
 
@@ -93,22 +95,49 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     /// Books how long packets have waited for their stage, which begins at `start`.
     #[cold]
     pub(super) fn book_waits(&self, start: u64, stage: Stage, packets: &Burst, arrival: impl Fn(&Mbuf) -> Arrival) {
-        let parts = self.parts(stage);
+        let parts = self.tx.parts(stage);
+        self.tx.measured_from.set(start);
         packets.packets().iter().for_each(|packet| book_wait(parts, start, arrival(packet)));
     }
 
     /// Their stage ended at `end`; `pkts` were served.
     #[inline]
     pub(super) fn book_service(&mut self, start: u64, end: u64, stage: Stage, pkts: u64) {
-        self.parts(stage).service.record(end.wrapping_sub(start), pkts);
+        self.tx.parts(stage).service.record(end.wrapping_sub(start), pkts);
         self.tx.served(end);
     }
+}
 
-    #[inline]
-    pub(super) fn parts(&self, stage: Stage) -> &Parts {
-        match stage {
-            Stage::Cheap => &self.stats.cheap_parts,
-            Stage::Expensive => &self.stats.expensive_parts,
+impl Transmit<'_> {
+    /// The cheap stage hands this packet over: its wait is one for the expensive stage, and is booked again when that begins.
+    #[cold]
+    pub(super) fn take_wait_back(&self, arrival: Arrival) {
+        let start = self.measured_from.get();
+        if start != 0 {
+            self.stats.cheap_parts.queue_wait.take_back(start.saturating_sub(arrival.polled_ticks), 1);
+        }
+    }
+}
+
+/// By how much longer than its stamp says a packet may have waited, if that is known. In some hundred nanoseconds, rounded up: it takes no
+/// room then where packets wait.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unseen(u32);
+
+impl Unseen {
+    pub(super) const UNKNOWN: Self = Self(0);
+    const TICKS: u64 = 256;
+
+    fn of(ticks: u64) -> Self {
+        Self(u32::try_from(ticks.div_ceil(Self::TICKS)).unwrap_or(u32::MAX))
+    }
+
+    /// Books both bounds of what packets took that took `ticks` since their stamp.
+    #[cold]
+    pub(super) fn book(self, stats: &LcoreStats, ticks: u64, pkts: u64) {
+        if self != Self::UNKNOWN {
+            stats.at_least.record(ticks, pkts);
+            stats.at_most.record(ticks + u64::from(self.0) * Self::TICKS, pkts);
         }
     }
 }
@@ -125,8 +154,7 @@ pub(super) fn book_nic_wait(parts: &Parts, arrival: Arrival, pkts: u64) {
     parts.nic_wait.record(arrival.polled_ticks.saturating_sub(arrival.ticks), pkts);
 }
 
-/// Sees to the clock of a burst's stamps. Returns the last of them in ticks. Only the ends of the burst are checked: a queue's packets are
-/// in order.
+/// Sees to the clock of a burst's stamps. Returns the last of them in ticks.
 #[inline(always)]
 fn check(
     stamps: &mut Stamps<'_>,
@@ -142,11 +170,12 @@ fn check(
     }
     stamps.look(field.read(first), tsc)?;
     tx.burst_clock = stamps.clock();
-    let Some((first, last)) = tx.copy_stamps(Brought::Driver(field, tx.burst_clock.unit), burst) else {
+    if !tx.copy_stamps(Brought::Driver(field, tx.burst_clock.unit), burst) {
         return Err(stamps.distrust(Distrust::Missing));
-    };
-    match stamps.check(before, first, last, arrival.polled_ticks, tsc) {
-        Ok(()) => Ok(last),
+    }
+    let span = tx.stamp_span();
+    match stamps.check(before, span, arrival.polled_ticks, tsc) {
+        Ok(()) => Ok(span.last),
         Err(why) => Err(stamps.distrust(why)),
     }
 }

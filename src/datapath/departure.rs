@@ -5,9 +5,10 @@ use super::sort::Arrival;
 use super::transmit::{Outgoing, Transmit};
 use super::{Stage, Waiting};
 use crate::config::WAITING_MAX;
+use crate::dpdk::clock::tsc;
 use crate::dpdk::{Burst, Mbuf};
 use crate::order::{Bucket, Full, Ticket};
-use crate::stats::DropCause;
+use crate::stats::{DropCause, Parts};
 
 impl Transmit<'_> {
     /// A packet's stage is over, and it leaves by `port`: now, or when all have gone that came before it in its flow.
@@ -22,7 +23,10 @@ impl Transmit<'_> {
     #[inline(never)]
     fn depart_in_turn(&mut self, stage: Stage, port: u16, packet: Mbuf, ticket: Ticket, stamp: u64) {
         let pass = Pass::Ticket(ticket);
-        match self.order.finish(ticket, Outgoing { packet, port, pass, stamp, stage, served_ticks: 0 }) {
+        // If it has to wait for its turn, that is from now on.
+        let served_ticks = if self.measured_from.get() == 0 { 0 } else { tsc() };
+        let unseen = self.unseen.get();
+        match self.order.finish(ticket, Outgoing { packet, port, pass, stamp, stage, served_ticks, unseen }) {
             Some(Outgoing { packet, .. }) => self.stage(port, packet, pass, stamp),
             None => self.stats.order.add_parked(),
         }
@@ -67,6 +71,7 @@ impl Transmit<'_> {
     /// already it is dropped, and the next one of its flow returned that is ready.
     fn offer(&mut self, mut ticket: Ticket, mut waiting: Outgoing) -> Option<(Ticket, Outgoing)> {
         let (at, port) = (self.place(waiting.port), waiting.port);
+        self.book_order_wait(&mut waiting);
         (self.waiting, self.turn_came) = (self.waiting | 1 << at, true);
         while self.outlets[at].waiting.len() < WAITING_MAX {
             self.outlets[at].waiting.push_back(waiting);
@@ -74,9 +79,29 @@ impl Transmit<'_> {
                 return None;
             }
             (ticket, waiting) = self.order.follower(ticket, |next| next.port == port)?;
+            self.book_order_wait(&mut waiting);
         }
         self.drop_unsent(waiting.packet, at);
         self.order.leave(ticket)
+    }
+
+    /// A packet's turn has come: how long it waited for that is known, if it was measured, and its way to the driver begins.
+    fn book_order_wait(&self, waiting: &mut Outgoing) {
+        if waiting.served_ticks != 0 && self.is_counting() {
+            let now = tsc();
+            // Its stage may have ended on an lcore whose counter is a little ahead.
+            self.parts(waiting.stage).order_wait.record(now.saturating_sub(waiting.served_ticks), 1);
+            waiting.served_ticks = now;
+        }
+    }
+
+    /// Where the parts of a class are counted.
+    #[inline]
+    pub(super) fn parts(&self, stage: Stage) -> &Parts {
+        match stage {
+            Stage::Cheap => &self.stats.cheap_parts,
+            Stage::Expensive => &self.stats.expensive_parts,
+        }
     }
 
     fn drop_unsent(&self, packet: Mbuf, at: usize) {

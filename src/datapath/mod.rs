@@ -163,13 +163,30 @@ struct Polled<'a> {
 }
 
 impl<'a> Polled<'a> {
-    /// The lease; `None` while another lcore polls the queue.
+    /// The lease, at `now`; `None` while another lcore polls the queue.
     #[inline(always)]
-    fn hold(&mut self) -> Option<&mut Lease<'a>> {
+    fn hold(&mut self, now: u64) -> Option<&mut Lease<'a>> {
         if self.lease.is_none() {
-            self.lease = self.rxq.try_lease();
+            self.take_lease(now);
         }
         self.lease.as_mut()
+    }
+
+    /// Others may have emptied the queue meanwhile, by their counter even after `now`.
+    #[inline]
+    fn take_lease(&mut self, now: u64) {
+        self.lease = self.rxq.try_lease();
+        if let Some(lease) = &self.lease {
+            self.emptied_ticks = self.emptied_ticks.max(lease.emptied_ticks().min(now.wrapping_sub(1)));
+        }
+    }
+
+    /// From now on others may poll the queue.
+    #[inline]
+    fn give_back(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.note_emptied(self.emptied_ticks);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What an lcore does for the others: look around, steal, take over; and what it tells them of itself: that it leaves, that it is back.
 
 use super::sort::Arrival;
-use super::{LcoreLoop, Stage};
+use super::{LcoreLoop, Polled, Stage};
 use crate::dpdk::clock::tsc;
 use crate::engine::Engine;
 use crate::policy::{Help, PeersView, Policy};
@@ -24,7 +24,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         board.heartbeat.begin(Busy { since_ticks: now, flow_hash, stage: stage as u32 });
         if P::RESCUES {
             self.tx.keep_all_places();
-            self.rx.iter_mut().for_each(|polled| polled.lease = None);
+            self.rx.iter_mut().for_each(Polled::give_back);
             self.borrowed = None;
         }
     }
@@ -52,6 +52,9 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     #[cold]
     pub(super) fn look_around(&mut self) {
         let now = tsc();
+        if self.polled_in_vain_at != 0 {
+            self.notice_gap(now);
+        }
         self.tx.close(now);
         self.hints.clear();
         self.hints.extend(self.shared.boards.iter().map(|board| board.hint(now)));
@@ -74,8 +77,21 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
                 }
             }
             Help::Take => self.take(),
-            Help::Rest => self.rest_unneeded(),
+            Help::Rest => {
+                self.looked_around(now);
+                self.rest_unneeded();
+            }
         }
+    }
+
+    /// Nobody needs help. A look at another lcore may take as long as other gaps do before they count: what it took beyond that was the host's.
+    fn looked_around(&mut self, since: u64) {
+        let now = tsc();
+        let looks = self.hints.len() as u64 + 1;
+        if now.wrapping_sub(since) > self.settings.gap_ticks.saturating_mul(looks) {
+            self.note_gap(now.wrapping_sub(since));
+        }
+        self.polled_in_vain_at = now;
     }
 
     /// Nobody needs help. To look around takes far more of a core than a poll does, and the core's other hyperthread may be one that
@@ -150,13 +166,18 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         let Some(mut lease) = rxq.try_lease() else { return false };
         let at = tsc();
         self.tx.close(at);
+        let emptied_ticks = lease.emptied_ticks().max(self.settings.started_ticks);
         let received = lease.poll(&mut self.burst, self.settings.burst);
+        if received < self.settings.burst.pkts() {
+            lease.note_emptied(at);
+        }
         if received == 0 {
             return false;
         }
         // Kept until all of the burst has been sent, or keeps its place: who polls next would overtake it.
         self.borrowed = Some(lease);
-        self.unseen_ticks = 0;
+        self.unseen_ticks = at.saturating_sub(emptied_ticks);
+        self.unseen_ticks_max = self.unseen_ticks_max.max(self.unseen_ticks);
         self.stats.add_received(rxq.port(), rxq.queue(), received as u64);
         self.stats.rescue.takeovers.add(1);
         self.stats.rescue.takeover_pkts.add(received as u64);

@@ -1,18 +1,19 @@
 //! Sending: per port a list that is filled while a burst is served, sent at its end, and kept for later where the driver does not
 //! take it. Also where a packet's latency ends.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::admission::Pass;
-use super::arrivals::{Brought, book_nic_wait};
+use super::arrivals::{Brought, Unseen, book_nic_wait};
 use super::sort::Arrival;
 use super::{Settings, Shared, Stage};
 use crate::config::WAITING_MAX;
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{BURST_MAX, Burst, Drain, MAX_PORTS, Mbuf, StampField, TxQueue};
 use crate::order::Order;
-use crate::stats::{BurstClock, Counter, DropCause, LcoreStats, PortQueue, StampClocks, Verdict};
+use crate::stats::{BurstClock, Counter, DropCause, LcoreStats, PortQueue, StampClocks, StampSpan, Verdict};
 
 /// A packet that the driver has not taken yet, or whose turn in its flow has not come.
 pub struct Outgoing {
@@ -21,8 +22,10 @@ pub struct Outgoing {
     pub(super) pass: Pass,
     pub(super) stamp: u64,
     pub(super) stage: Stage,
-    /// When its stage was over; 0 if that was not measured.
+    /// When its stage was over, or later its turn came; 0 if that was not measured.
     pub(super) served_ticks: u64,
+    /// How much longer it may have waited, if that was measured.
+    pub(super) unseen: Unseen,
 }
 
 /// One port's way out.
@@ -47,7 +50,7 @@ struct Accepted {
 impl Accepted {
     /// `served_ticks`: when its stage was over, 0 if that was not measured. An arrival may lie a little ahead, by its clock's error.
     #[inline(always)]
-    fn book(&self, stats: &LcoreStats, served_ticks: u64, now: u64) {
+    fn book(&self, stats: &LcoreStats, served_ticks: u64, unseen: Unseen, now: u64) {
         let (latency, parts) = match self.stage {
             Stage::Cheap => (&stats.cheap_latency, &stats.cheap_parts),
             Stage::Expensive => (&stats.expensive_latency, &stats.expensive_parts),
@@ -55,6 +58,9 @@ impl Accepted {
         latency.record(now.saturating_sub(self.stamp), self.pkts);
         if served_ticks != 0 {
             parts.transmit.record(now.wrapping_sub(served_ticks), self.pkts);
+            if self.stage == Stage::Cheap {
+                unseen.book(stats, now.saturating_sub(self.stamp), self.pkts);
+            }
         }
     }
 }
@@ -86,6 +92,10 @@ pub(super) struct Transmit<'a> {
     accepted: Vec<Accepted>,
     /// When the stage of all these was over; 0 if that was not measured.
     served_ticks: u64,
+    /// When the stage began that packets are in now, if its parts are measured; else 0.
+    pub(super) measured_from: Cell<u64>,
+    /// How much longer than their stamp says the packets of that burst may have waited.
+    pub(super) unseen: Cell<Unseen>,
     pub(super) settings: Settings,
     links: &'a [AtomicBool; MAX_PORTS],
     clocks: &'a StampClocks,
@@ -121,6 +131,8 @@ impl<'a> Transmit<'a> {
             copied_pkts: 0,
             accepted: Vec::with_capacity(2 * BURST_MAX),
             served_ticks: 0,
+            measured_from: Cell::new(0),
+            unseen: Cell::new(Unseen::UNKNOWN),
             settings,
             links: shared.links,
             clocks: shared.clocks,
@@ -145,6 +157,7 @@ impl<'a> Transmit<'a> {
     #[inline]
     pub(super) fn served(&mut self, now: u64) {
         self.served_ticks = now;
+        self.measured_from.set(0);
     }
 
     #[inline(always)]
@@ -170,15 +183,20 @@ impl<'a> Transmit<'a> {
         self.wait(at, burst, pass, |_, _| stamp);
     }
 
-    /// Copies the stamps of the burst that is sent next: by the time they count its packets are the driver's. Returns those of the first and
-    /// the last in ticks, or `None` if a packet has none.
+    /// Copies the stamps of the burst that is sent next: by the time they count its packets are the driver's. Returns whether all packets
+    /// had one.
     #[inline(always)]
-    pub(super) fn copy_stamps(&mut self, brought: Brought, burst: &Burst) -> Option<(u64, u64)> {
+    pub(super) fn copy_stamps(&mut self, brought: Brought, burst: &Burst) -> bool {
         self.copied_pkts = burst.len();
         let all_have = brought.copy(burst.packets(), &mut *self.burst_stamps);
-        let (first, last) = (self.burst_stamps[0], self.burst_stamps[burst.len().saturating_sub(1) % BURST_MAX]);
-        self.burst_stamp = self.burst_clock.ticks(first);
-        all_have.then(|| (self.burst_stamp, self.burst_clock.ticks(last)))
+        self.burst_stamp = self.burst_clock.ticks(self.burst_stamps[0]);
+        all_have
+    }
+
+    /// Where the stamps that were copied last lie, in ticks.
+    #[inline(always)]
+    pub(super) fn stamp_span(&self) -> StampSpan {
+        self.burst_clock.span(&self.burst_stamps[..self.copied_pkts.min(BURST_MAX)])
     }
 
     /// As `send_burst`, where each packet brought a stamp of its own. The first one's wait for the poll, which is the longest, is booked for
@@ -214,9 +232,9 @@ impl<'a> Transmit<'a> {
     fn wait(&mut self, at: usize, burst: &mut Burst, pass: Pass, stamp: impl Fn(&Mbuf, StampField) -> u64) {
         self.waiting |= 1 << at;
         let (served_ticks, field, port) = (self.served_ticks, self.settings.stamp, self.outlets[at].txq.port());
-        let waiting = &mut self.outlets[at].waiting;
+        let (stage, unseen, waiting) = (Stage::Cheap, self.unseen.get(), &mut self.outlets[at].waiting);
         let packets =
-            burst.drain().map(|packet| Outgoing { stamp: stamp(&packet, field), packet, port, pass, stage: Stage::Cheap, served_ticks });
+            burst.drain().map(|packet| Outgoing { stamp: stamp(&packet, field), packet, port, pass, stage, served_ticks, unseen });
         let dropped = packets.map(|packet| keep(waiting, packet)).sum();
         self.stats.drop_pkts(self.cause(at), dropped);
     }
@@ -299,9 +317,9 @@ impl<'a> Transmit<'a> {
     fn wait_staged(&mut self, at: usize, sent: usize, stage: Stage) {
         self.waiting |= 1 << at;
         let (Outlet { txq, staged, stamps, passes, waiting, .. }, served_ticks) = (&mut self.outlets[at], self.served_ticks);
-        let (offered, port) = (sent + staged.len(), txq.port());
+        let (offered, port, unseen) = (sent + staged.len(), txq.port(), self.unseen.get());
         let left = staged.drain().zip(stamps[sent..].iter().zip(&passes[sent..]));
-        let left = left.map(|(packet, (&stamp, &pass))| Outgoing { packet, port, pass, stamp, stage, served_ticks });
+        let left = left.map(|(packet, (&stamp, &pass))| Outgoing { packet, port, pass, stamp, stage, served_ticks, unseen });
         let dropped = left.map(|packet| keep(waiting, packet)).sum();
         self.stats.drop_pkts(self.cause(at), dropped);
         // The list was full then: it was the last ones that were dropped.
@@ -318,6 +336,7 @@ impl<'a> Transmit<'a> {
             }
             if self.served_ticks != 0 {
                 self.stats.cheap_parts.transmit.record(now.wrapping_sub(self.served_ticks), self.burst_pkts);
+                self.unseen.get().book(self.stats, now.wrapping_sub(self.burst_stamp), self.burst_pkts);
             }
             self.burst_pkts = 0;
         }
@@ -345,7 +364,8 @@ impl<'a> Transmit<'a> {
     }
 
     fn close_accepted(&mut self, now: u64) {
-        self.accepted.iter().for_each(|accepted| accepted.book(self.stats, self.served_ticks, now));
+        let unseen = self.unseen.get();
+        self.accepted.iter().for_each(|accepted| accepted.book(self.stats, self.served_ticks, unseen, now));
         self.accepted.clear();
     }
 
@@ -384,18 +404,18 @@ impl<'a> Transmit<'a> {
             let outlet = &mut self.outlets[at];
             // What is staged stays behind what waits: the staging list is empty here, and serves to hand packets over.
             let offered = outlet.waiting.len().min(self.settings.burst.pkts());
-            let mut served = [(Stage::Cheap, 0); BURST_MAX];
+            let mut served = [(Stage::Cheap, 0, Unseen::UNKNOWN); BURST_MAX];
             for (place, waiting) in outlet.waiting.drain(..offered).enumerate() {
                 outlet.stamps[place] = waiting.stamp;
                 outlet.passes[place] = waiting.pass;
-                served[place] = (waiting.stage, waiting.served_ticks);
+                served[place] = (waiting.stage, waiting.served_ticks, waiting.unseen);
                 outlet.staged.push(waiting.packet);
             }
             let sent = outlet.txq.send(&mut outlet.staged);
             for place in (sent..offered).rev() {
                 let Some(packet) = outlet.staged.pop() else { break };
-                let ((stage, served_ticks), stamp, pass) = (served[place], outlet.stamps[place], outlet.passes[place]);
-                outlet.waiting.push_front(Outgoing { packet, port: outlet.txq.port(), pass, stamp, stage, served_ticks });
+                let ((stage, served_ticks, unseen), stamp, pass) = (served[place], outlet.stamps[place], outlet.passes[place]);
+                outlet.waiting.push_front(Outgoing { packet, port: outlet.txq.port(), pass, stamp, stage, served_ticks, unseen });
             }
             if outlet.waiting.is_empty() {
                 self.waiting &= !(1 << at);
@@ -403,8 +423,8 @@ impl<'a> Transmit<'a> {
             outlet.sent_pkts.add(sent as u64);
             if self.is_counting() {
                 let (now, stamps) = (tsc(), &self.outlets[at].stamps);
-                for (&(stage, served_ticks), &stamp) in served[..sent].iter().zip(&stamps[..]) {
-                    Accepted { stamp, pkts: 1, stage }.book(self.stats, served_ticks, now);
+                for (&(stage, served_ticks, unseen), &stamp) in served[..sent].iter().zip(&stamps[..]) {
+                    Accepted { stamp, pkts: 1, stage }.book(self.stats, served_ticks, unseen, now);
                 }
             }
             self.taken_staged(at, sent);

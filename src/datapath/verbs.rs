@@ -33,7 +33,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         let at = if self.next_rx < self.rx.len() { self.next_rx } else { 0 };
         self.next_rx = at + 1;
         let Some(polled) = self.rx.get_mut(at) else { return self.found_none() };
-        let Some(lease) = polled.hold() else { return self.found_none() };
+        let Some(lease) = polled.hold(now) else { return self.found_none() };
         let received = lease.poll(&mut self.burst, self.settings.burst);
         let source_asked = lease.source_asked();
         polled.received_pkts.add(received as u64);
@@ -72,13 +72,14 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.serve(arrival);
     }
 
-    /// A source says when it was asked in the poll that began at `now`; `None` if it has worked since. Notes a gap before that: where
-    /// other queues were looked at in between, they took the time. Returns when, or 0.
+    /// A source says when it was asked in the poll that began at `now`; `None` if it has worked since. Notes a gap before that, a longer one
+    /// where other queues were looked at in between, which takes time too. Returns when, or 0.
     #[inline(never)]
     fn source_asked_at(&mut self, asked: Option<u64>, now: u64) -> u64 {
         let asked_at = asked.unwrap_or(0);
         let until_asked = asked_at.saturating_sub(now);
-        if until_asked > self.settings.gap_ticks && self.adopted_at != now {
+        let looks = if self.adopted_at == now { 2 * self.others.len() as u64 } else { 0 };
+        if until_asked > self.settings.gap_ticks.saturating_mul(1 + looks) {
             self.note_gap(until_asked);
         }
         asked_at
@@ -86,7 +87,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
 
     /// Between two polls with nothing in between, only the host can have taken so long.
     #[cold]
-    fn notice_gap(&mut self, now: u64) {
+    pub(super) fn notice_gap(&mut self, now: u64) {
         let ticks = now.wrapping_sub(std::mem::take(&mut self.polled_in_vain_at));
         if ticks > self.settings.gap_ticks {
             self.note_gap(ticks);
@@ -94,10 +95,21 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     }
 
     #[cold]
-    fn note_gap(&mut self, ticks: u64) {
+    pub(super) fn note_gap(&mut self, ticks: u64) {
         let mut gaps = Gaps::default();
         gaps.note(ticks);
         self.stats.host_gaps.add(gaps);
+    }
+
+    /// The shards have nothing for a worker, whose look at them is its poll.
+    #[cold]
+    pub(super) fn looked_in_vain(&mut self) {
+        let now = tsc();
+        if self.polled_in_vain_at != 0 {
+            self.notice_gap(now);
+        }
+        self.polled_in_vain_at = now;
+        self.found_none();
     }
 
     /// Nothing came of this poll.
@@ -248,12 +260,12 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
                 continue;
             };
             let arrival = arrival(&packet);
-            if self.settings.stamped {
-                book_nic_wait(&self.stats.cheap_parts, arrival, 1);
-            }
             match self.engine.cheap(&mut packet, arrival.port) {
                 Verdict::Forward(port) => {
                     served += 1;
+                    if self.settings.stamped {
+                        book_nic_wait(&self.stats.cheap_parts, arrival, 1);
+                    }
                     self.tx.depart(Stage::Cheap, port, packet, pass, arrival.ticks);
                 }
                 Verdict::Drop(cause) => {
@@ -263,6 +275,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
                 }
                 Verdict::Defer => {
                     self.stats.yielded_pkts.add(1);
+                    self.tx.take_wait_back(arrival);
                     arrival.write_on(&mut packet, self.settings);
                     match self.admission.goes_away_late(pass, &mut packet, &mut self.tx) {
                         Ok(()) => self.sorter.deferred.push(packet),

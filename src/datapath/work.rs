@@ -2,7 +2,7 @@
 //! to the rescue of what waits behind it.
 
 use super::admission::Pass;
-use super::arrivals::{book_nic_wait, book_wait};
+use super::arrivals::{Unseen, book_nic_wait, book_wait};
 use super::sort::{Alone, Arrival};
 use super::{LcoreLoop, Settings, Stage, Transmit};
 use crate::dpdk::clock::tsc;
@@ -19,13 +19,15 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
     /// Takes from the shard that the choice falls on, as many packets as the time budget allows, and finishes them.
     #[inline]
     pub(super) fn take(&mut self) {
-        let Some(at) = self.picker.pick(&self.shards) else { return self.found_none() };
+        let Some(at) = self.picker.pick(&self.shards) else { return self.looked_in_vain() };
         let Some(permit) = self.permit() else { return };
         if self.shards.len() > 1 {
             self.rank.before_take(&self.shards, at, &self.stats.rank);
         }
         let start = tsc();
-        self.polled_in_vain_at = 0;
+        if self.polled_in_vain_at != 0 {
+            self.notice_gap(start);
+        }
         self.tx.close(start);
         self.start_laps();
         let items = self.budget.items();
@@ -76,12 +78,12 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         let places = served.stamps.iter_mut().zip(&mut *served.passes).zip(&mut *served.verdicts);
         for (packet, ((stamp, pass), verdict)) in self.burst.packets_mut().iter_mut().zip(places) {
             let arrival = Arrival::of(packet, settings);
-            if settings.stamped {
-                book_nic_wait(&self.stats.expensive_parts, arrival, 1);
-            }
             ahead.prefetch();
             (*stamp, *pass) = (arrival.ticks, Pass::of(packet, settings.ticket));
             *verdict = self.engine.expensive(packet, arrival.port);
+            if settings.stamped && verdict.forwards() {
+                book_nic_wait(&self.stats.expensive_parts, arrival, 1);
+            }
         }
         let mut packets = self.burst.drain();
         let mut begin = 0;
@@ -153,12 +155,15 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         }
         let (arrival, counts) = (Arrival::of(&packet, self.settings), self.tx.is_counting());
         if counts {
-            book_wait(self.parts(stage), start, arrival);
+            book_wait(self.tx.parts(stage), start, arrival);
+            self.tx.measured_from.set(start);
+            self.tx.unseen.set(Unseen::UNKNOWN);
         }
+        let mut served = 1;
         if unknown {
             let pass = Pass::of(&packet, self.settings.ticket);
             self.sorter.push_cheap(packet, pass);
-            self.serve_cheap(|_| arrival);
+            served = self.serve_cheap(|_| arrival);
         } else {
             expensive(&mut self.engine, packet, self.settings, &mut self.tx, self.stats);
         }
@@ -167,7 +172,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             self.come_back(end);
         }
         if counts {
-            self.book_service(start, end, stage, 1);
+            self.book_service(start, end, stage, served);
         }
         self.lap(Lap::Engine);
         self.tx.flush(stage);
@@ -197,10 +202,10 @@ impl Served {
 #[inline(always)]
 fn expensive<E: Engine>(engine: &mut E, mut packet: Mbuf, settings: Settings, tx: &mut Transmit<'_>, stats: &LcoreStats) {
     let (arrival, pass) = (Arrival::of(&packet, settings), Pass::of(&packet, settings.ticket));
-    if settings.stamped {
+    let verdict = engine.expensive(&mut packet, arrival.port);
+    if settings.stamped && verdict.forwards() {
         book_nic_wait(&stats.expensive_parts, arrival, 1);
     }
-    let verdict = engine.expensive(&mut packet, arrival.port);
     follow(verdict, packet, pass, arrival.ticks, tx, stats);
 }
 

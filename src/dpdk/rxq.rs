@@ -1,6 +1,8 @@
 //! A receive queue and its lease. `rte_eth_rx_burst` must not run twice at once for one queue, so nobody polls without the
 //! lease; who holds it polls at no further cost.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::fast_path::FastPath;
 use super::port::Started;
 use super::source::{Attached, RxSource};
@@ -12,6 +14,8 @@ use crate::runq::lease;
 pub struct RxQueue {
     path: FastPath,
     lease: lease::Lease,
+    /// When the last poll began that took all there was, as who gave the lease back last knew it; 0 before that. In ticks.
+    emptied_ticks: AtomicU64,
     /// Goes before the port does.
     source: Option<Attached>,
     _port: Started,
@@ -19,7 +23,13 @@ pub struct RxQueue {
 
 impl RxQueue {
     pub(super) fn new(port: u16, queue: u16, started: Started) -> Self {
-        Self { path: FastPath::new(port, queue), lease: lease::Lease::new(), source: None, _port: started }
+        Self {
+            path: FastPath::new(port, queue),
+            lease: lease::Lease::new(),
+            emptied_ticks: AtomicU64::new(0),
+            source: None,
+            _port: started,
+        }
     }
 
     pub fn port(&self) -> u16 {
@@ -60,6 +70,17 @@ impl Lease<'_> {
 
     pub fn queue(&self) -> u16 {
         self.rxq.path.queue()
+    }
+
+    /// When the last poll began that took all there was, as far as the lease's holders have said so.
+    pub fn emptied_ticks(&self) -> u64 {
+        // Relaxed: the lease orders its holders' writes.
+        self.rxq.emptied_ticks.load(Ordering::Relaxed)
+    }
+
+    /// Says so to the next holder.
+    pub fn note_emptied(&self, ticks: u64) {
+        self.rxq.emptied_ticks.store(ticks, Ordering::Relaxed);
     }
 
     /// When the queue's source of packets was asked in the last poll, in ticks; within, `None` where it has worked for so long that the

@@ -62,6 +62,14 @@ pub enum Verdict {
     Defer,
 }
 
+impl Verdict {
+    /// Whether the packet is to be sent.
+    #[inline(always)]
+    pub fn forwards(self) -> bool {
+        matches!(self, Self::Forward(_))
+    }
+}
+
 /// A network function of two stages. Each lcore has an engine of its own, so that nothing in it is shared unless it chooses to.
 ///
 /// An engine of one's own runs in every mode by [`crate::app::main_with`]; `examples/arp_guard.rs` is a whole program of one:

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::args::{BimodalArgs, Class};
 use super::bench::{Bench, End};
-use super::child::{Failure, Interrupts, round};
+use super::child::{Failure, Interrupts, part};
 use super::compare::progress;
 use super::comparison::merged;
 use super::lcores::Lcores;
@@ -20,6 +20,12 @@ use crate::stats::{grouped, of_buckets, time};
 
 /// Lcores of the first benchmark, one of them for expensive packets.
 const LCORES: usize = 3;
+
+/// All modes get the same packets at the same times.
+const SEED: u64 = 1;
+
+/// Of the progress bar, per mode.
+const STEPS: u64 = 100;
 
 /// # Errors
 /// Bad input, or an mpfwd that does not run to its end.
@@ -49,22 +55,43 @@ pub(super) fn bimodal(args: &BimodalArgs) -> Result<()> {
     let interrupts = Interrupts::catch()?;
     let folder = tempfile::tempdir().map_err(|error| Error::Setup(format!("no folder for reports: {error}")))?;
     let report = folder.path().join("report.json");
-    let bar = progress(args.mode.len() as u64);
-    for (turn, &mode) in args.mode.iter().enumerate() {
+    let time = expected(args, bench.lcores.count());
+    let bar = progress(STEPS * args.mode.len() as u64);
+    for (&mode, before) in args.mode.iter().zip((0..).step_by(STEPS as usize)) {
         bar.set_message(mode.name());
-        let words = bench.args(mode, &workload, turn as u64 + 1, end, &report);
-        let run = round(&bench.mpfwd, &words, &report, expected(args, bench.lcores.count()), &interrupts);
-        bar.suspend(|| run.map_err(|failure| broken(mode, failure)).and_then(|run| print(mode, &bench, &run)))?;
-        bar.inc(1);
+        bar.set_position(before);
+        // What an earlier mode wrote must not pass for this one's.
+        let _ = std::fs::remove_file(&report);
+        let words = bench.args(mode, &workload, SEED, end, &report);
+        let mut looks_on = |elapsed: Duration| bar.set_position(before + steps(elapsed, time));
+        // With as much time again for a machine that is busy.
+        let run = part(&bench.mpfwd, &words, &report, 2 * time, &interrupts, &mut looks_on);
+        bar.suspend(|| {
+            let run = run.map_err(|failure| broken(mode, failure))?;
+            if interrupts.asked() {
+                let (sent, all) = (grouped(run.tx_pkts), grouped(args.packets));
+                say(format_args!("\nwarning: interrupted after {sent} of {all} packets: what follows is of these, and modes that were to come are left out"));
+            }
+            print(mode, &bench, &run)
+        })?;
+        if interrupts.asked() {
+            break;
+        }
     }
     bar.finish_and_clear();
     Ok(())
 }
 
-/// How long the packets take to come, with as much again for a machine that is busy.
+/// How long the packets take to come.
 fn expected(args: &BimodalArgs, lcores: usize) -> Duration {
     let mean_s = (1.0 - args.p) * args.cheap.as_secs_f64() + args.p * args.expensive.as_secs_f64();
-    Duration::from_secs_f64((2.0 * args.packets as f64 * mean_s / (args.load * lcores as f64)).clamp(0.0, 86_400.0))
+    Duration::from_secs_f64((args.packets as f64 * mean_s / (args.load * lcores as f64)).clamp(0.0, 43_200.0))
+}
+
+/// Of the bar, for a mode that has been running for so long.
+fn steps(elapsed: Duration, time: Duration) -> u64 {
+    let share = elapsed.as_secs_f64() / time.as_secs_f64().max(f64::MIN_POSITIVE);
+    (share * STEPS as f64).min(STEPS as f64) as u64
 }
 
 fn broken(mode: LabMode, failure: Failure) -> Error {
@@ -91,6 +118,7 @@ fn print(mode: LabMode, bench: &Bench, run: &Measured) -> Result<()> {
     say(percentiles("all", &of_buckets(&both)));
     Class::ALL.iter().for_each(|&class| say(percentiles(class.name(), &of_buckets(&latency.of(class).buckets))));
     say(beside(run, latency));
+    latency.qualified_by().iter().for_each(|line| say(format_args!("  {line}")));
     Ok(())
 }
 
@@ -109,5 +137,11 @@ fn beside(run: &Measured, latency: &Latency) -> String {
         text += &format!(" of {:.3} asked for, {} packets lost", source.asked_mpps, grouped(lost));
     }
     let gaps = &run.host_gaps;
-    text + &format!(", host gaps {} (longest {}); latency is {}", time(gaps.gap_ns), time(gaps.gap_max_ns), latency.clock)
+    text + &format!(
+        ", host gaps {} (longest {})\n  latency is {}; {}",
+        time(gaps.gap_ns),
+        time(gaps.gap_max_ns),
+        latency.clock,
+        latency.bound
+    )
 }

@@ -17,7 +17,8 @@ use crate::output;
 const EXPENSIVE_LOAD: f64 = 0.3;
 
 /// # Errors
-/// Bad input; an mpfwd that refuses to run; nothing measured; a file that can't be written.
+/// Bad input; an mpfwd that refuses to run; nothing measured; a file that can't be written; rounds that failed, when all others were shown
+/// and written.
 pub(super) fn compare(args: &CompareArgs) -> Result<()> {
     if let Some(twice) = args.modes.iter().enumerate().find(|(at, mode)| args.modes[..*at].contains(mode)) {
         return Err(Error::Usage(format!("--modes has {} twice: leave one out", twice.1.name())));
@@ -37,6 +38,7 @@ pub(super) fn compare(args: &CompareArgs) -> Result<()> {
         let why = measured.failed.last().map_or("interrupted before the first round had ended".into(), |last| last.why.clone());
         return Err(Error::Setup(format!("nothing was measured: {why}")));
     }
+    let failed = measured.failed.len();
     let comparison = Comparison::of(parameters(args, &bench, &workload), &measured.runs, measured.failed, measured.interrupted);
     output::say(tables::text(&comparison));
     if let Some(path) = &args.json {
@@ -49,7 +51,10 @@ pub(super) fn compare(args: &CompareArgs) -> Result<()> {
         let figure = plot::Figure::of_comparisons(&[(String::new(), comparison)]);
         plot::draw(&figure, &plot::Choice::default(), format, path)?;
     }
-    Ok(())
+    match failed {
+        0 => Ok(()),
+        _ => Err(Error::Incomplete(format!("{failed} of {} rounds failed: the warnings say why", args.rounds as usize * args.modes.len()))),
+    }
 }
 
 fn workload(traffic: &TrafficArgs, lcores: usize) -> Result<Workload> {
@@ -98,7 +103,7 @@ fn measure(args: &CompareArgs, bench: &Bench, workload: &Workload) -> Result<Rou
     let report = folder.path().join("report.json");
     let bar = progress(u64::from(args.rounds) * args.modes.len() as u64);
     let mut rounds = Rounds::default();
-    let turns = (1..=args.rounds).flat_map(|round| args.modes.iter().map(move |&mode| (round, mode)));
+    let turns = (1..=args.rounds).flat_map(|round| turns(&args.modes, round).map(move |mode| (round, mode)));
     for (number, mode) in turns {
         bar.set_message(mode.name());
         // What an earlier round wrote must not pass for this one's.
@@ -124,6 +129,13 @@ fn measure(args: &CompareArgs, bench: &Bench, workload: &Workload) -> Result<Rou
     Ok(rounds)
 }
 
+/// The modes in the order of that round, which is from 1 on: each round begins with the next one, so that none is always the first one, or
+/// behind the same one.
+fn turns(modes: &[LabMode], round: u32) -> impl Iterator<Item = LabMode> {
+    let first = (round as usize - 1) % modes.len();
+    modes[first..].iter().chain(&modes[..first]).copied()
+}
+
 impl Rounds {
     fn note(&mut self, mode: LabMode, round: u32, run: Measured) {
         let name = mode.name().to_owned();
@@ -138,10 +150,25 @@ impl Rounds {
     }
 }
 
-/// Moves with each round, not with a clock: the lcores have the CPUs.
+/// Moves with each round here, not with a clock: the lcores have the CPUs.
 pub(super) fn progress(steps: u64) -> ProgressBar {
     let bar = ProgressBar::new(steps);
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}, {eta} left").expect("a constant template is valid");
     bar.set_style(style);
     bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_round_begins_with_the_next_mode() {
+        let modes = [LabMode::Rtc, LabMode::Pools, LabMode::Hybrid];
+        let order = |round| turns(&modes, round).map(LabMode::name).collect::<Vec<_>>().join(" ");
+        assert_eq!(
+            ["rtc pools hybrid", "pools hybrid rtc", "hybrid rtc pools", "rtc pools hybrid"],
+            [1, 2, 3, 4].map(order).each_ref().map(String::as_str)
+        );
+    }
 }

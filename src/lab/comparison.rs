@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::args::Class;
 use super::measured::Measured;
-use crate::stats::{Bucket, Incident};
+use crate::stats::{Bucket, Incident, time};
 
 /// What was asked for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -62,7 +62,11 @@ pub(super) struct Row {
     pub p999_ns: Option<u64>,
     pub p9999_ns: Option<u64>,
     pub max_ns: Option<u64>,
-    /// Of median rows: the least and the greatest p99 of all rounds.
+    /// Of median rows: the least and the greatest p50 and p99 of all rounds.
+    #[serde(default)]
+    pub p50_min_ns: Option<u64>,
+    #[serde(default)]
+    pub p50_max_ns: Option<u64>,
     pub p99_min_ns: Option<u64>,
     pub p99_max_ns: Option<u64>,
     /// From here on of both classes together.
@@ -114,6 +118,9 @@ pub(super) struct Comparison {
     /// What latencies were measured by, and what that does not see.
     pub clock: String,
     pub bound: String,
+    /// The share of all lcores' time that packets' costs take at the rate that was asked for, by mpfwd's own account.
+    #[serde(default)]
+    pub source_load: f64,
     /// A signal ended it before all rounds were measured.
     pub interrupted: bool,
     pub failed: Vec<FailedRound>,
@@ -154,6 +161,8 @@ impl Row {
             p999_ns: some(latency.p999_ns),
             p9999_ns: some(latency.p9999_ns),
             max_ns: some(latency.max_ns),
+            p50_min_ns: None,
+            p50_max_ns: None,
             p99_min_ns: None,
             p99_max_ns: None,
             tx_mpps: if run.elapsed_s > 0.0 { run.tx_pkts as f64 / run.elapsed_s / 1e6 } else { 0.0 },
@@ -179,7 +188,8 @@ impl Row {
         let time = |pick: fn(&Self) -> Option<u64>| {
             median(rows.iter().filter_map(|row| pick(row)).map(|ns| ns as f64)).map(|ns| ns.round() as u64)
         };
-        let p99s = || rows.iter().filter_map(|row| row.p99_ns);
+        let [p50s, p99s] =
+            [|row: &Self| row.p50_ns, |row: &Self| row.p99_ns].map(|pick| move || rows.iter().filter_map(move |row| pick(row)));
         Some(Self {
             mode: first.mode.clone(),
             class: first.class,
@@ -192,6 +202,8 @@ impl Row {
             p999_ns: time(|row| row.p999_ns),
             p9999_ns: time(|row| row.p9999_ns),
             max_ns: time(|row| row.max_ns),
+            p50_min_ns: p50s().min(),
+            p50_max_ns: p50s().max(),
             p99_min_ns: p99s().min(),
             p99_max_ns: p99s().max(),
             tx_mpps: figure(|row| row.tx_mpps),
@@ -231,6 +243,7 @@ impl Comparison {
             dpdk: runs.first().map_or(String::new(), |(_, _, run)| run.dpdk.clone()),
             clock: latency.map_or(String::new(), |latency| latency.clock.clone()),
             bound: latency.map_or(String::new(), |latency| latency.bound.clone()),
+            source_load: runs.iter().find_map(|(_, _, run)| run.source.as_ref()).map_or(0.0, |source| source.load),
             interrupted,
             failed,
             notes: Vec::new(),
@@ -256,12 +269,34 @@ impl Comparison {
             }
         }
         comparison.notes = comparison.notes();
+        let off = |(mode, round, run): &(String, u32, Measured)| {
+            let why = run.latency.as_ref()?.off.as_ref()?;
+            Some(format!("{mode}, round {round}: latency was not counted to the end: {why}"))
+        };
+        comparison.notes.extend(runs.iter().filter_map(off));
         comparison
     }
 
     /// The median rows of a class, in the order of the modes.
     pub(super) fn medians(&self, class: Class) -> impl Iterator<Item = &Row> {
         self.rows.iter().filter(move |row| row.class == class && row.is_median())
+    }
+
+    /// The share of all lcores' time that the packets' costs take: as asked for, or as the rate that was asked for comes to.
+    pub(super) fn load(&self) -> f64 {
+        self.parameters.load.unwrap_or(self.source_load)
+    }
+
+    /// What the host took in each mode, as a share of the lcores' time; and the longest gap that any round had.
+    pub(super) fn host_gaps(&self) -> String {
+        let lcores_ns = self.parameters.lcore_count as f64 * self.parameters.round_s * 1e9;
+        let shares = self.medians(Class::Cheap).map(|row| format!("{} {:.2} %", row.mode, row.host_gap_ns as f64 / lcores_ns * 100.0));
+        let longest = self.rows.iter().map(|row| row.host_gap_max_ns).max().unwrap_or(0);
+        format!(
+            "the host took of the lcores' time, as far as they noticed (medians): {}; at most {} at once",
+            shares.collect::<Vec<_>>().join(", "),
+            time(longest)
+        )
     }
 
     fn notes(&self) -> Vec<String> {

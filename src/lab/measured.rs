@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::args::Class;
 use crate::error::{Error, Result};
-use crate::stats::{HostGapRow, Incident, LatencyRow};
+use crate::stats::{HostGapRow, Incident, LatencyRow, qualified_by};
 
 /// One run.
 #[derive(Clone, Debug, Deserialize)]
@@ -31,11 +31,19 @@ pub(super) struct Measured {
 pub(super) struct Latency {
     pub clock: String,
     pub bound: String,
+    pub off: Option<String>,
+    #[serde(default)]
+    pub censored_pkts: u64,
     cheap: LatencyRow,
     expensive: LatencyRow,
 }
 
 impl Latency {
+    /// What qualifies the figures beside their clock and its bound, a line each.
+    pub(super) fn qualified_by(&self) -> Vec<String> {
+        qualified_by(self.censored_pkts, self.off.as_deref())
+    }
+
     pub(super) fn of(&self, class: Class) -> &LatencyRow {
         match class {
             Class::Cheap => &self.cheap,
@@ -72,6 +80,10 @@ impl Measured {
     /// When the file is not there, or is no whole report.
     pub(super) fn read(path: &Path) -> Result<Self> {
         from_json(path, &read(path)?, "a report of mpfwd")
+    }
+
+    pub(super) fn lcores(&self) -> usize {
+        self.lcores.len()
     }
 
     pub(super) fn steals(&self) -> u64 {

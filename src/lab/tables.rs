@@ -37,6 +37,7 @@ fn of_class(comparison: &Comparison, class: Class) -> comfy_table::Table {
         "rounds",
         "packets",
         "p50",
+        "p50 of rounds",
         "p90",
         "p99",
         "p99 of rounds",
@@ -58,7 +59,7 @@ fn of_class(comparison: &Comparison, class: Class) -> comfy_table::Table {
 
 fn cells(row: &Row) -> Vec<String> {
     let or_none = |ns: Option<u64>| ns.map_or("-".to_owned(), time);
-    let spread = match (row.p99_min_ns, row.p99_max_ns) {
+    let spread = |least: Option<u64>, most: Option<u64>| match (least, most) {
         (Some(min), Some(max)) => format!("{}..{}", time(min), time(max)),
         _ => "-".to_owned(),
     };
@@ -68,8 +69,8 @@ fn cells(row: &Row) -> Vec<String> {
         _ => format!("{:.2} %", row.lost_share * 100.0),
     };
     let mut cells = vec![row.mode.clone(), row.rounds.to_string(), grouped(row.pkts)];
-    cells.extend([row.p50_ns, row.p90_ns, row.p99_ns].map(or_none));
-    cells.push(spread);
+    cells.extend([or_none(row.p50_ns), spread(row.p50_min_ns, row.p50_max_ns)]);
+    cells.extend([or_none(row.p90_ns), or_none(row.p99_ns), spread(row.p99_min_ns, row.p99_max_ns)]);
     cells.extend([row.p999_ns, row.p9999_ns, row.max_ns].map(or_none));
     cells.extend([format!("{:.3}", row.tx_mpps), lost]);
     cells.extend([row.sheds, row.steals, row.takeovers].map(grouped));
@@ -87,7 +88,7 @@ mod tests {
         let text = text(&comparison());
         let rows = |mode: &str| text.lines().filter(|line| line.split_whitespace().next() == Some(mode)).count();
         assert_eq!((rows("rtc"), rows("hybrid"), rows("cheap"), rows("expensive")), (1, 1, 1, 1), "one table, and a line on p: {text}");
-        for says in ["2.00 us..9.01 us", "33.33 %", "p = 1.000e-5", "warning: interrupted", "50.0 ns per packet"] {
+        for says in ["2.00 us..9.01 us", "1.00 us..9.01 us", "33.33 %", "p = 1.000e-5", "warning: interrupted", "50.0 ns per packet"] {
             assert!(text.contains(says), "{says}: {text}");
         }
     }

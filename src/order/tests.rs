@@ -169,7 +169,7 @@ proptest! {
                     let one = under_way.swap_remove(at % under_way.len());
                     send(vec![one], &mut sent);
                 }
-                Event::Drop(at) if !under_way.is_empty() => order.count_dropped(under_way.swap_remove(at % under_way.len()).0),
+                Event::Drop(at) if !under_way.is_empty() => order.count_dropped(under_way.swap_remove(at % under_way.len()).0, 1),
                 Event::Send { pkts, .. } => send(under_way.drain(..pkts.min(under_way.len())).collect(), &mut sent),
                 Event::Finish(_) | Event::Drop(_) => {}
             }

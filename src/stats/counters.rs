@@ -139,6 +139,9 @@ pub struct LcoreStats {
     /// By how much packets may have come earlier than the poll that brought them: the time since a poll of the same queue found it empty
     /// behind what it took. In ticks.
     pub unseen_wait: Histogram,
+    /// Of packets of measured bursts where that is known: latency as their poll has it, and as it was had they come when that time began.
+    pub at_least: Histogram,
+    pub at_most: Histogram,
     /// How far its takes from shards were from the order of arrival.
     pub rank: RankCounts,
     /// How far what it sent was from the order of arrival within flows.
@@ -173,6 +176,8 @@ impl LcoreStats {
             cheap_parts: Parts::default(),
             expensive_parts: Parts::default(),
             unseen_wait: Histogram::new(),
+            at_least: Histogram::new(),
+            at_most: Histogram::new(),
             rank: RankCounts::default(),
             order: OrderCounts::default(),
             rescue: RescueStats::default(),

@@ -1,9 +1,12 @@
 //! Time that the host took from an lcore: gaps in its own time that its work does not explain. On a shared machine a tail may be made
 //! of nothing else, so they are shown beside it.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::Counter;
+use super::report::{grouped, time};
 
 /// A shorter gap is not told from interrupts and cache misses, in nanoseconds.
 pub const GAP_NS_MIN: u64 = 1_000;
@@ -39,6 +42,13 @@ pub struct HostGapRow {
     pub gaps: u64,
     pub gap_ns: u64,
     pub gap_max_ns: u64,
+}
+
+impl fmt::Display for HostGapRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (gaps, all, longest) = (grouped(self.gaps), time(self.gap_ns), time(self.gap_max_ns));
+        write!(f, "the host took {all} from the lcores that they noticed, in {gaps} gaps of up to {longest}")
+    }
 }
 
 impl HostGaps {

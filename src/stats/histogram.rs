@@ -35,6 +35,11 @@ impl Histogram {
         self.buckets[bucket(ticks)].add(count);
     }
 
+    /// Takes back what `record` has counted. Only the owner may call this.
+    pub fn take_back(&self, ticks: u64, count: u64) {
+        self.buckets[bucket(ticks)].add(count.wrapping_neg());
+    }
+
     /// Counts packets that a clock has stamped, each with its age: a burst's most often. Less than a tick, or nothing, counts as one
     /// tick; 2^31 ticks or more are too much.
     #[inline]
@@ -209,5 +214,7 @@ mod tests {
         let total: u64 = histogram.buckets.iter().map(Counter::get).sum();
         assert_eq!(total, 34);
         assert_eq!(histogram.buckets[BUCKETS - 1].get(), 2);
+        histogram.take_back(100, 31);
+        assert_eq!(histogram.buckets[bucket(100)].get(), 1);
     }
 }

@@ -6,6 +6,7 @@ mod dpi;
 mod gaps;
 mod histogram;
 mod incidents;
+mod latency;
 mod order;
 mod parts;
 mod percentiles;
@@ -22,13 +23,17 @@ pub use dpi::{DpiCounts, DpiReport, RuleCounts, RuleRow};
 pub use gaps::{GAP_NS_MIN, Gaps, HostGapRow, HostGaps};
 pub use histogram::{Histogram, HistogramCounts};
 pub use incidents::{INCIDENTS_MAX, Incident, IncidentStage, Incidents, Map, Rescued, Stuck, incident_table};
+pub(crate) use latency::qualified_by;
+pub use latency::{Latency, LcoreLatency, unseen_text};
 pub use order::{OrderCounts, OrderRow};
 pub use parts::{LatencyParts, PARTS_EVERY_BURSTS, PartRows, Parts, TimeRow};
 pub use percentiles::{Bucket, LatencyRow, hgrm, histogram_ns, of_buckets};
 pub use prediction::{PredictionCounts, PredictionRow};
 pub use rank::{RankCounts, RankRow};
-pub use report::{DeviceStats, Latency, LcoreLatency, LcoreRow, PortRow, QueueRow, Reloads, Report, StepCycles};
+pub use report::{DeviceStats, LcoreRow, PortRow, QueueRow, Reloads, Report, StepCycles, TscRow};
 pub(crate) use report::{grouped, table, time};
 pub use rescue::{RescueRow, RescueStats};
 pub use source::{SourceQueueRow, SourceReport};
-pub use stamps::{BurstClock, ClockModel, Distrust, Fit, PortClock, Published, Reading, Sample, StampClocks, Stamps, Step, Unit, Verdict};
+pub use stamps::{
+    BurstClock, ClockModel, Distrust, Fit, PortClock, Published, Reading, Sample, StampClocks, StampSpan, Stamps, Step, Unit, Verdict,
+};

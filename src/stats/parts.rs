@@ -24,7 +24,9 @@ pub struct Parts {
     pub queue_wait: Histogram,
     /// The stage, with that of the packets that were served together with this one.
     pub service: Histogram,
-    /// From the end of the stage until the driver had accepted the packet.
+    /// From the end of the stage until the packet's turn in its flow came, of those that had to wait for it.
+    pub order_wait: Histogram,
+    /// From the end of the stage, or its turn if it had to wait for that, until the driver had accepted the packet.
     pub transmit: Histogram,
 }
 
@@ -55,6 +57,7 @@ pub struct PartRows {
     pub nic_wait: Option<TimeRow>,
     pub queue_wait: TimeRow,
     pub service: TimeRow,
+    pub order_wait: TimeRow,
     pub transmit: TimeRow,
 }
 
@@ -66,6 +69,7 @@ impl PartRows {
             nic_wait: stamped.then(|| row(|parts| &parts.nic_wait)),
             queue_wait: row(|parts| &parts.queue_wait),
             service: row(|parts| &parts.service),
+            order_wait: row(|parts| &parts.order_wait),
             transmit: row(|parts| &parts.transmit),
         }
     }
@@ -88,6 +92,7 @@ pub(super) fn parts_table(parts: &LatencyParts) -> Option<Table> {
             ("NIC wait", rows.nic_wait),
             ("queue wait", Some(rows.queue_wait)),
             ("service", Some(rows.service)),
+            ("order wait", Some(rows.order_wait)),
             ("transmit", Some(rows.transmit)),
         ];
         for (name, row) in parts.into_iter().filter_map(|(name, row)| Some((name, row?))).filter(|(_, row)| row.pkts > 0) {

@@ -64,8 +64,8 @@ fn on_one_line<S: Serializer>(buckets: &[Bucket], serializer: S) -> Result<S::Ok
 const STEPS_PER_HALF: u32 = 5;
 
 /// The percentile distribution in microseconds, as HdrHistogram's `outputPercentileDistribution` writes it and its plotter reads it.
-/// `about` says in a comment what was measured.
-pub fn hgrm(buckets: &[Bucket], about: &str) -> String {
+/// `about` says in comments, a line each, what was measured and what that does not show.
+pub fn hgrm(buckets: &[Bucket], about: &[String]) -> String {
     let histogram = of_buckets(buckets);
     let us = |ns: f64| ns / 1e3;
     let mut text = format!("{:>12} {:>14} {:>10} {:>14}\n\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)");
@@ -85,7 +85,8 @@ pub fn hgrm(buckets: &[Bucket], about: &str) -> String {
     // Each bucket but the first shares its lower half with the one before it.
     let buckets = usize::from(histogram.buckets());
     let _ = writeln!(text, "#[Buckets = {buckets:12}, SubBuckets     = {:12}]", 2 * histogram.distinct_values() / (buckets + 1));
-    let _ = writeln!(text, "# values in microseconds; {}", about.replace('\n', " "));
+    let _ = writeln!(text, "# values in microseconds");
+    about.iter().for_each(|line| text += &format!("# {}\n", line.replace('\n', " ")));
     text
 }
 
@@ -126,14 +127,19 @@ mod tests {
 
     #[test]
     fn a_percentile_file_is_what_plotters_read() {
-        let text = hgrm(&[(1_000, 900), (2_000, 90), (1_000_000, 10)], "open-loop\nclock");
+        let about = ["open-loop\nclock".to_owned(), "3 packets lost".to_owned()];
+        let text = hgrm(&[(1_000, 900), (2_000, 90), (1_000_000, 10)], &about);
         let points = plotted(&text);
         assert!(points.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1), "{text}");
         assert_eq!(points[0], (1.0, 1.0), "from the least value on: {text}");
         let at = |quantile: f64| points.iter().find(|point| point.0 >= 1.0 / (1.0 - quantile)).unwrap().1;
         assert!((at(0.8) - 1.0).abs() < 0.01 && (at(0.95) - 2.0).abs() < 0.01 && points.last().unwrap().1 > 1_000.0, "{text}");
         assert!(text.contains("1.000000000000       1000\n#[Mean    ="), "the last line has no fourth column: {text}");
-        assert!(text.contains("Total count    =         1000]") && text.ends_with("# values in microseconds; open-loop clock\n"), "{text}");
-        assert!(plotted(&hgrm(&[], "nothing")).len() <= 1, "no packets, no curve");
+        assert!(
+            text.contains("Total count    =         1000]")
+                && text.ends_with("# values in microseconds\n# open-loop clock\n# 3 packets lost\n"),
+            "{text}"
+        );
+        assert!(plotted(&hgrm(&[], &[])).len() <= 1, "no packets, no curve");
     }
 }

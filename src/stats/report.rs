@@ -10,9 +10,8 @@ use super::SourceReport;
 use super::dpi::DpiReport;
 use super::gaps::HostGapRow;
 use super::incidents::{Incident, incident_table};
+use super::latency::{Latency, LcoreLatency, lcore_table};
 use super::order::OrderRow;
-use super::parts::{LatencyParts, TimeRow, parts_table};
-use super::percentiles::LatencyRow;
 use super::prediction::PredictionRow;
 use super::rank::RankRow;
 use super::rescue::{RescueRow, rescue_table};
@@ -53,6 +52,8 @@ pub struct Report {
     pub prediction: Option<PredictionRow>,
     /// What the virtual NIC did, if one made the packets.
     pub source: Option<SourceReport>,
+    /// By what ticks became nanoseconds.
+    pub tsc: TscRow,
     /// Time that the host took from the lcores, as far as they could tell.
     pub host_gaps: HostGapRow,
     pub latency: Option<Latency>,
@@ -64,33 +65,22 @@ pub struct Report {
     pub incidents: Vec<Incident>,
 }
 
-/// From the stamp until the driver accepted the packet.
-#[derive(Clone, Debug, Serialize)]
-pub struct Latency {
-    /// nic, emulated, software or open-loop.
-    pub source: &'static str,
-    /// What stamped arrivals.
-    pub clock: String,
-    /// What the stamp does not see.
-    pub bound: String,
-    /// By how much a NIC's clock may have been wrong, after conversion; none by other clocks.
-    pub error_ns: Option<u64>,
-    /// Why latency was not counted to the end; what is here was counted before. None if it was.
-    pub off: Option<String>,
-    /// Packets that were lost before they had a stamp.
-    pub censored_pkts: u64,
-    /// With polls as stamps: by how much packets may have come earlier than their poll.
-    pub unseen_wait: Option<TimeRow>,
-    pub cheap: LatencyRow,
-    pub expensive: LatencyRow,
-    pub parts: LatencyParts,
+/// The rate of the time stamp counter, by which all of a report's times were measured.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct TscRow {
+    /// Ticks per second.
+    pub hz: u64,
+    /// By how many millionths that may be off, with the clock that it was measured by taken for right.
+    pub error_ppm: f64,
+    /// That clock; or EAL, which rounds.
+    pub by: &'static str,
 }
 
-/// The latencies of what one lcore sent.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct LcoreLatency {
-    pub cheap: TimeRow,
-    pub expensive: TimeRow,
+impl fmt::Display for TscRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { hz, error_ppm, by } = self;
+        write!(f, "times are of {:.3} MHz of the time stamp counter by {by}, right to {error_ppm:.2} ppm", *hz as f64 / 1e6)
+    }
 }
 
 /// Cycles per packet and step, the cost of measuring taken off.
@@ -219,18 +209,6 @@ impl Report {
         }
         (table.row_count() > 0).then_some(table)
     }
-
-    fn latency_table(latency: &Latency) -> Table {
-        let mut table = table(&["latency", "packets", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"]);
-        for (class, row) in [("cheap", &latency.cheap), ("expensive", &latency.expensive)] {
-            if row.pkts > 0 {
-                let mut cells = vec![class.to_owned(), grouped(row.pkts)];
-                cells.extend([row.mean_ns, row.p50_ns, row.p90_ns, row.p99_ns, row.p999_ns, row.p9999_ns, row.max_ns].map(time));
-                table.add_row(cells);
-            }
-        }
-        table
-    }
 }
 
 /// What came of SIGHUPs.
@@ -249,9 +227,10 @@ impl fmt::Display for Report {
         writeln!(f, "{}", self.lcore_table())?;
         writeln!(f, "{}", self.queue_table())?;
         if let Some(latency) = &self.latency {
-            writeln!(f, "{}", Self::latency_table(latency))?;
-            writeln!(f, "latency is {}; {}", latency.clock, latency.bound)?;
-            write_origins(f, latency, self.elapsed_s)?;
+            writeln!(f, "{latency}")?;
+            let by_lcore = lcore_table(self.lcores.iter().map(|row| (row.lcore, &row.latency)));
+            by_lcore.iter().try_for_each(|table| writeln!(f, "{table}"))?;
+            writeln!(f, "{}", self.tsc)?;
         }
         self.dpi.iter().try_for_each(|dpi| writeln!(f, "{dpi}"))?;
         if let Some(Reloads { done, refused }) = self.reloads.filter(|reloads| reloads.done + reloads.refused > 0) {
@@ -266,13 +245,7 @@ impl fmt::Display for Report {
             writeln!(f, "{source}")?;
         }
         if self.host_gaps.gaps > 0 {
-            writeln!(
-                f,
-                "the host took {} from the lcores that they noticed, in {} gaps of up to {}",
-                time(self.host_gaps.gap_ns),
-                grouped(self.host_gaps.gaps),
-                time(self.host_gaps.gap_max_ns)
-            )?;
+            writeln!(f, "{}", self.host_gaps)?;
         }
         for table in [rescue_table(&self.lcores), incident_table(&self.incidents)].into_iter().flatten() {
             writeln!(f, "{table}")?;
@@ -329,27 +302,6 @@ impl fmt::Display for Report {
             self.rx_pkts, sum, self.mbufs_free, self.mbufs
         )
     }
-}
-
-/// Where latency came from, and what is not in it.
-fn write_origins(f: &mut fmt::Formatter<'_>, latency: &Latency, elapsed_s: f64) -> fmt::Result {
-    if let Some(table) = parts_table(&latency.parts) {
-        writeln!(f, "{table}")?;
-        writeln!(f, "parts: one in {} bursts that were cheap was measured, the wait in the NIC of all", latency.parts.every_bursts)?;
-    }
-    if let Some(unseen) = latency.unseen_wait.filter(|unseen| unseen.pkts > 0) {
-        // Since the start: no poll has ever left that queue empty.
-        if unseen.max_ns as f64 >= elapsed_s * 1e9 {
-            writeln!(f, "wait before the poll: not known, a queue was full whenever it was polled")?;
-        } else {
-            let [p50, p99, max] = [unseen.p50_ns, unseen.p99_ns, unseen.max_ns].map(time);
-            writeln!(f, "wait before the poll at most: p50 {p50}, p99 {p99}, max {max}")?;
-        }
-    }
-    if latency.censored_pkts > 0 {
-        writeln!(f, "{} packets were lost before they had a stamp: no latency here is theirs", grouped(latency.censored_pkts))?;
-    }
-    latency.off.iter().try_for_each(|why| writeln!(f, "LATENCY WAS NOT COUNTED TO THE END: {why}"))
 }
 
 pub(crate) fn table(header: &[&str]) -> Table {

@@ -27,11 +27,15 @@ pub(in crate::lab) fn parameters(modes: &[&str]) -> Parameters {
 
 /// A report whose cheap packets took so long, one each, and none was expensive.
 pub(in crate::lab) fn run(mode: &str, cheap_ns: &[u64], missed_pkts: u64) -> Measured {
+    serde_json::from_value(report(mode, cheap_ns, missed_pkts)).expect("all that is read is there")
+}
+
+pub(in crate::lab) fn report(mode: &str, cheap_ns: &[u64], missed_pkts: u64) -> serde_json::Value {
     let mut histogram = crate::stats::histogram_ns();
     cheap_ns.iter().for_each(|&ns| histogram.saturating_record(ns));
     let row = |histogram| serde_json::to_value(crate::stats::LatencyRow::of(histogram)).unwrap();
     let offered = 1_000_000 + missed_pkts;
-    serde_json::from_value(json!({
+    json!({
         "mode": mode, "pools": null, "dpdk": "22.11.11 static", "elapsed_s": 2.0, "tx_pkts": 3_000_000,
         "drops": {"tx_full": 10}, "shed_pkts": 5,
         "latency": {"clock": "open-loop", "bound": "a burst", "cheap": row(&histogram), "expensive": row(&crate::stats::histogram_ns())},
@@ -41,8 +45,7 @@ pub(in crate::lab) fn run(mode: &str, cheap_ns: &[u64], missed_pkts: u64) -> Mea
         "lcores": [{"rescue": {"steals": 2, "takeovers": 1}}, {"rescue": {"steals": 3, "takeovers": 0}}],
         "incidents": [{"lcore": 0, "flow_hash": 7, "stage": "unknown", "started_ns": 1_000_000, "stuck_ns": 10_000_000, "returned": true,
             "rescued_after_ns": 20_000, "rescuers": [1], "stolen_pkts": 12, "polled_pkts": 300, "longest_wait_ns": 30_000, "saved_ns": 1}],
-    }))
-    .expect("all that is read is there")
+    })
 }
 
 pub(in crate::lab) fn comparison() -> Comparison {

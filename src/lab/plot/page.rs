@@ -41,13 +41,13 @@ pub(super) fn svg(figure: &Figure, choice: &Choice) -> Result<String> {
     }
     let small = Letters::new(15.0, GREY);
     let about = lines(&figure.about, small);
-    let clocks = lines(&figure.clocks, Letters::new(13.0, GREY));
+    let clocks = lines(&figure.clock_lines(), Letters::new(13.0, GREY));
     let key = key_places(figure);
     let key_height = key.last().map_or(0.0, |last| last.1 + KEY_LINE);
     let head = MARGIN + TITLE + LINE * about.len() as f64 + key_height + 10.0;
     let height = head + rows.iter().map(|row| row.1).sum::<f64>() + LINE * clocks.len() as f64 + MARGIN;
     canvas::svg(WIDTH, height, |canvas| {
-        canvas.text(&figure.title, (MARGIN, MARGIN + 14.0), Letters::new(28.0, INK).bold())?;
+        canvas.text(&figure.title(), (MARGIN, MARGIN + 14.0), Letters::new(28.0, INK).bold())?;
         let mut top = MARGIN + TITLE;
         for line in &about {
             canvas.text(line, (MARGIN, top), small)?;

@@ -42,8 +42,11 @@ pub(super) fn height(figure: &Figure) -> f64 {
     TOP + BOTTOM + LANE * lanes(&figure.timelines).len() as f64
 }
 
-/// Steps of 1, 2 or 5 times a power of ten, five to twelve of them in `span`.
+/// Steps of 1, 2 or 5 times a power of ten, five to twelve of them in `span`; 1 of nothing.
 fn step(span: f64) -> f64 {
+    if span <= 0.0 {
+        return 1.0;
+    }
     let power = 10f64.powf((span / 10.0).log10().floor());
     [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power).into_iter().find(|step| span / step <= 12.0).unwrap_or(span)
 }
@@ -111,5 +114,6 @@ mod tests {
     #[test]
     fn steps_are_round_and_not_too_many() {
         assert_eq!([1.0, 9.0, 50.0, 999.0].map(step), [0.1, 1.0, 5.0, 100.0]);
+        assert_eq!(step(0.0), 1.0, "of an incident that is over at once");
     }
 }

@@ -51,6 +51,11 @@ impl Sample {
         let half = width(&best) / 2;
         Some(Self { clock: best.clock, ticks: best.before_ticks.wrapping_add(half), error_ticks: half + 1 })
     }
+
+    /// Whether it tells anything: whatever interrupted a wide one, it says as little as a clock that could not be read.
+    pub fn is_narrow(&self) -> bool {
+        self.error_ticks <= ERROR_TICKS_MAX
+    }
 }
 
 /// Turns a clock's readings into ticks. Good for some time after the sample that it starts from.
@@ -141,12 +146,12 @@ pub struct ClockModel {
 }
 
 impl ClockModel {
-    /// Takes the next sample, and returns what is known then: nothing before the second one.
+    /// Takes the next sample, and returns what is known then: nothing before the second one, and nothing new by a wide one.
     ///
     /// # Errors
     /// When the clock has stepped, stands still or goes backwards. What was known before holds no longer.
     pub fn observe(&mut self, sample: Sample) -> Result<Option<Fit>, Step> {
-        if sample.error_ticks > ERROR_TICKS_MAX {
+        if !sample.is_narrow() {
             return Ok(self.fit);
         }
         if let (Some(fit), Some(last)) = (self.fit, self.samples.back()) {

@@ -7,4 +7,4 @@ mod trust;
 
 pub use clock_model::{Ages, ClockModel, Conversion, Fit, Reading, Sample, Step, Unit};
 pub use published::Published;
-pub use trust::{BurstClock, Distrust, PortClock, StampClocks, Stamps, Verdict};
+pub use trust::{BurstClock, Distrust, PortClock, StampClocks, StampSpan, Stamps, Verdict};

@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
+use multiversion::multiversion;
+
 use super::{Ages, Conversion, Fit, Published, Unit};
 
 /// A stamp may seem to lie ahead by so much more than the clock's error, in ticks: ten microseconds or so.
@@ -192,11 +194,43 @@ impl BurstClock {
         self.conversion.ticks(even)
     }
 
+    /// Where a burst's stamps lie, as their unit has them; not of none.
+    #[inline(always)]
+    pub fn span(self, stamps: &[u64]) -> StampSpan {
+        let (first, last) = (stamps.first().copied().unwrap_or(0), stamps.last().copied().unwrap_or(0));
+        let (back, ahead) = spread(stamps, first);
+        let ticks = |stamp| self.conversion.ticks(stamp);
+        StampSpan {
+            first: ticks(first),
+            last: ticks(last),
+            earliest: ticks(first.wrapping_add_signed(back)),
+            latest: ticks(first.wrapping_add_signed(ahead)),
+        }
+    }
+
     /// See [`Conversion::ages`].
     #[inline(always)]
     pub fn ages(self, now_ticks: u64) -> Ages {
         self.conversion.ages(now_ticks)
     }
+}
+
+/// Where the stamps of a burst lie, in ticks: those of its first and last packet, and of whichever has the least and the greatest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StampSpan {
+    pub first: u64,
+    pub last: u64,
+    pub earliest: u64,
+    pub latest: u64,
+}
+
+/// How far stamps lie from `first`, at the least and at the most: no packet is asked for, and some CPUs look at several stamps at once.
+#[multiversion(targets("x86_64+avx512f"))]
+fn spread(stamps: &[u64], first: u64) -> (i64, i64) {
+    stamps.iter().fold((0, 0), |(back, ahead), stamp| {
+        let off = stamp.wrapping_sub(first).cast_signed();
+        (back.min(off), ahead.max(off))
+    })
 }
 
 impl<'a> Stamps<'a> {
@@ -257,18 +291,19 @@ impl<'a> Stamps<'a> {
         self.clocks.verdict()
     }
 
-    /// Whether a queue's burst is in order: its first stamp not older than the last of the burst before (0: not known), its last one neither
-    /// older than its first nor ahead of `now_ticks`, which was read before or while it was received. In ticks; `recheck` reads the clock
-    /// again.
+    /// Whether a queue's burst is in order: none of its stamps older than the last of the burst before (0: not known) or than its own first
+    /// one, none later than its last one or ahead of `now_ticks`, which was read before or while it was received. In ticks; `recheck` reads
+    /// the clock again.
     #[inline(always)]
-    pub fn check(&self, before: u64, first: u64, last: u64, now_ticks: u64, recheck: impl FnOnce() -> u64) -> Result<(), Distrust> {
-        let before = if before == 0 { first } else { before };
-        let back = before.wrapping_sub(first).cast_signed().max(first.wrapping_sub(last).cast_signed());
-        let ahead = last.wrapping_sub(now_ticks).cast_signed();
+    pub fn check(&self, before: u64, span: StampSpan, now_ticks: u64, recheck: impl FnOnce() -> u64) -> Result<(), Distrust> {
+        let StampSpan { first, last, earliest, latest } = span;
+        let before = if before == 0 || first.wrapping_sub(before).cast_signed() > 0 { first } else { before };
+        let back = before.wrapping_sub(earliest).cast_signed().max(latest.wrapping_sub(last).cast_signed());
+        let ahead = latest.wrapping_sub(now_ticks).cast_signed();
         if back > BACK_TICKS_MAX.cast_signed() {
             return Err(Distrust::Backwards { ticks: back.unsigned_abs() });
         }
-        if ahead > AHEAD_TICKS_MAX.cast_signed() { self.check_ahead(last.wrapping_sub(recheck()).cast_signed()) } else { Ok(()) }
+        if ahead > AHEAD_TICKS_MAX.cast_signed() { self.check_ahead(latest.wrapping_sub(recheck()).cast_signed()) } else { Ok(()) }
     }
 
     #[cold]
@@ -365,7 +400,8 @@ mod tests {
         let clocks = clocks(false);
         let mut stamps = Stamps::new(&clocks, 0);
         stamps.look(1_000_000_000, || NOW).unwrap();
-        let check = |before, first, last| stamps.check(before, first, last, NOW, || NOW + 1000);
+        let of = |before, ticks: &[u64]| stamps.check(before, BurstClock::TICKS.span(ticks), NOW, || NOW + 1000);
+        let check = |before, first, last| of(before, &[first, last]);
         assert_eq!(check(0, NOW - 50, NOW - 10), Ok(()), "the first burst");
         assert_eq!(check(NOW - 60, NOW - 50, NOW - 10), Ok(()));
         assert_eq!(check(NOW - 40, NOW - 50, NOW + 900), Ok(()), "a little back, and arrived during the poll");
@@ -373,6 +409,16 @@ mod tests {
         assert_eq!(check(NOW - 40, back, NOW), Err(Distrust::Backwards { ticks: BACK_TICKS_MAX + 60 }));
         assert_eq!(check(0, NOW - 40, back), Err(Distrust::Backwards { ticks: BACK_TICKS_MAX + 60 }), "within the burst");
         assert_eq!(check(NOW, NOW, NOW + AHEAD_TICKS_MAX + 1101), Err(Distrust::Future { ticks: AHEAD_TICKS_MAX + 101 }));
+        for at in 1..39 {
+            let mut burst: Vec<u64> = (0..40).map(|packet| NOW - 400 + packet).collect();
+            assert_eq!(of(NOW - 500, &burst), Ok(()));
+            burst[at] = back - 1000;
+            assert!(matches!(of(NOW - 500, &burst), Err(Distrust::Backwards { .. })), "in the middle, at {at}");
+            burst[at] = NOW + BACK_TICKS_MAX + 100;
+            assert!(matches!(of(0, &burst), Err(Distrust::Backwards { .. })), "what follows is older, at {at}");
+            burst[at] = NOW + AHEAD_TICKS_MAX + 1101;
+            assert_eq!(of(0, &burst), Err(Distrust::Future { ticks: AHEAD_TICKS_MAX + 101 }), "at {at}");
+        }
     }
 
     #[test]
