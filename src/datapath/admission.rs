@@ -102,8 +102,7 @@ pub(super) struct Admission<'a> {
     queue: u16,
     /// Packets of that queue have tickets: each one has to be asked.
     busy: bool,
-    /// Packets of the burst, and how many of them others may get.
-    received: usize,
+    /// How many of the burst others may get.
     gone: usize,
     /// Most of the burst before went away: so will most of this one, and to ask all beforehand would be in vain.
     most_go: bool,
@@ -117,18 +116,30 @@ pub(super) struct Admission<'a> {
 impl<'a> Admission<'a> {
     pub(super) fn new(order: &'a Order<Outgoing>, field: TicketField, flows: Flows) -> Self {
         let buckets = Box::new([order.bucket(0, 0); BURST_MAX]);
-        Self { order, field, flows, queue: 0, busy: false, received: 0, gone: 0, most_go: false, deferred_late: false, buckets, asked: 0 }
+        Self { order, field, flows, queue: 0, busy: false, gone: 0, most_go: false, deferred_late: false, buckets, asked: 0 }
     }
 
-    /// A burst of so many was received by `queue`.
+    /// A burst was received by `queue`.
     #[inline(always)]
-    pub(super) fn begin(&mut self, queue: u16, received: usize) {
+    pub(super) fn begin(&mut self, queue: u16) {
         self.queue = queue;
-        self.most_go = 2 * self.gone > self.received;
-        (self.received, self.gone) = (received, 0);
         // Those who send write what would be read: where nobody needs to know, the line stays theirs.
         self.busy = self.most_go || !self.order.is_idle(usize::from(queue));
-        (self.deferred_late, self.asked) = (false, 0);
+    }
+
+    /// The burst does not leave as a whole: its packets are asked for one by one.
+    #[inline]
+    pub(super) fn part(&mut self) {
+        self.deferred_late = false;
+        if !self.busy || self.most_go {
+            self.asked = 0;
+        }
+    }
+
+    /// A burst of so many has been parted, and served.
+    #[inline]
+    pub(super) fn end(&mut self, received: usize) {
+        self.most_go = 2 * std::mem::take(&mut self.gone) > received;
     }
 
     /// What a packet has that was not asked anything.
@@ -146,6 +157,7 @@ impl<'a> Admission<'a> {
     /// Asks one after the other, up to the first that somebody is ahead of.
     #[inline(never)]
     fn ask(&mut self, burst: &Burst) -> bool {
+        self.asked = 0;
         for (place, packet) in self.buckets.iter_mut().zip(burst.packets()) {
             *place = self.order.bucket(usize::from(self.queue), self.flows.hash(packet));
             self.asked += 1;

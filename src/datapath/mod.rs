@@ -319,7 +319,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
                 break;
             }
             match self.policy.next(&view) {
-                Step::Poll => self.poll(),
+                Step::Poll => while self.poll() && P::polls_on(self.pool) && !self.shared.run.is_draining() {},
                 Step::Serve => self.serve_run_queue(),
                 Step::Run => self.run_kept(),
                 Step::Shed => self.shed_kept(),

@@ -14,9 +14,10 @@ use crate::stats::{DropCause, Gaps, Lap};
 
 impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     /// Receives a burst of the next queue, and serves it. The stamp is taken before: no packet is said to have come later than
-    /// it did, and one reading of the clock closes the last burst's latency and opens this one's.
+    /// it did, and one reading of the clock closes the last burst's latency and opens this one's. Returns whether there was a burst that left as a
+    /// whole, so that nothing waits here.
     #[inline]
-    pub(super) fn poll(&mut self) {
+    pub(super) fn poll(&mut self) -> bool {
         let now = tsc();
         self.start_laps();
         self.tx.close(now);
@@ -28,7 +29,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
             self.refused = false;
         }
         if P::RESCUES && now.wrapping_sub(self.adopted_at) > self.adopt_every_ticks && self.adopt(now) {
-            return;
+            return false;
         }
         let at = if self.next_rx < self.rx.len() { self.next_rx } else { 0 };
         self.next_rx = at + 1;
@@ -55,13 +56,13 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
             self.unseen_ticks_max = self.unseen_ticks_max.max(self.unseen_ticks);
         }
         self.lap(Lap::Rx);
-        self.received(received, arrival, number);
+        self.received(received, arrival, number)
     }
 
-    /// Books a burst that was just received by the queue of that number, and serves it.
+    /// Books a burst that was just received by the queue of that number, and serves it. Returns as `serve` does.
     #[inline(always)]
-    pub(super) fn received(&mut self, received: usize, arrival: Arrival, number: u16) {
-        self.admission.begin(number, received);
+    pub(super) fn received(&mut self, received: usize, arrival: Arrival, number: u16) -> bool {
+        self.admission.begin(number);
         (self.empty_polls, self.polled_in_vain_at) = (0, 0);
         self.stats.rx_bursts.add(1);
         self.shared.run.count_received(received as u64);
@@ -69,7 +70,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
             self.stats.steps.add_pkts(received as u64);
         }
         self.lap(Lap::Statistics);
-        self.serve(arrival);
+        self.serve(arrival)
     }
 
     /// A source says when it was asked in the poll that began at `now`; `None` if it has worked since. Notes a gap before that, a longer one
@@ -112,11 +113,12 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.found_none();
     }
 
-    /// Nothing came of this poll.
+    /// Nothing came of this poll, which says so.
     #[cold]
-    pub(super) fn found_none(&mut self) {
+    pub(super) fn found_none(&mut self) -> bool {
         self.empty_polls += 1;
         self.rest();
+        false
     }
 
     /// Serves packets that were left over, up to the first that must be run alone.
@@ -143,9 +145,10 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.finish(|packet| Arrival::of(packet, settings), alone, measured);
     }
 
-    /// Classifies the burst, sheds what is expensive, serves what is cheap, and transmits.
+    /// Serves and transmits the burst: all at once, if nobody is ahead of any packet and all are cheap. Returns whether all have left so, and
+    /// nothing waits.
     #[inline(always)]
-    fn serve(&mut self, arrival: Arrival) {
+    fn serve(&mut self, arrival: Arrival) -> bool {
         let stats = self.stats;
         let drop_one = |packet: Mbuf, cause| {
             drop(packet);
@@ -155,35 +158,46 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         if measured.is_some() {
             self.book_unseen();
         }
-        if self.admission.nobody_is_ahead(&self.burst)
-            && let Some(port) = self.engine.cheap_burst(&mut self.burst, arrival.port, drop_one)
-        {
-            self.lap(Lap::Engine);
-            self.stats.cheap_pkts.add(self.burst.len() as u64);
-            if let Some(start) = measured {
-                self.book_whole_burst(start, arrival);
-            }
-            self.lap(Lap::Statistics);
-            if self.settings.stamped {
-                let brought = self.brought();
-                self.tx.send_stamped(port, &mut self.burst, self.admission.unasked(), arrival, brought);
-            } else {
-                self.tx.send_burst(port, &mut self.burst, self.admission.unasked(), arrival.ticks);
-            }
-            self.lap(Lap::Tx);
-            return;
+        if !self.admission.nobody_is_ahead(&self.burst) {
+            return self.part(arrival, measured.is_some());
         }
+        let Some(port) = self.engine.cheap_burst(&mut self.burst, arrival.port, drop_one) else {
+            return self.part(arrival, measured.is_some());
+        };
+        self.lap(Lap::Engine);
+        self.stats.cheap_pkts.add(self.burst.len() as u64);
+        if let Some(start) = measured {
+            self.book_whole_burst(start, arrival);
+        }
+        self.lap(Lap::Statistics);
+        if self.settings.stamped {
+            let brought = self.brought();
+            self.tx.send_stamped(port, &mut self.burst, self.admission.unasked(), arrival, brought);
+        } else {
+            self.tx.send_burst(port, &mut self.burst, self.admission.unasked(), arrival.ticks);
+        }
+        self.lap(Lap::Tx);
+        self.tx.waiting == 0
+    }
+
+    /// Classifies the packets of the burst, sheds what is expensive, serves what is cheap, and transmits. Not all of it leaves as a whole.
+    #[inline(never)]
+    fn part(&mut self, arrival: Arrival, measured: bool) -> bool {
         if let Some(field) = self.settings.nic {
             self.write_arrivals(field);
         }
         self.burst.prefetch_data();
         self.engine.look_ahead(&mut self.burst, arrival.port);
+        let received = self.burst.len();
+        self.admission.part();
         // As many as went to other lcores come back from there.
         self.shared.buffers.claim_next(std::mem::take(&mut self.shed_before));
         let alone = if self.goes_whole(arrival.port) { self.defer_all(arrival) } else { self.classify(arrival) };
         self.lap(Lap::Classify);
         let settings = self.settings;
-        self.finish(|packet| arrival.refined(packet, settings), alone, measured.is_some());
+        self.finish(|packet| arrival.refined(packet, settings), alone, measured);
+        self.admission.end(received);
+        false
     }
 
     /// Parts the burst into cheap and deferred packets. One that must be run here alone goes ahead of all that came after it: those

@@ -76,6 +76,11 @@ impl Policy for Hybrid {
     const CAPPED: bool = true;
     const VAIN_ROUNDS: usize = 4;
 
+    #[inline]
+    fn polls_on(pool: Pool) -> bool {
+        pool == Pool::A
+    }
+
     /// What waits in the run queue first: it is little when nothing is polled meanwhile, and has waited longest. A worker then takes
     /// what is expensive, since nobody else will; while it does, others poll for it.
     #[inline]

@@ -110,6 +110,14 @@ pub trait Policy: Send {
     /// The next step of the lcore that sees `view`.
     fn next(&mut self, view: &View) -> Step;
 
+    /// Whether an lcore of `pool` whose last poll brought a burst that left as a whole, and which holds nothing else, polls again in any case: what
+    /// else there is to see then changes nothing.
+    #[inline]
+    fn polls_on(pool: Pool) -> bool {
+        let _ = pool;
+        false
+    }
+
     /// Whether an lcore that polls, and has work itself, polls for `peer` too, whose leases are free. Asked now and then.
     #[inline]
     fn adopts(&self, peer: &PeerHint) -> bool {
@@ -130,5 +138,24 @@ pub trait Policy: Send {
     fn inbox(&mut self, lcores: usize, pkts: impl Fn(usize) -> usize) -> usize {
         let _ = (lcores, pkts);
         0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_consistent<P: Policy>(mut policy: P) {
+        for pool in [Pool::A, Pool::B].into_iter().filter(|&pool| P::polls_on(pool)) {
+            assert_eq!(policy.next(&View::empty(pool)), Step::Poll, "{pool:?}");
+        }
+    }
+
+    #[test]
+    fn who_polls_on_would_poll_if_asked() {
+        is_consistent(Rtc);
+        is_consistent(Steal::new(1));
+        is_consistent(Pools);
+        is_consistent(Hybrid::new(1, 100));
     }
 }

@@ -11,6 +11,11 @@ impl Policy for Pools {
     const DEFERRED: Place = Place::Shed;
 
     #[inline]
+    fn polls_on(pool: Pool) -> bool {
+        pool == Pool::A
+    }
+
+    #[inline]
     fn next(&mut self, view: &View) -> Step {
         match view.pool {
             Pool::B => Step::Take,

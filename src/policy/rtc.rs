@@ -1,6 +1,6 @@
 //! `rtc`: RSS and run-to-completion, nothing shared. What l3fwd does.
 
-use super::{Place, Policy, Step, View};
+use super::{Place, Policy, Pool, Step, View};
 
 /// Every lcore serves its own queues in order of arrival, whatever a packet costs.
 #[derive(Clone, Copy, Debug, Default)]
@@ -8,6 +8,11 @@ pub struct Rtc;
 
 impl Policy for Rtc {
     const DEFERRED: Place = Place::Here;
+
+    #[inline]
+    fn polls_on(_: Pool) -> bool {
+        true
+    }
 
     #[inline]
     fn next(&mut self, view: &View) -> Step {

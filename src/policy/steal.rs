@@ -3,7 +3,7 @@
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-use super::{Help, PeersView, Place, Policy, Rtc, Step, View, Why};
+use super::{Help, PeersView, Place, Policy, Pool, Rtc, Step, View, Why};
 
 /// Run-to-completion, but the rest of a burst waits where others can take it. Receive queues are not taken over: what a stuck
 /// lcore has not polled waits for it.
@@ -22,6 +22,11 @@ impl Steal {
 impl Policy for Steal {
     const DEFERRED: Place = Place::Here;
     const STEALS: bool = true;
+
+    #[inline]
+    fn polls_on(_: Pool) -> bool {
+        true
+    }
 
     #[inline]
     fn next(&mut self, view: &View) -> Step {

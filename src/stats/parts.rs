@@ -9,7 +9,7 @@ use super::report::{grouped, table, time};
 
 /// Of so many bursts of the cheap stage, the parts of one are measured, as that takes two readings of the clock; but the wait in the NIC,
 /// which takes none, of all. Expensive packets that are run one by one are all measured.
-pub const PARTS_EVERY_BURSTS: u32 = 16;
+pub const PARTS_EVERY_BURSTS: u32 = 64;
 
 /// The longest time that is told from longer ones, in nanoseconds: an hour.
 const LONGEST_NS: u64 = 3_600_000_000_000;
