@@ -7,10 +7,12 @@ mod arrivals;
 mod board;
 mod departure;
 mod idle;
+mod polled;
 mod rescue;
 mod run_state;
 mod sort;
 mod transmit;
+mod unsent;
 mod verbs;
 mod waiting;
 mod work;
@@ -19,6 +21,7 @@ use std::sync::atomic::AtomicBool;
 
 use admission::Admission;
 pub use board::Board;
+use polled::Polled;
 pub use run_state::RunState;
 use sort::Sorter;
 pub use transmit::Outgoing;
@@ -35,7 +38,7 @@ use crate::engine::{Engine, Flows};
 use crate::order::Order;
 use crate::policy::{PeerHint, Permits, Place, Policy, Pool, Step, View};
 use crate::shed::{Picker, RankMeter, Shard, TakeBudget};
-use crate::stats::{Counter, DropCause, Incidents, Lap, LcoreStats, StampClocks, Stamps};
+use crate::stats::{DropCause, Incidents, Lap, LcoreStats, StampClocks, Stamps};
 
 /// How long the work may take that a worker takes at once, in nanoseconds: what it holds, nobody else can help with.
 pub const TAKE_BUDGET_NS: u64 = 20_000;
@@ -147,46 +150,6 @@ impl Shard for WaitingShard {
     #[inline]
     fn len(&self) -> usize {
         self.ring.len()
-    }
-}
-
-/// A receive queue that this lcore polls, by a lease that it keeps as long as it is not away.
-struct Polled<'a> {
-    rxq: &'a RxQueue,
-    number: u16,
-    lease: Option<Lease<'a>>,
-    received_pkts: &'a Counter,
-    /// The last poll that took all there was began then.
-    emptied_ticks: u64,
-    /// The last stamp that a driver put on its packets, in ticks; 0 before the first.
-    stamped_ticks: u64,
-}
-
-impl<'a> Polled<'a> {
-    /// The lease, at `now`; `None` while another lcore polls the queue.
-    #[inline(always)]
-    fn hold(&mut self, now: u64) -> Option<&mut Lease<'a>> {
-        if self.lease.is_none() {
-            self.take_lease(now);
-        }
-        self.lease.as_mut()
-    }
-
-    /// Others may have emptied the queue meanwhile, by their counter even after `now`.
-    #[inline]
-    fn take_lease(&mut self, now: u64) {
-        self.lease = self.rxq.try_lease();
-        if let Some(lease) = &self.lease {
-            self.emptied_ticks = self.emptied_ticks.max(lease.emptied_ticks().min(now.wrapping_sub(1)));
-        }
-    }
-
-    /// From now on others may poll the queue.
-    #[inline]
-    fn give_back(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            lease.note_emptied(self.emptied_ticks);
-        }
     }
 }
 

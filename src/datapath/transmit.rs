@@ -1,19 +1,17 @@
-//! Sending: per port a list that is filled while a burst is served, sent at its end, and kept for later where the driver does not
-//! take it. Also where a packet's latency ends.
+//! Sending: per port a list that is filled while a burst is served, and sent at its end. Also where a packet's latency ends.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use super::admission::Pass;
 use super::arrivals::{Brought, Unseen, book_nic_wait};
 use super::sort::Arrival;
 use super::{Settings, Shared, Stage};
 use crate::config::WAITING_MAX;
-use crate::dpdk::clock::tsc;
-use crate::dpdk::{BURST_MAX, Burst, Drain, MAX_PORTS, Mbuf, StampField, TxQueue};
+use crate::dpdk::{BURST_MAX, Burst, Drain, MAX_PORTS, Mbuf, TxQueue};
 use crate::order::Order;
-use crate::stats::{BurstClock, Counter, DropCause, LcoreStats, PortQueue, StampClocks, StampSpan, Verdict};
+use crate::stats::{BurstClock, Counter, LcoreStats, PortQueue, StampClocks, StampSpan, Verdict};
 
 /// A packet that the driver has not taken yet, or whose turn in its flow has not come.
 pub struct Outgoing {
@@ -30,27 +28,27 @@ pub struct Outgoing {
 
 /// One port's way out.
 pub(super) struct Outlet<'a> {
-    txq: TxQueue,
+    pub(super) txq: TxQueue,
     /// Counts what the driver accepts.
-    sent_pkts: &'a Counter,
+    pub(super) sent_pkts: &'a Counter,
     pub(super) staged: Burst,
     /// The arrival of each packet in `staged`, and its place in its flow.
-    stamps: Box<[u64; BURST_MAX]>,
+    pub(super) stamps: Box<[u64; BURST_MAX]>,
     pub(super) passes: Box<[Pass; BURST_MAX]>,
     pub(super) waiting: VecDeque<Outgoing>,
 }
 
 /// Packets that were accepted and arrived together, until the next reading of the clock tells how long they took.
-struct Accepted {
-    stamp: u64,
-    pkts: u64,
-    stage: Stage,
+pub(super) struct Accepted {
+    pub(super) stamp: u64,
+    pub(super) pkts: u64,
+    pub(super) stage: Stage,
 }
 
 impl Accepted {
     /// `served_ticks`: when its stage was over, 0 if that was not measured. An arrival may lie a little ahead, by its clock's error.
     #[inline(always)]
-    fn book(&self, stats: &LcoreStats, served_ticks: u64, unseen: Unseen, now: u64) {
+    pub(super) fn book(&self, stats: &LcoreStats, served_ticks: u64, unseen: Unseen, now: u64) {
         let (latency, parts) = match self.stage {
             Stage::Cheap => (&stats.cheap_latency, &stats.cheap_parts),
             Stage::Expensive => (&stats.expensive_latency, &stats.expensive_parts),
@@ -91,13 +89,13 @@ pub(super) struct Transmit<'a> {
     copied_pkts: usize,
     accepted: Vec<Accepted>,
     /// When the stage of all these was over; 0 if that was not measured.
-    served_ticks: u64,
+    pub(super) served_ticks: u64,
     /// When the stage began that packets are in now, if its parts are measured; else 0.
     pub(super) measured_from: Cell<u64>,
     /// How much longer than their stamp says the packets of that burst may have waited.
     pub(super) unseen: Cell<Unseen>,
     pub(super) settings: Settings,
-    links: &'a [AtomicBool; MAX_PORTS],
+    pub(super) links: &'a [AtomicBool; MAX_PORTS],
     clocks: &'a StampClocks,
     pub(super) stats: &'a LcoreStats,
 }
@@ -228,17 +226,6 @@ impl<'a> Transmit<'a> {
         self.wait(at, burst, pass, |packet, field| field.read(packet));
     }
 
-    #[cold]
-    fn wait(&mut self, at: usize, burst: &mut Burst, pass: Pass, stamp: impl Fn(&Mbuf, StampField) -> u64) {
-        self.waiting |= 1 << at;
-        let (served_ticks, field, port) = (self.served_ticks, self.settings.stamp, self.outlets[at].txq.port());
-        let (stage, unseen, waiting) = (Stage::Cheap, self.unseen.get(), &mut self.outlets[at].waiting);
-        let packets =
-            burst.drain().map(|packet| Outgoing { stamp: stamp(&packet, field), packet, port, pass, stage, served_ticks, unseen });
-        let dropped = packets.map(|packet| keep(waiting, packet)).sum();
-        self.stats.drop_pkts(self.cause(at), dropped);
-    }
-
     /// Notes that a packet leaves by `port`.
     #[inline(always)]
     pub(super) fn stage(&mut self, port: u16, packet: Mbuf, pass: Pass, stamp: u64) {
@@ -292,7 +279,7 @@ impl<'a> Transmit<'a> {
 
     /// The first `sent` staged packets went, and leave their places.
     #[inline(never)]
-    fn taken_staged(&mut self, at: usize, sent: usize) {
+    pub(super) fn taken_staged(&mut self, at: usize, sent: usize) {
         self.ticketed &= !(1 << at);
         if self.order.keeps() {
             (0..sent).for_each(|place| self.taken(self.outlets[at].passes[place]));
@@ -311,19 +298,6 @@ impl<'a> Transmit<'a> {
         for run in stamps.chunk_by(|a, b| a == b) {
             self.accepted.push(Accepted { stamp: run[0], pkts: run.len() as u64, stage });
         }
-    }
-
-    #[cold]
-    fn wait_staged(&mut self, at: usize, sent: usize, stage: Stage) {
-        self.waiting |= 1 << at;
-        let (Outlet { txq, staged, stamps, passes, waiting, .. }, served_ticks) = (&mut self.outlets[at], self.served_ticks);
-        let (offered, port, unseen) = (sent + staged.len(), txq.port(), self.unseen.get());
-        let left = staged.drain().zip(stamps[sent..].iter().zip(&passes[sent..]));
-        let left = left.map(|(packet, (&stamp, &pass))| Outgoing { packet, port, pass, stamp, stage, served_ticks, unseen });
-        let dropped = left.map(|packet| keep(waiting, packet)).sum();
-        self.stats.drop_pkts(self.cause(at), dropped);
-        // The list was full then: it was the last ones that were dropped.
-        (offered - dropped as usize..offered).for_each(|place| self.leave(self.outlets[at].passes[place]));
     }
 
     /// Books the latency of all that was accepted since the last reading of the clock, up to `now`.
@@ -367,92 +341,5 @@ impl<'a> Transmit<'a> {
         let unseen = self.unseen.get();
         self.accepted.iter().for_each(|accepted| accepted.book(self.stats, self.served_ticks, unseen, now));
         self.accepted.clear();
-    }
-
-    /// Why a port takes nothing.
-    pub(super) fn cause(&self, at: usize) -> DropCause {
-        let port = usize::from(self.outlets[at].txq.port());
-        if self.links[port].load(Ordering::Relaxed) { DropCause::TxFull } else { DropCause::LinkDown }
-    }
-
-    /// Offers waiting packets to their drivers again.
-    #[inline(always)]
-    pub(super) fn retry(&mut self) {
-        if self.waiting != 0 {
-            self.retry_all();
-        }
-    }
-
-    /// As `retry`, and those whose turn comes by that at once.
-    #[cold]
-    fn retry_all(&mut self) {
-        loop {
-            self.turn_came = false;
-            self.retry_waiting();
-            if !self.turn_came {
-                break;
-            }
-        }
-    }
-
-    fn retry_waiting(&mut self) {
-        self.close(tsc());
-        for at in 0..self.outlets.len() {
-            if self.waiting & 1 << at == 0 {
-                continue;
-            }
-            let outlet = &mut self.outlets[at];
-            // What is staged stays behind what waits: the staging list is empty here, and serves to hand packets over.
-            let offered = outlet.waiting.len().min(self.settings.burst.pkts());
-            let mut served = [(Stage::Cheap, 0, Unseen::UNKNOWN); BURST_MAX];
-            for (place, waiting) in outlet.waiting.drain(..offered).enumerate() {
-                outlet.stamps[place] = waiting.stamp;
-                outlet.passes[place] = waiting.pass;
-                served[place] = (waiting.stage, waiting.served_ticks, waiting.unseen);
-                outlet.staged.push(waiting.packet);
-            }
-            let sent = outlet.txq.send(&mut outlet.staged);
-            for place in (sent..offered).rev() {
-                let Some(packet) = outlet.staged.pop() else { break };
-                let ((stage, served_ticks, unseen), stamp, pass) = (served[place], outlet.stamps[place], outlet.passes[place]);
-                outlet.waiting.push_front(Outgoing { packet, port: outlet.txq.port(), pass, stamp, stage, served_ticks, unseen });
-            }
-            if outlet.waiting.is_empty() {
-                self.waiting &= !(1 << at);
-            }
-            outlet.sent_pkts.add(sent as u64);
-            if self.is_counting() {
-                let (now, stamps) = (tsc(), &self.outlets[at].stamps);
-                for (&(stage, served_ticks, unseen), &stamp) in served[..sent].iter().zip(&stamps[..]) {
-                    Accepted { stamp, pkts: 1, stage }.book(self.stats, served_ticks, unseen, now);
-                }
-            }
-            self.taken_staged(at, sent);
-        }
-    }
-
-    /// At the end of the run: goes on offering until the driver has taken all, or nothing for a while, or `give_up` says so.
-    pub(super) fn wind_up(mut self, give_up: impl Fn() -> bool) {
-        const TRIES_WITHOUT_SUCCESS: u32 = 1000;
-        let mut tries = 0;
-        while self.waiting != 0 && tries < TRIES_WITHOUT_SUCCESS && !give_up() {
-            let before = self.stats.tx_pkts();
-            self.retry_all();
-            tries = if self.stats.tx_pkts() > before { 0 } else { tries + 1 };
-            std::thread::sleep(std::time::Duration::from_micros(100));
-        }
-        while self.outlets.iter().any(|outlet| !outlet.waiting.is_empty()) {
-            self.drop_waiting();
-        }
-    }
-}
-
-/// Queues a packet behind those that the driver has not taken, or drops it when too many wait. Returns how many were dropped.
-fn keep(list: &mut VecDeque<Outgoing>, waiting: Outgoing) -> u64 {
-    if list.len() < WAITING_MAX {
-        list.push_back(waiting);
-        0
-    } else {
-        1
     }
 }

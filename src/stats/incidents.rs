@@ -69,7 +69,7 @@ pub struct Incident {
     pub stage: IncidentStage,
     /// From the start of the run until the packet was begun.
     pub started_ns: u64,
-    /// How long the lcore was in it; until now if it still is.
+    /// How long the lcore was in it; until now if it still is, and at least so long if it returned just as others came.
     pub stuck_ns: u64,
     pub returned: bool,
     /// From the packet's begin until the first of those that waited behind it were taken; none if nobody came.
@@ -164,9 +164,12 @@ impl Incidents {
 /// Makes one incident of what its owner and its rescuers wrote, each with its writer's place in the map.
 fn join(records: &[(usize, Record)], map: &Map<'_>, now: u64, to_ns: &impl Fn(u64) -> u64) -> Option<Incident> {
     let first = records.first()?.1;
-    let ended = records.iter().map(|(_, record)| record.ended_ticks).find(|&ticks| ticks > 0);
-    let until = ended.unwrap_or(now);
     let rescues = || records.iter().filter(|(writer, record)| *writer as u64 != record.victim);
+    let ended = records.iter().map(|(_, record)| record.ended_ticks).find(|&ticks| ticks > 0);
+    let still = records.iter().any(|(writer, record)| *writer as u64 == record.victim && record.ended_ticks == 0);
+    // Who returns just as the first one comes sees nobody, and writes nothing: it was stuck at least until then.
+    let came = rescues().map(|(_, record)| record.first_ticks).max().unwrap_or(first.started_ticks);
+    let until = ended.unwrap_or(if still { now } else { came });
     let sum = |count: fn(&Record) -> u64| rescues().map(|(_, record)| count(record)).sum::<u64>();
     let id = |at: usize| map.lcore_ids.get(at).copied();
     Some(Incident {
@@ -175,7 +178,7 @@ fn join(records: &[(usize, Record)], map: &Map<'_>, now: u64, to_ns: &impl Fn(u6
         stage: IncidentStage::from_word(first.stage),
         started_ns: to_ns(first.started_ticks.saturating_sub(map.run_start_ticks)),
         stuck_ns: to_ns(until.saturating_sub(first.started_ticks)),
-        returned: ended.is_some(),
+        returned: !still,
         rescued_after_ns: rescues().map(|(_, record)| to_ns(record.first_ticks.saturating_sub(record.started_ticks))).min(),
         rescuers: rescues().filter_map(|(writer, _)| id(*writer)).collect(),
         stolen_pkts: sum(|record| record.stolen_pkts),
@@ -224,7 +227,11 @@ mod tests {
     }
 
     fn read(incidents: &Incidents, now: u64) -> Vec<Incident> {
-        incidents.read(&[], &Map { lcore_ids: &[10, 11, 12], run_start_ticks: 100 }, now, |ticks| ticks)
+        read_with(incidents, &[], now)
+    }
+
+    fn read_with(incidents: &Incidents, away: &[Stuck], now: u64) -> Vec<Incident> {
+        incidents.read(away, &Map { lcore_ids: &[10, 11, 12], run_start_ticks: 100 }, now, |ticks| ticks)
     }
 
     #[test]
@@ -247,7 +254,7 @@ mod tests {
             longest_wait_ns: 530,
             saved_ns: 3 * 50 + 2 * 40 + 20,
         };
-        assert_eq!(read(&incidents, 1080), [expected.clone()]);
+        assert_eq!(read_with(&incidents, &[stuck(0, 1000)], 1080), [expected.clone()]);
         assert_eq!(incidents.returned(stuck(0, 1000), 1100, 1000), 3 * 70 + 2 * 60 + 40);
         (expected.stuck_ns, expected.returned, expected.saved_ns) = (100, true, 3 * 70 + 2 * 60 + 40);
         assert_eq!(read(&incidents, 5000), [expected]);
@@ -271,6 +278,14 @@ mod tests {
         let seen = incidents.read(&[stuck(0, 1000), stuck(2, 1500)], &map, 2000, |ticks| ticks);
         let seen: Vec<_> = seen.into_iter().map(|seen| (seen.lcore, seen.stuck_ns, seen.returned, seen.rescuers)).collect();
         assert_eq!(seen, [(10, 1000, false, vec![11]), (12, 500, false, vec![])]);
+    }
+
+    #[test]
+    fn who_returned_just_as_others_came_was_stuck_until_then() {
+        let incidents = Incidents::new(3);
+        incidents.rescued(1, stuck(0, 1000), polled(1040, 1));
+        let seen = read(&incidents, 5000).pop().unwrap();
+        assert_eq!((seen.stuck_ns, seen.returned, seen.saved_ns), (40, true, 0));
     }
 
     #[test]
