@@ -78,7 +78,7 @@ pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
         source,
         tsc,
         host_gaps: host_gaps(stats, rate),
-        latency: stamped_by.map(|source| latency(stats, rate, source, devices)),
+        latency: stamped_by.map(|source| latency(stats, rate, source, devices, elapsed.as_secs_f64())),
         step_cycles: cli.record_core_cycles.then(|| step_cycles(stats)),
         lcores: plan.lcores.iter().zip(stats).map(|(plan, stats)| lcore_row(plan, stats, rate)).collect(),
         queues: queue_rows(plan, stats),
@@ -148,13 +148,15 @@ fn host_gaps(stats: &[LcoreStats], rate: TscRate) -> HostGapRow {
     })
 }
 
-fn latency(lcores: &[LcoreStats], rate: TscRate, source: stamping::Source, devices: &[DeviceStats]) -> Latency {
+fn latency(lcores: &[LcoreStats], rate: TscRate, source: stamping::Source, devices: &[DeviceStats], elapsed_s: f64) -> Latency {
     let row = |pick: fn(&LcoreStats) -> &Histogram| {
         let mut hdr = stats::histogram_ns();
         lcores.iter().for_each(|lcore| pick(lcore).add_to(&mut hdr, |ticks| rate.ns(ticks)));
         LatencyRow::of(&hdr)
     };
     let by_poll = source.name == "software";
+    let unseen = unseen_wait(lcores, rate);
+    let bounded = by_poll && stats::is_bounded(&unseen, elapsed_s);
     let parts = |pick: fn(&LcoreStats) -> &Parts| {
         let parts: Vec<&Parts> = lcores.iter().map(pick).collect();
         PartRows::of(&parts, !by_poll, |ticks| rate.ns(ticks))
@@ -166,9 +168,9 @@ fn latency(lcores: &[LcoreStats], rate: TscRate, source: stamping::Source, devic
         error_ns: source.error_ns,
         off: source.off,
         censored_pkts: devices.iter().map(|device| device.imissed + device.rx_nombuf).sum(),
-        unseen_wait: by_poll.then(|| unseen_wait(lcores, rate)),
-        at_least: by_poll.then(|| TimeRow::of(lcores.iter().map(|lcore| &lcore.at_least), |ticks| rate.ns(ticks))),
-        at_most: by_poll.then(|| TimeRow::of(lcores.iter().map(|lcore| &lcore.at_most), |ticks| rate.ns(ticks))),
+        unseen_wait: by_poll.then_some(unseen),
+        at_least: bounded.then(|| TimeRow::of(lcores.iter().map(|lcore| &lcore.at_least), |ticks| rate.ns(ticks))),
+        at_most: bounded.then(|| TimeRow::of(lcores.iter().map(|lcore| &lcore.at_most), |ticks| rate.ns(ticks))),
         cheap: row(|lcore| &lcore.cheap_latency),
         expensive: row(|lcore| &lcore.expensive_latency),
         parts: LatencyParts {

@@ -56,12 +56,17 @@ pub(crate) fn qualified_by(censored_pkts: u64, off: Option<&str>) -> Vec<String>
     censored.into_iter().chain(off.map(|why| format!("LATENCY WAS NOT COUNTED TO THE END: {why}"))).collect()
 }
 
+/// Whether it is known how long packets may have waited before the poll that brought them: whether queues were ever left empty.
+pub fn is_bounded(unseen: &TimeRow, elapsed_s: f64) -> bool {
+    unseen.pkts > 0 && (unseen.max_ns as f64) < elapsed_s * 1e9
+}
+
 /// How long packets may have waited before the poll that brought them, in words; `elapsed_s` is the length of the run.
 pub fn unseen_text(unseen: &TimeRow, elapsed_s: f64) -> String {
     // Since the start: no poll has ever left that queue empty.
     match unseen.pkts {
         0 => "how long is not known, as none was measured".into(),
-        _ if unseen.max_ns as f64 >= elapsed_s * 1e9 => "how long is not known, as a queue was full whenever it was polled".into(),
+        _ if !is_bounded(unseen, elapsed_s) => "how long is not known, as a queue was full whenever it was polled".into(),
         _ => {
             let [p50, p99, max] = [unseen.p50_ns, unseen.p99_ns, unseen.max_ns].map(time);
             format!("at most {p50} (p50), {p99} (p99), {max} (max)")

@@ -24,7 +24,7 @@ pub use gaps::{GAP_NS_MIN, Gaps, HostGapRow, HostGaps};
 pub use histogram::{Histogram, HistogramCounts};
 pub use incidents::{INCIDENTS_MAX, Incident, IncidentStage, Incidents, Map, Rescued, Stuck, incident_table};
 pub(crate) use latency::qualified_by;
-pub use latency::{Latency, LcoreLatency, unseen_text};
+pub use latency::{Latency, LcoreLatency, is_bounded, unseen_text};
 pub use order::{OrderCounts, OrderRow};
 pub use parts::{LatencyParts, PARTS_EVERY_BURSTS, PartRows, Parts, TimeRow};
 pub use percentiles::{Bucket, LatencyRow, hgrm, histogram_ns, of_buckets};
