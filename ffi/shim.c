@@ -64,15 +64,11 @@ uint64_t mpfwd_heap_free_bytes(void)
 	return bytes;
 }
 
-/*
- * A stack gives out the buffers that came back last, which are in some cache. DPDK's default, a ring, gives out those that came back first: then
- * all buffers go round, however few are needed.
- */
-struct rte_mempool *mpfwd_pool_create(const char *name, unsigned int mbufs, unsigned int cache, uint16_t room)
+struct rte_mempool *mpfwd_pool_create(const char *name, unsigned int mbufs, unsigned int cache, uint16_t room, int stack)
 {
-	const char *ops = rte_mbuf_user_mempool_ops();
+	const char *ops = stack && rte_mbuf_user_mempool_ops() == NULL ? "stack" : rte_mbuf_best_mempool_ops();
 
-	return rte_pktmbuf_pool_create_by_ops(name, mbufs, cache, 0, room, SOCKET_ID_ANY, ops != NULL ? ops : "stack");
+	return rte_pktmbuf_pool_create_by_ops(name, mbufs, cache, 0, room, SOCKET_ID_ANY, ops);
 }
 
 int mpfwd_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **pkts, unsigned int n)

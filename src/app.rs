@@ -12,7 +12,7 @@ use crate::control::{self, Control, FollowedClocks, Hangups, IncidentReader, Sig
 use crate::datapath::{ADOPT_EVERY_NS, Board, Queues, RunState, Settings, Shared, TAKE_BUDGET_NS, Waiting, WaitingStealer};
 use crate::dpdk::clock::{RateMeter, tsc};
 use crate::dpdk::{
-    self, BurstSize, Eal, EmulatedStamps, Mempool, Port, PortConfig, RingConsumer, RingProducer, RxQueue, RxStampField, StampField,
+    self, BurstSize, Eal, EmulatedStamps, Mempool, Port, PortConfig, Reuse, RingConsumer, RingProducer, RxQueue, RxStampField, StampField,
     TicketField, TxQueue,
 };
 use crate::engine::{Engine, EngineSetup, Flows};
@@ -265,7 +265,9 @@ fn set_up(eal: &Eal, cli: &Cli, plan: &mut Plan) -> Result<Setup> {
     let (stamp, ticket) = (StampField::register()?, TicketField::register(cli.order == KeepOrder::None)?);
     let nic = (plan.stamping == Stamping::Nic).then(RxStampField::register).transpose()?;
     let polled = (nic.is_some() || cli.source.is_some()).then(StampField::register_polled).transpose()?;
-    let pool = Mempool::create(eal, "mpfwd_mbufs", plan.mbufs, plan.mbuf_cache, plan.mbuf_room)?;
+    // net_af_xdp shows the kernel less memory than the pool has: the last of its buffers, which a stack gives out first, are not in it.
+    let reuse = if plan.ports.iter().any(|port| port.info.keeps_buffers) { Reuse::Default } else { Reuse::LastFirst };
+    let pool = Mempool::create(eal, "mpfwd_mbufs", plan.mbufs, plan.mbuf_cache, plan.mbuf_room, reuse)?;
     let (mut ports, mut rxqs) = (Vec::new(), Vec::new());
     let mut txqs: Vec<Vec<TxQueue>> = plan.lcores.iter().map(|_| Vec::new()).collect();
     for (at, port) in plan.ports.iter().enumerate() {

@@ -27,6 +27,15 @@ impl Drop for Pool {
     }
 }
 
+/// Which free buffers are given out next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    /// Those that came back last, which are in some cache: a stack.
+    LastFirst,
+    /// As DPDK does it where nothing else is asked for: from a ring, those that came back first. All buffers go round, however few are needed.
+    Default,
+}
+
 /// A handle of a pool; the pool is freed with its last one.
 #[derive(Clone)]
 pub struct Mempool(Arc<Pool>);
@@ -37,17 +46,18 @@ impl Mempool {
     /// The most buffers that an lcore may keep for itself.
     pub const CACHE_MAX: u32 = sys::MPFWD_MEMPOOL_CACHE_MAX;
 
-    /// `mbufs` buffers of `room` bytes (headroom included), of which each lcore keeps up to `cache` at hand.
+    /// `mbufs` buffers of `room` bytes (headroom included), of which each lcore keeps up to `cache` at hand. What EAL was told by
+    /// `--mbuf-pool-ops-name` goes before `reuse`.
     ///
     /// # Errors
     /// When the memory isn't there.
-    pub fn create(eal: &Eal, name: &str, mbufs: u32, cache: u32, room: u16) -> Result<Self> {
+    pub fn create(eal: &Eal, name: &str, mbufs: u32, cache: u32, room: u16, reuse: Reuse) -> Result<Self> {
         let c_name = super::c_string(name)?;
         if !may_fit(mbufs, room) {
             return Err(Error::Setup(no_memory(mbufs, room)));
         }
         // SAFETY: the name outlives the call; everything else is checked by DPDK.
-        let pool = unsafe { sys::mpfwd_pool_create(c_name.as_ptr(), mbufs, cache, room) };
+        let pool = unsafe { sys::mpfwd_pool_create(c_name.as_ptr(), mbufs, cache, room, i32::from(reuse == Reuse::LastFirst)) };
         let pool = NonNull::new(pool).ok_or_else(|| Error::Setup(no_memory(mbufs, room)))?;
         Ok(Self(Arc::new(Pool { pool, capacity: mbufs, _eal: eal.clone() })))
     }

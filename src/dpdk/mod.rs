@@ -25,7 +25,7 @@ pub use burst::{BURST_MAX, Burst, BurstSize, Drain};
 pub use eal::{Eal, Lcore};
 pub use fib::{Fib4, Fib6, FibSize};
 pub use mbuf::{CostField, Mbuf, StampField, TicketField};
-pub use mempool::Mempool;
+pub use mempool::{Mempool, Reuse};
 pub use note::NoteField;
 pub use port::{MAX_PORTS, Port, PortConfig, PortInfo, find_ports};
 pub use ring::{RingConsumer, RingProducer, RxTxRing, hts_ring, ring};

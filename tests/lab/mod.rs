@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use mpfwd::app::{self, Host};
 use mpfwd::cli::Cli;
-use mpfwd::dpdk::{BURST_MAX, Burst, Eal, Mbuf, Mempool, PortInfo, RxTxRing, find_ports};
+use mpfwd::dpdk::{BURST_MAX, Burst, Eal, Mbuf, Mempool, PortInfo, Reuse, RxTxRing, find_ports};
 use mpfwd::engine::{Engine, EngineSetup};
 use mpfwd::stats::Report;
 
@@ -36,7 +36,7 @@ impl Lab {
         let line = format!("lab --no-pci --file-prefix {prefix} {} {}", common::NO_HUGE, common::lcores(lcores));
         let host = Host::before_eal().expect("signals can be caught");
         let eal = Eal::start(&words(&line)).expect("EAL starts");
-        let pool = Mempool::create(&eal, "lab_pool", 4095, 0, ROOM + Mempool::HEADROOM).expect("a pool");
+        let pool = Mempool::create(&eal, "lab_pool", 4095, 0, ROOM + Mempool::HEADROOM, Reuse::LastFirst).expect("a pool");
         Self { pool, eal, host, runs: 0, _leftovers: Leftovers(prefix) }
     }
 

@@ -3,7 +3,7 @@
 use crossbeam_deque::{Steal, Worker};
 use crossbeam_queue::ArrayQueue;
 use mpfwd::dpdk::clock::tsc;
-use mpfwd::dpdk::{Burst, Eal, Mbuf, Mempool, hts_ring, ring};
+use mpfwd::dpdk::{Burst, Eal, Mbuf, Mempool, Reuse, hts_ring, ring};
 use mpfwd::error::Result;
 use mpfwd::runq::{Append, Double, Growth, RunQueue};
 
@@ -28,7 +28,7 @@ fn cycles_per_item(items: usize, mut step: impl FnMut()) -> f64 {
 }
 
 pub fn measure(eal: &Eal, rounds: u16, figures: &mut Figures) -> Result<()> {
-    let pool = Mempool::create(eal, "one_core", 4096, 0, 256)?;
+    let pool = Mempool::create(eal, "one_core", 4096, 0, 256, Reuse::Default)?;
     let mut candidates: Vec<(Name, Window)> = Vec::new();
     for count in [BURST, 1] {
         candidates.push((("run queue, double", count), run_queue::<Double<Mbuf>>(&pool, count)));

@@ -7,7 +7,7 @@ use std::thread;
 
 use crossbeam_deque::Worker;
 use mpfwd::dpdk::clock::tsc;
-use mpfwd::dpdk::{Burst, Eal, Mempool, RingConsumer, RingProducer, StampField, ring};
+use mpfwd::dpdk::{Burst, Eal, Mempool, Reuse, RingConsumer, RingProducer, StampField, ring};
 use mpfwd::error::Result;
 use mpfwd::runq::{Append, Double, Growth, RunQueue};
 use mpfwd::shed::{Oldest, Pick, Shard};
@@ -30,7 +30,7 @@ const SAME_PLACE: f64 = 1.8;
 const PLACES: [(&str, f64); 3] = [("siblings", 130.0), ("near", 600.0), ("far", f64::INFINITY)];
 
 pub fn measure(eal: &Eal, cpus: [usize; 2], rounds: u16, figures: &mut Figures) -> Result<()> {
-    let pool = Mempool::create(eal, "two_cores", 2 * (BURSTS * BURST) as u32 + 1, 0, 128)?;
+    let pool = Mempool::create(eal, "two_cores", 2 * (BURSTS * BURST) as u32 + 1, 0, 128, Reuse::Default)?;
     let stamp = StampField::register()?;
     let (mut puts, mut takes) = ring(eal, "bare", SLOTS, 1, 1)?;
     let mut bare = Through::new(puts.remove(0), takes.remove(0), &pool);
