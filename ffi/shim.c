@@ -66,9 +66,14 @@ uint64_t mpfwd_heap_free_bytes(void)
 
 struct rte_mempool *mpfwd_pool_create(const char *name, unsigned int mbufs, unsigned int cache, uint16_t room, int stack)
 {
-	const char *ops = stack && rte_mbuf_user_mempool_ops() == NULL ? "stack" : rte_mbuf_best_mempool_ops();
+	struct rte_mempool *pool = NULL;
 
-	return rte_pktmbuf_pool_create_by_ops(name, mbufs, cache, 0, room, SOCKET_ID_ANY, ops);
+	/* A DPDK that was built with few drivers may have no stack. */
+	if (stack && rte_mbuf_user_mempool_ops() == NULL)
+		pool = rte_pktmbuf_pool_create_by_ops(name, mbufs, cache, 0, room, SOCKET_ID_ANY, "stack");
+	if (pool == NULL)
+		pool = rte_pktmbuf_pool_create(name, mbufs, cache, 0, room, SOCKET_ID_ANY);
+	return pool;
 }
 
 int mpfwd_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **pkts, unsigned int n)

@@ -22,7 +22,7 @@ int mpfwd_has_port(const char *device);
 /* Free bytes of EAL's heaps, all memory nodes together; what it can still get from the system is not in it. */
 uint64_t mpfwd_heap_free_bytes(void);
 
-/* A pool of `mbufs` buffers of `room` bytes, kept as --mbuf-pool-ops-name says; where that says nothing, on a stack or as DPDK would. */
+/* A pool of `mbufs` buffers of `room` bytes, kept as --mbuf-pool-ops-name says; where that says nothing, on a stack, if there is one, or as DPDK would. */
 struct rte_mempool *mpfwd_pool_create(const char *name, unsigned int mbufs, unsigned int cache, uint16_t room, int stack);
 /* rte_pktmbuf_alloc_bulk: all `n` or a negative errno. */
 int mpfwd_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **pkts, unsigned int n);
