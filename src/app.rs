@@ -265,8 +265,8 @@ fn set_up(eal: &Eal, cli: &Cli, plan: &mut Plan) -> Result<Setup> {
     let (stamp, ticket) = (StampField::register()?, TicketField::register(cli.order == KeepOrder::None)?);
     let nic = (plan.stamping == Stamping::Nic).then(RxStampField::register).transpose()?;
     let polled = (nic.is_some() || cli.source.is_some()).then(StampField::register_polled).transpose()?;
-    // net_af_xdp shows the kernel less memory than the pool has: the last of its buffers, which a stack gives out first, are not in it.
-    let reuse = if plan.ports.iter().any(|port| port.info.keeps_buffers) { Reuse::Default } else { Reuse::LastFirst };
+    // A stack gives out the last buffers first.
+    let reuse = if plan.ports.iter().any(|port| port.info.wants_first_buffers) { Reuse::Default } else { Reuse::LastFirst };
     let pool = Mempool::create(eal, "mpfwd_mbufs", plan.mbufs, plan.mbuf_cache, plan.mbuf_room, reuse)?;
     let (mut ports, mut rxqs) = (Vec::new(), Vec::new());
     let mut txqs: Vec<Vec<TxQueue>> = plan.lcores.iter().map(|_| Vec::new()).collect();

@@ -17,6 +17,7 @@ pub(super) fn port(id: u16, max_rxq: u16, max_txq: u16) -> PortInfo {
         paired_queues: false,
         uniform_traffic: false,
         keeps_buffers: false,
+        wants_first_buffers: false,
         segments: true,
         max_pkt_len: 9600,
         stamp_clocks: Vec::new(),

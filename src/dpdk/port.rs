@@ -34,6 +34,8 @@ pub struct PortInfo {
     pub uniform_traffic: bool,
     /// The driver gives up buffers without freeing them when it is closed: net_af_xdp those that wait in the kernel's fill ring.
     pub keeps_buffers: bool,
+    /// The driver can't use the last buffers of a pool: net_af_xdp shows the kernel less memory than the pool has.
+    pub wants_first_buffers: bool,
     /// A packet larger than one buffer is received into several, and can be sent from several.
     pub segments: bool,
     /// The longest frame it takes, in bytes with the checksum.
@@ -91,6 +93,7 @@ fn describe(id: u16) -> Result<PortInfo> {
         paired_queues: driver == "net_tap",
         uniform_traffic: driver == "net_null",
         keeps_buffers: driver == "net_af_xdp",
+        wants_first_buffers: driver == "net_af_xdp",
         segments: Capable::of(&info).segments(),
         max_pkt_len: info.max_rx_pktlen,
         stamp_clocks: stamp_clocks(&driver, info.rx_offload_capa & sys::MPFWD_RX_OFFLOAD_TIMESTAMP != 0),
