@@ -101,9 +101,9 @@ unsigned int mpfwd_ring_enqueue(struct rte_ring *ring, void *const *items, unsig
 	return rte_ring_enqueue_burst(ring, items, n, NULL);
 }
 
-unsigned int mpfwd_ring_dequeue(struct rte_ring *ring, void **items, unsigned int n)
+unsigned int mpfwd_ring_dequeue(struct rte_ring *ring, void **items, unsigned int n, unsigned int *left)
 {
-	return rte_ring_dequeue_burst(ring, items, n, NULL);
+	return rte_ring_dequeue_burst(ring, items, n, left);
 }
 
 unsigned int mpfwd_ring_mask(const struct rte_ring *ring)

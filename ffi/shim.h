@@ -32,7 +32,7 @@ struct rte_mbuf *const *mpfwd_next_free(struct rte_mempool *pool, unsigned int *
 int mpfwd_chain(struct rte_mbuf *head, struct rte_mbuf *tail);
 
 unsigned int mpfwd_ring_enqueue(struct rte_ring *ring, void *const *items, unsigned int n);
-unsigned int mpfwd_ring_dequeue(struct rte_ring *ring, void **items, unsigned int n);
+unsigned int mpfwd_ring_dequeue(struct rte_ring *ring, void **items, unsigned int n, unsigned int *left);
 unsigned int mpfwd_ring_mask(const struct rte_ring *ring);
 
 /* Packets that the device itself lost before any burst returned them, and what it says it took and sent. */

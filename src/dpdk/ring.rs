@@ -45,12 +45,15 @@ impl Inner {
         })
     }
 
-    fn dequeue(&self, burst: &mut Burst, want: usize) -> usize {
-        burst.append(want, |slots, room| {
+    /// Returns how many packets it took, and how many were there still.
+    fn dequeue(&self, burst: &mut Burst, want: usize) -> (usize, usize) {
+        let mut left = 0;
+        let taken = burst.append(want, |slots, room| {
             // SAFETY: the ring is alive, and gives up ownership of what it returns; the caller is its only consumer, or one of many
             // of a multi-consumer ring.
-            unsafe { sys::mpfwd_ring_dequeue(self.ring.as_ptr(), slots.cast(), u32::from(room)) as usize }
-        })
+            unsafe { sys::mpfwd_ring_dequeue(self.ring.as_ptr(), slots.cast(), u32::from(room), &mut left) as usize }
+        });
+        (taken, left as usize)
     }
 
     fn position(&self, offset: u32) -> &AtomicU32 {
@@ -93,7 +96,7 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         let mut rest = Burst::new();
-        while self.dequeue(&mut rest, super::BURST_MAX) > 0 {
+        while self.dequeue(&mut rest, super::BURST_MAX).0 > 0 {
             rest.free();
         }
         // SAFETY: no handle is left.
@@ -111,6 +114,8 @@ pub struct RingConsumer {
     alone: bool,
     /// How many packets from the head on had their headers asked for.
     asked: usize,
+    /// How many the last take left.
+    left: usize,
 }
 
 /// A ring of `size` entries (a power of two; one stays free) with so many ends: DPDK's cheaper single-ended code is used where
@@ -128,7 +133,7 @@ pub fn ring(eal: &Eal, name: &str, size: u32, producers: usize, consumers: usize
     }
     let inner = Inner::create(eal, name, size, flags)?;
     let puts = (0..producers).map(|_| RingProducer(inner.clone())).collect();
-    let takes = (0..consumers).map(|_| RingConsumer { inner: inner.clone(), alone: consumers == 1, asked: 0 }).collect();
+    let takes = (0..consumers).map(|_| RingConsumer { inner: inner.clone(), alone: consumers == 1, asked: 0, left: 0 }).collect();
     Ok((puts, takes))
 }
 
@@ -139,7 +144,7 @@ pub fn ring(eal: &Eal, name: &str, size: u32, producers: usize, consumers: usize
 /// When the size is no power of two or the memory isn't there.
 pub fn hts_ring(eal: &Eal, name: &str, size: u32) -> Result<(RingProducer, RingConsumer)> {
     let inner = Inner::create(eal, name, size, sys::MPFWD_RING_HTS)?;
-    Ok((RingProducer(inner.clone()), RingConsumer { inner, alone: false, asked: 0 }))
+    Ok((RingProducer(inner.clone()), RingConsumer { inner, alone: false, asked: 0, left: 0 }))
 }
 
 impl RingProducer {
@@ -165,8 +170,8 @@ impl RingConsumer {
     /// Appends up to `want` packets to the burst. Returns how many.
     #[inline]
     pub fn take(&mut self, burst: &mut Burst, want: usize) -> usize {
-        let taken = self.inner.dequeue(burst, want);
-        self.asked = self.asked.saturating_sub(taken);
+        let (taken, left) = self.inner.dequeue(burst, want);
+        (self.asked, self.left) = (self.asked.saturating_sub(taken), left);
         taken
     }
 
@@ -179,12 +184,13 @@ impl RingConsumer {
         taken
     }
 
-    /// The packets that will be taken next, up to `want`, whose headers nobody has asked for yet. None where another lcore may take them.
+    /// The packets that will be taken next, up to `want`, that were there when the last ones were taken, and whose headers nobody has asked for
+    /// yet. None where another lcore may take them.
     #[inline]
     pub fn ahead(&mut self, want: usize) -> Ahead<'_> {
         let first = self.asked;
         if self.alone {
-            self.asked = self.inner.len().min(want).max(first);
+            self.asked = self.left.min(want).max(first);
         }
         let head = self.inner.position(sys::MPFWD_RING_CONS_HEAD).load(Ordering::Relaxed);
         Ahead { ring: &self.inner, position: head.wrapping_add(first as u32), left: self.asked - first }
@@ -259,6 +265,6 @@ impl RxTxRing {
 
     /// Takes what the port has sent.
     pub fn collect(&mut self, burst: &mut Burst, want: usize) -> usize {
-        self.tx.dequeue(burst, want)
+        self.tx.dequeue(burst, want).0
     }
 }
