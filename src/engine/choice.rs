@@ -31,6 +31,13 @@ macro_rules! choice {
             }
 
             #[inline]
+            fn expensive_all(&mut self, packets: &mut [$crate::dpdk::Mbuf], from: u16, verdicts: &mut [$crate::engine::Verdict]) {
+                match self {
+                    $(Self::$variant(engine) => engine.expensive_all(packets, from, verdicts)),+
+                }
+            }
+
+            #[inline]
             fn look_ahead(&mut self, burst: &mut $crate::dpdk::Burst, from: u16) {
                 match self {
                     $(Self::$variant(engine) => engine.look_ahead(burst, from)),+

@@ -97,6 +97,13 @@ pub trait Engine: Send {
     /// The expensive stage, for a packet that came in by port `from`. It goes on where the cheap stage gave up, if that did.
     fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict;
 
+    /// The expensive stage of packets that came in by port `from`, one after the other. `verdicts`, which are as many, say what has become of each.
+    /// An engine of engines passes this on, to tell them apart once.
+    #[inline]
+    fn expensive_all(&mut self, packets: &mut [Mbuf], from: u16, verdicts: &mut [Verdict]) {
+        packets.iter_mut().zip(verdicts).for_each(|(packet, verdict)| *verdict = self.expensive(packet, from));
+    }
+
     /// Sees a whole burst before its packets are classified one by one, where [`Engine::cheap_burst`] was not asked or did not serve it: for
     /// what is cheaper to find out of many packets at once. What is found has to be left on the packets, because each of them may go on
     /// by another lcore; those that were left over when it was their turn are not seen again.

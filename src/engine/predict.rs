@@ -116,6 +116,14 @@ impl<E: Engine> Engine for Predicting<E> {
     }
 
     #[inline]
+    fn expensive_all(&mut self, packets: &mut [Mbuf], from: u16, verdicts: &mut [Verdict]) {
+        match self.prediction {
+            None => self.engine.expensive_all(packets, from, verdicts),
+            Some(_) => packets.iter_mut().zip(verdicts).for_each(|(packet, verdict)| *verdict = self.expensive(packet, from)),
+        }
+    }
+
+    #[inline]
     fn look_ahead(&mut self, burst: &mut Burst, from: u16) {
         self.engine.look_ahead(burst, from);
     }

@@ -178,6 +178,19 @@ impl<E: Engine> Engine for Spin<E> {
     }
 
     #[inline]
+    fn expensive_all(&mut self, packets: &mut [Mbuf], from: u16, verdicts: &mut [Verdict]) {
+        let all_cost_the_same = self.known && self.cutoff.is_none();
+        packets.iter_mut().zip(verdicts).for_each(|(packet, verdict)| {
+            *verdict = if all_cost_the_same {
+                self.spin(self.ticks.expensive);
+                self.forward.cheap(packet, from)
+            } else {
+                self.expensive(packet, from)
+            };
+        });
+    }
+
+    #[inline]
     fn look_ahead(&mut self, burst: &mut Burst, from: u16) {
         self.forward.look_ahead(burst, from);
     }
