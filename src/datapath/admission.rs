@@ -244,21 +244,25 @@ impl<'a> Admission<'a> {
         !self.order.keeps() && !tx.holds_packets() && here.cheap.is_empty()
     }
 
-    /// As `goes_away`, for all packets of a burst that may go as a whole. Those of one bucket that follow each other get their numbers at once.
+    /// As `goes_away`, for all packets of a burst that may go as a whole; `write` writes on each what else it has to say. Those of one bucket that
+    /// follow each other get their numbers at once.
     #[inline]
-    pub(super) fn all_go_away(&mut self, packets: &mut [Mbuf]) {
+    pub(super) fn all_go_away(&mut self, packets: &mut [Mbuf], write: impl Fn(&mut Mbuf)) {
         let mut before = FlowBefore::default();
         for (bucket, packet) in self.buckets.iter_mut().zip(&*packets) {
             *bucket = self.order.bucket(usize::from(self.queue), self.flows.hash_next(packet, &mut before));
         }
         (self.asked, self.busy, self.gone) = (packets.len(), true, self.gone + packets.len());
-        let mut packets = packets.iter_mut();
+        let (field, mut packets) = (self.field, packets);
         for run in self.buckets[..self.asked].chunk_by(|a, b| a == b) {
             let mut number = self.order.count(run[0], run.len() as u32);
-            for packet in packets.by_ref().take(run.len()) {
-                self.field.write(packet, number.to_bits());
+            let (those, later) = packets.split_at_mut(run.len());
+            for packet in those {
+                field.write(packet, number.to_bits());
+                write(packet);
                 number = number.next();
             }
+            packets = later;
         }
     }
 

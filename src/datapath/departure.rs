@@ -7,7 +7,7 @@ use super::{Stage, Waiting};
 use crate::config::WAITING_MAX;
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{Burst, Mbuf};
-use crate::order::{Bucket, Full, Ticket};
+use crate::order::{Bucket, Full, Number, Ticket};
 use crate::stats::{DropCause, Parts};
 
 impl Transmit<'_> {
@@ -42,12 +42,24 @@ impl Transmit<'_> {
 
     /// The driver has taken packets, in this order, where no order is kept. Those that follow each other are counted at once.
     pub(super) fn taken_counted(&self, passes: &[Pass]) {
-        let counts = &self.stats.order;
         for run in passes.chunk_by(|&a, &b| a.precedes(b)) {
             if let Pass::Counted(first) = run[0] {
-                counts.add_in_order(self.order.count_all_sent(first, run.len() as u32, |late_by_pkts| counts.add_late(late_by_pkts)));
+                self.taken_run(first, run.len());
             }
         }
+    }
+
+    /// As `taken_counted`, of packets with these numbers.
+    #[inline]
+    pub(super) fn taken_numbers(&self, numbers: &[Number]) {
+        numbers.chunk_by(|&a, &b| a.precedes(b)).for_each(|run| self.taken_run(run[0], run.len()));
+    }
+
+    /// So many packets whose numbers follow each other.
+    #[inline]
+    fn taken_run(&self, first: Number, pkts: usize) {
+        let counts = &self.stats.order;
+        counts.add_in_order(self.order.count_all_sent(first, pkts as u32, |late_by_pkts| counts.add_late(late_by_pkts)));
     }
 
     /// A packet has been dropped: those that waited for it to go, and are ready, are offered next.
@@ -155,6 +167,12 @@ impl Transmit<'_> {
     #[inline(always)]
     pub(super) fn holds_packets(&self) -> bool {
         self.staged | self.waiting != 0
+    }
+
+    /// As `holds_packets`, of those that leave by that port.
+    #[inline(always)]
+    pub(super) fn holds_some_of(&self, port: u16) -> bool {
+        (self.staged | self.waiting) >> self.place(port) & 1 == 1
     }
 
     /// A packet of that bucket is about to leave the hands of who received it: those of the bucket that are here, and so came before it, get

@@ -10,7 +10,7 @@ use super::sort::Arrival;
 use super::{Settings, Shared, Stage};
 use crate::config::WAITING_MAX;
 use crate::dpdk::{BURST_MAX, Burst, Drain, MAX_PORTS, Mbuf, TxQueue};
-use crate::order::Order;
+use crate::order::{Number, Order};
 use crate::stats::{BurstClock, Counter, LcoreStats, PortQueue, StampClocks, StampSpan, Verdict};
 
 /// A packet that the driver has not taken yet, or whose turn in its flow has not come.
@@ -61,6 +61,11 @@ impl Accepted {
             }
         }
     }
+}
+
+#[inline]
+fn push_accepted(accepted: &mut Vec<Accepted>, stamps: &[u64], stage: Stage) {
+    accepted.extend(stamps.chunk_by(|a, b| a == b).map(|run| Accepted { stamp: run[0], pkts: run.len() as u64, stage }));
 }
 
 /// Ages are computed in a few instructions below this, in ticks: a third of a second. Half of what `Ages` has room for.
@@ -239,17 +244,31 @@ impl<'a> Transmit<'a> {
         self.ticketed |= u64::from(pass.is_final()) << at;
     }
 
-    /// As `stage`, for the next of `packets`, as many as `passes` and `stamps` are of: all leave by `port`, and are counted by numbers.
+    /// As `stage`, for the next of `packets`: all leave by `port`, and have these numbers and stamps, as many as they are.
     #[inline]
-    pub(super) fn stage_run(&mut self, port: u16, packets: &mut Drain<'_>, passes: &[Pass], stamps: &[u64]) {
+    pub(super) fn stage_run(&mut self, port: u16, packets: &mut Drain<'_>, numbers: &[Number], stamps: &[u64]) {
         let at = self.place(port);
         let outlet = &mut self.outlets[at];
         let places = outlet.staged.len()..outlet.staged.len() + stamps.len();
         packets.move_to(&mut outlet.staged, stamps.len());
         outlet.stamps[places.clone()].copy_from_slice(stamps);
-        outlet.passes[places].copy_from_slice(passes);
+        outlet.passes[places].iter_mut().zip(numbers).for_each(|(pass, &number)| *pass = Pass::Counted(number));
         self.staged |= 1 << at;
         self.ticketed |= 1 << at;
+    }
+
+    /// As `stage_run`, but sends them at once: nothing is staged, or waits, for that port. What the driver does not take is staged.
+    #[inline]
+    pub(super) fn send_run(&mut self, port: u16, packets: &mut Drain<'_>, numbers: &[Number], stamps: &[u64]) {
+        let at = self.place(port);
+        let outlet = &mut self.outlets[at];
+        let sent = outlet.txq.send_next(packets, stamps.len());
+        outlet.sent_pkts.add(sent as u64);
+        self.accept(&stamps[..sent], Stage::Expensive);
+        self.taken_numbers(&numbers[..sent]);
+        if sent < stamps.len() {
+            self.stage_run(port, packets, &numbers[sent..], &stamps[sent..]);
+        }
     }
 
     /// Sends all that is staged; all of it ended in `stage`.
@@ -288,15 +307,18 @@ impl<'a> Transmit<'a> {
         }
     }
 
-    /// The first `sent` staged packets went; those with one stamp are counted together.
+    /// Packets of these stamps went; those with one stamp are counted together.
+    #[inline]
+    fn accept(&mut self, stamps: &[u64], stage: Stage) {
+        if self.is_counting() {
+            push_accepted(&mut self.accepted, stamps, stage);
+        }
+    }
+
     #[inline]
     fn accept_staged(&mut self, at: usize, sent: usize, stage: Stage) {
-        if !self.is_counting() {
-            return;
-        }
-        let stamps = &self.outlets[at].stamps[..sent];
-        for run in stamps.chunk_by(|a, b| a == b) {
-            self.accepted.push(Accepted { stamp: run[0], pkts: run.len() as u64, stage });
+        if self.is_counting() {
+            push_accepted(&mut self.accepted, &self.outlets[at].stamps[..sent], stage);
         }
     }
 

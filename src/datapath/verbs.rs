@@ -234,9 +234,9 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     /// Puts all of the burst on the pile of what goes to other lcores: nothing of it must be run alone.
     #[inline]
     fn defer_all(&mut self, arrival: Arrival) -> Option<Alone> {
-        let packets = self.burst.packets_mut();
-        self.admission.all_go_away(packets);
-        packets.iter_mut().for_each(|packet| arrival.refined(packet, self.settings).write_on(packet, self.settings));
+        let settings = self.settings;
+        let write = |packet: &mut Mbuf| arrival.refined(packet, settings).write_on(packet, settings);
+        self.admission.all_go_away(self.burst.packets_mut(), write);
         let count = self.burst.len();
         self.burst.drain().move_to(&mut self.sorter.deferred, count);
         None

@@ -8,6 +8,7 @@ use super::{LcoreLoop, Settings, Stage, Transmit};
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{BURST_MAX, Mbuf};
 use crate::engine::{Engine, Verdict, flow_hash};
+use crate::order::Number;
 use crate::policy::{Permit, Place, Policy};
 use crate::shed::Pick;
 use crate::stats::{Lap, LcoreStats};
@@ -64,39 +65,70 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         }
     }
 
-    /// Runs the expensive stage of what was taken, and notes by which port each packet leaves; where nobody waits for a turn, of those at once
-    /// that follow each other and leave by the same one. Meanwhile asks for the headers of those that are next in the shard.
+    /// Runs the expensive stage of what was taken, and sends it; where packets wait for their turns, one after the other.
     #[inline]
     fn serve_taken(&mut self, shard: usize, items: usize) {
         if self.shared.order.keeps() {
             self.burst.drain().for_each(|packet| expensive(&mut self.engine, packet, self.settings, &mut self.tx, self.stats));
             return;
         }
-        let (settings, taken) = (self.settings, self.burst.len());
+        self.read_taken(shard, if items > 1 { items } else { 0 });
+        self.run_taken();
+        self.send_taken();
+    }
+
+    /// Reads what stands on the packets that were taken, and meanwhile asks for the headers of those, up to `next`, that are taken next.
+    #[inline]
+    fn read_taken(&mut self, shard: usize, next: usize) {
+        let settings = self.settings;
         let served = &mut self.served;
-        let mut ahead = self.shards[shard].ring.ahead(if items > 1 { items } else { 0 });
-        let places = served.stamps.iter_mut().zip(&mut *served.passes).zip(&mut *served.verdicts);
-        for (packet, ((stamp, pass), verdict)) in self.burst.packets_mut().iter_mut().zip(places) {
-            let arrival = Arrival::of(packet, settings);
+        let mut ahead = self.shards[shard].ring.ahead(next);
+        let places = served.stamps.iter_mut().zip(&mut *served.numbers).zip(&mut *served.ports);
+        for (packet, ((stamp, number), port)) in self.burst.packets().iter().zip(places) {
             ahead.prefetch();
-            (*stamp, *pass) = (arrival.ticks, Pass::of(packet, settings.ticket));
-            *verdict = self.engine.expensive(packet, arrival.port);
-            if settings.stamped && verdict.forwards() {
-                book_nic_wait(&self.stats.expensive_parts, arrival, 1);
-            }
+            *stamp = settings.stamp.read(packet);
+            *number = Number::from_bits(settings.ticket.read(packet));
+            *port = packet.port();
         }
+    }
+
+    /// Runs their expensive stage: of those at once that follow each other and came by one port.
+    #[inline]
+    fn run_taken(&mut self) {
+        let served = &mut self.served;
+        let (mut packets, mut verdicts) = (self.burst.packets_mut(), &mut served.verdicts[..]);
+        for run in served.ports[..packets.len()].chunk_by(|a, b| a == b) {
+            let (now, later) = packets.split_at_mut(run.len());
+            let (become_of, later_verdicts) = verdicts.split_at_mut(run.len());
+            self.engine.expensive_all(now, run[0], become_of);
+            if self.settings.stamped {
+                let sent = now.iter().zip(&*become_of).filter(|(_, verdict)| verdict.forwards());
+                sent.for_each(|(packet, _)| book_nic_wait(&self.stats.expensive_parts, Arrival::of(packet, self.settings), 1));
+            }
+            (packets, verdicts) = (later, later_verdicts);
+        }
+    }
+
+    /// Does as the expensive stage said of each: of those at once that follow each other and leave by the same port.
+    #[inline]
+    fn send_taken(&mut self) {
+        let (served, taken) = (&self.served, self.burst.len());
         let mut packets = self.burst.drain();
         let mut begin = 0;
         for run in served.verdicts[..taken].chunk_by(|a, b| a == b) {
             let places = begin..begin + run.len();
             begin = places.end;
-            let (stamps, passes) = (&served.stamps[places.clone()], &served.passes[places]);
+            let (numbers, stamps) = (&served.numbers[places.clone()], &served.stamps[places]);
             if let Verdict::Forward(port) = run[0] {
                 self.stats.expensive_pkts.add(run.len() as u64);
-                self.tx.stage_run(port, &mut packets, passes, stamps);
+                if run.len() < SENT_AT_ONCE || self.tx.holds_some_of(port) {
+                    self.tx.stage_run(port, &mut packets, numbers, stamps);
+                } else {
+                    self.tx.send_run(port, &mut packets, numbers, stamps);
+                }
             } else {
-                let each = stamps.iter().zip(passes).zip(packets.by_ref());
-                each.for_each(|((&stamp, &pass), packet)| follow(run[0], packet, pass, stamp, &mut self.tx, self.stats));
+                let each = numbers.iter().zip(stamps).zip(packets.by_ref());
+                each.for_each(|((&number, &stamp), packet)| follow(run[0], packet, Pass::Counted(number), stamp, &mut self.tx, self.stats));
             }
         }
     }
@@ -181,18 +213,23 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
     }
 }
 
-/// What became of packets that were taken, by their place in the burst.
+/// So many packets are worth a call of the driver. Fewer are staged, to be sent with others.
+const SENT_AT_ONCE: usize = 8;
+
+/// What stood on packets that were taken, and what became of them, by their place in the burst.
 pub(super) struct Served {
+    ports: Box<[u16; BURST_MAX]>,
+    numbers: Box<[Number; BURST_MAX]>,
     stamps: Box<[u64; BURST_MAX]>,
-    passes: Box<[Pass; BURST_MAX]>,
     verdicts: Box<[Verdict; BURST_MAX]>,
 }
 
 impl Served {
     pub(super) fn new() -> Self {
         Self {
+            ports: Box::new([0; BURST_MAX]),
+            numbers: Box::new([Number::from_bits(0); BURST_MAX]),
             stamps: Box::new([0; BURST_MAX]),
-            passes: Box::new([Pass::Unasked(0); BURST_MAX]),
             verdicts: Box::new([Verdict::Defer; BURST_MAX]),
         }
     }

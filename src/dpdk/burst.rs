@@ -205,6 +205,16 @@ pub struct Drain<'b> {
 }
 
 impl Drain<'_> {
+    /// Lets `take` take the next `count` packets, of which there must be so many; it returns how many it now owns, from the first on.
+    #[inline(always)]
+    pub(super) fn give(&mut self, count: usize, take: impl FnOnce(*mut *mut sys::rte_mbuf, u16) -> usize) -> usize {
+        assert!(count <= self.end - self.next);
+        let taken = take(self.slots[self.next..].as_mut_ptr().cast(), count as u16);
+        debug_assert!(taken <= count);
+        self.next += taken;
+        taken
+    }
+
     /// Moves the next `count` packets, of which there must be so many, behind the last one of `burst`, which must have the room.
     #[inline]
     pub fn move_to(&mut self, burst: &mut Burst, count: usize) {

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::Burst;
+use dpdk_sys as sys;
+
 use super::fast_path::FastPath;
 use super::port::Started;
+use super::{Burst, Drain};
 
 /// The right to send by one queue of a started port; keeps the port open.
 pub struct TxQueue {
@@ -33,25 +35,39 @@ impl TxQueue {
     /// Sends packets from the front of the burst; those that the driver does not take stay in it. Returns how many went.
     #[inline(always)]
     pub fn send(&mut self, burst: &mut Burst) -> usize {
-        if self.lock.is_some() { self.send_locked(burst) } else { self.send_alone(burst) }
+        // SAFETY: the burst owns so many packets, and forgets those that went.
+        burst.give(|packets, count| unsafe { self.offer(packets, count) })
     }
 
+    /// As `send`, of the next `count` packets on their way out of a burst, of which there must be so many. Those that the driver does not take are
+    /// the next ones still.
+    #[inline]
+    pub fn send_next(&mut self, packets: &mut Drain<'_>, count: usize) -> usize {
+        // SAFETY: as in `send`.
+        packets.give(count, |packets, count| unsafe { self.offer(packets, count) })
+    }
+
+    /// Returns how many of the packets went, from the first on.
+    ///
+    /// # Safety
+    /// There are `count` packets, which are the caller's, and those that went no longer are.
     #[inline(always)]
-    fn send_alone(&self, burst: &mut Burst) -> usize {
-        burst.give(|packets, count| {
-            // SAFETY: the port is started and the queue exists as long as `self`; the lock, or the lack of other handles, makes us
-            // its only user. The driver owns what it accepts, and `give` forgets that much.
-            usize::from(unsafe { self.path.send(packets, count) })
-        })
+    unsafe fn offer(&self, packets: *mut *mut sys::rte_mbuf, count: u16) -> usize {
+        match &self.lock {
+            // SAFETY: the port is started and the queue exists as long as `self`, whose only handle this is. The rest is up to the caller.
+            None => usize::from(unsafe { self.path.send(packets, count) }),
+            // SAFETY: up to the caller.
+            Some(lock) => unsafe { self.offer_locked(lock, packets, count) },
+        }
     }
 
     #[inline(never)]
-    fn send_locked(&self, burst: &mut Burst) -> usize {
-        let Some(lock) = &self.lock else { return 0 };
+    unsafe fn offer_locked(&self, lock: &AtomicBool, packets: *mut *mut sys::rte_mbuf, count: u16) -> usize {
         acquire(lock);
-        let sent = self.send_alone(burst);
+        // SAFETY: as in `offer`; the lock makes us the queue's only user.
+        let sent = unsafe { self.path.send(packets, count) };
         lock.store(false, Ordering::Release);
-        sent
+        usize::from(sent)
     }
 }
 
