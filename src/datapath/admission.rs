@@ -119,17 +119,11 @@ impl<'a> Admission<'a> {
         Self { order, field, flows, queue: 0, busy: false, gone: 0, most_go: false, deferred_late: false, buckets, asked: 0 }
     }
 
-    /// A burst was received by `queue`.
-    #[inline(always)]
-    pub(super) fn begin(&mut self, queue: u16) {
-        self.queue = queue;
-        // Those who send write what would be read: where nobody needs to know, the line stays theirs.
-        self.busy = self.most_go || !self.order.is_idle(usize::from(queue));
-    }
-
-    /// The burst does not leave as a whole: its packets are asked for one by one.
+    /// The burst that was received by `queue` does not leave as a whole: its packets are asked for one by one.
     #[inline]
-    pub(super) fn part(&mut self) {
+    pub(super) fn part(&mut self, queue: u16) {
+        self.queue = queue;
+        self.busy = self.most_go || !self.order.is_idle(usize::from(queue));
         self.deferred_late = false;
         if !self.busy || self.most_go {
             self.asked = 0;
@@ -142,24 +136,19 @@ impl<'a> Admission<'a> {
         self.most_go = 2 * std::mem::take(&mut self.gone) > received;
     }
 
-    /// What a packet has that was not asked anything.
+    /// Whether none of a burst that was received by `queue` has to keep behind another packet.
     #[inline(always)]
-    pub(super) fn unasked(&self) -> Pass {
-        Pass::Unasked(self.queue)
-    }
-
-    /// Whether none of the burst has to keep behind another packet.
-    #[inline(always)]
-    pub(super) fn nobody_is_ahead(&mut self, burst: &Burst) -> bool {
-        !self.busy || !self.most_go && self.ask(burst)
+    pub(super) fn nobody_is_ahead(&mut self, queue: u16, burst: &Burst) -> bool {
+        // Those who send write what would be read: where nobody needs to know, the line stays theirs.
+        !self.most_go && (self.order.is_idle(usize::from(queue)) || self.ask(queue, burst))
     }
 
     /// Asks one after the other, up to the first that somebody is ahead of.
     #[inline(never)]
-    fn ask(&mut self, burst: &Burst) -> bool {
+    fn ask(&mut self, queue: u16, burst: &Burst) -> bool {
         self.asked = 0;
         for (place, packet) in self.buckets.iter_mut().zip(burst.packets()) {
-            *place = self.order.bucket(usize::from(self.queue), self.flows.hash(packet));
+            *place = self.order.bucket(usize::from(queue), self.flows.hash(packet));
             self.asked += 1;
             if self.order.is_ahead(*place) {
                 return false;
@@ -199,7 +188,7 @@ impl<'a> Admission<'a> {
     #[inline(always)]
     fn stays(&self, at: usize, packet: &Mbuf) -> Result<Pass, Full> {
         if !self.busy {
-            return Ok(self.unasked());
+            return Ok(Pass::Unasked(self.queue));
         }
         let bucket = self.bucket(at, packet);
         if self.order.is_ahead(bucket) { enter(self.order, bucket) } else { Ok(Pass::Asked(bucket)) }

@@ -9,12 +9,13 @@ use crate::policy::Policy;
 use crate::stats::{Distrust, LcoreStats, PARTS_EVERY_BURSTS, Parts, Stamps, Unit, Verdict};
 
 impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
-    /// Looks whether the drivers' stamps on the burst, which was just received, are to be believed, and what clock they are of. `before`: the
-    /// last stamp of the burst before it in the same queue, in ticks, 0 where that is not known; its successor is returned. Where stamps are
-    /// not believed, polls take their place.
+    /// Looks whether the drivers' stamps on the burst, which a poll that began at `now` brought from `port`, are to be believed, and what clock
+    /// they are of. `before`: the last stamp of the burst before it in the same queue, in ticks, 0 where that is not known; its successor is
+    /// returned. Where stamps are not believed, polls take their place.
     #[inline(never)]
-    pub(super) fn check_stamps(&mut self, field: RxStampField, arrival: Arrival, before: u64) -> u64 {
-        let stamps = self.stamps.iter_mut().find(|stamps| stamps.port() == arrival.port);
+    pub(super) fn check_stamps(&mut self, field: RxStampField, port: u16, now: u64, before: u64) -> u64 {
+        let arrival = Arrival::polled(port, now);
+        let stamps = self.stamps.iter_mut().find(|stamps| stamps.port() == port);
         let Some(stamps) = stamps else { return 0 };
         match check(stamps, field, &self.burst, &mut self.tx, arrival, before) {
             Ok(last) => last,
@@ -63,10 +64,12 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
 
     /// By how much longer the packets of the last poll may have waited than their stamps say.
     #[cold]
-    pub(super) fn book_unseen(&self) {
-        if self.polls_are_stamps() && self.unseen_ticks > 0 {
-            self.stats.unseen_wait.record(self.unseen_ticks, 1);
-            self.tx.unseen.set(Unseen::of(self.unseen_ticks));
+    pub(super) fn book_unseen(&mut self, now: u64) {
+        let unseen_ticks = now.saturating_sub(self.unseen_since);
+        self.unseen_ticks_max = self.unseen_ticks_max.max(unseen_ticks);
+        if self.polls_are_stamps() && unseen_ticks > 0 {
+            self.stats.unseen_wait.record(unseen_ticks, 1);
+            self.tx.unseen.set(Unseen::of(unseen_ticks));
         }
     }
 
@@ -84,9 +87,9 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     /// The stage of these packets, which began at `start`, is over: books how long they waited before it, and how long it took. What
     /// they still wait to be sent is booked when they are.
     #[cold]
-    pub(super) fn book_whole_burst(&mut self, start: u64, arrival: Arrival) {
+    pub(super) fn book_whole_burst(&mut self, start: u64, polled_ticks: u64) {
         let parts = &self.stats.cheap_parts;
-        parts.queue_wait.record(start.saturating_sub(arrival.polled_ticks), self.burst.len() as u64);
+        parts.queue_wait.record(start.saturating_sub(polled_ticks), self.burst.len() as u64);
         let end = tsc();
         parts.service.record(end.wrapping_sub(start), self.burst.len() as u64);
         self.tx.served(end);

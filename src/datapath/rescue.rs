@@ -1,6 +1,5 @@
 //! What an lcore does for the others: look around, steal, take over; and what it tells them of itself: that it leaves, that it is back.
 
-use super::sort::Arrival;
 use super::{LcoreLoop, Polled, Stage};
 use crate::dpdk::clock::tsc;
 use crate::engine::Engine;
@@ -176,17 +175,16 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         }
         // Kept until all of the burst has been sent, or keeps its place: who polls next would overtake it.
         self.borrowed = Some(lease);
-        self.unseen_ticks = at.saturating_sub(emptied_ticks);
-        self.unseen_ticks_max = self.unseen_ticks_max.max(self.unseen_ticks);
+        self.unseen_since = emptied_ticks;
+        self.unseen_ticks_max = self.unseen_ticks_max.max(at.saturating_sub(emptied_ticks));
         self.stats.add_received(rxq.port(), rxq.queue(), received as u64);
         self.stats.rescue.takeovers.add(1);
         self.stats.rescue.takeover_pkts.add(received as u64);
         self.rescued(owner, Rescued { at_ticks: at, stolen_pkts: 0, polled_pkts: received as u64, longest_wait_ticks: 0 });
-        let arrival = Arrival { port: rxq.port(), ticks: at, polled_ticks: at };
         if let Some(field) = self.settings.nic {
-            self.check_stamps(field, arrival, 0);
+            self.check_stamps(field, rxq.port(), at, 0);
         }
-        self.received(received, arrival, number);
+        self.received(received, rxq.port(), at, number);
         self.tx.keep_all_places();
         self.borrowed = None;
         true

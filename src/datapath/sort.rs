@@ -17,6 +17,12 @@ pub(super) struct Arrival {
 }
 
 impl Arrival {
+    /// In a poll that began at `now`, as far as the packet does not say otherwise.
+    #[inline(always)]
+    pub(super) fn polled(port: u16, now: u64) -> Self {
+        Self { port, ticks: now, polled_ticks: now }
+    }
+
     /// As it was written on the packet.
     #[inline]
     pub(super) fn of(packet: &Mbuf, settings: Settings) -> Self {

@@ -168,9 +168,9 @@ impl<'a> Transmit<'a> {
         usize::from(self.places[usize::from(port) % MAX_PORTS])
     }
 
-    /// Sends a burst of the cheap stage that arrived together and leaves by one port, without staging it. All of it has the same `pass`.
+    /// Sends a burst of the cheap stage that arrived together, by receive queue `number`, and leaves by one port, without staging it.
     #[inline(always)]
-    pub(super) fn send_burst(&mut self, port: u16, burst: &mut Burst, pass: Pass, stamp: u64) {
+    pub(super) fn send_burst(&mut self, port: u16, burst: &mut Burst, number: u16, stamp: u64) {
         let at = self.place(port);
         if self.waiting & 1 << at == 0 {
             let (outlet, offered) = (&mut self.outlets[at], burst.len());
@@ -183,7 +183,7 @@ impl<'a> Transmit<'a> {
                 return;
             }
         }
-        self.wait(at, burst, pass, |_, _| stamp);
+        self.wait(at, burst, number, |_, _| stamp);
     }
 
     /// Copies the stamps of the burst that is sent next: by the time they count its packets are the driver's. Returns whether all packets
@@ -205,14 +205,15 @@ impl<'a> Transmit<'a> {
     /// As `send_burst`, where each packet brought a stamp of its own. The first one's wait for the poll, which is the longest, is booked for
     /// all: one by one it would cost as much again as their latency.
     #[inline]
-    pub(super) fn send_stamped(&mut self, port: u16, burst: &mut Burst, pass: Pass, arrival: Arrival, brought: Brought) {
+    pub(super) fn send_stamped(&mut self, port: u16, burst: &mut Burst, number: u16, polled_ticks: u64, brought: Brought) {
         let (at, offered) = (self.place(port), burst.len());
         if self.copied_pkts != offered {
             self.copy_stamps(brought, burst);
         }
         self.copied_pkts = 0;
         if offered > 0 {
-            book_nic_wait(&self.stats.cheap_parts, Arrival { ticks: self.burst_stamp, ..arrival }, offered as u64);
+            let first = Arrival { ticks: self.burst_stamp, ..Arrival::polled(port, polled_ticks) };
+            book_nic_wait(&self.stats.cheap_parts, first, offered as u64);
         }
         if self.waiting & 1 << at == 0 {
             let outlet = &mut self.outlets[at];
@@ -228,7 +229,7 @@ impl<'a> Transmit<'a> {
         let sent = offered - burst.len();
         let (stamps, field, clock) = (&self.burst_stamps[sent..offered], self.settings.stamp, self.burst_clock);
         burst.packets_mut().iter_mut().zip(stamps).for_each(|(packet, &stamp)| field.write(packet, clock.ticks(stamp)));
-        self.wait(at, burst, pass, |packet, field| field.read(packet));
+        self.wait(at, burst, number, |packet, field| field.read(packet));
     }
 
     /// Notes that a packet leaves by `port`.

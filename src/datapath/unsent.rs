@@ -14,8 +14,9 @@ use crate::stats::DropCause;
 
 impl Transmit<'_> {
     #[cold]
-    pub(super) fn wait(&mut self, at: usize, burst: &mut Burst, pass: Pass, stamp: impl Fn(&Mbuf, StampField) -> u64) {
+    pub(super) fn wait(&mut self, at: usize, burst: &mut Burst, number: u16, stamp: impl Fn(&Mbuf, StampField) -> u64) {
         self.waiting |= 1 << at;
+        let pass = Pass::Unasked(number);
         let (served_ticks, field, port) = (self.served_ticks, self.settings.stamp, self.outlets[at].txq.port());
         let (stage, unseen, waiting) = (Stage::Cheap, self.unseen.get(), &mut self.outlets[at].waiting);
         let packets =

@@ -34,14 +34,15 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         let at = if self.next_rx < self.rx.len() { self.next_rx } else { 0 };
         self.next_rx = at + 1;
         let Some(polled) = self.rx.get_mut(at) else { return self.found_none() };
+        let has_source = polled.has_source;
         let Some(lease) = polled.hold(now) else { return self.found_none() };
         let received = lease.poll(&mut self.burst, self.settings.burst);
-        let source_asked = lease.source_asked();
+        let source_asked = if has_source { lease.source_asked() } else { None };
         polled.received_pkts.add(received as u64);
-        let (arrival, number) = (Arrival { port: polled.rxq.port(), ticks: now, polled_ticks: now }, polled.number);
-        let stamped_before = polled.stamped_ticks;
-        self.unseen_ticks = now.wrapping_sub(polled.emptied_ticks);
+        let (port, number) = (polled.rxq.port(), polled.number);
+        self.unseen_since = polled.emptied_ticks;
         if received < self.settings.burst.pkts() {
+            self.unseen_ticks_max = self.unseen_ticks_max.max(now.wrapping_sub(polled.emptied_ticks));
             polled.emptied_ticks = now;
         }
         let asked_at = source_asked.map_or(now, |asked| self.source_asked_at(asked, now));
@@ -51,26 +52,24 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
             return self.found_none();
         }
         if let Some(field) = self.settings.nic {
-            self.rx[at].stamped_ticks = self.check_stamps(field, arrival, stamped_before);
-        } else {
-            self.unseen_ticks_max = self.unseen_ticks_max.max(self.unseen_ticks);
+            self.rx[at].stamped_ticks = self.check_stamps(field, port, now, self.rx[at].stamped_ticks);
         }
         self.lap(Lap::Rx);
-        self.received(received, arrival, number)
+        self.received(received, port, now, number)
     }
 
-    /// Books a burst that was just received by the queue of that number, and serves it. Returns as `serve` does.
+    /// Books a burst that came in by `port`, by the queue of that number, in a poll that began at `now`, and serves it. Returns as `serve` does.
     #[inline(always)]
-    pub(super) fn received(&mut self, received: usize, arrival: Arrival, number: u16) -> bool {
-        self.admission.begin(number);
-        (self.empty_polls, self.polled_in_vain_at) = (0, 0);
+    pub(super) fn received(&mut self, received: usize, port: u16, now: u64, number: u16) -> bool {
+        debug_assert_eq!(self.polled_in_vain_at, 0, "a gap before a poll is noticed when that begins");
+        self.empty_polls = 0;
         self.stats.rx_bursts.add(1);
         self.shared.run.count_received(received as u64);
         if METER {
             self.stats.steps.add_pkts(received as u64);
         }
         self.lap(Lap::Statistics);
-        self.serve(arrival)
+        self.serve(port, now, number)
     }
 
     /// A source says when it was asked in the poll that began at `now`; `None` if it has worked since. Notes a gap before that, a longer one
@@ -148,7 +147,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     /// Serves and transmits the burst: all at once, if nobody is ahead of any packet and all are cheap. Returns whether all have left so, and
     /// nothing waits.
     #[inline(always)]
-    fn serve(&mut self, arrival: Arrival) -> bool {
+    fn serve(&mut self, from: u16, now: u64, number: u16) -> bool {
         let stats = self.stats;
         let drop_one = |packet: Mbuf, cause| {
             drop(packet);
@@ -156,25 +155,25 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         };
         let measured = self.begin_parts();
         if measured.is_some() {
-            self.book_unseen();
+            self.book_unseen(now);
         }
-        if !self.admission.nobody_is_ahead(&self.burst) {
-            return self.part(arrival, measured.is_some());
+        if !self.admission.nobody_is_ahead(number, &self.burst) {
+            return self.part(from, now, number, measured.is_some());
         }
-        let Some(port) = self.engine.cheap_burst(&mut self.burst, arrival.port, drop_one) else {
-            return self.part(arrival, measured.is_some());
+        let Some(port) = self.engine.cheap_burst(&mut self.burst, from, drop_one) else {
+            return self.part(from, now, number, measured.is_some());
         };
         self.lap(Lap::Engine);
         self.stats.cheap_pkts.add(self.burst.len() as u64);
         if let Some(start) = measured {
-            self.book_whole_burst(start, arrival);
+            self.book_whole_burst(start, now);
         }
         self.lap(Lap::Statistics);
         if self.settings.stamped {
             let brought = self.brought();
-            self.tx.send_stamped(port, &mut self.burst, self.admission.unasked(), arrival, brought);
+            self.tx.send_stamped(port, &mut self.burst, number, now, brought);
         } else {
-            self.tx.send_burst(port, &mut self.burst, self.admission.unasked(), arrival.ticks);
+            self.tx.send_burst(port, &mut self.burst, number, now);
         }
         self.lap(Lap::Tx);
         self.tx.waiting == 0
@@ -182,17 +181,18 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
 
     /// Classifies the packets of the burst, sheds what is expensive, serves what is cheap, and transmits. Not all of it leaves as a whole.
     #[inline(never)]
-    fn part(&mut self, arrival: Arrival, measured: bool) -> bool {
+    fn part(&mut self, from: u16, now: u64, number: u16, measured: bool) -> bool {
+        let arrival = Arrival::polled(from, now);
         if let Some(field) = self.settings.nic {
             self.write_arrivals(field);
         }
         self.burst.prefetch_data();
-        self.engine.look_ahead(&mut self.burst, arrival.port);
+        self.engine.look_ahead(&mut self.burst, from);
         let received = self.burst.len();
-        self.admission.part();
+        self.admission.part(number);
         // As many as went to other lcores come back from there.
         self.shared.buffers.claim_next(std::mem::take(&mut self.shed_before));
-        let alone = if self.goes_whole(arrival.port) { self.defer_all(arrival) } else { self.classify(arrival) };
+        let alone = if self.goes_whole(from) { self.defer_all(arrival) } else { self.classify(arrival) };
         self.lap(Lap::Classify);
         let settings = self.settings;
         self.finish(|packet| arrival.refined(packet, settings), alone, measured);
