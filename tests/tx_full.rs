@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 /// Entries of the rings; DPDK keeps one of them free.
 const RING_SIZE: u32 = 64;
 
-const MODES: [&str; 3] = ["--mode rtc", "--pools 1:1", "--pools 1:1 --work spin:p=1"];
+const MODES: [&str; 4] = ["--mode rtc", "--pools 1:1", "--pools 1:1 --work spin:p=1", "--pools 1:1 --work spin:p=1 --order none"];
 
 fn numbered(lab: &Lab, pkts: u32) -> Vec<Mbuf> {
     (0..pkts).map(|number| lab.packet(&[&[[0; 60].as_slice(), &number.to_be_bytes()].concat()])).collect()

@@ -184,16 +184,18 @@ impl RingConsumer {
         taken
     }
 
-    /// The packets that will be taken next, up to `want`, that were there when the last ones were taken, and whose headers nobody has asked for
-    /// yet. None where another lcore may take them.
+    /// Asks for the headers of the packets that will be taken next, up to the `pkts`-th, as far as they were there at the last take and nobody has
+    /// asked for them yet. For none where another lcore may take them.
     #[inline]
-    pub fn ahead(&mut self, want: usize) -> Ahead<'_> {
-        let first = self.asked;
-        if self.alone {
-            self.asked = self.left.min(want).max(first);
+    pub fn ask_ahead(&mut self, pkts: usize) {
+        let (first, end) = (self.asked, self.left.min(pkts));
+        if !self.alone || end <= first {
+            return;
         }
         let head = self.inner.position(sys::MPFWD_RING_CONS_HEAD).load(Ordering::Relaxed);
-        Ahead { ring: &self.inner, position: head.wrapping_add(first as u32), left: self.asked - first }
+        let next = (first..end).filter_map(|at| self.inner.look_at(head.wrapping_add(at as u32)));
+        next.for_each(|view| view.prefetch_header());
+        self.asked = end;
     }
 
     #[inline]
@@ -211,26 +213,6 @@ impl RingConsumer {
     #[inline]
     pub fn head_stamp(&self, field: StampField) -> Option<u64> {
         self.inner.head_stamp(field)
-    }
-}
-
-/// Packets that stand in a ring and will be taken next.
-pub struct Ahead<'r> {
-    ring: &'r Inner,
-    position: u32,
-    left: usize,
-}
-
-impl Ahead<'_> {
-    /// Asks for the next one's header. Done one by one, while others are worked on, nobody waits for any.
-    #[inline(always)]
-    pub fn prefetch(&mut self) {
-        if self.left > 0 {
-            if let Some(view) = self.ring.look_at(self.position) {
-                view.prefetch_header();
-            }
-            (self.position, self.left) = (self.position.wrapping_add(1), self.left - 1);
-        }
     }
 }
 
