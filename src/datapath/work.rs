@@ -43,11 +43,14 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         if measured {
             self.book_waits(start, Stage::Expensive, &self.burst, |packet| Arrival::of(packet, self.settings));
         }
-        self.serve_taken(at, items);
+        // Where they are taken one by one, which may take long, nothing is asked for ahead.
+        let next = if items > 1 { items } else { 0 };
+        self.serve_taken(at, next);
         if measured {
             self.book_service(start, tsc(), Stage::Expensive, taken as u64);
         }
         self.lap(Lap::Engine);
+        self.send_taken(at, next);
         self.tx.flush(Stage::Expensive);
         self.lap(Lap::Tx);
         drop(permit);
@@ -65,21 +68,19 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         }
     }
 
-    /// Runs the expensive stage of what was taken, and sends it; where packets wait for their turns, one after the other.
+    /// Runs the expensive stage of what was taken. Where packets wait for their turns each departs then; where not, all are left in the burst.
+    ///
+    /// A core has about 24 lines on their way at once, and whoever asks for more waits: the headers of the `next` packets are asked for a third at a
+    /// time, here and while these are sent.
     #[inline]
-    fn serve_taken(&mut self, shard: usize, items: usize) {
+    fn serve_taken(&mut self, shard: usize, next: usize) {
         if self.shared.order.keeps() {
             self.burst.drain().for_each(|packet| expensive(&mut self.engine, packet, self.settings, &mut self.tx, self.stats));
             return;
         }
-        // A core has about 24 lines on their way at once, and whoever asks for more waits: a third of the next burst's is asked for at a time.
-        let next = if items > 1 { items } else { 0 };
         self.shards[shard].ring.ask_ahead(next / 3);
         self.read_taken();
         self.run_taken();
-        self.shards[shard].ring.ask_ahead(2 * next / 3);
-        self.send_taken();
-        self.shards[shard].ring.ask_ahead(next);
     }
 
     /// Reads what stands on the packets that were taken.
@@ -111,9 +112,10 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         }
     }
 
-    /// Does as the expensive stage said of each: of those at once that follow each other and leave by the same port.
+    /// Does as the expensive stage said of each that is left in the burst: of those at once that follow each other and leave by the same port.
     #[inline]
-    fn send_taken(&mut self) {
+    fn send_taken(&mut self, shard: usize, next: usize) {
+        self.shards[shard].ring.ask_ahead(2 * next / 3);
         let (served, taken) = (&self.served, self.burst.len());
         let mut packets = self.burst.drain();
         let mut begin = 0;
@@ -133,6 +135,8 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
                 each.for_each(|((&number, &stamp), packet)| follow(run[0], packet, Pass::Counted(number), stamp, &mut self.tx, self.stats));
             }
         }
+        drop(packets);
+        self.shards[shard].ring.ask_ahead(next);
     }
 
     /// The right to do expensive work: none is needed where the mode sets no cap, and none is given, which is noted, where too many
