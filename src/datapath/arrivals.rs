@@ -64,9 +64,8 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
 
     /// By how much longer the packets of the last poll may have waited than their stamps say.
     #[cold]
-    pub(super) fn book_unseen(&mut self, now: u64) {
+    pub(super) fn book_unseen(&self, now: u64) {
         let unseen_ticks = now.saturating_sub(self.unseen_since);
-        self.unseen_ticks_max = self.unseen_ticks_max.max(unseen_ticks);
         if self.polls_are_stamps() && unseen_ticks > 0 {
             self.stats.unseen_wait.record(unseen_ticks, 1);
             self.tx.unseen.set(Unseen::of(unseen_ticks));

@@ -226,7 +226,6 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         let polled = |(rxq, received): (&'a RxQueue, &'a crate::stats::PortQueue)| Polled {
             rxq,
             number: number(rxq),
-            has_source: rxq.has_source(),
             lease: None,
             received_pkts: &received.pkts,
             emptied_ticks: settings.started_ticks,

@@ -7,8 +7,6 @@ use crate::stats::Counter;
 pub(super) struct Polled<'a> {
     pub(super) rxq: &'a RxQueue,
     pub(super) number: u16,
-    /// Packets come by it from a source, and not only from its driver.
-    pub(super) has_source: bool,
     pub(super) lease: Option<Lease<'a>>,
     pub(super) received_pkts: &'a Counter,
     /// The last poll that took all there was began then.

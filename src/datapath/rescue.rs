@@ -176,7 +176,6 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         // Kept until all of the burst has been sent, or keeps its place: who polls next would overtake it.
         self.borrowed = Some(lease);
         self.unseen_since = emptied_ticks;
-        self.unseen_ticks_max = self.unseen_ticks_max.max(at.saturating_sub(emptied_ticks));
         self.stats.add_received(rxq.port(), rxq.queue(), received as u64);
         self.stats.rescue.takeovers.add(1);
         self.stats.rescue.takeover_pkts.add(received as u64);

@@ -46,6 +46,12 @@ pub(super) struct Accepted {
 }
 
 impl Accepted {
+    /// Packets of these stamps: those that follow each other and have one stamp are counted together.
+    #[inline]
+    fn runs(stamps: &[u64], stage: Stage) -> impl Iterator<Item = Self> {
+        stamps.chunk_by(|a, b| a == b).map(move |run| Self { stamp: run[0], pkts: run.len() as u64, stage })
+    }
+
     /// `served_ticks`: when its stage was over, 0 if that was not measured. An arrival may lie a little ahead, by its clock's error.
     #[inline(always)]
     pub(super) fn book(&self, stats: &LcoreStats, served_ticks: u64, unseen: Unseen, now: u64) {
@@ -61,11 +67,6 @@ impl Accepted {
             }
         }
     }
-}
-
-#[inline]
-fn push_accepted(accepted: &mut Vec<Accepted>, stamps: &[u64], stage: Stage) {
-    accepted.extend(stamps.chunk_by(|a, b| a == b).map(|run| Accepted { stamp: run[0], pkts: run.len() as u64, stage }));
 }
 
 /// Ages are computed in a few instructions below this, in ticks: a third of a second. Half of what `Ages` has room for.
@@ -205,15 +206,14 @@ impl<'a> Transmit<'a> {
     /// As `send_burst`, where each packet brought a stamp of its own. The first one's wait for the poll, which is the longest, is booked for
     /// all: one by one it would cost as much again as their latency.
     #[inline]
-    pub(super) fn send_stamped(&mut self, port: u16, burst: &mut Burst, number: u16, polled_ticks: u64, brought: Brought) {
+    pub(super) fn send_stamped(&mut self, port: u16, burst: &mut Burst, number: u16, arrival: Arrival, brought: Brought) {
         let (at, offered) = (self.place(port), burst.len());
         if self.copied_pkts != offered {
             self.copy_stamps(brought, burst);
         }
         self.copied_pkts = 0;
         if offered > 0 {
-            let first = Arrival { ticks: self.burst_stamp, ..Arrival::polled(port, polled_ticks) };
-            book_nic_wait(&self.stats.cheap_parts, first, offered as u64);
+            book_nic_wait(&self.stats.cheap_parts, Arrival { ticks: self.burst_stamp, ..arrival }, offered as u64);
         }
         if self.waiting & 1 << at == 0 {
             let outlet = &mut self.outlets[at];
@@ -265,7 +265,9 @@ impl<'a> Transmit<'a> {
         let outlet = &mut self.outlets[at];
         let sent = outlet.txq.send_next(packets, stamps.len());
         outlet.sent_pkts.add(sent as u64);
-        self.accept(&stamps[..sent], Stage::Expensive);
+        if self.is_counting() {
+            self.accepted.extend(Accepted::runs(&stamps[..sent], Stage::Expensive));
+        }
         self.taken_numbers(&numbers[..sent]);
         if sent < stamps.len() {
             self.stage_run(port, packets, &numbers[sent..], &stamps[sent..]);
@@ -283,7 +285,9 @@ impl<'a> Transmit<'a> {
                 let outlet = &mut self.outlets[at];
                 sent = outlet.txq.send(&mut outlet.staged);
                 outlet.sent_pkts.add(sent as u64);
-                self.accept_staged(at, sent, stage);
+                if self.is_counting() {
+                    self.accepted.extend(Accepted::runs(&self.outlets[at].stamps[..sent], stage));
+                }
             }
             if !self.outlets[at].staged.is_empty() {
                 self.wait_staged(at, sent, stage);
@@ -305,21 +309,6 @@ impl<'a> Transmit<'a> {
             (0..sent).for_each(|place| self.taken(self.outlets[at].passes[place]));
         } else {
             self.taken_counted(&self.outlets[at].passes[..sent]);
-        }
-    }
-
-    /// Packets of these stamps went; those with one stamp are counted together.
-    #[inline]
-    fn accept(&mut self, stamps: &[u64], stage: Stage) {
-        if self.is_counting() {
-            push_accepted(&mut self.accepted, stamps, stage);
-        }
-    }
-
-    #[inline]
-    fn accept_staged(&mut self, at: usize, sent: usize, stage: Stage) {
-        if self.is_counting() {
-            push_accepted(&mut self.accepted, &self.outlets[at].stamps[..sent], stage);
         }
     }
 

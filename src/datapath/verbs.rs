@@ -34,15 +34,13 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         let at = if self.next_rx < self.rx.len() { self.next_rx } else { 0 };
         self.next_rx = at + 1;
         let Some(polled) = self.rx.get_mut(at) else { return self.found_none() };
-        let has_source = polled.has_source;
         let Some(lease) = polled.hold(now) else { return self.found_none() };
         let received = lease.poll(&mut self.burst, self.settings.burst);
-        let source_asked = if has_source { lease.source_asked() } else { None };
+        let source_asked = lease.source_asked();
         polled.received_pkts.add(received as u64);
         let (port, number) = (polled.rxq.port(), polled.number);
         self.unseen_since = polled.emptied_ticks;
         if received < self.settings.burst.pkts() {
-            self.unseen_ticks_max = self.unseen_ticks_max.max(now.wrapping_sub(polled.emptied_ticks));
             polled.emptied_ticks = now;
         }
         let asked_at = source_asked.map_or(now, |asked| self.source_asked_at(asked, now));
@@ -63,6 +61,9 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     pub(super) fn received(&mut self, received: usize, port: u16, now: u64, number: u16) -> bool {
         debug_assert_eq!(self.polled_in_vain_at, 0, "a gap before a poll is noticed when that begins");
         self.empty_polls = 0;
+        if self.settings.nic.is_none() {
+            self.unseen_ticks_max = self.unseen_ticks_max.max(now.saturating_sub(self.unseen_since));
+        }
         self.stats.rx_bursts.add(1);
         self.shared.run.count_received(received as u64);
         if METER {
@@ -171,7 +172,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.lap(Lap::Statistics);
         if self.settings.stamped {
             let brought = self.brought();
-            self.tx.send_stamped(port, &mut self.burst, number, now, brought);
+            self.tx.send_stamped(port, &mut self.burst, number, Arrival::polled(from, now), brought);
         } else {
             self.tx.send_burst(port, &mut self.burst, number, now);
         }

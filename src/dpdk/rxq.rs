@@ -51,11 +51,6 @@ impl RxQueue {
         Ok(())
     }
 
-    /// Whether a source adds packets.
-    pub fn has_source(&self) -> bool {
-        self.source.is_some()
-    }
-
     /// The right to poll, if nobody has it.
     pub fn try_lease(&self) -> Option<Lease<'_>> {
         self.lease.try_take().map(|held| Lease { rxq: self, _held: held })
