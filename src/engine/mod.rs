@@ -101,7 +101,7 @@ pub trait Engine: Send {
     /// An engine of engines passes this on, to tell them apart once.
     #[inline]
     fn expensive_all(&mut self, packets: &mut [Mbuf], from: u16, verdicts: &mut [Verdict]) {
-        packets.iter_mut().zip(verdicts).for_each(|(packet, verdict)| *verdict = self.expensive(packet, from));
+        one_by_one(self, packets, from, verdicts);
     }
 
     /// Sees a whole burst before its packets are classified one by one, where [`Engine::cheap_burst`] was not asked or did not serve it: for
@@ -137,6 +137,12 @@ pub trait Engine: Send {
         let _ = (burst, from, dropped);
         None
     }
+}
+
+/// Runs the expensive stage of each packet.
+#[inline]
+fn one_by_one<E: Engine + ?Sized>(engine: &mut E, packets: &mut [Mbuf], from: u16, verdicts: &mut [Verdict]) {
+    packets.iter_mut().zip(verdicts).for_each(|(packet, verdict)| *verdict = engine.expensive(packet, from));
 }
 
 /// What there is to know when an lcore's engine is made.

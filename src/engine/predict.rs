@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::flow_id::FlowIds;
 use super::flow_table::{FlowTable, VALUE_MAX};
-use super::{Class, Cutoff, Engine, Verdict, headers_of};
+use super::{Class, Cutoff, Engine, Verdict, headers_of, one_by_one};
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{Burst, Mbuf};
 use crate::stats::{DropCause, Gaps, PredictionCounts};
@@ -119,7 +119,7 @@ impl<E: Engine> Engine for Predicting<E> {
     fn expensive_all(&mut self, packets: &mut [Mbuf], from: u16, verdicts: &mut [Verdict]) {
         match self.prediction {
             None => self.engine.expensive_all(packets, from, verdicts),
-            Some(_) => packets.iter_mut().zip(verdicts).for_each(|(packet, verdict)| *verdict = self.expensive(packet, from)),
+            Some(_) => one_by_one(self, packets, from, verdicts),
         }
     }
 

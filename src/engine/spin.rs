@@ -135,6 +135,18 @@ impl<E: Engine> Spin<E> {
         Self { forward, ticks, marking, known, cutoff, gaps: Gaps::default() }
     }
 
+    /// What a packet has still to take that may have been begun, or whose cost is not known.
+    #[inline(never)]
+    fn ticks_left(&mut self, packet: &mut Mbuf, from: u16) -> u64 {
+        let begun = self.cutoff.and_then(|cutoff| Some((cutoff.resume(packet)?, cutoff.ticks())));
+        match begun {
+            Some((1, done)) => self.ticks.expensive - done,
+            Some((_, done)) => self.ticks.cheap - done,
+            None if self.known => self.ticks.expensive,
+            None => self.found_ticks(packet, from),
+        }
+    }
+
     /// What a packet of unknown cost turns out to take.
     #[inline]
     fn found_ticks(&mut self, packet: &Mbuf, from: u16) -> u64 {
@@ -166,28 +178,9 @@ impl<E: Engine> Engine for Spin<E> {
 
     #[inline]
     fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
-        let begun = self.cutoff.and_then(|cutoff| Some((cutoff.resume(packet)?, cutoff.ticks())));
-        let ticks = match begun {
-            Some((1, done)) => self.ticks.expensive - done,
-            Some((_, done)) => self.ticks.cheap - done,
-            None if self.known => self.ticks.expensive,
-            None => self.found_ticks(packet, from),
-        };
+        let ticks = if self.known && self.cutoff.is_none() { self.ticks.expensive } else { self.ticks_left(packet, from) };
         self.spin(ticks);
         self.forward.cheap(packet, from)
-    }
-
-    #[inline]
-    fn expensive_all(&mut self, packets: &mut [Mbuf], from: u16, verdicts: &mut [Verdict]) {
-        let all_cost_the_same = self.known && self.cutoff.is_none();
-        packets.iter_mut().zip(verdicts).for_each(|(packet, verdict)| {
-            *verdict = if all_cost_the_same {
-                self.spin(self.ticks.expensive);
-                self.forward.cheap(packet, from)
-            } else {
-                self.expensive(packet, from)
-            };
-        });
     }
 
     #[inline]
