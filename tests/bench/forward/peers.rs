@@ -96,12 +96,13 @@ impl Forward {
         (args, prefix)
     }
 
-    /// testpmd, to run until its end is called.
-    pub fn start_testpmd(self, binary: &Path, cpus: Cpus) -> Result<Forwarder, Failure> {
+    /// testpmd with `more` arguments, to run until its end is called.
+    pub fn start_testpmd(self, binary: &Path, cpus: Cpus, more: &str) -> Result<Forwarder, Failure> {
         let prefix = process::file_prefix();
         let mut args = eal_as(&prefix, &format!("0@{},1@{}", cpus.other, cpus.rx), DEVICES);
         args.extend(words(&format!(
-            "-- -i --nb-cores=1 --forward-mode={} --burst={} --rxd={RING_DESCRIPTORS} --txd={RING_DESCRIPTORS} --total-num-mbufs={MBUFS}",
+            "-- -i --nb-cores=1 --forward-mode={} --burst={} --rxd={RING_DESCRIPTORS} --txd={RING_DESCRIPTORS} --total-num-mbufs={MBUFS} \
+             {more}",
             self.mode, self.burst
         )));
         let mut testpmd = Running::start(binary, &args)?;

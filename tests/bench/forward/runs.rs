@@ -1,7 +1,7 @@
 //! The parts of the benchmark: which windows are run, beside whom, and what has to be reached.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::Part;
 use crate::flows::Flows;
@@ -79,23 +79,31 @@ pub struct Bench {
 
 impl Bench {
     pub fn forward(&mut self) -> Result<(), Failure> {
-        let peers: [(&str, f64, Result<PathBuf, String>); 2] =
-            [("testpmd", 1.25, installed("dpdk-testpmd", "dpdk-dev")), ("testpmd-static", 1.0, peers::static_testpmd())];
-        let there: Vec<(&str, f64, &PathBuf)> =
-            peers.iter().filter_map(|(name, target, binary)| Some((*name, *target, binary.as_ref().ok()?))).collect();
-        for (name, reason) in peers.iter().filter_map(|(name, _, binary)| Some((name, binary.as_ref().err()?))) {
-            self.results.notes.insert(format!("skipped {name}: {reason}"));
+        let alike = peers::static_testpmd();
+        let peers = [
+            ("testpmd", "", Some(1.25), installed("dpdk-testpmd", "dpdk-dev")),
+            ("testpmd-static", "", Some(1.0), alike.clone()),
+            // Reads the clock twice per burst, where mpfwd's stamps need it once and plain testpmd never does.
+            ("testpmd-static, clock", "--record-core-cycles", None, alike),
+        ];
+        let mut there = Vec::new();
+        for (name, more, target, binary) in &peers {
+            match binary {
+                Ok(binary) => there.push((*name, *more, *target, binary)),
+                Err(reason) => drop(self.results.notes.insert(format!("skipped {name}: {reason}"))),
+            }
         }
+        let targets: Vec<_> = there.iter().map(|&(name, _, target, _)| (name, target)).collect();
         self.progress.inc_length((MODES.len() * BURSTS.len() * self.rounds) as u64);
         let cpus = self.gate.cpus;
         for mode in MODES {
             for burst in BURSTS {
                 let forward = Forward { mode, burst };
                 let subject = Subject { part: Part::Forward, forward_mode: mode, setup: None, burst };
-                self.in_turns(subject, &there.iter().map(|(name, target, _)| (*name, *target)).collect::<Vec<_>>(), || {
+                self.in_turns(subject, &targets, || {
                     let mut all = vec![forward.start_mpfwd("--mode pools", cpus)?];
-                    for (.., binary) in &there {
-                        all.push(forward.start_testpmd(binary, cpus)?);
+                    for (_, more, _, binary) in &there {
+                        all.push(forward.start_testpmd(binary, cpus, more)?);
                     }
                     Ok(all)
                 })?;
@@ -108,7 +116,7 @@ impl Bench {
     fn in_turns(
         &mut self,
         subject: Subject,
-        peers: &[(&str, f64)],
+        peers: &[(&str, Option<f64>)],
         start: impl Fn() -> Result<Vec<Forwarder>, Failure>,
     ) -> Result<(), Failure> {
         self.progress.set_message(subject.to_string());
@@ -127,7 +135,7 @@ impl Bench {
                 self.note_restless(&format!("{subject} {name}"), pairs.len(), discarded);
             }
             let pairs: Vec<_> = pairs.iter().collect();
-            self.add(Row::of((subject, name), Some(*target), &pairs, discarded, |&mpps| mpps));
+            self.add(Row::of((subject, name), *target, &pairs, discarded, |&mpps| mpps));
         }
         Ok(())
     }
@@ -160,7 +168,7 @@ impl Bench {
     pub fn modes(&mut self) -> Result<(), Failure> {
         self.progress.inc_length(self.rounds as u64);
         let cpus = self.gate.cpus;
-        self.in_turns(macswap(Part::Modes, "hybrid"), &[("itself in pools", 0.98)], || {
+        self.in_turns(macswap(Part::Modes, "hybrid"), &[("itself in pools", Some(0.98))], || {
             Ok(vec![MACSWAP.start_mpfwd("--mode hybrid --config (0,0,0),(1,0,0)", cpus)?, MACSWAP.start_mpfwd("--mode pools", cpus)?])
         })
     }
@@ -172,7 +180,7 @@ impl Bench {
             [("software", "software", "off", 0.97), ("per packet", "nic --emulate-stamps", "off --emulate-stamps", 0.85)]
         {
             self.progress.inc_length(self.rounds as u64);
-            self.in_turns(macswap(Part::Stamps, setup), &[("itself without", target)], || {
+            self.in_turns(macswap(Part::Stamps, setup), &[("itself without", Some(target))], || {
                 let start = |stamps| MACSWAP.start_mpfwd(&format!("--mode pools --timestamps {stamps}"), cpus);
                 Ok(vec![start(stamps)?, start(without)?])
             })?;
@@ -195,7 +203,7 @@ impl Bench {
         self.progress.inc_length((rows.len() * self.rounds) as u64);
         for (setup, devices, mode, work) in rows {
             // The price where packets are deferred is there to be seen.
-            let target = if work.is_empty() { 0.9 } else { 0.0 };
+            let target = work.is_empty().then_some(0.9);
             let start = |order| MACSWAP.start_mpfwd_on(devices, &format!("{mode} {work} --order {order}"), cpus);
             let peer = [("itself, --order none", target)];
             self.in_turns(macswap(Part::Order, setup), &peer, || Ok(vec![start("flow")?, start("none")?]))?;
@@ -214,7 +222,7 @@ impl Bench {
         for mode in MODES {
             let forward = Forward { mode, burst: 32 };
             let subject = Subject { part: Part::Link, forward_mode: mode, setup: None, burst: forward.burst };
-            self.in_turns(subject, &[("itself, shared objects", 1.0)], || {
+            self.in_turns(subject, &[("itself, shared objects", Some(1.0))], || {
                 Ok(vec![forward.start_mpfwd("--mode pools", cpus)?, forward.start_mpfwd_of(shared, "--mode pools", cpus)?])
             })?;
         }
