@@ -71,7 +71,6 @@ const DRIVERS: &[&str] = &[
 
 const FUNCTIONS: &[&str] = &[
     "mpfwd_.*",
-    "rte_eal_init",
     "rte_eal_cleanup",
     "rte_eal_get_runtime_dir",
     "rte_eal_has_hugepages",

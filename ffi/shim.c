@@ -4,7 +4,11 @@
 #include "shim.h"
 
 #include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
+#include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_fib.h>
@@ -15,6 +19,31 @@
 #include <rte_mbuf_pool_ops.h>
 #include <rte_ring.h>
 #include <rte_version.h>
+
+/* What is to be said if the process ends now. */
+static const char *unsaid;
+
+static void end_as_refused(int code, void *unused)
+{
+	(void)unused;
+	/* Help was asked for, or EAL is not to blame. */
+	if (code == 0 || unsaid == NULL)
+		return;
+	fflush(NULL);
+	fprintf(stderr, "%s\n", unsaid);
+	_exit(2);
+}
+
+int mpfwd_eal_init(int argc, char **argv, const char *last_words)
+{
+	int code;
+
+	unsaid = last_words;
+	on_exit(end_as_refused, NULL);
+	code = rte_eal_init(argc, argv);
+	unsaid = NULL;
+	return code;
+}
 
 int mpfwd_errno(void)
 {

@@ -21,6 +21,9 @@ pub struct Lcore {
     pub main: bool,
 }
 
+/// Why EAL did not start, where only EAL knows.
+const SEE_ABOVE: &str = "its own lines above say why; the part of the command line before -- is EAL's";
+
 struct Running {
     /// EAL keeps pointers into its arguments.
     _args: Vec<CString>,
@@ -55,8 +58,9 @@ impl Eal {
         let args = args.iter().map(|arg| super::c_string(arg)).collect::<Result<Vec<_>>>()?;
         let mut argv: Vec<*mut c_char> = args.iter().map(|arg| arg.as_ptr().cast_mut()).collect();
         argv.push(std::ptr::null_mut());
+        let last_words = super::c_string(&format!("mpfwd: EAL did not start: {SEE_ABOVE}"))?;
         // SAFETY: argv is a null-terminated array of strings that live as long as EAL does (`Running` keeps them).
-        let code = unsafe { sys::rte_eal_init((argv.len() - 1) as c_int, argv.as_mut_ptr()) };
+        let code = unsafe { sys::mpfwd_eal_init((argv.len() - 1) as c_int, argv.as_mut_ptr(), last_words.as_ptr()) };
         if code < 0 {
             // SAFETY: reads this thread's rte_errno.
             let errno = unsafe { sys::mpfwd_errno() };
@@ -64,7 +68,7 @@ impl Eal {
                 Leftovers::of_this_process().remove();
             }
             let lacks = memory.filter(|_| errno == nix::errno::Errno::ENOMEM as i32).and_then(|memory| memory.lacks());
-            let why = lacks.unwrap_or("its own lines above say why; the part of the command line before -- is EAL's".into());
+            let why = lacks.unwrap_or(SEE_ABOVE.into());
             return Err(Error::Setup(format!("EAL did not start ({}): {why}", super::reason(errno))));
         }
         let eal = Self { _running: Arc::new(Running { _args: args, keep }) };
