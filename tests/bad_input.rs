@@ -335,7 +335,7 @@ fn a_nic_that_is_not_there_is_refused_though_other_ports_are() {
 
 #[test]
 fn a_virtual_port_may_be_named_as_a_nic_is() {
-    run(&format!("{} -a net_null0 -a vdev:net_null1,copy=1", lcores(1)), "--packets 100").good_report();
+    run(&format!("{} -a net_null0 -a vdev:net_null1,size=128", lcores(1)), "--packets 100").good_report();
 }
 
 /// The number behind `word` in a line.

@@ -21,7 +21,7 @@ fn a_pool_without_buffers_only_slows_down() {
         (2, &format!("--mbufs 200 --mode pools --pools 1:1 --ring-size 2048 {ALL_EXPENSIVE}")),
         (2, &format!("--mbufs 200 --mode pools --pools 1:1 --ring-size 2048 --forward-mode macswap {ALL_EXPENSIVE}")),
     ] {
-        let outcome = run(&format!("{} --vdev net_null0,copy=1", lcores(lcore_count)), &format!("--packets 3000 --duration 30 {own}"));
+        let outcome = run(&format!("{} --vdev net_null0", lcores(lcore_count)), &format!("--packets 3000 --duration 30 {own}"));
         let report = outcome.good_report();
         assert!(outcome.stderr.contains("warning: --mbufs"), "{own}: {}", outcome.stderr);
         assert!(count(report, "rx_pkts") >= 3000, "{own}: {report:#}");
