@@ -3,6 +3,7 @@
 #define ALLOW_EXPERIMENTAL_API
 #include "shim.h"
 
+#include <errno.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,7 +31,7 @@ static void end_as_refused(int code, void *unused)
 	if (code == 0 || unsaid == NULL)
 		return;
 	fflush(NULL);
-	fprintf(stderr, "%s\n", unsaid);
+	fprintf(stderr, "%s: %s\n", program_invocation_short_name, unsaid);
 	_exit(2);
 }
 

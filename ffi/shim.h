@@ -11,8 +11,8 @@ struct rte_mempool;
 struct rte_ring;
 
 /*
- * rte_eal_init. From 25.11 on EAL ends the process where it does not know an argument, with a code of its own: then `last_words` are said, and the
- * exit code is 2.
+ * rte_eal_init. From 25.11 on EAL ends the process where it does not know an argument, with a code of its own: then the program says `last_words`,
+ * and the exit code is 2.
  */
 int mpfwd_eal_init(int argc, char **argv, const char *last_words);
 /* rte_errno of the calling thread. */

@@ -58,7 +58,7 @@ impl Eal {
         let args = args.iter().map(|arg| super::c_string(arg)).collect::<Result<Vec<_>>>()?;
         let mut argv: Vec<*mut c_char> = args.iter().map(|arg| arg.as_ptr().cast_mut()).collect();
         argv.push(std::ptr::null_mut());
-        let last_words = super::c_string(&format!("mpfwd: EAL did not start: {SEE_ABOVE}"))?;
+        let last_words = super::c_string(&format!("EAL did not start: {SEE_ABOVE}"))?;
         // SAFETY: argv is a null-terminated array of strings that live as long as EAL does (`Running` keeps them).
         let code = unsafe { sys::mpfwd_eal_init((argv.len() - 1) as c_int, argv.as_mut_ptr(), last_words.as_ptr()) };
         if code < 0 {
