@@ -1,4 +1,5 @@
-//! An engine of one's own: forwards everything but ARP packets in which somebody else claims the gateway's IP address.
+//! An engine of one's own: forwards everything but ARP packets in which
+//! somebody else claims the gateway's IP address.
 //!
 //!     cargo run --release --example arp_guard -- -l 0-1 --vdev net_null0 --vdev net_null1 -- --pools 1:1 --duration 5
 #![forbid(unsafe_code)]
@@ -33,11 +34,16 @@ impl Engine for ArpGuard {
         Verdict::Forward(self.peers.out(from))
     }
 
-    /// Behind 14 bytes of Ethernet and 8 of ARP (RFC 826) stand the sender's two addresses.
+    /// Behind 14 bytes of Ethernet and 8 of ARP (RFC 826) stand the sender's
+    /// two addresses.
     fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
         let claims_ip = packet.data().get(28..32) == Some(&GATEWAY_IP);
         let has_mac = packet.data().get(22..28) == Some(&GATEWAY_MAC);
-        if claims_ip && !has_mac { Verdict::Drop(DropCause::Denied) } else { Verdict::Forward(self.peers.out(from)) }
+        if claims_ip && !has_mac {
+            Verdict::Drop(DropCause::Denied)
+        } else {
+            Verdict::Forward(self.peers.out(from))
+        }
     }
 }
 

@@ -1,5 +1,7 @@
-//! pkg-config -> bindgen -> cc. Finds DPDK, binds the allow-lists below, compiles shim.c, and hands the linker's arguments
-//! to the package above (`links = "dpdk"`: a dependency's own `rustc-link-arg` would not reach the binary).
+//! pkg-config -> bindgen -> cc. Finds DPDK, binds the allow-lists below,
+//! compiles shim.c, and hands the linker's arguments to the package above
+//! (`links = "dpdk"`: a dependency's own `rustc-link-arg` would not reach the
+//! binary).
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
@@ -7,10 +9,12 @@ use std::process::{Command, exit};
 /// The oldest that this is tested with: Debian 12's.
 const OLDEST_DPDK: (u32, u32) = (22, 11);
 
-/// Drivers of the static link, each linked whole: a driver is reached only through its constructor. Those that the installed
-/// DPDK does not ship are left out.
+/// Drivers of the static link, each linked whole: a driver is reached only
+/// through its constructor. Those that the installed DPDK does not ship are
+/// left out.
 const DRIVERS: &[&str] = &[
-    // Not a driver; but its device class, by which a NIC's port is found, is reached only through a constructor, too.
+    // Not a driver; but its device class, by which a NIC's port is found, is
+    // reached only through a constructor, too.
     "ethdev",
     "bus_auxiliary",
     "bus_pci",
@@ -145,8 +149,9 @@ fn main() {
     println!("cargo::metadata=link_args={}", link_args.join("\u{1f}"));
 }
 
-/// One line: what is missing, and the package that brings it. Cargo prints it as an error of this package and gives up; of a script that
-/// itself ends with a failure it would print everything else, too.
+/// One line: what is missing, and the package that brings it. Cargo prints it
+/// as an error of this package and gives up; of a script that itself ends with
+/// a failure it would print everything else, too.
 fn fail(line: &str) -> ! {
     println!("cargo::error={line}");
     exit(0)
@@ -182,7 +187,9 @@ fn check_version(version: &str) {
 
 fn bind(cflags: &[String]) {
     if clang_sys::load().is_err() {
-        fail("libclang is missing, which reads DPDK's headers: install it (Debian, Ubuntu: apt-get install libclang-dev)");
+        fail(
+            "libclang is missing, which reads DPDK's headers: install it (Debian, Ubuntu: apt-get install libclang-dev)",
+        );
     }
     let mut builder = bindgen::Builder::default()
         .header("wrapper.h")
@@ -199,7 +206,8 @@ fn bind(cflags: &[String]) {
     for variable in VARIABLES {
         builder = builder.allowlist_var(variable);
     }
-    let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("bindings.rs");
+    let out =
+        PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("bindings.rs");
     match builder.generate() {
         Ok(bindings) => bindings.write_to_file(out).expect("OUT_DIR is writable"),
         Err(error) => fail(&unreadable(&error.to_string())),
@@ -208,28 +216,37 @@ fn bind(cflags: &[String]) {
 
 /// libclang without clang's own headers is a common half of an installation.
 fn unreadable(error: &str) -> String {
-    let missing = error.split_once("' file not found").and_then(|(before, _)| before.rsplit('\'').next());
+    let missing =
+        error.split_once("' file not found").and_then(|(before, _)| before.rsplit('\'').next());
     match missing {
-        Some(header) if header.starts_with("rte_") => format!("DPDK's headers are not complete: {header} is missing"),
+        Some(header) if header.starts_with("rte_") => {
+            format!("DPDK's headers are not complete: {header} is missing")
+        }
         Some(header) => format!(
             "libclang does not find {header}, a header of clang's or of the C library's: install them (Debian, Ubuntu: apt-get install \
              libclang-dev libc6-dev)"
         ),
         None => {
-            let why = error.lines().find(|line| line.contains("error: ")).or(error.lines().next()).unwrap_or_default();
+            let why = error
+                .lines()
+                .find(|line| line.contains("error: "))
+                .or(error.lines().next())
+                .unwrap_or_default();
             format!("bindgen could not read DPDK's headers: {why}")
         }
     }
 }
 
-/// What pkg-config names; drivers are loaded by EAL, but net_ring also has a function that is called.
+/// What pkg-config names; drivers are loaded by EAL, but net_ring also has a
+/// function that is called.
 fn shared_args() -> Vec<String> {
     let mut args = words(&pkg_config(&["--libs"]));
     args.extend(["-Wl,--as-needed", "-lrte_net_ring"].map(str::to_owned));
     args
 }
 
-/// The drivers whole, then every archive and every system library that pkg-config names; the linker takes what is referred to.
+/// The drivers whole, then every archive and every system library that
+/// pkg-config names; the linker takes what is referred to.
 fn static_args() -> Vec<String> {
     let lib_dir = pkg_config(&["--variable=libdir"]);
     let lib_dir = Path::new(lib_dir.trim());
@@ -238,19 +255,33 @@ fn static_args() -> Vec<String> {
     }
     let mut args = vec![format!("-L{}", lib_dir.display()), "-Wl,--whole-archive".to_owned()];
     args.extend(
-        DRIVERS.iter().map(|name| format!("librte_{name}.a")).filter(|name| lib_dir.join(name).exists()).map(|name| format!("-l:{name}")),
+        DRIVERS
+            .iter()
+            .map(|name| format!("librte_{name}.a"))
+            .filter(|name| lib_dir.join(name).exists())
+            .map(|name| format!("-l:{name}")),
     );
-    args.extend(["-Wl,--no-whole-archive", "-Wl,--as-needed", "-Wl,--start-group"].map(str::to_owned));
+    args.extend(
+        ["-Wl,--no-whole-archive", "-Wl,--as-needed", "-Wl,--start-group"].map(str::to_owned),
+    );
     let named = words(&pkg_config(&["--static", "--libs"]));
     let archives = named.iter().filter(|word| word.starts_with("-l:librte_"));
-    let system = named.iter().filter(|word| word.starts_with("-l") && !word.starts_with("-l:") && !word.starts_with("-lrte_"));
+    let system = named.iter().filter(|word| {
+        word.starts_with("-l") && !word.starts_with("-l:") && !word.starts_with("-lrte_")
+    });
     let mut seen = std::collections::HashSet::new();
-    args.extend(archives.chain(system.filter(|word| linkable(word))).filter(|word| seen.insert(word.as_str())).cloned());
+    args.extend(
+        archives
+            .chain(system.filter(|word| linkable(word)))
+            .filter(|word| seen.insert(word.as_str()))
+            .cloned(),
+    );
     args.push("-Wl,--end-group".to_owned());
     args
 }
 
-/// pkg-config also names libraries of libraries (libsystemd, for libpcap's D-Bus) that need not be installed.
+/// pkg-config also names libraries of libraries (libsystemd, for libpcap's
+/// D-Bus) that need not be installed.
 fn linkable(word: &str) -> bool {
     let name = &word[2..];
     [format!("lib{name}.so"), format!("lib{name}.a")].iter().any(|file| {

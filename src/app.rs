@@ -9,11 +9,14 @@ use nix::sched::CpuSet;
 use crate::cli::{Cli, Idle, KeepOrder, Mode, Timestamps, in_utf8};
 use crate::config::{self, LcorePlan, Plan, Stamping};
 use crate::control::{self, Control, FollowedClocks, Hangups, IncidentReader, Signals};
-use crate::datapath::{ADOPT_EVERY_NS, Board, Queues, RunState, Settings, Shared, TAKE_BUDGET_NS, Waiting, WaitingStealer};
+use crate::datapath::{
+    ADOPT_EVERY_NS, Board, Queues, RunState, Settings, Shared, TAKE_BUDGET_NS, Waiting,
+    WaitingStealer,
+};
 use crate::dpdk::clock::{RateMeter, tsc};
 use crate::dpdk::{
-    self, BurstSize, Eal, EmulatedStamps, Mempool, Port, PortConfig, Reuse, RingConsumer, RingProducer, RxQueue, RxStampField, StampField,
-    TicketField, TxQueue,
+    self, BurstSize, Eal, EmulatedStamps, Mempool, Port, PortConfig, Reuse, RingConsumer,
+    RingProducer, RxQueue, RxStampField, StampField, TicketField, TxQueue,
 };
 use crate::engine::{Engine, EngineSetup, Flows};
 use crate::error::{Error, Result};
@@ -36,24 +39,33 @@ use launch::Launch;
 use outcome::Ended;
 use source::Sources;
 
-/// Runs the program with the whole command line, its name first: `std::env::args_os()`.
+/// Runs the program with the whole command line, its name first:
+/// `std::env::args_os()`.
 ///
 /// # Errors
-/// Whatever keeps packets from flowing, a report that can't be written, or a broken conservation check.
+/// Whatever keeps packets from flowing, a report that can't be written, or a
+/// broken conservation check.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<()> {
     start(args, BuiltIn::new)
 }
 
-/// As `main`, with engines of the caller's instead of `--forward-mode`'s: `engine` makes one for each lcore. Everything else is as the
-/// command line says, the mode too.
+/// As `main`, with engines of the caller's instead of `--forward-mode`'s:
+/// `engine` makes one for each lcore. Everything else is as the command line
+/// says, the mode too.
 ///
 /// # Errors
 /// As `main`.
-pub fn main_with<E: Engine>(args: impl IntoIterator<Item = OsString>, engine: impl Fn(&EngineSetup<'_>) -> E) -> Result<()> {
+pub fn main_with<E: Engine>(
+    args: impl IntoIterator<Item = OsString>,
+    engine: impl Fn(&EngineSetup<'_>) -> E,
+) -> Result<()> {
     start(args, |_| Ok(Own(engine)))
 }
 
-fn start<W: Engines>(args: impl IntoIterator<Item = OsString>, engines: impl FnOnce(&Cli) -> Result<W>) -> Result<()> {
+fn start<W: Engines>(
+    args: impl IntoIterator<Item = OsString>,
+    engines: impl FnOnce(&Cli) -> Result<W>,
+) -> Result<()> {
     let args = in_utf8(args)?;
     let (eal_args, own_args) = split(&args)?;
     let Some(cli) = Cli::read(own_args)? else { return Ok(()) };
@@ -77,7 +89,8 @@ pub struct Host {
 }
 
 impl Host {
-    /// Catches signals, and notes which CPUs there are before EAL pins the calling thread.
+    /// Catches signals, and notes which CPUs there are before EAL pins the
+    /// calling thread.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -86,10 +99,12 @@ impl Host {
     }
 }
 
-/// One run on the ports that EAL has now: plans, sets up, forwards until the end, tears down. Must be called by the main lcore.
+/// One run on the ports that EAL has now: plans, sets up, forwards until the
+/// end, tears down. Must be called by the main lcore.
 ///
 /// # Errors
-/// When the arguments don't fit the lcores and ports, or something does not start; all is closed again.
+/// When the arguments don't fit the lcores and ports, or something does not
+/// start; all is closed again.
 pub fn run(eal: &Eal, cli: &Cli, host: &Host) -> Result<Report> {
     run_with(eal, cli, host, &mut BuiltIn::new(cli)?, &[])
 }
@@ -98,27 +113,40 @@ pub fn run(eal: &Eal, cli: &Cli, host: &Host) -> Result<Report> {
 ///
 /// # Errors
 /// As [`run`].
-pub fn run_own<E: Engine>(eal: &Eal, cli: &Cli, host: &Host, engine: impl Fn(&EngineSetup<'_>) -> E) -> Result<Report> {
+pub fn run_own<E: Engine>(
+    eal: &Eal,
+    cli: &Cli,
+    host: &Host,
+    engine: impl Fn(&EngineSetup<'_>) -> E,
+) -> Result<Report> {
     run_with(eal, cli, host, &mut Own(engine), &[])
 }
 
 /// `replaying`: the virtual devices that are known to read captures.
-fn run_with(eal: &Eal, cli: &Cli, host: &Host, engines: &mut dyn Engines, replaying: &[String]) -> Result<Report> {
+fn run_with(
+    eal: &Eal,
+    cli: &Cli,
+    host: &Host,
+    engines: &mut dyn Engines,
+    replaying: &[String],
+) -> Result<Report> {
     let lcores = eal.lcores();
     let mut plan = config::plan(cli, &lcores, &dpdk::find_ports(eal)?)?;
     stamping::leave_out(&mut plan, cli, replaying);
     forward(eal, cli, plan, engines, &host.signals, control::spare_cpus(&lcores, &host.cpus))
 }
 
-/// What is before `--` is EAL's, what is behind it is ours. Without `--` a request for help is ours, and our own arguments have lost
-/// their way.
+/// What is before `--` is EAL's, what is behind it is ours. Without `--` a
+/// request for help is ours, and our own arguments have lost their way.
 fn split(args: &[String]) -> Result<(&[String], &[String])> {
     let is_help = |arg: &String| ["-h", "--help", "-V", "--version"].contains(&arg.as_str());
     match args.iter().position(|arg| arg == "--") {
         Some(at) => Ok((&args[..at], &args[at + 1..])),
         None if args[1..].iter().any(is_help) => Ok((&args[..1], &args[1..])),
         None => match args[1..].iter().find(|arg| Cli::knows(arg)) {
-            Some(arg) => Err(Error::Usage(format!("{arg} is mpfwd's, not EAL's: write -- before it"))),
+            Some(arg) => {
+                Err(Error::Usage(format!("{arg} is mpfwd's, not EAL's: write -- before it")))
+            }
             None => Ok((args, &[])),
         },
     }
@@ -135,35 +163,67 @@ struct Setup {
     producers: Vec<Option<RingProducer>>,
     /// By lcore: where it takes from.
     consumers: Vec<Vec<RingConsumer>>,
-    /// By lcore: its inbox, and its ways into all lcores' inboxes. Empty where the mode has none.
+    /// By lcore: its inbox, and its ways into all lcores' inboxes. Empty where
+    /// the mode has none.
     inboxes: Vec<(RingConsumer, Vec<RingProducer>)>,
     stamp: StampField,
-    /// Where the time of a poll stands, and where a driver's stamp does, if packets have these.
+    /// Where the time of a poll stands, and where a driver's stamp does, if
+    /// packets have these.
     polled: Option<StampField>,
     nic: Option<RxStampField>,
     /// Where a packet's place in its flow stands.
     ticket: TicketField,
 }
 
-fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, engines: &mut dyn Engines, signals: &Signals, cpus: CpuSet) -> Result<Report> {
+fn forward(
+    eal: &Eal,
+    cli: &Cli,
+    mut plan: Plan,
+    engines: &mut dyn Engines,
+    signals: &Signals,
+    cpus: CpuSet,
+) -> Result<Report> {
     let (started_ticks, meter) = (tsc(), RateMeter::start(eal.tsc_rate()));
     engines.set_up(eal, cli, &plan)?;
     let mut setup = set_up(eal, cli, &mut plan)?;
     let (rate, _) = meter.rate();
     let falls_back = cli.timestamps == Timestamps::Auto;
-    let (mut followed, clocks) = FollowedClocks::calibrate(&mut plan, &setup.ports, falls_back, |ns| rate.ticks(ns))?;
+    let (mut followed, clocks) =
+        FollowedClocks::calibrate(&mut plan, &setup.ports, falls_back, |ns| rate.ticks(ns))?;
     if cli.emulate_stamps {
         let field = RxStampField::register()?;
         setup.rxqs.iter_mut().try_for_each(|rxq| rxq.attach(EmulatedStamps::new(field)))?;
     }
     let ends = (&setup.pool, setup.stamp);
-    let sources = cli.source.as_ref().map(|spec| Sources::attach(spec, cli, &plan, &mut setup.rxqs, ends, rate)).transpose()?;
+    let sources = cli
+        .source
+        .as_ref()
+        .map(|spec| Sources::attach(spec, cli, &plan, &mut setup.rxqs, ends, rate))
+        .transpose()?;
     let does = engines.name(cli);
     printed::map(&plan, cli, &does, &setup.ports);
     sources.iter().for_each(output::say);
-    let stats: Vec<LcoreStats> = plan.lcores.iter().map(|lcore| LcoreStats::new(&plan.may_poll(lcore), &lcore.tx_queue)).collect();
-    let Setup { pool, ports, rxqs, txqs, producers, consumers, inboxes, stamp, polled, nic, ticket } = setup;
-    let up = |id: usize| ports.iter().find(|port| usize::from(port.id()) == id).is_none_or(Port::link_is_up);
+    let stats: Vec<LcoreStats> = plan
+        .lcores
+        .iter()
+        .map(|lcore| LcoreStats::new(&plan.may_poll(lcore), &lcore.tx_queue))
+        .collect();
+    let Setup {
+        pool,
+        ports,
+        rxqs,
+        txqs,
+        producers,
+        consumers,
+        inboxes,
+        stamp,
+        polled,
+        nic,
+        ticket,
+    } = setup;
+    let up = |id: usize| {
+        ports.iter().find(|port| usize::from(port.id()) == id).is_none_or(Port::link_is_up)
+    };
     let links = std::array::from_fn(|id| AtomicBool::new(up(id)));
     let run = RunState::new(plan.lcores.len(), cli.packets);
     let boards = boards(&plan, &rxqs)?;
@@ -173,7 +233,14 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, engines: &mut dyn Engines, sign
     let incidents = Incidents::new(plan.lcores.len());
     let lcore_ids = plan.lcores.iter().map(|lcore| lcore.lcore.id).collect();
     let rescue_after_ticks = rate.ticks(plan.scheduling.rescue_after.as_nanos() as u64);
-    let reader = IncidentReader { incidents: &incidents, boards: &boards, rescue_after_ticks, lcore_ids, rate, run_start_ticks: tsc() };
+    let reader = IncidentReader {
+        incidents: &incidents,
+        boards: &boards,
+        rescue_after_ticks,
+        lcore_ids,
+        rate,
+        run_start_ticks: tsc(),
+    };
     let launch = Launch {
         eal,
         cli,
@@ -232,18 +299,22 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, engines: &mut dyn Engines, sign
         stats_period,
         ended: &ended,
     };
-    let (found, elapsed, reloads) = std::thread::scope(|scope| -> Result<(EngineReports, Duration, Option<Reloads>)> {
-        let reader = scope.spawn(|| hangups.serve(rereads.as_deref(), &cpus));
-        let watcher = scope.spawn(|| control.watch(&mut followed));
-        let outcome = engines.launch(&launch, queues);
-        run.drain();
-        ended.store(true, Ordering::Release);
-        watcher.thread().unpark();
-        no_more_hangups.close();
-        let elapsed = watcher.join().map_err(|_| Error::Setup("the control thread failed".into()));
-        let reloads = reader.join().map_err(|_| Error::Setup("the thread that reads files again failed".into()));
-        Ok((outcome?, elapsed?, reloads?))
-    })?;
+    let (found, elapsed, reloads) =
+        std::thread::scope(|scope| -> Result<(EngineReports, Duration, Option<Reloads>)> {
+            let reader = scope.spawn(|| hangups.serve(rereads.as_deref(), &cpus));
+            let watcher = scope.spawn(|| control.watch(&mut followed));
+            let outcome = engines.launch(&launch, queues);
+            run.drain();
+            ended.store(true, Ordering::Release);
+            watcher.thread().unpark();
+            no_more_hangups.close();
+            let elapsed =
+                watcher.join().map_err(|_| Error::Setup("the control thread failed".into()));
+            let reloads = reader
+                .join()
+                .map_err(|_| Error::Setup("the thread that reads files again failed".into()));
+            Ok((outcome?, elapsed?, reloads?))
+        })?;
     let mut devices = ports.iter().map(Port::stats).collect::<Vec<_>>();
     for (port, device) in ports.iter().zip(&mut devices) {
         sources.iter().for_each(|sources| sources.add_to(port.id(), device));
@@ -255,19 +326,44 @@ fn forward(eal: &Eal, cli: &Cli, mut plan: Plan, engines: &mut dyn Engines, sign
     drop(boards);
     drop((order, rxqs, ports));
     let unseen = outcome::unseen_wait(&stats, rate);
-    let stamped_by = stamping::Source::of(&plan, &clocks, &followed, &unseen_text(&unseen, elapsed.as_secs_f64()), rate);
-    let ended =
-        Ended { does, found, reloads, stats: &stats, devices: &devices, source, stamped_by, incidents, elapsed, rate, tsc, pool: &pool };
+    let stamped_by = stamping::Source::of(
+        &plan,
+        &clocks,
+        &followed,
+        &unseen_text(&unseen, elapsed.as_secs_f64()),
+        rate,
+    );
+    let ended = Ended {
+        does,
+        found,
+        reloads,
+        stats: &stats,
+        devices: &devices,
+        source,
+        stamped_by,
+        incidents,
+        elapsed,
+        rate,
+        tsc,
+        pool: &pool,
+    };
     Ok(outcome::report(cli, &plan, ended))
 }
 
 fn set_up(eal: &Eal, cli: &Cli, plan: &mut Plan) -> Result<Setup> {
-    let (stamp, ticket) = (StampField::register()?, TicketField::register(cli.order == KeepOrder::None)?);
+    let (stamp, ticket) =
+        (StampField::register()?, TicketField::register(cli.order == KeepOrder::None)?);
     let nic = (plan.stamping == Stamping::Nic).then(RxStampField::register).transpose()?;
-    let polled = (nic.is_some() || cli.source.is_some()).then(StampField::register_polled).transpose()?;
+    let polled =
+        (nic.is_some() || cli.source.is_some()).then(StampField::register_polled).transpose()?;
     // A stack gives out the last buffers first.
-    let reuse = if plan.ports.iter().any(|port| port.info.wants_first_buffers) { Reuse::Default } else { Reuse::LastFirst };
-    let pool = Mempool::create(eal, "mpfwd_mbufs", plan.mbufs, plan.mbuf_cache, plan.mbuf_room, reuse)?;
+    let reuse = if plan.ports.iter().any(|port| port.info.wants_first_buffers) {
+        Reuse::Default
+    } else {
+        Reuse::LastFirst
+    };
+    let pool =
+        Mempool::create(eal, "mpfwd_mbufs", plan.mbufs, plan.mbuf_cache, plan.mbuf_room, reuse)?;
     let (mut ports, mut rxqs) = (Vec::new(), Vec::new());
     let mut txqs: Vec<Vec<TxQueue>> = plan.lcores.iter().map(|_| Vec::new()).collect();
     for (at, port) in plan.ports.iter().enumerate() {
@@ -281,7 +377,8 @@ fn set_up(eal: &Eal, cli: &Cli, plan: &mut Plan) -> Result<Setup> {
             promiscuous: cli.promiscuous,
             stamp: nic.is_some() && !cli.emulate_stamps,
         };
-        let (started, rx, mut handles) = Port::start(eal, &port.info, &config, &pool, &mut plan.warnings)?;
+        let (started, rx, mut handles) =
+            Port::start(eal, &port.info, &config, &pool, &mut plan.warnings)?;
         ports.push(started);
         rxqs.extend(rx);
         for (lcore, own) in plan.lcores.iter().zip(&mut txqs) {
@@ -292,17 +389,30 @@ fn set_up(eal: &Eal, cli: &Cli, plan: &mut Plan) -> Result<Setup> {
     let mut producers: Vec<Option<RingProducer>> = plan.lcores.iter().map(|_| None).collect();
     let mut consumers: Vec<Vec<RingConsumer>> = plan.lcores.iter().map(|_| Vec::new()).collect();
     for shard in 0..plan.shards {
-        let shedders: Vec<usize> = (0..plan.lcores.len()).filter(|&at| plan.lcores[at].shard == Some(shard)).collect();
-        let takers: Vec<usize> = (0..plan.lcores.len()).filter(|&at| plan.lcores[at].takes).collect();
-        let (puts, takes) = dpdk::ring(eal, &format!("mpfwd_shard{shard}"), cli.ring_size, shedders.len(), takers.len())?;
+        let shedders: Vec<usize> =
+            (0..plan.lcores.len()).filter(|&at| plan.lcores[at].shard == Some(shard)).collect();
+        let takers: Vec<usize> =
+            (0..plan.lcores.len()).filter(|&at| plan.lcores[at].takes).collect();
+        let (puts, takes) = dpdk::ring(
+            eal,
+            &format!("mpfwd_shard{shard}"),
+            cli.ring_size,
+            shedders.len(),
+            takers.len(),
+        )?;
         shedders.into_iter().zip(puts).for_each(|(at, put)| producers[at] = Some(put));
         takers.into_iter().zip(takes).for_each(|(at, take)| consumers[at].push(take));
     }
-    let inboxes = if plan.scheduling.mode == Mode::ShedRandom { inboxes(eal, plan.lcores.len(), cli.ring_size)? } else { Vec::new() };
+    let inboxes = if plan.scheduling.mode == Mode::ShedRandom {
+        inboxes(eal, plan.lcores.len(), cli.ring_size)?
+    } else {
+        Vec::new()
+    };
     Ok(Setup { pool, ports, rxqs, txqs, producers, consumers, inboxes, stamp, polled, nic, ticket })
 }
 
-/// A ring per lcore that every lcore puts into: by lcore its taking end, and one putting end of each.
+/// A ring per lcore that every lcore puts into: by lcore its taking end, and
+/// one putting end of each.
 fn inboxes(eal: &Eal, lcores: usize, size: u32) -> Result<Vec<(RingConsumer, Vec<RingProducer>)>> {
     let mut puts: Vec<Vec<RingProducer>> = (0..lcores).map(|_| Vec::new()).collect();
     let mut takes = Vec::new();
@@ -339,13 +449,24 @@ struct Ends {
 
 /// Gives each lcore its queues.
 fn assign<'q>(plan: &Plan, cli: &Cli, rxqs: &'q [RxQueue], ends: Ends) -> Result<Vec<Queues<'q>>> {
-    let waiting = || Waiting::new(plan.scheduling.grow, 2 * usize::from(cli.burst), plan.scheduling.runq_max_pkts);
-    let mut queues: Vec<[Waiting; 2]> = plan.lcores.iter().map(|_| [waiting(), waiting()]).collect();
-    let stealers: Vec<Vec<[WaitingStealer; 2]>> =
-        plan.lcores.iter().map(|_| queues.iter_mut().map(|pair| pair.each_mut().map(Waiting::stealer)).collect()).collect();
+    let waiting = || {
+        Waiting::new(
+            plan.scheduling.grow,
+            2 * usize::from(cli.burst),
+            plan.scheduling.runq_max_pkts,
+        )
+    };
+    let mut queues: Vec<[Waiting; 2]> =
+        plan.lcores.iter().map(|_| [waiting(), waiting()]).collect();
+    let stealers: Vec<Vec<[WaitingStealer; 2]>> = plan
+        .lcores
+        .iter()
+        .map(|_| queues.iter_mut().map(|pair| pair.each_mut().map(Waiting::stealer)).collect())
+        .collect();
     let workers = plan.lcores.iter().filter(|lcore| lcore.pool == Pool::B).count();
     let mut inboxes = ends.inboxes.into_iter();
-    let rest = ends.txqs.into_iter().zip(ends.producers).zip(ends.consumers).zip(queues).zip(stealers);
+    let rest =
+        ends.txqs.into_iter().zip(ends.producers).zip(ends.consumers).zip(queues).zip(stealers);
     let mut worker = 0;
     plan.lcores
         .iter()
@@ -353,9 +474,21 @@ fn assign<'q>(plan: &Plan, cli: &Cli, rxqs: &'q [RxQueue], ends: Ends) -> Result
         .map(|(lcore, ((((tx, shard), shards), [run_queue, kept]), stealers))| {
             let rx = lcore.rx.iter().map(|&queue| rxq(rxqs, queue)).collect::<Result<Vec<_>>>()?;
             let (inbox, inboxes) = inboxes.next().unzip();
-            let picker = Picker::new(plan.scheduling.shard_pick, u64::from(lcore.lcore.id), worker, workers);
+            let picker =
+                Picker::new(plan.scheduling.shard_pick, u64::from(lcore.lcore.id), worker, workers);
             worker += usize::from(lcore.pool == Pool::B);
-            Ok(Queues { rx, tx, shard, shards, inbox, inboxes: inboxes.unwrap_or_default(), run_queue, kept, stealers, picker })
+            Ok(Queues {
+                rx,
+                tx,
+                shard,
+                shards,
+                inbox,
+                inboxes: inboxes.unwrap_or_default(),
+                run_queue,
+                kept,
+                stealers,
+                picker,
+            })
         })
         .collect()
 }

@@ -1,5 +1,6 @@
-//! The arguments behind `--`: their names (testpmd's and l3fwd's where those have one), their syntax, their help. What they mean
-//! together is `config`'s business.
+//! The arguments behind `--`: their names (testpmd's and l3fwd's where those
+//! have one), their syntax, their help. What they mean together is `config`'s
+//! business.
 
 use std::ffi::OsString;
 use std::num::NonZeroU64;
@@ -30,19 +31,23 @@ pub use work::{Mark, Work};
                   Example: mpfwd -l 0-9 -- --pools 8:2 --forward-mode mac"
 )]
 pub struct Cli {
-    /// Split the lcores: the first A (main lcore included) poll and run the cheap stage, the other B run the expensive stage
+    /// Split the lcores: the first A (main lcore included) poll and run the
+    /// cheap stage, the other B run the expensive stage
     #[arg(long, value_name = "A:B")]
     pub pools: Option<Pools>,
     /// How lcores share work [default: hybrid with --pools, else rtc]
     #[arg(long, value_enum)]
     pub mode: Option<Mode>,
-    /// With --mode steal: try to steal every N packets too, idle or not (Go and Tokio: 61)
+    /// With --mode steal: try to steal every N packets too, idle or not (Go and
+    /// Tokio: 61)
     #[arg(long, value_name = "N", value_parser = parse_every)]
     pub steal_every: Option<NonZeroU64>,
-    /// With --mode hybrid: how long an lcore may be in one packet before others take what waits for it [default: 20us]
+    /// With --mode hybrid: how long an lcore may be in one packet before others
+    /// take what waits for it [default: 20us]
     #[arg(long, value_name = "TIME", allow_negative_numbers = true, value_parser = parse_time)]
     pub rescue_after: Option<Duration>,
-    /// With --mode hybrid: how many lcores may be in expensive work at a time [default: all of pool B]
+    /// With --mode hybrid: how many lcores may be in expensive work at a time
+    /// [default: all of pool B]
     #[arg(long, value_name = "N")]
     pub expensive_cap: Option<usize>,
     /// How a run queue grows that is full
@@ -51,16 +56,20 @@ pub struct Cli {
     /// Packets that a run queue may hold, at least two bursts
     #[arg(long, value_name = "N", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     pub runq_max: u32,
-    /// Whether packets of one flow leave in the order in which they came, although some of them are deferred, stolen or rescued
+    /// Whether packets of one flow leave in the order in which they came,
+    /// although some of them are deferred, stolen or rescued
     #[arg(long, value_enum, default_value_t = KeepOrder::Flow)]
     pub order: KeepOrder,
-    /// What is done to a packet: nothing, set both MAC addresses, swap them, route it, or look for --rules in its payload
+    /// What is done to a packet: nothing, set both MAC addresses, swap them,
+    /// route it, or look for --rules in its payload
     #[arg(long, value_enum, default_value_t = ForwardMode::Io)]
     pub forward_mode: ForwardMode,
-    /// With --forward-mode l3: the routes, a line each: "10.0.0.0/8 PORT [MAC of the next hop]"
+    /// With --forward-mode l3: the routes, a line each: "10.0.0.0/8 PORT [MAC
+    /// of the next hop]"
     #[arg(long, value_name = "FILE")]
     pub routes: Option<RouteFile>,
-    /// Which lcore polls which queue: "(port,queue,lcore),…" [default: queue i of every port on the i-th lcore that polls]
+    /// Which lcore polls which queue: "(port,queue,lcore),…" [default: queue i
+    /// of every port on the i-th lcore that polls]
     #[arg(long, value_name = "(PORT,QUEUE,LCORE),…")]
     pub config: Option<QueueMap>,
     /// The ports to use, as a bit mask in hexadecimal [default: all]
@@ -69,7 +78,8 @@ pub struct Cli {
     /// Receive queues per port [default: one per lcore that polls]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub rxq: Option<u16>,
-    /// Transmit queues per port; lcores share them if there are fewer [default: one per lcore]
+    /// Transmit queues per port; lcores share them if there are fewer [default:
+    /// one per lcore]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub txq: Option<u16>,
     /// Descriptors per receive queue
@@ -81,13 +91,15 @@ pub struct Cli {
     /// Packets per burst
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=crate::dpdk::BURST_MAX as i64))]
     pub burst: u16,
-    /// Packet buffers in the pool [default: what all queues, shards and lcores can hold]
+    /// Packet buffers in the pool [default: what all queues, shards and lcores
+    /// can hold]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(64..=1 << 26))]
     pub mbufs: Option<u32>,
     /// The longest frame, in bytes with its checksum
     #[arg(long, value_name = "BYTES", default_value_t = crate::config::DEFAULT_MAX_PKT_LEN, value_parser = clap::value_parser!(u32).range(86..=16_000))]
     pub max_pkt_len: u32,
-    /// Destination address of what leaves by a port in mac and l3 mode (repeatable) [default: 02:00:00:00:00:PORT]
+    /// Destination address of what leaves by a port in mac and l3 mode
+    /// (repeatable) [default: 02:00:00:00:00:PORT]
     #[arg(long, value_name = "PORT,MAC")]
     pub eth_peer: Vec<EthPeer>,
     /// Receive packets for all addresses
@@ -102,7 +114,8 @@ pub struct Cli {
     /// Entries per shard, a power of two
     #[arg(long, value_name = "N", default_value_t = 2048)]
     pub ring_size: u32,
-    /// What happens to a packet whose shard is full: drop it, or run it where it is
+    /// What happens to a packet whose shard is full: drop it, or run it where
+    /// it is
     #[arg(long, value_enum, default_value_t = OnFull::Drop)]
     pub on_full: OnFull,
     /// What an lcore does that finds nothing to do
@@ -111,7 +124,8 @@ pub struct Cli {
     /// Stop after so long: seconds, or with a unit (500ms, 2min)
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = parse_seconds)]
     pub duration: Option<Duration>,
-    /// Stop once so many packets were received; the bursts that cross the number are finished
+    /// Stop once so many packets were received; the bursts that cross the
+    /// number are finished
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub packets: Option<u64>,
     /// Print a line of statistics so often: seconds, or with a unit
@@ -120,17 +134,22 @@ pub struct Cli {
     /// Write the report as JSON too
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
-    /// Write latencies as PREFIX-cheap.hgrm and PREFIX-expensive.hgrm, for HdrHistogram's plotter and other tools
+    /// Write latencies as PREFIX-cheap.hgrm and PREFIX-expensive.hgrm, for
+    /// HdrHistogram's plotter and other tools
     #[arg(long, value_name = "PREFIX")]
     pub hgrm: Option<String>,
-    /// Make packets cost CPU time: "spin:cheap=200ns,expensive=100us,p=0.0001[,seed=1][,mark=auto|hash|sequence][,known=yes|no]";
-    /// with --source also other distributions, as "spin:dist=exponential,mean=1us"
+    /// Make packets cost CPU time:
+    /// "spin:cheap=200ns,expensive=100us,p=0.0001[,seed=1][,mark=auto|hash|sequence][,known=yes|no]";
+    /// with --source also other distributions, as
+    /// "spin:dist=exponential,mean=1us"
     #[arg(long, value_name = "SPEC")]
     pub work: Option<Work>,
-    /// With --forward-mode dpi: the file of what to look for, one rule a line: ACTION NAME "bytes" or /regular expression/
+    /// With --forward-mode dpi: the file of what to look for, one rule a line:
+    /// ACTION NAME "bytes" or /regular expression/
     #[arg(long, value_name = "FILE")]
     pub rules: Option<PathBuf>,
-    /// With --forward-mode dpi: how many packets with a payload are scanned of a flow in which nothing is found [default: 8]
+    /// With --forward-mode dpi: how many packets with a payload are scanned of
+    /// a flow in which nothing is found [default: 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub dpi_pkts: Option<u16>,
     /// Flows that are remembered, by dpi or for --predict [default: 65536]
@@ -139,21 +158,26 @@ pub struct Cli {
     /// How long a flow is remembered that no packet comes of [default: 60s]
     #[arg(long, value_name = "TIME", allow_negative_numbers = true, value_parser = parse_time)]
     pub flow_timeout: Option<Duration>,
-    /// Begin work of unknown cost where the packet came in, and hand it over after so long (dpi, or --work with known=no)
+    /// Begin work of unknown cost where the packet came in, and hand it over
+    /// after so long (dpi, or --work with known=no)
     #[arg(long, value_name = "TIME", allow_negative_numbers = true, value_parser = parse_time)]
     pub yield_after: Option<Duration>,
-    /// With --yield-after: hand over at once what will take as long, going by the last packet of its flow or their moving average
+    /// With --yield-after: hand over at once what will take as long, going by
+    /// the last packet of its flow or their moving average
     #[arg(long, value_enum, default_value_t = Predict::None)]
     pub predict: Predict,
-    /// Make the packets of net_null ports: "open-loop:rate=1M|load=0.5[,arrivals=poisson|fixed|on-off][,on=1ms,off=1ms][,skew=0]
-    /// [,flows=1024][,size=60][,seed=1]"; such a port is --vdev net_null0,no-rx=1
+    /// Make the packets of net_null ports:
+    /// "open-loop:rate=1M|load=0.5[,arrivals=poisson|fixed|on-off][,on=1ms,off=1ms][,skew=0]
+    /// [,flows=1024][,size=60][,seed=1]"; such a port is --vdev
+    /// net_null0,no-rx=1
     #[arg(long, value_name = "SPEC")]
     pub source: Option<OpenLoop>,
     /// Where latency is counted from
     #[arg(long, value_enum, default_value_t = Timestamps::Auto)]
     pub timestamps: Timestamps,
 
-    /// Have an RX callback stamp what drivers receive, as a NIC would: shows what --timestamps nic costs where no NIC stamps
+    /// Have an RX callback stamp what drivers receive, as a NIC would: shows
+    /// what --timestamps nic costs where no NIC stamps
     #[arg(long)]
     pub emulate_stamps: bool,
     /// Measure what each step of the loop costs (slows it down)
@@ -162,13 +186,17 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// Whether `arg` is one of the long arguments here, with or without a value.
+    /// Whether `arg` is one of the long arguments here, with or without a
+    /// value.
     pub fn knows(arg: &str) -> bool {
         let name = arg.strip_prefix("--").map(|rest| rest.split('=').next().unwrap_or(rest));
-        name.is_some_and(|name| Self::command().get_arguments().any(|argument| argument.get_long() == Some(name)))
+        name.is_some_and(|name| {
+            Self::command().get_arguments().any(|argument| argument.get_long() == Some(name))
+        })
     }
 
-    /// Reads the arguments behind `--`; `Ok(None)` when help or the version was asked for, and printed.
+    /// Reads the arguments behind `--`; `Ok(None)` when help or the version was
+    /// asked for, and printed.
     ///
     /// # Errors
     /// The first thing wrong, as one line.
@@ -188,16 +216,25 @@ impl Cli {
 /// The words of a command line as text.
 ///
 /// # Errors
-/// For one that is not UTF-8: EAL's arguments and ours are all names, numbers, and paths that reports repeat.
+/// For one that is not UTF-8: EAL's arguments and ours are all names, numbers,
+/// and paths that reports repeat.
 pub(crate) fn in_utf8(args: impl IntoIterator<Item = OsString>) -> Result<Vec<String>> {
-    let text =
-        |arg: OsString| arg.into_string().map_err(|arg| Error::Usage(format!("the argument {arg:?} is not UTF-8: write it in UTF-8")));
+    let text = |arg: OsString| {
+        arg.into_string().map_err(|arg| {
+            Error::Usage(format!("the argument {arg:?} is not UTF-8: write it in UTF-8"))
+        })
+    };
     args.into_iter().map(text).collect()
 }
 
-/// clap says what, why and what to write instead on several lines, and then repeats the usage.
+/// clap says what, why and what to write instead on several lines, and then
+/// repeats the usage.
 pub(crate) fn one_line(text: &str) -> String {
-    let text = text.split("Usage:").next().unwrap_or(text).replace("For more information, try '--help'.", "");
+    let text = text
+        .split("Usage:")
+        .next()
+        .unwrap_or(text)
+        .replace("For more information, try '--help'.", "");
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     line.strip_prefix("error: ").unwrap_or(&line).trim_end().to_owned()
 }
@@ -209,7 +246,8 @@ pub enum Mode {
     Rtc,
     /// Every lcore polls, idle ones steal from run queues
     Steal,
-    /// Every lcore polls, expensive packets go to the shorter of two random lcores
+    /// Every lcore polls, expensive packets go to the shorter of two random
+    /// lcores
     ShedRandom,
     /// Two micropools joined by the sharded queue
     Pools,
@@ -280,7 +318,8 @@ pub enum Predict {
     None,
     /// It costs what the last one of its flow did
     Last,
-    /// It costs what its flow's packets did, the newer the more (weights of 1/8)
+    /// It costs what its flow's packets did, the newer the more (weights of
+    /// 1/8)
     Ewma,
 }
 
@@ -295,9 +334,13 @@ impl FromStr for Pools {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let parts = text.split_once(':').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+        let parts =
+            text.split_once(':').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
         match parts {
-            Some((0, _) | (_, 0)) => Err("each pool needs an lcore: write 1:1 or more, or --mode rtc for a single pool".into()),
+            Some((0, _) | (_, 0)) => {
+                Err("each pool needs an lcore: write 1:1 or more, or --mode rtc for a single pool"
+                    .into())
+            }
             Some((a, b)) => Ok(Self { a, b }),
             None => Err("write two numbers as A:B, for example 8:2".into()),
         }
@@ -328,12 +371,16 @@ impl FromStr for QueueMap {
         let bare: String = text.chars().filter(|c| !c.is_whitespace()).collect();
         let entry = |entry: &str| -> Option<QueueOf> {
             let mut numbers = entry.split(',');
-            let queue_of =
-                QueueOf { port: numbers.next()?.parse().ok()?, queue: numbers.next()?.parse().ok()?, lcore: numbers.next()?.parse().ok()? };
+            let queue_of = QueueOf {
+                port: numbers.next()?.parse().ok()?,
+                queue: numbers.next()?.parse().ok()?,
+                lcore: numbers.next()?.parse().ok()?,
+            };
             numbers.next().is_none().then_some(queue_of)
         };
         let inner = bare.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
-        let entries = inner.and_then(|inner| inner.split("),(").map(entry).collect::<Option<Vec<_>>>());
+        let entries =
+            inner.and_then(|inner| inner.split("),(").map(entry).collect::<Option<Vec<_>>>());
         entries.map(Self).ok_or_else(|| "write \"(port,queue,lcore)\", several joined by commas, for example \"(0,0,1),(1,0,2)\"".into())
     }
 }
@@ -349,8 +396,9 @@ impl FromStr for EthPeer {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let parts =
-            text.split_once(',').and_then(|(port, mac)| Some(Self { port: port.trim().parse().ok()?, mac: mac.trim().parse().ok()? }));
+        let parts = text.split_once(',').and_then(|(port, mac)| {
+            Some(Self { port: port.trim().parse().ok()?, mac: mac.trim().parse().ok()? })
+        });
         parts.ok_or_else(|| "write PORT,MAC, for example 0,02:00:00:00:00:01".into())
     }
 }
@@ -370,15 +418,21 @@ fn parse_every(text: &str) -> std::result::Result<NonZeroU64, String> {
     })
 }
 
-/// The longest time that may be asked for: added to any clock, or in ticks of any CPU, it still fits.
+/// The longest time that may be asked for: added to any clock, or in ticks of
+/// any CPU, it still fits.
 const LONGEST: Duration = Duration::from_secs(100 * 31_557_600);
 
 fn at_most_longest(time: Duration) -> std::result::Result<Duration, String> {
-    if time <= LONGEST { Ok(time) } else { Err("no time is longer than 100 years here: write a shorter one".into()) }
+    if time <= LONGEST {
+        Ok(time)
+    } else {
+        Err("no time is longer than 100 years here: write a shorter one".into())
+    }
 }
 
 pub(crate) fn parse_time(text: &str) -> std::result::Result<Duration, String> {
-    let time = humantime::parse_duration(text).map_err(|_| "write a time with its unit, for example 20us".to_owned())?;
+    let time = humantime::parse_duration(text)
+        .map_err(|_| "write a time with its unit, for example 20us".to_owned())?;
     at_most_longest(time)
 }
 
@@ -387,9 +441,12 @@ pub(crate) fn parse_seconds(text: &str) -> std::result::Result<Duration, String>
         Err(_) if seconds > 0.0 => Some(Duration::MAX),
         time => time.ok(),
     };
-    let time = text.parse::<f64>().ok().and_then(seconds).or_else(|| humantime::parse_duration(text).ok());
+    let time =
+        text.parse::<f64>().ok().and_then(seconds).or_else(|| humantime::parse_duration(text).ok());
     let time = time.filter(|time| !time.is_zero());
-    at_most_longest(time.ok_or("write a time above 0: seconds, or with a unit, for example 10, 0.5 or 500ms")?)
+    at_most_longest(
+        time.ok_or("write a time above 0: seconds, or with a unit, for example 10, 0.5 or 500ms")?,
+    )
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! What the arguments mean together with the lcores and ports that exist: a validated plan of which lcore does what. Pure: nothing
-//! is touched until the plan stands.
+//! What the arguments mean together with the lcores and ports that exist: a
+//! validated plan of which lcore does what. Pure: nothing is touched until the
+//! plan stands.
 
 use crate::cli::{Cli, EthPeer, ForwardMode, Mark, Mode, Pools, QueueOf};
 use crate::dpdk::{Lcore, PortInfo};
@@ -78,9 +79,12 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The receive queues that an lcore may ever poll: its own, then in `hybrid` all others.
+    /// The receive queues that an lcore may ever poll: its own, then in
+    /// `hybrid` all others.
     pub fn may_poll(&self, lcore: &LcorePlan) -> Vec<(u16, u16)> {
-        let others = self.lcores.iter().filter(|other| self.scheduling.mode == Mode::Hybrid && other.lcore.id != lcore.lcore.id);
+        let others = self.lcores.iter().filter(|other| {
+            self.scheduling.mode == Mode::Hybrid && other.lcore.id != lcore.lcore.id
+        });
         lcore.rx.iter().chain(others.flat_map(|other| &other.rx)).copied().collect()
     }
 }
@@ -96,7 +100,10 @@ fn usage<T>(message: String) -> Result<T> {
 pub fn check_alone(cli: &Cli) -> Result<Scheduling> {
     if !cli.ring_size.is_power_of_two() || cli.ring_size < 2 {
         let near = cli.ring_size.clamp(2, 1 << 30).next_power_of_two();
-        return usage(format!("--ring-size {}: a ring's size is a power of two, for example {near}", cli.ring_size));
+        return usage(format!(
+            "--ring-size {}: a ring's size is a power of two, for example {near}",
+            cli.ring_size
+        ));
     }
     for (name, value) in [("--rxd", cli.rxd), ("--txd", cli.txd)] {
         if !value.is_power_of_two() {
@@ -110,18 +117,28 @@ pub fn check_alone(cli: &Cli) -> Result<Scheduling> {
     if let (Some(shards), Some(pools)) = (cli.shards, cli.pools) {
         let (who, shedding) = shedding(scheduling.mode, pools.a, pools.a.saturating_add(pools.b));
         if usize::from(shards) > shedding {
-            return usage(format!("--shards {shards}: only {shedding} lcores shed ({who} of --pools {pools}), so at most {shedding}"));
+            return usage(format!(
+                "--shards {shards}: only {shedding} lcores shed ({who} of --pools {pools}), so at most {shedding}"
+            ));
         }
     }
-    if let Some(QueueOf { port, queue, .. }) = cli.config.as_ref().and_then(|map| first_double(&map.0)) {
-        return usage(format!("--config maps port {port}'s queue {queue} twice: each queue has one lcore"));
+    if let Some(QueueOf { port, queue, .. }) =
+        cli.config.as_ref().and_then(|map| first_double(&map.0))
+    {
+        return usage(format!(
+            "--config maps port {port}'s queue {queue} twice: each queue has one lcore"
+        ));
     }
     if cli.config.is_some() && cli.rxq.is_some() {
         return usage("--config says how many receive queues there are: leave out --rxq".into());
     }
     Inspecting::new(cli)?;
     match (cli.forward_mode, &cli.routes) {
-        (ForwardMode::L3, None) => return usage("--forward-mode l3 needs --routes FILE, with lines such as \"10.0.0.0/8 1\"".into()),
+        (ForwardMode::L3, None) => {
+            return usage(
+                "--forward-mode l3 needs --routes FILE, with lines such as \"10.0.0.0/8 1\"".into(),
+            );
+        }
         (ForwardMode::Io | ForwardMode::Mac | ForwardMode::MacSwap | ForwardMode::Dpi, Some(_)) => {
             return usage("--routes is for --forward-mode l3: add that".into());
         }
@@ -132,7 +149,8 @@ pub fn check_alone(cli: &Cli) -> Result<Scheduling> {
     Ok(scheduling)
 }
 
-/// Who sheds, and how many that are: pool A; with hybrid all lcores, because workers may poll for others.
+/// Who sheds, and how many that are: pool A; with hybrid all lcores, because
+/// workers may poll for others.
 fn shedding(mode: Mode, polling: usize, lcores: usize) -> (&'static str, usize) {
     match mode {
         Mode::Rtc | Mode::Steal | Mode::ShedRandom => ("nobody", 0),
@@ -143,10 +161,14 @@ fn shedding(mode: Mode, polling: usize, lcores: usize) -> (&'static str, usize) 
 
 fn first_double(map: &[QueueOf]) -> Option<QueueOf> {
     let same = |a: &QueueOf, b: &QueueOf| (a.port, a.queue) == (b.port, b.queue);
-    map.iter().enumerate().find(|(at, entry)| map[..*at].iter().any(|before| same(before, entry))).map(|(_, entry)| *entry)
+    map.iter()
+        .enumerate()
+        .find(|(at, entry)| map[..*at].iter().any(|before| same(before, entry)))
+        .map(|(_, entry)| *entry)
 }
 
-/// The plan for the lcores and ports that there are. `lcores`: the main lcore first.
+/// The plan for the lcores and ports that there are. `lcores`: the main lcore
+/// first.
 ///
 /// # Errors
 /// When the arguments don't fit them.
@@ -164,7 +186,10 @@ pub fn plan(cli: &Cli, lcores: &[Lcore], ports: &[PortInfo]) -> Result<Plan> {
     let txqs = transmit_queues(cli, lcores.len(), &ports, &rxqs, &mut warnings)?;
     for (at, lcore) in lcores[..pool_a].iter().enumerate() {
         if rx[at].is_empty() {
-            warnings.push(format!("lcore {} polls no queue: the ports have too few, or --config leaves it out", lcore.id));
+            warnings.push(format!(
+                "lcore {} polls no queue: the ports have too few, or --config leaves it out",
+                lcore.id
+            ));
         }
     }
     let (_, shedding) = shedding(scheduling.mode, pool_a, lcores.len());
@@ -177,7 +202,11 @@ pub fn plan(cli: &Cli, lcores: &[Lcore], ports: &[PortInfo]) -> Result<Plan> {
             lcore,
             pool: if at < pool_a { Pool::A } else { Pool::B },
             rx,
-            tx_queue: ports.iter().zip(&txqs).map(|(port, &txq)| (port.id, (at % usize::from(txq)) as u16)).collect(),
+            tx_queue: ports
+                .iter()
+                .zip(&txqs)
+                .map(|(port, &txq)| (port.id, (at % usize::from(txq)) as u16))
+                .collect(),
             shard: (at < shedding).then(|| at % shards),
             takes: match scheduling.mode {
                 Mode::Pools => at >= pool_a,
@@ -230,16 +259,28 @@ fn chosen_ports<'p>(cli: &Cli, ports: &'p [PortInfo]) -> Result<Vec<&'p PortInfo
     }
     let ids = || ports.iter().map(|port| port.id.to_string()).collect::<Vec<_>>().join(", ");
     let exists = |id: u64| ports.iter().any(|port| u64::from(port.id) == id);
-    if let Some(id) = cli.portmask.and_then(|mask| (0..64).find(|&id| mask >> id & 1 == 1 && !exists(id))) {
-        return usage(format!("--portmask names port {id}, which does not exist: there are {}", ids()));
+    if let Some(id) =
+        cli.portmask.and_then(|mask| (0..64).find(|&id| mask >> id & 1 == 1 && !exists(id)))
+    {
+        return usage(format!(
+            "--portmask names port {id}, which does not exist: there are {}",
+            ids()
+        ));
     }
-    let named = cli.config.iter().flat_map(|map| map.0.iter().map(|entry| ("--config", entry.port)));
+    let named =
+        cli.config.iter().flat_map(|map| map.0.iter().map(|entry| ("--config", entry.port)));
     for (argument, id) in named.chain(cli.eth_peer.iter().map(|peer| ("--eth-peer", peer.port))) {
         if !exists(u64::from(id)) {
-            return usage(format!("{argument} names port {id}, which does not exist: there are {}", ids()));
+            return usage(format!(
+                "{argument} names port {id}, which does not exist: there are {}",
+                ids()
+            ));
         }
     }
-    Ok(ports.iter().filter(|port| cli.portmask.is_none_or(|mask| port.id < 64 && mask >> port.id & 1 == 1)).collect())
+    Ok(ports
+        .iter()
+        .filter(|port| cli.portmask.is_none_or(|mask| port.id < 64 && mask >> port.id & 1 == 1))
+        .collect())
 }
 
 /// How many lcores poll: pool A, or all.
@@ -250,18 +291,33 @@ fn split(pools: Option<Pools>, lcores: &[Lcore]) -> Result<usize> {
             0 | 1 => "two lcores at least (EAL's -l 0-1, or --lcores '(0-1)@0' on one CPU)".into(),
             count => format!("--pools {}:{}", count - (count / 5).max(1), (count / 5).max(1)),
         };
-        return usage(format!("--pools {pools} wants {} lcores, EAL has {}: write {fit}", pools.a.saturating_add(pools.b), lcores.len()));
+        return usage(format!(
+            "--pools {pools} wants {} lcores, EAL has {}: write {fit}",
+            pools.a.saturating_add(pools.b),
+            lcores.len()
+        ));
     }
     Ok(pools.a)
 }
 
-/// `--config`: exactly what was asked for. Returns the number of receive queues per port.
-fn map_queues(map: &[QueueOf], lcores: &[Lcore], polling: usize, ports: &[&PortInfo], rx: &mut [Vec<(u16, u16)>]) -> Result<Vec<u16>> {
+/// `--config`: exactly what was asked for. Returns the number of receive queues
+/// per port.
+fn map_queues(
+    map: &[QueueOf],
+    lcores: &[Lcore],
+    polling: usize,
+    ports: &[&PortInfo],
+    rx: &mut [Vec<(u16, u16)>],
+) -> Result<Vec<u16>> {
     let mut rxqs = vec![0u16; ports.len()];
     for entry in map {
         let Some(at) = lcores.iter().position(|lcore| lcore.id == entry.lcore) else {
             let ids: Vec<String> = lcores.iter().map(|lcore| lcore.id.to_string()).collect();
-            return usage(format!("--config names lcore {}, which EAL does not have: there are {}", entry.lcore, ids.join(", ")));
+            return usage(format!(
+                "--config names lcore {}, which EAL does not have: there are {}",
+                entry.lcore,
+                ids.join(", ")
+            ));
         };
         if at >= polling {
             return usage(format!(
@@ -270,7 +326,10 @@ fn map_queues(map: &[QueueOf], lcores: &[Lcore], polling: usize, ports: &[&PortI
             ));
         }
         let Some(port) = ports.iter().position(|port| port.id == entry.port) else {
-            return usage(format!("--config names port {}, which --portmask leaves out: change one of them", entry.port));
+            return usage(format!(
+                "--config names port {}, which --portmask leaves out: change one of them",
+                entry.port
+            ));
         };
         if entry.queue >= ports[port].max_rxq {
             return usage(format!(
@@ -288,8 +347,13 @@ fn map_queues(map: &[QueueOf], lcores: &[Lcore], polling: usize, ports: &[&PortI
                 port.id, port.id
             ));
         }
-        if let Some(queue) = (0..rxqs[at]).find(|&queue| !map.iter().any(|entry| (entry.port, entry.queue) == (port.id, queue))) {
-            return usage(format!("--config leaves out queue {queue} of port {}: its packets would never be received", port.id));
+        if let Some(queue) = (0..rxqs[at])
+            .find(|&queue| !map.iter().any(|entry| (entry.port, entry.queue) == (port.id, queue)))
+        {
+            return usage(format!(
+                "--config leaves out queue {queue} of port {}: its packets would never be received",
+                port.id
+            ));
         }
     }
     Ok(rxqs)
@@ -308,14 +372,22 @@ fn spread_queues(
     for port in ports {
         let wanted = cli.rxq.unwrap_or(polling.min(usize::from(u16::MAX)) as u16);
         if wanted > port.max_rxq && cli.rxq.is_some() {
-            return usage(format!("--rxq {wanted}: port {} ({}) has {} receive queues", port.id, port.name, port.max_rxq));
+            return usage(format!(
+                "--rxq {wanted}: port {} ({}) has {} receive queues",
+                port.id, port.name, port.max_rxq
+            ));
         }
         let count = wanted.min(port.max_rxq);
         if count < wanted {
-            warnings.push(format!("port {} ({}) has {} receive queues for {polling} lcores that poll", port.id, port.name, port.max_rxq));
+            warnings.push(format!(
+                "port {} ({}) has {} receive queues for {polling} lcores that poll",
+                port.id, port.name, port.max_rxq
+            ));
         }
-        // With the default, ports with too few queues start at different lcores, so that all get some.
-        let offset = if count < wanted { rxqs.iter().map(|&count| usize::from(count)).sum() } else { 0 };
+        // With the default, ports with too few queues start at different
+        // lcores, so that all get some.
+        let offset =
+            if count < wanted { rxqs.iter().map(|&count| usize::from(count)).sum() } else { 0 };
         for queue in 0..count {
             rx[(usize::from(queue) + offset) % polling].push((port.id, queue));
         }
@@ -325,20 +397,37 @@ fn spread_queues(
     Ok(rxqs)
 }
 
-/// The number of transmit queues per port: one per lcore, or as many as there are.
-fn transmit_queues(cli: &Cli, lcores: usize, ports: &[&PortInfo], rxqs: &[u16], warnings: &mut Vec<String>) -> Result<Vec<u16>> {
+/// The number of transmit queues per port: one per lcore, or as many as there
+/// are.
+fn transmit_queues(
+    cli: &Cli,
+    lcores: usize,
+    ports: &[&PortInfo],
+    rxqs: &[u16],
+    warnings: &mut Vec<String>,
+) -> Result<Vec<u16>> {
     let mut txqs = Vec::with_capacity(ports.len());
     for (port, &rxq) in ports.iter().zip(rxqs) {
         let wanted = cli.txq.unwrap_or(lcores.min(usize::from(u16::MAX)) as u16);
         if wanted > port.max_txq && cli.txq.is_some() {
-            return usage(format!("--txq {wanted}: port {} ({}) has {} transmit queues", port.id, port.name, port.max_txq));
+            return usage(format!(
+                "--txq {wanted}: port {} ({}) has {} transmit queues",
+                port.id, port.name, port.max_txq
+            ));
         }
         if port.paired_queues && cli.txq.is_some_and(|txq| txq != rxq) {
-            return usage(format!("--txq {wanted}: port {} ({}) needs as many transmit as receive queues, {rxq}", port.id, port.driver));
+            return usage(format!(
+                "--txq {wanted}: port {} ({}) needs as many transmit as receive queues, {rxq}",
+                port.id, port.driver
+            ));
         }
-        let count = if port.paired_queues { rxq } else { wanted.min(port.max_txq) }.min(wanted.max(1));
+        let count =
+            if port.paired_queues { rxq } else { wanted.min(port.max_txq) }.min(wanted.max(1));
         if usize::from(count) < lcores {
-            warnings.push(format!("port {} ({}): {lcores} lcores share {count} transmit queues under a lock", port.id, port.name));
+            warnings.push(format!(
+                "port {} ({}): {lcores} lcores share {count} transmit queues under a lock",
+                port.id, port.name
+            ));
         }
         txqs.push(count);
     }
@@ -347,16 +436,22 @@ fn transmit_queues(cli: &Cli, lcores: usize, ports: &[&PortInfo], rxqs: &[u16], 
 
 /// How many of `lcores` send by each of `txqs` queues.
 fn users(lcores: usize, txqs: u16) -> Vec<usize> {
-    (0..usize::from(txqs)).map(|queue| (lcores + usize::from(txqs) - 1 - queue) / usize::from(txqs)).collect()
+    (0..usize::from(txqs))
+        .map(|queue| (lcores + usize::from(txqs) - 1 - queue) / usize::from(txqs))
+        .collect()
 }
 
-/// Ports are joined two by two in order, as testpmd pairs them; an odd one out sends back by itself.
+/// Ports are joined two by two in order, as testpmd pairs them; an odd one out
+/// sends back by itself.
 fn paired(at: usize, ports: &[&PortInfo], warnings: &mut Vec<String>) -> u16 {
     match ports.get(at ^ 1) {
         Some(port) => port.id,
         None => {
             if ports.len() > 1 {
-                warnings.push(format!("port {} has no partner: its packets leave by itself", ports[at].id));
+                warnings.push(format!(
+                    "port {} has no partner: its packets leave by itself",
+                    ports[at].id
+                ));
             }
             ports[at].id
         }
@@ -365,8 +460,17 @@ fn paired(at: usize, ports: &[&PortInfo], warnings: &mut Vec<String>) -> u16 {
 
 /// For each port the address behind it: as told, else testpmd's.
 fn peers(told: &[EthPeer], ports: &[&PortInfo]) -> Result<Vec<[u8; 6]>> {
-    if let Some((at, peer)) = told.iter().enumerate().find(|(at, peer)| told[..*at].iter().any(|before| before.port == peer.port)) {
-        return usage(format!("--eth-peer names port {} twice (the {}th time as {}): keep one", peer.port, at + 1, peer.mac));
+    if let Some((at, peer)) = told
+        .iter()
+        .enumerate()
+        .find(|(at, peer)| told[..*at].iter().any(|before| before.port == peer.port))
+    {
+        return usage(format!(
+            "--eth-peer names port {} twice (the {}th time as {}): keep one",
+            peer.port,
+            at + 1,
+            peer.mac
+        ));
     }
     let address = |port: &&PortInfo| {
         let told = told.iter().find(|peer| peer.port == port.id);

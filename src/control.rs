@@ -1,5 +1,5 @@
-//! What happens beside the datapath, on a thread that is no lcore: signals, the end of the run, the state of links, the line of
-//! live statistics.
+//! What happens beside the datapath, on a thread that is no lcore: signals, the
+//! end of the run, the state of links, the line of live statistics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,7 +14,10 @@ use crate::dpdk::clock::{TscRate, tsc};
 use crate::dpdk::{Lcore, MAX_PORTS, Port};
 use crate::error::{Error, Result};
 use crate::output::{say, warn};
-use crate::stats::{DropCause, HistogramCounts, Incident, Incidents, LcoreStats, Map, StampClocks, Stuck, Verdict, incident_table, time};
+use crate::stats::{
+    DropCause, HistogramCounts, Incident, Incidents, LcoreStats, Map, StampClocks, Stuck, Verdict,
+    incident_table, time,
+};
 
 mod clocks;
 mod reload;
@@ -23,7 +26,8 @@ use clocks::FOLLOW_EVERY;
 pub use clocks::FollowedClocks;
 pub use reload::{Hangups, Reload};
 
-/// How often control looks around: coarse, because on a small machine it takes its time from an lcore.
+/// How often control looks around: coarse, because on a small machine it takes
+/// its time from an lcore.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// How often links are asked for their state.
@@ -32,7 +36,8 @@ const LINKS_EVERY: Duration = Duration::from_millis(500);
 /// How long finishing what was received may take, before it is dropped.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
-/// Counts SIGINT and SIGTERM, which end the run, and SIGUSR1, which asks for the record of stuck lcores.
+/// Counts SIGINT and SIGTERM, which end the run, and SIGUSR1, which asks for
+/// the record of stuck lcores.
 #[derive(Clone)]
 pub struct Signals {
     seen: Arc<AtomicUsize>,
@@ -47,8 +52,9 @@ impl Signals {
     pub fn catch() -> Result<Self> {
         let [seen, asked] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
         for (signal, flag) in [(SIGINT, &seen), (SIGTERM, &seen), (SIGUSR1, &asked)] {
-            signal_hook::flag::register_usize(signal, flag.clone(), 1)
-                .map_err(|error| Error::Setup(format!("no handler for signal {signal}: {error}")))?;
+            signal_hook::flag::register_usize(signal, flag.clone(), 1).map_err(|error| {
+                Error::Setup(format!("no handler for signal {signal}: {error}"))
+            })?;
         }
         Ok(Self { seen, asked })
     }
@@ -58,28 +64,38 @@ impl Signals {
         self.seen.swap(0, Ordering::Relaxed) > 0
     }
 
-    /// Whether the record of stuck lcores has been asked for since the last call.
+    /// Whether the record of stuck lcores has been asked for since the last
+    /// call.
     fn take_asked(&self) -> bool {
         self.asked.swap(0, Ordering::Relaxed) > 0
     }
 }
 
-/// The CPUs that this process may use that are no lcore's; all of them when the lcores have taken all.
+/// The CPUs that this process may use that are no lcore's; all of them when the
+/// lcores have taken all.
 pub fn spare_cpus(lcores: &[Lcore], allowed: &CpuSet) -> CpuSet {
     let mut spare = *allowed;
     for lcore in lcores {
-        // A CPU beyond what a CpuSet can name is in no set, so it need not be taken out.
+        // A CPU beyond what a CpuSet can name is in no set, so it need not be
+        // taken out.
         let _ = spare.unset(lcore.cpu as usize);
     }
-    if (0..CpuSet::count()).any(|cpu| spare.is_set(cpu).unwrap_or(false)) { spare } else { *allowed }
+    if (0..CpuSet::count()).any(|cpu| spare.is_set(cpu).unwrap_or(false)) {
+        spare
+    } else {
+        *allowed
+    }
 }
 
-/// The CPUs that this process may use. To be asked before EAL pins the calling thread.
+/// The CPUs that this process may use. To be asked before EAL pins the calling
+/// thread.
 ///
 /// # Errors
 /// When the kernel does not say.
 pub fn allowed_cpus() -> Result<CpuSet> {
-    sched_getaffinity(Pid::from_raw(0)).map_err(|error| Error::Setup(format!("the kernel does not say which CPUs may be used: {error}")))
+    sched_getaffinity(Pid::from_raw(0)).map_err(|error| {
+        Error::Setup(format!("the kernel does not say which CPUs may be used: {error}"))
+    })
 }
 
 /// Reads the record of stuck lcores, at any time.
@@ -100,7 +116,8 @@ impl IncidentReader<'_> {
     pub fn read(&self) -> Vec<Incident> {
         let map = Map { lcore_ids: &self.lcore_ids, run_start_ticks: self.run_start_ticks };
         let now = tsc();
-        let stuck = |(at, board): (usize, &Board<'_>)| board.stuck(at, now, self.rescue_after_ticks);
+        let stuck =
+            |(at, board): (usize, &Board<'_>)| board.stuck(at, now, self.rescue_after_ticks);
         let away: Vec<Stuck> = self.boards.iter().enumerate().filter_map(stuck).collect();
         self.incidents.read(&away, &map, now, |ticks| self.rate.ns(ticks))
     }
@@ -121,7 +138,8 @@ pub struct Control<'a> {
     pub links: &'a [AtomicBool; MAX_PORTS],
     pub stats: &'a [LcoreStats],
     pub incidents: &'a IncidentReader<'a>,
-    /// The clocks of drivers' stamps; and what latency is counted by, as far as that was known at the start.
+    /// The clocks of drivers' stamps; and what latency is counted by, as far as
+    /// that was known at the start.
     pub clocks: &'a StampClocks,
     pub stamped_by: &'static str,
     pub cpus: CpuSet,
@@ -132,12 +150,15 @@ pub struct Control<'a> {
 }
 
 impl Control<'_> {
-    /// Runs until the lcores have ended, and follows the clocks meanwhile. Returns how long packets were received.
+    /// Runs until the lcores have ended, and follows the clocks meanwhile.
+    /// Returns how long packets were received.
     pub fn watch(&self, followed: &mut FollowedClocks) -> Duration {
-        // EAL has pinned the thread that made this one; where that can't be undone, control shares that lcore's CPU.
+        // EAL has pinned the thread that made this one; where that can't be
+        // undone, control shares that lcore's CPU.
         let _ = sched_setaffinity(Pid::from_raw(0), &self.cpus);
         let start = Instant::now();
-        let (mut links_at, mut clocks_at, mut verdict) = (start, start + FOLLOW_EVERY, Verdict::Open);
+        let (mut links_at, mut clocks_at, mut verdict) =
+            (start, start + FOLLOW_EVERY, Verdict::Open);
         let mut line = StatsLine::new(start);
         while !self.ended.load(Ordering::Acquire) {
             let now = Instant::now();
@@ -148,7 +169,11 @@ impl Control<'_> {
             } else if signal {
                 self.run.abandon();
             }
-            if self.run.drained_at().is_some_and(|since| now.saturating_duration_since(since) >= DRAIN_LIMIT) {
+            if self
+                .run
+                .drained_at()
+                .is_some_and(|since| now.saturating_duration_since(since) >= DRAIN_LIMIT)
+            {
                 self.run.abandon();
             }
             if self.signals.take_asked() {
@@ -179,7 +204,11 @@ impl Control<'_> {
     fn tell_verdict(&self, last: &mut Verdict) {
         let verdict = self.clocks.verdict();
         let Some((port, why)) = self.clocks.why().filter(|_| verdict != *last) else { return };
-        let what = if verdict == Verdict::Off { "is not counted any more" } else { "is counted from polls" };
+        let what = if verdict == Verdict::Off {
+            "is not counted any more"
+        } else {
+            "is counted from polls"
+        };
         let why = why.text(|ticks| time(self.incidents.rate.ns(ticks)));
         warn(format_args!("latency {what}: port {port} {why}"));
         *last = verdict;
@@ -192,7 +221,8 @@ impl Control<'_> {
 
     /// Not longer than to the next thing that has a time.
     fn until_next(&self, start: Instant, now: Instant, line: &StatsLine) -> Duration {
-        let end = self.duration.filter(|_| !self.run.is_draining()).map(|duration| start + duration);
+        let end =
+            self.duration.filter(|_| !self.run.is_draining()).map(|duration| start + duration);
         let next_line = self.stats_period.map(|period| line.due.at(period));
         let next = end.into_iter().chain(next_line).min();
         next.map_or(LOOK_EVERY, |at| at.saturating_duration_since(now).min(LOOK_EVERY))
@@ -205,7 +235,8 @@ impl Control<'_> {
     }
 }
 
-/// When a line is due: at whole periods since the start, however late the lines before it were. Periods that were missed share a line.
+/// When a line is due: at whole periods since the start, however late the lines
+/// before it were. Periods that were missed share a line.
 struct Due {
     start: Instant,
     /// Whole periods that have had their line.
@@ -238,7 +269,13 @@ struct StatsLine {
 
 impl StatsLine {
     fn new(start: Instant) -> Self {
-        Self { start, due: Due { start, periods: 0 }, printed_at: start, last: [0; 5], latencies: HistogramCounts::default() }
+        Self {
+            start,
+            due: Due { start, periods: 0 },
+            printed_at: start,
+            last: [0; 5],
+            latencies: HistogramCounts::default(),
+        }
     }
 
     fn print_when_due(&mut self, now: Instant, period: Duration, control: &Control<'_>) {
@@ -247,7 +284,9 @@ impl StatsLine {
         }
         let (stats, tsc_rate) = (control.stats, control.incidents.rate);
         let sum = |count: fn(&LcoreStats) -> u64| stats.iter().map(count).sum::<u64>();
-        let dropped = |lcore: &LcoreStats| DropCause::ALL.iter().map(|&cause| lcore.dropped(cause)).sum::<u64>();
+        let dropped = |lcore: &LcoreStats| {
+            DropCause::ALL.iter().map(|&cause| lcore.dropped(cause)).sum::<u64>()
+        };
         let counts = [
             sum(LcoreStats::rx_pkts),
             sum(LcoreStats::tx_pkts),
@@ -257,10 +296,14 @@ impl StatsLine {
         ];
         let seconds = (now - self.printed_at).as_secs_f64();
         let mut text = format!("{:7.1} s", (now - self.start).as_secs_f64());
-        for ((name, count), last) in ["rx", "tx", "shed", "taken", "dropped"].iter().zip(counts).zip(self.last) {
+        for ((name, count), last) in
+            ["rx", "tx", "shed", "taken", "dropped"].iter().zip(counts).zip(self.last)
+        {
             text += &format!("  {name} {}", rate((count - last) as f64 / seconds));
         }
-        let latencies = HistogramCounts::of(stats.iter().flat_map(|lcore| [&lcore.cheap_latency, &lcore.expensive_latency]));
+        let latencies = HistogramCounts::of(
+            stats.iter().flat_map(|lcore| [&lcore.cheap_latency, &lcore.expensive_latency]),
+        );
         let mut counted = false;
         for (name, quantile) in [("p50", 0.5), ("p99", 0.99)] {
             if let Some(ticks) = latencies.quantile_since(&self.latencies, quantile) {
@@ -303,12 +346,19 @@ mod tests {
             [0, 999, 1000, 1001, 1999, 2019, 3000, 3999, 4018].map(&mut is_due),
             [false, false, true, false, false, true, true, false, true]
         );
-        assert_eq!([7500, 7999, 8000].map(is_due), [true, false, true], "three at once share a line");
+        assert_eq!(
+            [7500, 7999, 8000].map(is_due),
+            [true, false, true],
+            "three at once share a line"
+        );
         assert_eq!(due.at(ms(1000)), start + ms(9000));
     }
 
     #[test]
     fn rates_have_the_unit_that_shows_them() {
-        assert_eq!([0.0, 424.4, 1_234.0, 81_234_567.0].map(rate), ["      0  pps", "    424  pps", "  1.234 kpps", " 81.235 Mpps"]);
+        assert_eq!(
+            [0.0, 424.4, 1_234.0, 81_234_567.0].map(rate),
+            ["      0  pps", "    424  pps", "  1.234 kpps", " 81.235 Mpps"]
+        );
     }
 }

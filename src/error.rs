@@ -1,4 +1,5 @@
-//! What can go wrong before packets flow, and the exit code each has. Once the loops run nothing fails: outcomes are counters.
+//! What can go wrong before packets flow, and the exit code each has. Once the
+//! loops run nothing fails: outcomes are counters.
 
 use thiserror::Error;
 
@@ -8,7 +9,8 @@ pub enum Error {
     /// The arguments contradict each other, the lcores or the ports.
     #[error("{0}")]
     Usage(String),
-    /// The machine lacks something: hugepages, a permission, a device that starts.
+    /// The machine lacks something: hugepages, a permission, a device that
+    /// starts.
     #[error("{0}")]
     Setup(String),
     /// The report could not be written after the run.
@@ -23,7 +25,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// 2: nothing was forwarded. 3: the sum of the counters is wrong. 4: parts of an experiment failed. 1: anything after the run.
+    /// 2: nothing was forwarded. 3: the sum of the counters is wrong. 4: parts
+    /// of an experiment failed. 1: anything after the run.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Usage(_) | Error::Setup(_) => 2,

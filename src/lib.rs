@@ -1,18 +1,23 @@
-//! mpfwd: a DPDK packet forwarder that keeps tail latency flat when a few packets cost a thousand times more than the rest.
+//! mpfwd: a DPDK packet forwarder that keeps tail latency flat when a few
+//! packets cost a thousand times more than the rest.
 //!
-//! The lcores are split into two micropools. Pool A polls the NIC and runs the cheap stage to completion; what is expensive is
-//! shed through sharded rings to pool B. Rooms, and which way imports may point:
+//! The lcores are split into two micropools. Pool A polls the NIC and runs the
+//! cheap stage to completion; what is expensive is shed through sharded rings
+//! to pool B. Rooms, and which way imports may point:
 //!
-//! * `cli`, `config`, `error`: arguments, what they mean for this machine, what can be wrong with them
+//! * `cli`, `config`, `error`: arguments, what they mean for this machine, what
+//!   can be wrong with them
 //! * `dpdk`: safe, owned wrappers; the only room that sees `dpdk_sys`
 //! * `runq`, `shed`, `policy`, `stats`: pure; they know no packets
 //! * `engine`: what is done to a packet
 //! * `order`: keeping the packets of a flow in order; pure too
-//! * `datapath`: the lcores' loop, which carries out the policy's decisions on real queues
+//! * `datapath`: the lcores' loop, which carries out the policy's decisions on
+//!   real queues
 //! * `traffic`: open-loop load on a virtual NIC
 //! * `lab`: experiments, each an mpfwd of its own; the program mplab
 //! * `output`: files that are written at the end
-//! * `app`, `control`: build everything, run it, tear it down; nothing imports them
+//! * `app`, `control`: build everything, run it, tear it down; nothing imports
+//!   them
 #![deny(unsafe_code)]
 
 pub mod app;

@@ -1,4 +1,5 @@
-//! What a program leaves: lines on standard output, and files that are written when all is done. Whether they can be is said before anything starts.
+//! What a program leaves: lines on standard output, and files that are written
+//! when all is done. Whether they can be is said before anything starts.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
@@ -6,8 +7,9 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// Before anything is set up: whether the file that `argument` names can be written at the end. One that is there stays as it is, and
-/// where there is none, none is left.
+/// Before anything is set up: whether the file that `argument` names can be
+/// written at the end. One that is there stays as it is, and where there is
+/// none, none is left.
 ///
 /// # Errors
 /// When it can't.
@@ -16,7 +18,9 @@ pub fn check_writable(argument: &str, path: &Path) -> Result<()> {
         Ok(_) => std::fs::remove_file(path),
         // Whoever reads a pipe would take this for its end.
         Err(_) if path.exists() && !path.is_file() && !path.is_dir() => Ok(()),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => OpenOptions::new().write(true).open(path).map(drop),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            OpenOptions::new().write(true).open(path).map(drop)
+        }
         Err(error) => Err(error),
     };
     tried.map_err(|error| {
@@ -32,10 +36,13 @@ pub fn check_writable(argument: &str, path: &Path) -> Result<()> {
 /// # Errors
 /// When it can't be written.
 pub fn write(path: &Path, what: &str, content: impl AsRef<[u8]>) -> Result<()> {
-    std::fs::write(path, content).map_err(|error| Error::Output(format!("{what} can't be written to {}: {error}", path.display())))
+    std::fs::write(path, content).map_err(|error| {
+        Error::Output(format!("{what} can't be written to {}: {error}", path.display()))
+    })
 }
 
-/// Prints a line. Whoever reads it may be gone: that must not end a run in the middle.
+/// Prints a line. Whoever reads it may be gone: that must not end a run in the
+/// middle.
 pub fn say(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }

@@ -1,4 +1,5 @@
-//! What can't be done is refused: exit code 2, one line that says what to write instead, and nothing left behind.
+//! What can't be done is refused: exit code 2, one line that says what to write
+//! instead, and nothing left behind.
 
 mod common;
 
@@ -8,8 +9,8 @@ use std::path::Path;
 use std::process::Command;
 
 use common::{
-    BINARY, Leftovers, NO_HUGE, Outcome, Running, file_prefix, hugepage_files, lcores, run, runtime_dirs, skipped, start, start_with,
-    start_with_pci, words,
+    BINARY, Leftovers, NO_HUGE, Outcome, Running, file_prefix, hugepage_files, lcores, run,
+    runtime_dirs, skipped, start, start_with, start_with_pci, words,
 };
 use nix::sys::signal::Signal;
 
@@ -22,9 +23,19 @@ fn try_to_run(eal: &str, own: &str) -> Outcome {
 /// Refused in one line that says `says`.
 #[track_caller]
 fn assert_refused(outcome: &Outcome, what: &str, says: &str) {
-    assert_eq!(outcome.status.code(), Some(2), "{what}: {}\n{}", outcome.stdout.join("\n"), outcome.stderr);
+    assert_eq!(
+        outcome.status.code(),
+        Some(2),
+        "{what}: {}\n{}",
+        outcome.stdout.join("\n"),
+        outcome.stderr
+    );
     let errors = outcome.errors();
-    assert!(errors.len() == 1 && errors[0].contains(says), "{what}: one line that says {says:?}, not:\n{}", outcome.stderr);
+    assert!(
+        errors.len() == 1 && errors[0].contains(says),
+        "{what}: one line that says {says:?}, not:\n{}",
+        outcome.stderr
+    );
     assert_eq!(outcome.stderr.lines().last(), Some(errors[0]), "{what}: nothing comes after it");
     assert!(!outcome.stderr.contains("panicked"), "{what}: {}", outcome.stderr);
     assert!(outcome.report.is_none(), "{what}: no report of what did not run");
@@ -35,7 +46,11 @@ fn assert_refused(outcome: &Outcome, what: &str, says: &str) {
 #[track_caller]
 fn assert_refused_at_once(outcome: &Outcome, what: &str, says: &str) {
     assert_refused(outcome, what, says);
-    assert!(!outcome.stderr.contains("EAL:"), "{what}: EAL need not have started: {}", outcome.stderr);
+    assert!(
+        !outcome.stderr.contains("EAL:"),
+        "{what}: EAL need not have started: {}",
+        outcome.stderr
+    );
     assert!(outcome.runtime_files.is_empty(), "{what}: left {:?}", outcome.runtime_files);
 }
 
@@ -127,11 +142,21 @@ fn what_does_not_fit_lcores_or_ports_is_refused() {
         (1, "--vdev net_null0", "--config (0,0,7)", "lcore 7"),
         (2, "--vdev net_null0", "--mode pools --pools 1:1 --config (0,0,1)", "pool B"),
         (1, "--vdev net_null0 --vdev net_null1", "--config (0,0,0)", "port 1"),
-        (1, "--vdev net_null0 --vdev net_null1", "--portmask 1 --config (0,0,0),(1,0,0)", "--portmask"),
+        (
+            1,
+            "--vdev net_null0 --vdev net_null1",
+            "--portmask 1 --config (0,0,0),(1,0,0)",
+            "--portmask",
+        ),
         (1, "--vdev net_null0", "--config (0,0,0),(0,2,0)", "queue 1"),
         (1, "--vdev net_null0", "--config (0,0,0),(0,5000,0)", "1024 receive queues"),
         (1, "--vdev net_null0", "--eth-peer 4,02:00:00:00:00:01", "port 4"),
-        (1, "--vdev net_null0", "--eth-peer 0,02:00:00:00:00:01 --eth-peer 0,02:00:00:00:00:02", "twice"),
+        (
+            1,
+            "--vdev net_null0",
+            "--eth-peer 0,02:00:00:00:00:01 --eth-peer 0,02:00:00:00:00:02",
+            "twice",
+        ),
         (1, "--vdev net_ring0", "--rxq 17", "16 receive queues"),
         (1, "--vdev net_ring0", "--txq 17", "16 transmit queues"),
         (
@@ -142,8 +167,18 @@ fn what_does_not_fit_lcores_or_ports_is_refused() {
         ),
         (1, "--vdev net_null0", "--mbufs 10000000", "--mbufs"),
         (1, "--vdev net_null0", "--mbufs 65 --burst 512", "1024 at least"),
-        (2, "--vdev net_null0 --vdev net_null1", "--mbufs 127", "4 receive queues with bursts of 32 need 256"),
-        (1, "--vdev net_null0", "--pools 1:1 --ring-size 1073741824 --mbufs 1023", "two lcores at least"),
+        (
+            2,
+            "--vdev net_null0 --vdev net_null1",
+            "--mbufs 127",
+            "4 receive queues with bursts of 32 need 256",
+        ),
+        (
+            1,
+            "--vdev net_null0",
+            "--pools 1:1 --ring-size 1073741824 --mbufs 1023",
+            "two lcores at least",
+        ),
         (2, "--vdev net_null0", "--pools 1:1 --ring-size 1073741824 --mbufs 1023", "--ring-size"),
     ] {
         let what = format!("{vdevs} -- {own}");
@@ -160,7 +195,11 @@ fn routes_that_lead_nowhere_are_refused() {
     let outcome = try_to_run(&format!("{} --vdev net_null0", lcores(1)), &own);
     assert_refused(&outcome, &own, "routes:2:14: expected a port that is used: 0; found 3");
     let own = format!("--routes {}", path.display());
-    assert_refused_at_once(&try_to_run(&format!("{} --vdev net_null0", lcores(1)), &own), &own, "--forward-mode l3");
+    assert_refused_at_once(
+        &try_to_run(&format!("{} --vdev net_null0", lcores(1)), &own),
+        &own,
+        "--forward-mode l3",
+    );
 }
 
 /// A memif without its peer's socket is configured, but does not start.
@@ -170,7 +209,10 @@ const DOES_NOT_START: &str = "--vdev net_memif0,socket=/run/nowhere.sock";
 fn a_port_that_fails_takes_the_others_along() {
     for (vdevs, says) in [
         (DOES_NOT_START.to_owned(), "net_memif0) does not start"),
-        (format!("--vdev net_null0 --vdev net_ring0 {DOES_NOT_START}"), "net_memif0) does not start"),
+        (
+            format!("--vdev net_null0 --vdev net_ring0 {DOES_NOT_START}"),
+            "net_memif0) does not start",
+        ),
         ("--vdev net_null0 --vdev net_bonding0,mode=0".to_owned(), "net_bonding0) refuses"),
         ("--vdev net_pcap0,rx_pcap=/nowhere.pcap".to_owned(), "net_pcap0"),
         ("--vdev net_null0 --vdev net_pcap0,rx_pcap=/nowhere.pcap".to_owned(), "net_pcap0"),
@@ -192,7 +234,11 @@ fn ports_that_did_start_are_closed_again() {
     assert!(socket.exists(), "a started port has a socket");
     mpfwd.signal(Signal::SIGTERM);
     mpfwd.finish().good_report();
-    assert_refused(&try_to_run(&format!("{vhost} {DOES_NOT_START}"), ""), "vhost", "net_memif0) does not start");
+    assert_refused(
+        &try_to_run(&format!("{vhost} {DOES_NOT_START}"), ""),
+        "vhost",
+        "net_memif0) does not start",
+    );
     assert!(!socket.exists(), "it was not closed");
 }
 
@@ -222,13 +268,18 @@ fn arguments_that_are_not_utf8_are_refused() {
     ] {
         let output = Command::new(program).args(&args).output().expect("it runs");
         let stderr = String::from_utf8_lossy(&output.stderr);
-        assert_eq!((output.status.code(), stderr.lines().count()), (Some(2), 1), "{args:?}: {stderr}");
+        assert_eq!(
+            (output.status.code(), stderr.lines().count()),
+            (Some(2), 1),
+            "{args:?}: {stderr}"
+        );
         assert!(stderr.contains("xFF") && stderr.contains("is not UTF-8"), "{args:?}: {stderr}");
     }
 }
 
 fn has_hugepages() -> bool {
-    let free = std::fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages").unwrap_or_default();
+    let free = std::fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
+        .unwrap_or_default();
     let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
     free.trim().parse().unwrap_or(0) >= 64 && mounts.contains(" /dev/hugepages hugetlbfs ")
 }
@@ -246,14 +297,21 @@ fn is_root() -> bool {
 
 #[test]
 fn missing_hugepages_are_named_with_the_way_out() {
-    if !is_root() || !Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|status| status.success()) {
+    if !is_root()
+        || !Command::new("unshare")
+            .args(["-m", "true"])
+            .status()
+            .is_ok_and(|status| status.success())
+    {
         return skipped("hiding the hugepages takes root and unshare");
     }
     let hidden = "mount -t tmpfs none /sys/kernel/mm/hugepages";
     let outcome = start_with(behind(hidden), "-l 0 --vdev net_null0", "").finish();
     assert_refused_at_once(&outcome, hidden, "echo 1024 > /proc/sys/vm/nr_hugepages");
     assert!(outcome.stderr.contains("--no-huge"), "{}", outcome.stderr);
-    let outcome = start_with(behind(hidden), &format!("{NO_HUGE} -l 0 --vdev net_null0"), "--packets 100").finish();
+    let outcome =
+        start_with(behind(hidden), &format!("{NO_HUGE} -l 0 --vdev net_null0"), "--packets 100")
+            .finish();
     outcome.good_report();
     if has_hugepages() {
         let unmounted = "umount -a -t hugetlbfs";
@@ -269,11 +327,20 @@ fn more_memory_than_hugepages_is_refused() {
     if !is_root() || !has_hugepages() {
         return skipped("needs hugepages and root");
     }
-    let outcome = start_with(Command::new(BINARY), "-m 100000000 -l 0 --vdev net_null0", "").finish();
+    let outcome =
+        start_with(Command::new(BINARY), "-m 100000000 -l 0 --vdev net_null0", "").finish();
     assert_eq!(outcome.status.code(), Some(2), "{}", outcome.stderr);
     let errors = outcome.errors();
-    assert!(errors.len() == 1 && errors[0].contains("-m asks for 100000000 MiB, but only"), "{}", outcome.stderr);
-    assert!(errors[0].contains("MiB of hugepages are free") && errors[0].contains("--no-huge"), "{}", outcome.stderr);
+    assert!(
+        errors.len() == 1 && errors[0].contains("-m asks for 100000000 MiB, but only"),
+        "{}",
+        outcome.stderr
+    );
+    assert!(
+        errors[0].contains("MiB of hugepages are free") && errors[0].contains("--no-huge"),
+        "{}",
+        outcome.stderr
+    );
     outcome.assert_nothing_left();
 }
 
@@ -282,29 +349,43 @@ fn as_nobody(folder: &Path) -> Command {
     use std::os::unix::fs::PermissionsExt;
     let copy = folder.join("mpfwd");
     std::fs::copy(BINARY, &copy).expect("the binary can be copied");
-    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o777)).expect("the folder is ours");
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o777))
+        .expect("the folder is ours");
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "env", "-u", "XDG_RUNTIME_DIR"]).arg(copy);
+    command
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "env", "-u", "XDG_RUNTIME_DIR"])
+        .arg(copy);
     command
 }
 
 #[test]
 fn without_permission_it_says_so_and_what_works_without() {
     let folder = tempfile::tempdir().expect("a folder");
-    if !is_root() || !as_nobody(folder.path()).arg("--version").status().is_ok_and(|status| status.success()) {
+    if !is_root()
+        || !as_nobody(folder.path()).arg("--version").status().is_ok_and(|status| status.success())
+    {
         return skipped("becoming another user takes root and setpriv");
     }
     let report = folder.path().join("report.json");
     let to = |report: &Path| format!("--packets 100 --report {}", report.display());
     if has_hugepages() {
-        let outcome = start_with(as_nobody(folder.path()), "-l 0 --vdev net_null0", &to(&report)).finish();
+        let outcome =
+            start_with(as_nobody(folder.path()), "-l 0 --vdev net_null0", &to(&report)).finish();
         assert_refused_at_once(&outcome, "nobody", "no permission");
-        assert!(outcome.stderr.contains("--no-huge") && outcome.stderr.contains("chown $USER"), "{}", outcome.stderr);
+        assert!(
+            outcome.stderr.contains("--no-huge") && outcome.stderr.contains("chown $USER"),
+            "{}",
+            outcome.stderr
+        );
         let mine = "mount -t hugetlbfs -o uid=65534 none /dev/hugepages && exec \"$@\"";
         let mut in_own_folder = Command::new("unshare");
         let nobody = as_nobody(folder.path());
-        in_own_folder.args(["-m", "sh", "-c", mine, "sh"]).arg(nobody.get_program()).args(nobody.get_args());
-        let outcome = start_with(in_own_folder, "-m 64 -l 0 --vdev net_null0", &to(&report)).finish();
+        in_own_folder
+            .args(["-m", "sh", "-c", mine, "sh"])
+            .arg(nobody.get_program())
+            .args(nobody.get_args());
+        let outcome =
+            start_with(in_own_folder, "-m 64 -l 0 --vdev net_null0", &to(&report)).finish();
         assert_eq!(outcome.status.code(), Some(0), "{}", outcome.stderr);
         std::fs::remove_file(&report).expect("the report");
         outcome.assert_nothing_left();
@@ -313,11 +394,13 @@ fn without_permission_it_says_so_and_what_works_without() {
     let outcome = start_with(as_nobody(folder.path()), &eal, &to(&report)).finish();
     assert_eq!(outcome.status.code(), Some(0), "{}", outcome.stderr);
     assert!(report.exists());
-    let outcome = start_with(as_nobody(folder.path()), &eal, &to(Path::new("/etc/mpfwd.json"))).finish();
+    let outcome =
+        start_with(as_nobody(folder.path()), &eal, &to(Path::new("/etc/mpfwd.json"))).finish();
     assert_refused_at_once(&outcome, "a folder of root's", "/etc/mpfwd.json");
 }
 
-/// Nobody's address: a bus of which no machine that runs tests has as many functions.
+/// Nobody's address: a bus of which no machine that runs tests has as many
+/// functions.
 const NO_DEVICE: &str = "0000:ff:1f.7";
 
 #[test]
@@ -327,7 +410,11 @@ fn a_nic_that_is_not_there_is_refused_though_other_ports_are() {
     for allow in [format!("-a {NO_DEVICE}"), format!("--allow=pci:{}", &NO_DEVICE[5..])] {
         let eal = format!("{NO_HUGE} {} --vdev net_null0 {allow}", lcores(1));
         let outcome = start_with_pci(Command::new(BINARY), &eal, "--packets 100").finish();
-        assert_refused(&outcome, &allow, &format!("-a {NO_DEVICE} did not become a port: there is no such PCI device"));
+        assert_refused(
+            &outcome,
+            &allow,
+            &format!("-a {NO_DEVICE} did not become a port: there is no such PCI device"),
+        );
     }
     let eal = format!("{NO_HUGE} {} --vdev net_null0 -a 0000:00:00.0", lcores(1));
     start_with_pci(Command::new(BINARY), &eal, "--packets 100").finish().good_report();
@@ -335,20 +422,27 @@ fn a_nic_that_is_not_there_is_refused_though_other_ports_are() {
 
 #[test]
 fn a_virtual_port_may_be_named_as_a_nic_is() {
-    run(&format!("{} -a net_null0 -a vdev:net_null1,size=128", lcores(1)), "--packets 100").good_report();
+    run(&format!("{} -a net_null0 -a vdev:net_null1,size=128", lcores(1)), "--packets 100")
+        .good_report();
 }
 
 /// The number behind `word` in a line.
 fn number(line: &str, word: &str) -> u64 {
     let mut words = line.split_whitespace().skip_while(|other| *other != word);
-    words.nth(1).and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no number behind {word} in {line}"))
+    words
+        .nth(1)
+        .and_then(|number| number.parse().ok())
+        .unwrap_or_else(|| panic!("no number behind {word} in {line}"))
 }
 
 #[test]
 fn the_memory_that_is_named_is_enough() {
     let own = |mbufs: u32| format!("--packets 100 --mbufs {mbufs}");
-    for (mbufs, own) in [(131_071u32, own(131_071)), (20_000, format!("{} --max-pkt-len 9018", own(20_000)))] {
-        let with = |mib: u64| format!("--no-huge --no-shconf -m {mib} {} --vdev net_null0", lcores(1));
+    for (mbufs, own) in
+        [(131_071u32, own(131_071)), (20_000, format!("{} --max-pkt-len 9018", own(20_000)))]
+    {
+        let with =
+            |mib: u64| format!("--no-huge --no-shconf -m {mib} {} --vdev net_null0", lcores(1));
         let outcome = start_with(Command::new(BINARY), &with(64), &own).finish();
         assert_refused(&outcome, &own, "no memory for");
         let mib = number(outcome.errors()[0], "-m");
@@ -368,7 +462,10 @@ fn the_memory_that_is_named_is_enough() {
 
 /// The hugepages that nobody has, looked at while `mpfwd` runs.
 fn fewest_free_meanwhile(mut mpfwd: Running) -> (u64, Outcome) {
-    let free = || std::fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages").unwrap_or_default();
+    let free = || {
+        std::fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
+            .unwrap_or_default()
+    };
     let mut fewest = u64::MAX;
     while mpfwd.is_running() {
         fewest = fewest.min(free().trim().parse().unwrap_or(0));
@@ -405,7 +502,8 @@ fn on_hugepages_nothing_is_left_of_a_refusal() {
     }
 }
 
-/// EAL gives up at the very end of its start, when it has memory already: a socket's path has room for 107 bytes.
+/// EAL gives up at the very end of its start, when it has memory already: a
+/// socket's path has room for 107 bytes.
 #[test]
 fn on_hugepages_nothing_is_left_of_a_start_that_fails_late() {
     if !is_root() || !has_hugepages() {
@@ -416,16 +514,33 @@ fn on_hugepages_nothing_is_left_of_a_start_that_fails_late() {
         let eal = format!("--no-pci --file-prefix {} {memory} -l 0 --vdev net_null0", prefix.0);
         let output = Command::new(BINARY).args(words(&eal)).output().expect("it runs");
         let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.code() == Some(2) && stderr.contains("path too long"), "{memory}: {stderr}");
-        assert!(hugepage_files(&prefix.0).is_empty(), "{memory}: left {:?}", hugepage_files(&prefix.0));
-        assert!(!runtime_dirs(&prefix.0).iter().any(|folder| folder.exists()), "{memory}: left the runtime directory");
+        assert!(
+            output.status.code() == Some(2) && stderr.contains("path too long"),
+            "{memory}: {stderr}"
+        );
+        assert!(
+            hugepage_files(&prefix.0).is_empty(),
+            "{memory}: left {:?}",
+            hugepage_files(&prefix.0)
+        );
+        assert!(
+            !runtime_dirs(&prefix.0).iter().any(|folder| folder.exists()),
+            "{memory}: left the runtime directory"
+        );
     }
 }
 
-/// A process that was killed leaves its hugepages, perhaps all that there are; EAL takes them back when it starts.
+/// A process that was killed leaves its hugepages, perhaps all that there are;
+/// EAL takes them back when it starts.
 #[test]
 fn hugepages_that_a_killed_process_has_left_are_no_reason_to_refuse() {
-    if !is_root() || !has_hugepages() || !Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|status| status.success()) {
+    if !is_root()
+        || !has_hugepages()
+        || !Command::new("unshare")
+            .args(["-m", "true"])
+            .status()
+            .is_ok_and(|status| status.success())
+    {
         return skipped("needs hugepages, root and unshare");
     }
     let none_free = "mount -t tmpfs none /sys/kernel/mm/hugepages && cd /sys/kernel/mm/hugepages && mkdir hugepages-2048kB && \
@@ -433,5 +548,7 @@ fn hugepages_that_a_killed_process_has_left_are_no_reason_to_refuse() {
     let outcome = start_with(behind(none_free), "-l 0 --vdev net_null0", "--packets 100").finish();
     assert_refused_at_once(&outcome, "none free", "no free hugepages");
     let of_the_dead = format!("{none_free} && touch /dev/hugepages/killedmap_0");
-    start_with(behind(&of_the_dead), "-m 64 -l 0 --vdev net_null0", "--packets 100").finish().good_report();
+    start_with(behind(&of_the_dead), "-m 64 -l 0 --vdev net_null0", "--packets 100")
+        .finish()
+        .good_report();
 }

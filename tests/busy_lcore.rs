@@ -1,4 +1,5 @@
-//! An lcore that does not take its job: the run is called off, the lcores that have begun stop, and all is closed again.
+//! An lcore that does not take its job: the run is called off, the lcores that
+//! have begun stop, and all is closed again.
 
 mod common;
 
@@ -17,7 +18,11 @@ const DURATION: Duration = Duration::from_secs(40);
 #[test]
 fn a_run_that_lacks_an_lcore_is_called_off() {
     let prefix = Leftovers(file_prefix());
-    let line = format!("busy --no-pci --file-prefix {} {NO_HUGE} {} --vdev net_null0", prefix.0, lcores(3));
+    let line = format!(
+        "busy --no-pci --file-prefix {} {NO_HUGE} {} --vdev net_null0",
+        prefix.0,
+        lcores(3)
+    );
     let host = Host::before_eal().expect("signals can be caught");
     let eal = Eal::start(&words(&line)).expect("EAL starts");
     let line = format!("--idle yield --pools 2:1 --order none --duration {}", DURATION.as_secs());
@@ -35,10 +40,16 @@ fn a_run_that_lacks_an_lcore_is_called_off() {
         has_begun.recv().expect("the lcore takes that job");
         let called = Instant::now();
         let error = app::run(eal, &cli, &host).expect_err("an lcore is missing");
-        assert!(matches!(&error, Error::Setup(why) if why.contains(&format!("lcore {} does not take work", last.id))), "{error}");
+        assert!(
+            matches!(&error, Error::Setup(why) if why.contains(&format!("lcore {} does not take work", last.id))),
+            "{error}"
+        );
         assert!(called.elapsed() < DURATION / 2, "after {:?}", called.elapsed());
         drop(release);
         occupied.join().expect("no panic").expect("it ran");
     });
-    assert!(find_ports(&eal).expect("ports describe themselves").is_empty(), "the ports are closed");
+    assert!(
+        find_ports(&eal).expect("ports describe themselves").is_empty(),
+        "the ports are closed"
+    );
 }

@@ -1,4 +1,5 @@
-//! `dpi` on captures with known hits, and work of unknown cost that is handed over half-way.
+//! `dpi` on captures with known hits, and work of unknown cost that is handed
+//! over half-way.
 
 mod captures;
 mod common;
@@ -19,7 +20,8 @@ drop     bot     /(?i)user-agent:\s*evilbot/
 drop     bytes   "\xde\xad\x00\xbe\xef"
 "#;
 
-/// Packets with a payload that are scanned of a flow without hits, and that each flow has here.
+/// Packets with a payload that are scanned of a flow without hits, and that
+/// each flow has here.
 const SCANNED: usize = 8;
 const PKTS: usize = 12;
 
@@ -39,7 +41,16 @@ enum Kind {
     Plain,
 }
 
-const KINDS: [Kind; 8] = [Kind::Passwd, Kind::Voice, Kind::Bot, Kind::Bytes, Kind::Health, Kind::Late, Kind::Near, Kind::Plain];
+const KINDS: [Kind; 8] = [
+    Kind::Passwd,
+    Kind::Voice,
+    Kind::Bot,
+    Kind::Bytes,
+    Kind::Health,
+    Kind::Late,
+    Kind::Near,
+    Kind::Plain,
+];
 
 /// The packet in which the flow's rule is hit.
 fn hit_at(flow: usize, kind: Kind) -> Option<usize> {
@@ -52,21 +63,32 @@ fn hit_at(flow: usize, kind: Kind) -> Option<usize> {
 
 fn payload(flow: usize, kind: Kind, at: usize) -> Vec<u8> {
     let hit = hit_at(flow, kind) == Some(at);
-    let filler = format!("HTTP/1.1 200 OK\r\nContent-Length: {flow}\r\n\r\n{}", "abcdefgh ".repeat(flow % 40));
+    let filler = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {flow}\r\n\r\n{}",
+        "abcdefgh ".repeat(flow % 40)
+    );
     match kind {
         Kind::Passwd if hit => format!("{filler}GET /etc/passwd HTTP/1.1\r\n\r\n").into_bytes(),
-        Kind::Voice if hit => format!("INVITE sip:bob@example.org SIP/2.0\r\nVia: {filler}").into_bytes(),
-        Kind::Bot if hit => format!("POST / HTTP/1.1\r\nUSER-agent: \t EvilBot/7\r\n\r\n{filler}").into_bytes(),
+        Kind::Voice if hit => {
+            format!("INVITE sip:bob@example.org SIP/2.0\r\nVia: {filler}").into_bytes()
+        }
+        Kind::Bot if hit => {
+            format!("POST / HTTP/1.1\r\nUSER-agent: \t EvilBot/7\r\n\r\n{filler}").into_bytes()
+        }
         Kind::Bytes if hit => [filler.as_bytes(), b"\xde\xad\x00\xbe\xef"].concat(),
         Kind::Health if hit => b"GET /health HTTP/1.1\r\n\r\n".to_vec(),
         Kind::Health => b"GET /etc/passwd HTTP/1.1\r\n\r\n".to_vec(),
         Kind::Late if at == SCANNED + 1 => b"GET /etc/passwd HTTP/1.1\r\n\r\n".to_vec(),
-        Kind::Near => format!("GET /etc/passwort INVITE sip:bob user-agent: evil bot {filler}\u{de}\u{ad}").into_bytes(),
+        Kind::Near => {
+            format!("GET /etc/passwort INVITE sip:bob user-agent: evil bot {filler}\u{de}\u{ad}")
+                .into_bytes()
+        }
         _ => filler.into_bytes(),
     }
 }
 
-/// Each flow begins with a packet without a payload; then they take turns, and so do their directions.
+/// Each flow begins with a packet without a payload; then they take turns, and
+/// so do their directions.
 fn capture(flows: usize, kinds: &[Kind]) -> Vec<Vec<u8>> {
     let frame = |flow: usize, at: Option<usize>| {
         let kind = kinds[flow % kinds.len()];
@@ -75,16 +97,28 @@ fn capture(flows: usize, kinds: &[Kind]) -> Vec<Vec<u8>> {
         if flow % 5 == 4 { ipv6_udp(id, &payload) } else { ipv4_tcp(id, &payload) }
     };
     let places = std::iter::once(None).chain((0..PKTS).map(Some));
-    places.flat_map(|at| (0..flows).map(move |flow| (flow, at))).map(|(flow, at)| frame(flow, at)).collect()
+    places
+        .flat_map(|at| (0..flows).map(move |flow| (flow, at)))
+        .map(|(flow, at)| frame(flow, at))
+        .collect()
 }
 
 /// What one port makes of a capture, and its packets' ways out.
-fn through(lcore_count: usize, own: &str, rules: &str, sent: &[Vec<u8>]) -> (Outcome, Vec<Vec<u8>>) {
+fn through(
+    lcore_count: usize,
+    own: &str,
+    rules: &str,
+    sent: &[Vec<u8>],
+) -> (Outcome, Vec<Vec<u8>>) {
     let folder = tempfile::tempdir().expect("a folder");
     let file = |name: &str| folder.path().join(name);
     write_capture(&file("in.pcap"), sent);
     std::fs::write(file("rules"), rules).expect("a file of rules");
-    let vdev = format!("--vdev net_pcap0,rx_pcap={},tx_pcap={}", file("in.pcap").display(), file("out.pcap").display());
+    let vdev = format!(
+        "--vdev net_pcap0,rx_pcap={},tx_pcap={}",
+        file("in.pcap").display(),
+        file("out.pcap").display()
+    );
     let own = format!(
         "--forward-mode dpi --rules {} --packets {} --duration 30 --ring-size 16384 --idle yield {own}",
         file("rules").display(),
@@ -97,36 +131,59 @@ fn through(lcore_count: usize, own: &str, rules: &str, sent: &[Vec<u8>]) -> (Out
 
 /// hits, flows and packets of a rule.
 fn rule(report: &Value, name: &str) -> [u64; 3] {
-    let row = rows(&report["dpi"], "rules").iter().find(|row| row["name"] == name).expect("every rule is in the report");
+    let row = rows(&report["dpi"], "rules")
+        .iter()
+        .find(|row| row["name"] == name)
+        .expect("every rule is in the report");
     ["hit_pkts", "flows", "pkts"].map(|key| count(row, key))
 }
 
-/// Where one lcore scans after the other in order of arrival, every packet's fate is known.
+/// Where one lcore scans after the other in order of arrival, every packet's
+/// fate is known.
 #[test]
 fn every_packet_of_a_flow_is_dealt_with_as_its_rule_says() {
     let flows = 400;
     let of_kind = |kind: Kind| (0..flows).filter(move |flow| KINDS[flow % KINDS.len()] == kind);
     // From the hit on.
-    let ruled = |kind: Kind| of_kind(kind).map(|flow| PKTS - hit_at(flow, kind).unwrap_or(PKTS)).sum::<usize>() as u64;
-    for (lcore_count, own, late) in [(1, "--mode rtc", Kind::Late), (2, "--mode pools --pools 1:1", Kind::Plain)] {
+    let ruled = |kind: Kind| {
+        of_kind(kind).map(|flow| PKTS - hit_at(flow, kind).unwrap_or(PKTS)).sum::<usize>() as u64
+    };
+    for (lcore_count, own, late) in
+        [(1, "--mode rtc", Kind::Late), (2, "--mode pools --pools 1:1", Kind::Plain)]
+    {
         let kinds = KINDS.map(|kind| if kind == Kind::Late { late } else { kind });
         let sent = capture(flows, &kinds);
         let (outcome, came) = through(lcore_count, own, RULES, &sent);
         let report = outcome.good_report();
         let flows_of = (flows / KINDS.len()) as u64;
-        for (name, kind) in
-            [("passwd", Kind::Passwd), ("voice", Kind::Voice), ("bot", Kind::Bot), ("bytes", Kind::Bytes), ("health", Kind::Health)]
-        {
+        for (name, kind) in [
+            ("passwd", Kind::Passwd),
+            ("voice", Kind::Voice),
+            ("bot", Kind::Bot),
+            ("bytes", Kind::Bytes),
+            ("health", Kind::Health),
+        ] {
             assert_eq!(rule(report, name), [flows_of, flows_of, ruled(kind)], "{own}: {name}");
         }
         let denied = ruled(Kind::Passwd) + ruled(Kind::Bot) + ruled(Kind::Bytes);
         assert_eq!(dropped(report, "denied"), denied, "{own}");
         assert_eq!(came.len(), sent.len() - denied as usize, "{own}");
-        assert_eq!(count(&report["dpi"], "new_flows"), flows as u64, "{own}: both directions are one flow");
-        assert_eq!((count(&report["dpi"], "passed_flows"), count(&report["dpi"], "live_flows")), (3 * flows_of, flows as u64), "{own}");
+        assert_eq!(
+            count(&report["dpi"], "new_flows"),
+            flows as u64,
+            "{own}: both directions are one flow"
+        );
+        assert_eq!(
+            (count(&report["dpi"], "passed_flows"), count(&report["dpi"], "live_flows")),
+            (3 * flows_of, flows as u64),
+            "{own}"
+        );
         let marked = came.iter().filter(|frame| dscp(frame) == 46).count() as u64;
         assert_eq!(marked, ruled(Kind::Voice), "{own}");
-        assert!(came.iter().all(|frame| [0, 46].contains(&dscp(frame)) && header_sum(frame) == 0xffff), "{own}: headers are right");
+        assert!(
+            came.iter().all(|frame| [0, 46].contains(&dscp(frame)) && header_sum(frame) == 0xffff),
+            "{own}: headers are right"
+        );
         assert_unchanged_but_for_marks(&sent, &came);
     }
 }
@@ -135,21 +192,36 @@ fn every_packet_of_a_flow_is_dealt_with_as_its_rule_says() {
 #[track_caller]
 fn assert_unchanged_but_for_marks(sent: &[Vec<u8>], came: &[Vec<u8>]) {
     let unmarked = |frame: &Vec<u8>| flows::unmarked(frame);
-    let (mut sent, mut came): (Vec<_>, Vec<_>) = (sent.iter().map(unmarked).collect(), came.iter().map(unmarked).collect());
+    let (mut sent, mut came): (Vec<_>, Vec<_>) =
+        (sent.iter().map(unmarked).collect(), came.iter().map(unmarked).collect());
     sent.sort();
     came.sort();
     let mut sent = sent.iter();
-    assert!(came.iter().all(|frame| sent.any(|other| other == frame)), "a packet came out that was not sent");
+    assert!(
+        came.iter().all(|frame| sent.any(|other| other == frame)),
+        "a packet came out that was not sent"
+    );
 }
 
-/// Where packets of one flow may overtake each other before they are scanned, some behind a hit may get through, but of those that are scanned
-/// no hit is missed.
+/// Where packets of one flow may overtake each other before they are scanned,
+/// some behind a hit may get through, but of those that are scanned no hit is
+/// missed.
 #[test]
 fn no_hit_is_missed_in_any_mode() {
     let flows = 160;
-    let kinds = [Kind::Passwd, Kind::Voice, Kind::Bot, Kind::Bytes, Kind::Near, Kind::Plain, Kind::Plain, Kind::Plain];
+    let kinds = [
+        Kind::Passwd,
+        Kind::Voice,
+        Kind::Bot,
+        Kind::Bytes,
+        Kind::Near,
+        Kind::Plain,
+        Kind::Plain,
+        Kind::Plain,
+    ];
     let sent = capture(flows, &kinds);
-    let slow: String = (0..100).map(|n| format!("drop slow{n} /never{n}[0-9]+(x|y)*z/\n")).collect();
+    let slow: String =
+        (0..100).map(|n| format!("drop slow{n} /never{n}[0-9]+(x|y)*z/\n")).collect();
     for own in [
         "--mode steal",
         "--mode shed-random",
@@ -158,38 +230,60 @@ fn no_hit_is_missed_in_any_mode() {
         "--mode pools --pools 1:2 --yield-after 1us",
         "--mode hybrid --pools 2:1 --yield-after 1us --predict ewma",
     ] {
-        let (outcome, came) = through(3, &format!("--dpi-pkts 100 {own}"), &format!("{RULES}{slow}"), &sent);
+        let (outcome, came) =
+            through(3, &format!("--dpi-pkts 100 {own}"), &format!("{RULES}{slow}"), &sent);
         let report = outcome.good_report();
         for name in ["passwd", "voice", "bot", "bytes"] {
             let [hits, flows, pkts] = rule(report, name);
-            assert!([hits, flows] == [20, 20] && pkts >= hits && pkts <= 20 * PKTS as u64, "{own}: {name} {hits} {flows} {pkts}");
+            assert!(
+                [hits, flows] == [20, 20] && pkts >= hits && pkts <= 20 * PKTS as u64,
+                "{own}: {name} {hits} {flows} {pkts}"
+            );
         }
         assert_eq!(rule(report, "health"), [0; 3], "{own}");
-        assert!((0..100).all(|n| rule(report, &format!("slow{n}")) == [0; 3]), "{own}: nothing is hit that should not be");
+        assert!(
+            (0..100).all(|n| rule(report, &format!("slow{n}")) == [0; 3]),
+            "{own}: nothing is hit that should not be"
+        );
         assert_unchanged_but_for_marks(&sent, &came);
-        let yielded: u64 = rows(report, "lcores").iter().map(|row| count(row, "yielded_pkts")).sum();
-        let predicted = if own.contains("--predict") { count(&report["prediction"], "predicted_pkts") } else { 0 };
-        assert_eq!(yielded + predicted > 0, own.contains("--yield-after"), "{own}: {yielded} given up, {predicted} not begun");
+        let yielded: u64 =
+            rows(report, "lcores").iter().map(|row| count(row, "yielded_pkts")).sum();
+        let predicted = if own.contains("--predict") {
+            count(&report["prediction"], "predicted_pkts")
+        } else {
+            0
+        };
+        assert_eq!(
+            yielded + predicted > 0,
+            own.contains("--yield-after"),
+            "{own}: {yielded} given up, {predicted} not begun"
+        );
     }
 }
 
-/// HTTP and DNS between two hosts, recorded by tcpdump. What has to come of it was found by a plain search through each flow's first packets.
+/// HTTP and DNS between two hosts, recorded by tcpdump. What has to come of it
+/// was found by a plain search through each flow's first packets.
 #[test]
 fn of_a_recorded_capture_it_finds_what_a_plain_search_does() {
-    let sent = read_capture(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/captures/web-and-dns.pcap")));
+    let sent = read_capture(Path::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/captures/web-and-dns.pcap"
+    )));
     let rules = "drop passwd \"GET /etc/passwd\"\ndrop bot /(?i)user-agent:\\s*evilbot/\nmark=10 token \"SECRET-TOKEN\"\nforward none /never [0-9]+/\n";
     let (outcome, came) = through(1, "--mode rtc", rules, &sent);
     let report = outcome.good_report();
     let found = ["passwd", "bot", "token", "none"].map(|name| rule(report, name));
     assert_eq!(found, [[2, 2, 18], [3, 3, 31], [2, 2, 68], [0, 0, 0]]);
-    let counts = ["scanned_pkts", "scanned_bytes", "new_flows", "passed_flows", "evicted_flows"].map(|key| count(&report["dpi"], key));
+    let counts = ["scanned_pkts", "scanned_bytes", "new_flows", "passed_flows", "evicted_flows"]
+        .map(|key| count(&report["dpi"], key));
     assert_eq!(counts, [173, 38_133, 60, 5, 0]);
     assert_eq!((sent.len(), came.len(), dropped(report, "denied")), (817, 768, 49));
     assert_eq!(came.iter().filter(|frame| dscp(frame) == 10).count(), 68);
     assert!(came.iter().all(|frame| header_sum(frame) == 0xffff));
 }
 
-/// A table that is too small forgets flows, and says so; nothing is decided wrongly for it.
+/// A table that is too small forgets flows, and says so; nothing is decided
+/// wrongly for it.
 #[test]
 fn a_table_that_is_too_small_forgets() {
     let sent = capture(160, &[Kind::Plain, Kind::Near]);
@@ -201,15 +295,25 @@ fn a_table_that_is_too_small_forgets() {
 }
 
 fn expensive_pkts(report: &Value, pool: &str) -> u64 {
-    rows(report, "lcores").iter().filter(|row| row["pool"] == pool).map(|row| count(row, "expensive_pkts")).sum()
+    rows(report, "lcores")
+        .iter()
+        .filter(|row| row["pool"] == pool)
+        .map(|row| count(row, "expensive_pkts"))
+        .sum()
 }
 
-/// Work whose cost shows only while it is done leaves the lcore that polls, once it has taken too long.
+/// Work whose cost shows only while it is done leaves the lcore that polls,
+/// once it has taken too long.
 #[test]
 fn what_takes_long_goes_on_in_pool_b() {
     let run = |own: &str| {
         let eal = format!("{} --vdev net_null0 --vdev net_null1", lcores(2));
-        let outcome = run(&eal, &format!("--mode pools --pools 1:1 --packets 20000 --duration 30 --ring-size 32768 --idle yield {own}"));
+        let outcome = run(
+            &eal,
+            &format!(
+                "--mode pools --pools 1:1 --packets 20000 --duration 30 --ring-size 32768 --idle yield {own}"
+            ),
+        );
         outcome.good_report().clone()
     };
     let work = "--work spin:cheap=0ns,expensive=300us,p=0.01,known=no";
@@ -221,7 +325,8 @@ fn what_takes_long_goes_on_in_pool_b() {
     assert_eq!(expensive_pkts(&moves, "B"), given_up, "all of that is finished by pool B");
 }
 
-/// Flows that were expensive are deferred at once: of each only the first packets are begun in vain.
+/// Flows that were expensive are deferred at once: of each only the first
+/// packets are begun in vain.
 #[test]
 fn a_flow_that_was_expensive_goes_to_pool_b_at_once() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -230,16 +335,36 @@ fn a_flow_that_was_expensive_goes_to_pool_b_at_once() {
     let flow = |number| ipv4_tcp(Flow { number, back: false }, b"the same again");
     let sent: Vec<Vec<u8>> = (0..40).flat_map(|_| (0..50).map(flow)).collect();
     write_capture(&capture, &sent);
-    let eal = format!("{} --vdev net_pcap0,rx_pcap={},tx_pcap={}", lcores(1), capture.display(), folder.path().join("out").display());
+    let eal = format!(
+        "{} --vdev net_pcap0,rx_pcap={},tx_pcap={}",
+        lcores(1),
+        capture.display(),
+        folder.path().join("out").display()
+    );
     for predict in ["last", "ewma"] {
-        let own = format!("--packets {} --duration 30 --predict {predict} --yield-after 20us", sent.len());
-        let outcome = run(&eal, &format!("--mode rtc --work spin:cheap=0ns,expensive=100us,p=0.2,mark=hash,known=no {own}"));
+        let own = format!(
+            "--packets {} --duration 30 --predict {predict} --yield-after 20us",
+            sent.len()
+        );
+        let outcome = run(
+            &eal,
+            &format!(
+                "--mode rtc --work spin:cheap=0ns,expensive=100us,p=0.2,mark=hash,known=no {own}"
+            ),
+        );
         let report = outcome.good_report();
-        let given_up: u64 = rows(report, "lcores").iter().map(|row| count(row, "yielded_pkts")).sum();
+        let given_up: u64 =
+            rows(report, "lcores").iter().map(|row| count(row, "yielded_pkts")).sum();
         let predicted = count(&report["prediction"], "predicted_pkts");
         let expensive_flows = (given_up + predicted) / 40;
-        assert!((1..25).contains(&expensive_flows), "{predict}: about ten flows of 50, not {expensive_flows}");
-        assert!(given_up < 2 * expensive_flows, "{predict}: {given_up} begun in vain, {predicted} foreseen");
+        assert!(
+            (1..25).contains(&expensive_flows),
+            "{predict}: about ten flows of 50, not {expensive_flows}"
+        );
+        assert!(
+            given_up < 2 * expensive_flows,
+            "{predict}: {given_up} begun in vain, {predicted} foreseen"
+        );
     }
 }
 
@@ -248,9 +373,16 @@ fn rules_with_an_error_are_refused_with_its_place() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("my.rules");
     let refused = |path: &Path, says: &str| {
-        let outcome = run("--vdev net_null0", &format!("--forward-mode dpi --packets 100 --rules {}", path.display()));
+        let outcome = run(
+            "--vdev net_null0",
+            &format!("--forward-mode dpi --packets 100 --rules {}", path.display()),
+        );
         assert_eq!(outcome.status.code(), Some(2), "{}", outcome.stderr);
-        assert!(outcome.errors().len() == 1 && outcome.errors()[0].contains(says), "{says}, not {}", outcome.stderr);
+        assert!(
+            outcome.errors().len() == 1 && outcome.errors()[0].contains(says),
+            "{says}, not {}",
+            outcome.stderr
+        );
         assert!(!outcome.stderr.contains("EAL:"), "EAL need not have started: {}", outcome.stderr);
     };
     for (text, says) in [

@@ -1,5 +1,6 @@
-//! How a run ends: by count, by time, by signal, in the middle of load, with more work left than anyone wants to wait for; and that two
-//! runs side by side don't notice each other.
+//! How a run ends: by count, by time, by signal, in the middle of load, with
+//! more work left than anyone wants to wait for; and that two runs side by side
+//! don't notice each other.
 
 mod common;
 
@@ -7,7 +8,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::{
-    BINARY, NO_HUGE, Running, count, dropped, file_prefix, hugepage_files, lcores, rate, rows, run, skipped, start, start_with, words,
+    BINARY, NO_HUGE, Running, count, dropped, file_prefix, hugepage_files, lcores, rate, rows, run,
+    skipped, start, start_with, words,
 };
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
@@ -49,7 +51,12 @@ fn each_full_period_has_its_line() {
         .stdout
         .iter()
         .filter(|line| rate(line, "rx").is_some())
-        .map(|line| line.split_whitespace().next().and_then(|word| word.parse().ok()).expect("a line starts with its time"))
+        .map(|line| {
+            line.split_whitespace()
+                .next()
+                .and_then(|word| word.parse().ok())
+                .expect("a line starts with its time")
+        })
         .collect();
     // A machine that is busy with other things may make two share a line.
     assert!((2..=4).contains(&seconds.len()) && seconds.last() >= Some(&1.0), "{seconds:?}");
@@ -86,13 +93,21 @@ fn a_signal_under_load_drains_and_reports() {
             mpfwd.signal(signal);
             let outcome = mpfwd.finish();
             let report = outcome.good_report();
-            assert_eq!(dropped(report, "shutdown"), 0, "{own}: all that was received is finished: {report:#}");
-            assert!(outcome.stdout.iter().any(|line| line.starts_with("conserved: ")), "{own}: the report is printed too");
+            assert_eq!(
+                dropped(report, "shutdown"),
+                0,
+                "{own}: all that was received is finished: {report:#}"
+            );
+            assert!(
+                outcome.stdout.iter().any(|line| line.starts_with("conserved: ")),
+                "{own}: the report is printed too"
+            );
         }
     }
 }
 
-/// 2,047 packets of 50 ms each are left to do when the end is called: that is more than a minute and a half.
+/// 2,047 packets of 50 ms each are left to do when the end is called: that is
+/// more than a minute and a half.
 const LONG_WORK: &str = "--pools 1:1 --work spin:cheap=0ns,expensive=50ms,p=1";
 
 /// As long as a drain may take.
@@ -125,27 +140,43 @@ fn a_drain_that_takes_too_long_is_cut_off() {
 }
 
 fn has_hugepages() -> bool {
-    let free = std::fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages").unwrap_or_default();
-    let mounted = std::fs::read_to_string("/proc/mounts").is_ok_and(|mounts| mounts.contains(" /dev/hugepages hugetlbfs "));
+    let free = std::fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
+        .unwrap_or_default();
+    let mounted = std::fs::read_to_string("/proc/mounts")
+        .is_ok_and(|mounts| mounts.contains(" /dev/hugepages hugetlbfs "));
     nix::unistd::geteuid().is_root() && mounted && free.trim().parse().unwrap_or(0) >= 128
 }
 
-/// While it runs, secondary processes need what EAL keeps; after it nothing is there, unless the user wants it.
+/// While it runs, secondary processes need what EAL keeps; after it nothing is
+/// there, unless the user wants it.
 #[test]
 fn hugepages_are_given_back() {
     if !has_hugepages() {
         return skipped("needs hugepages and root");
     }
-    for (eal, files) in
-        [("", true), ("--single-file-segments", true), ("--legacy-mem -m 128", true), ("--in-memory", false), ("--huge-unlink", false)]
-    {
-        let mut mpfwd = start_with(Command::new(BINARY), &format!("{eal} {} {NULLS}", lcores(1)), "--stats-period 0.05");
+    for (eal, files) in [
+        ("", true),
+        ("--single-file-segments", true),
+        ("--legacy-mem -m 128", true),
+        ("--in-memory", false),
+        ("--huge-unlink", false),
+    ] {
+        let mut mpfwd = start_with(
+            Command::new(BINARY),
+            &format!("{eal} {} {NULLS}", lcores(1)),
+            "--stats-period 0.05",
+        );
         mpfwd.wait_until_it_forwards();
         assert_eq!(!hugepage_files(mpfwd.prefix()).is_empty(), files, "{eal}");
         mpfwd.signal(Signal::SIGTERM);
         mpfwd.finish().good_report();
     }
-    let outcome = start_with(Command::new(BINARY), &format!("--huge-unlink=never {} {NULLS}", lcores(1)), "--packets 100").finish();
+    let outcome = start_with(
+        Command::new(BINARY),
+        &format!("--huge-unlink=never {} {NULLS}", lcores(1)),
+        "--packets 100",
+    )
+    .finish();
     assert_eq!(outcome.status.code(), Some(0), "{}", outcome.stderr);
     assert!(!outcome.hugepage_files.is_empty(), "asked to keep them");
 }
@@ -156,7 +187,8 @@ fn hugepages_that_another_process_uses_stay() {
     if !has_hugepages() {
         return skipped("needs hugepages and root");
     }
-    let mut mpfwd = start_with(Command::new(BINARY), &format!("{} {NULLS}", lcores(1)), "--stats-period 0.05");
+    let mut mpfwd =
+        start_with(Command::new(BINARY), &format!("{} {NULLS}", lcores(1)), "--stats-period 0.05");
     mpfwd.wait_until_it_forwards();
     let used = hugepage_files(mpfwd.prefix()).pop().expect("there are some");
     let file = std::fs::File::open(&used).expect("it can be read");
@@ -189,7 +221,8 @@ fn nobody_needs_to_read_its_output() {
         .expect("it starts");
     drop((child.stdout.take(), child.stderr.take()));
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
-    let report = serde_json::from_str(&std::fs::read_to_string(report).expect("the report")).expect("JSON");
+    let report =
+        serde_json::from_str(&std::fs::read_to_string(report).expect("the report")).expect("JSON");
     common::assert_books_balance(&report);
 }
 
@@ -213,5 +246,8 @@ fn two_instances_run_side_by_side() {
     second.wait_until_it_forwards();
     second.signal(Signal::SIGTERM);
     let outcome = second.finish();
-    assert!(rows(outcome.good_report(), "lcores").iter().all(|row| count(row, "tx_pkts") > 0), "both of its lcores worked");
+    assert!(
+        rows(outcome.good_report(), "lcores").iter().all(|row| count(row, "tx_pkts") > 0),
+        "both of its lcores worked"
+    );
 }

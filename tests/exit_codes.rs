@@ -1,4 +1,5 @@
-//! How a run tells that it went wrong at the end: a packet that an engine has lost makes the exit code 3, a report that can't be written 1.
+//! How a run tells that it went wrong at the end: a packet that an engine has
+//! lost makes the exit code 3, a report that can't be written 1.
 
 mod common;
 
@@ -36,7 +37,12 @@ impl Engine for Leaky {
         self.cheap(packet, from)
     }
 
-    fn cheap_burst(&mut self, burst: &mut Burst, from: u16, _dropped: impl FnMut(Mbuf, DropCause)) -> Option<u16> {
+    fn cheap_burst(
+        &mut self,
+        burst: &mut Burst,
+        from: u16,
+        _dropped: impl FnMut(Mbuf, DropCause),
+    ) -> Option<u16> {
         if !self.leaked
             && let Some(packet) = burst.pop()
         {
@@ -76,16 +82,39 @@ fn a_lost_packet_is_shouted_about_and_ends_with_3() {
         report.display()
     );
     let mut program = Command::new(std::env::current_exe().expect("this test has a path"));
-    let output = program.args(["leaky", "--exact", "--ignored", "--nocapture"]).env(LINE, line).output().expect("it runs");
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let output = program
+        .args(["leaky", "--exact", "--ignored", "--nocapture"])
+        .env(LINE, line)
+        .output()
+        .expect("it runs");
+    let (stdout, stderr) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(3), "{stdout}\n{stderr}");
-    assert!(stderr.lines().any(|line| line == "leaky: CONSERVATION BROKEN: see the report"), "{stderr}");
-    let report: Value = serde_json::from_str(&std::fs::read_to_string(report).expect("the report is written")).expect("JSON");
+    assert!(
+        stderr.lines().any(|line| line == "leaky: CONSERVATION BROKEN: see the report"),
+        "{stderr}"
+    );
+    let report: Value =
+        serde_json::from_str(&std::fs::read_to_string(report).expect("the report is written"))
+            .expect("JSON");
     assert_eq!(report["conserved"], false, "{report:#}");
-    let [received, sent, mbufs, free] = ["rx_pkts", "tx_pkts", "mbufs", "mbufs_free"].map(|key| count(&report, key));
-    let drops: u64 = report["drops"].as_object().expect("by cause").keys().map(|cause| dropped(&report, cause)).sum();
-    assert_eq!((received, mbufs), (sent + drops + 1, free + 1), "one packet, and its buffer: {report:#}");
-    let says = format!("CONSERVATION BROKEN: RECEIVED {received}, SENT + DROPPED {}; {free} OF {mbufs} BUFFERS IN THE POOL", sent + drops);
+    let [received, sent, mbufs, free] =
+        ["rx_pkts", "tx_pkts", "mbufs", "mbufs_free"].map(|key| count(&report, key));
+    let drops: u64 = report["drops"]
+        .as_object()
+        .expect("by cause")
+        .keys()
+        .map(|cause| dropped(&report, cause))
+        .sum();
+    assert_eq!(
+        (received, mbufs),
+        (sent + drops + 1, free + 1),
+        "one packet, and its buffer: {report:#}"
+    );
+    let says = format!(
+        "CONSERVATION BROKEN: RECEIVED {received}, SENT + DROPPED {}; {free} OF {mbufs} BUFFERS IN THE POOL",
+        sent + drops
+    );
     assert_eq!(stdout.lines().last(), Some(says.as_str()), "{stdout}");
 }
 
@@ -100,14 +129,24 @@ fn forwards_and_reports_to(own: &str) -> Running {
 fn a_file_that_cannot_be_written_any_more_ends_with_1() {
     for argument in ["--report", "--hgrm"] {
         let folder = tempfile::tempdir().expect("a folder");
-        let mpfwd = forwards_and_reports_to(&format!("{argument} {}", folder.path().join("report.json").display()));
+        let mpfwd = forwards_and_reports_to(&format!(
+            "{argument} {}",
+            folder.path().join("report.json").display()
+        ));
         folder.close().expect("an empty folder can be removed");
         mpfwd.signal(Signal::SIGTERM);
         let outcome = mpfwd.finish();
         assert_eq!(outcome.status.code(), Some(1), "{argument}: {}", outcome.stderr);
         let errors = outcome.errors();
-        assert!(errors.len() == 1 && errors[0].contains("can't be written to"), "{argument}: {}", outcome.stderr);
-        assert!(outcome.stdout.iter().any(|line| line.starts_with("conserved: ")), "{argument}: it is printed all the same");
+        assert!(
+            errors.len() == 1 && errors[0].contains("can't be written to"),
+            "{argument}: {}",
+            outcome.stderr
+        );
+        assert!(
+            outcome.stdout.iter().any(|line| line.starts_with("conserved: ")),
+            "{argument}: it is printed all the same"
+        );
         outcome.assert_nothing_left();
     }
 }

@@ -1,4 +1,5 @@
-//! `l3` as a whole: what becomes of packets of every kind, byte by byte; and the same table in Linux, asked for the same addresses.
+//! `l3` as a whole: what becomes of packets of every kind, byte by byte; and
+//! the same table in Linux, asked for the same addresses.
 
 mod common;
 mod lab;
@@ -58,7 +59,8 @@ fn tagged(frame: &[u8], tags: &[u16]) -> Vec<u8> {
     [&frame[..12], &tags, &frame[12..]].concat()
 }
 
-/// The frame, of an IPv4 packet without options, with one of four bytes in its header.
+/// The frame, of an IPv4 packet without options, with one of four bytes in its
+/// header.
 fn with_option(frame: &[u8]) -> Vec<u8> {
     let mut longer = [&frame[..34], &[1; 4], &frame[34..]].concat();
     longer[14] = 0x46;
@@ -71,7 +73,8 @@ fn with_option(frame: &[u8]) -> Vec<u8> {
 /// Anew, from all of the header.
 fn set_checksum(frame: &mut [u8], l3: usize, len: usize) {
     frame[l3 + 10..l3 + 12].fill(0);
-    let words = frame[l3..l3 + len].chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1]));
+    let words =
+        frame[l3..l3 + len].chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1]));
     let sum = words.fold(0, |sum, word| (sum + word) % 0xffff);
     let checksum = !(if sum == 0 { 0xffff } else { sum } as u16);
     frame[l3 + 10..l3 + 12].copy_from_slice(&checksum.to_be_bytes());
@@ -132,7 +135,10 @@ fn cases() -> Vec<(Vec<Vec<u8>>, Fate)> {
         (in_pieces(&to("10.1.2.9", 9), 1), Fate::Leaves(1, neighbour)),
         (in_pieces(&to("10.1.2.9", 9), 7), Fate::Leaves(1, neighbour)),
         (in_pieces(&with_option(&to("10.1.2.9", 9)), 35), Fate::Leaves(1, neighbour)),
-        (in_pieces(&tagged(&to("2001:db8:1::1", 9), &[5, 6]), 11), Fate::Leaves(0, [2, 0, 0, 0, 0, 0x98])),
+        (
+            in_pieces(&tagged(&to("2001:db8:1::1", 9), &[5, 6]), 11),
+            Fate::Leaves(0, [2, 0, 0, 0, 0, 0x98]),
+        ),
         (single(frame(address("10.9.9.9"), 1, 10)), Fate::Dropped("ttl_expired")),
         (single(frame(address("10.9.9.9"), 0, 10)), Fate::Dropped("ttl_expired")),
         (single(frame(address("2001:db8::1"), 1, 10)), Fate::Dropped("ttl_expired")),
@@ -167,17 +173,29 @@ fn check(lab: &mut Lab, routes: &str, own: &str, times: usize, which: impl Fn(&F
     let mut causes: HashMap<&str, u64> = HashMap::new();
     for (segments, fate) in &cases {
         match fate {
-            Fate::Leaves(port, mac) => wanted[*port].push(routed(&segments.concat(), *mac, wires.ports[*port].mac.into_array())),
+            Fate::Leaves(port, mac) => wanted[*port].push(routed(
+                &segments.concat(),
+                *mac,
+                wires.ports[*port].mac.into_array(),
+            )),
             Fate::Dropped(cause) => *causes.entry(cause).or_default() += 1,
         }
     }
     let packets = cases.iter().map(|(segments, _)| packet(lab, segments)).collect();
-    let own = format!("--forward-mode l3 --routes {routes} {PEER_ARGUMENTS} --packets {} {own}", cases.len());
-    let (report, mut came) = lab.run(&own, &mut wires, |rings, over| pass_through([packets, Vec::new()], rings, over));
+    let own = format!(
+        "--forward-mode l3 --routes {routes} {PEER_ARGUMENTS} --packets {} {own}",
+        cases.len()
+    );
+    let (report, mut came) =
+        lab.run(&own, &mut wires, |rings, over| pass_through([packets, Vec::new()], rings, over));
     let report = as_json(&report);
     assert_books_balance(&report);
     for cause in ["ttl_expired", "no_route", "bad_header", "not_ip"] {
-        assert_eq!(dropped(&report, cause), causes.get(cause).copied().unwrap_or(0), "{own}: {cause}: {report:#}");
+        assert_eq!(
+            dropped(&report, cause),
+            causes.get(cause).copied().unwrap_or(0),
+            "{own}: {cause}: {report:#}"
+        );
     }
     if !own.contains("mode rtc") {
         came.iter_mut().chain(&mut wanted).for_each(|list| list.sort());
@@ -185,7 +203,10 @@ fn check(lab: &mut Lab, routes: &str, own: &str, times: usize, which: impl Fn(&F
     for port in 0..2 {
         assert_eq!(came[port].len(), wanted[port].len(), "{own}: packets out of port {port}");
         for (came, wanted) in came[port].iter().zip(&wanted[port]) {
-            assert!(came == wanted, "{own}: out of port {port}:\n{came:02x?}, wanted\n{wanted:02x?}");
+            assert!(
+                came == wanted,
+                "{own}: out of port {port}:\n{came:02x?}, wanted\n{wanted:02x?}"
+            );
         }
     }
     drop(wires);
@@ -206,14 +227,16 @@ fn every_packet_goes_where_its_route_leads(lab: &mut Lab) {
         "--mode shed-random --work spin:expensive=20us,p=0.3,mark=hash",
     ] {
         check(lab, &routes, own, 20, |_| true);
-        // Bursts that leave by one port, with something to drop in between, or nothing.
+        // Bursts that leave by one port, with something to drop in between, or
+        // nothing.
         check(lab, &routes, own, 20, |fate| !matches!(fate, Fate::Leaves(0, _)));
         check(lab, &routes, own, 20, |fate| matches!(fate, Fate::Leaves(1, _)));
         check(lab, &routes, own, 20, |fate| matches!(fate, Fate::Dropped(_)));
     }
 }
 
-/// However a frame is parted into segments, its headers are found where they were, and its flow is the same.
+/// However a frame is parted into segments, its headers are found where they
+/// were, and its flow is the same.
 fn segments_make_no_difference(lab: &Lab) {
     for (segments, _) in cases() {
         let frame = segments.concat();
@@ -230,13 +253,17 @@ fn segments_make_no_difference(lab: &Lab) {
 
 fn default_routes_take_the_rest(lab: &mut Lab) {
     let folder = tempfile::tempdir().expect("a folder");
-    for text in ["0.0.0.0/0 1\n::/0 0\n", "0.0.0.0/0 1\n::/0 0\n10.0.0.0/8 1\n2001:db8::/32 0\n255.255.255.255/32 0\n"] {
+    for text in [
+        "0.0.0.0/0 1\n::/0 0\n",
+        "0.0.0.0/0 1\n::/0 0\n10.0.0.0/8 1\n2001:db8::/32 0\n255.255.255.255/32 0\n",
+    ] {
         let routes = write_routes(folder.path(), text);
         let mut wires = lab.wires(1024);
         let to = ["10.1.1.1", "0.0.0.1", "223.0.0.1", "2001:db8::1", "::1", "fe80::1"].map(address);
         let packets = to.iter().map(|&to| packet(lab, &[frame(to, 9, 0)])).collect();
         let own = format!("--forward-mode l3 --routes {routes} --packets {}", to.len());
-        let (report, came) = lab.run(&own, &mut wires, |rings, over| pass_through([Vec::new(), packets], rings, over));
+        let (report, came) = lab
+            .run(&own, &mut wires, |rings, over| pass_through([Vec::new(), packets], rings, over));
         assert_books_balance(&as_json(&report));
         assert_eq!(came.map(|list| list.len()), [3, 3], "IPv4 by port 1, IPv6 by port 0");
     }
@@ -246,7 +273,8 @@ fn default_routes_take_the_rest(lab: &mut Lab) {
 fn addresses(random: &mut SmallRng, routes: &Routes, ipv6: bool, count: usize) -> Vec<IpAddr> {
     let ipv4 = |random: &mut SmallRng| loop {
         let route = routes.ipv4[random.random_range(0..routes.ipv4.len())];
-        let inside = route.prefix | random.random::<u32>() & u32::MAX.checked_shr(route.length.into()).unwrap_or(0);
+        let inside = route.prefix
+            | random.random::<u32>() & u32::MAX.checked_shr(route.length.into()).unwrap_or(0);
         let address = Ipv4Addr::from_bits(if random.random() { inside } else { random.random() });
         // What Linux would not route as unicast.
         if !(address.is_loopback() || address.octets()[0] == 0 || address.octets()[0] >= 224) {
@@ -255,8 +283,13 @@ fn addresses(random: &mut SmallRng, routes: &Routes, ipv6: bool, count: usize) -
     };
     let ipv6_of = |random: &mut SmallRng| {
         let route = routes.ipv6[random.random_range(0..routes.ipv6.len())];
-        let inside = route.prefix | random.random::<u128>() & u128::MAX.checked_shr(route.length.into()).unwrap_or(0);
-        IpAddr::V6(Ipv6Addr::from_bits(if random.random() { inside } else { random.random::<u128>() >> 3 | 1 << 125 }))
+        let inside = route.prefix
+            | random.random::<u128>() & u128::MAX.checked_shr(route.length.into()).unwrap_or(0);
+        IpAddr::V6(Ipv6Addr::from_bits(if random.random() {
+            inside
+        } else {
+            random.random::<u128>() >> 3 | 1 << 125
+        }))
     };
     (0..count).map(|_| if ipv6 { ipv6_of(random) } else { ipv4(random) }).collect()
 }
@@ -265,18 +298,32 @@ fn addresses(random: &mut SmallRng, routes: &Routes, ipv6: bool, count: usize) -
 fn batch(namespace: &Namespace, arguments: &[&str], lines: &str, may_fail: bool) -> String {
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     file.write_all(lines.as_bytes()).expect("written");
-    let output = namespace
-        .inside(|| Command::new("ip").args(arguments).arg("-batch").arg(file.path()).stdin(Stdio::null()).output().expect("ip runs"));
-    assert!(may_fail || output.status.success(), "ip -batch: {}", String::from_utf8_lossy(&output.stderr));
+    let output = namespace.inside(|| {
+        Command::new("ip")
+            .args(arguments)
+            .arg("-batch")
+            .arg(file.path())
+            .stdin(Stdio::null())
+            .output()
+            .expect("ip runs")
+    });
+    assert!(
+        may_fail || output.status.success(),
+        "ip -batch: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// Gives Linux the same routes, each neighbour as a gateway whose last two bytes are the port's number and its MAC's last byte.
+/// Gives Linux the same routes, each neighbour as a gateway whose last two
+/// bytes are the port's number and its MAC's last byte.
 fn give_routes(namespace: &Namespace, routes: &Routes) {
     namespace.ip("link set lo up");
     for port in 0..2 {
         namespace.ip(&format!("link add d{port} type veth peer name e{port}"));
-        [format!("link set d{port} up"), format!("link set e{port} up")].iter().for_each(|line| namespace.ip(line));
+        [format!("link set d{port} up"), format!("link set e{port} up")]
+            .iter()
+            .for_each(|line| namespace.ip(line));
     }
     namespace.ip("addr add 240.0.9.9/32 dev lo");
     namespace.ip("-6 addr add fd00::1/128 dev lo nodad");
@@ -287,11 +334,21 @@ fn give_routes(namespace: &Namespace, routes: &Routes) {
     };
     for route in &routes.ipv4 {
         let ((port, neighbour), prefix) = (hop(route.hop), Ipv4Addr::from_bits(route.prefix));
-        writeln!(lines, "route add {prefix}/{} via 240.0.{port}.{neighbour} dev d{port} onlink", route.length).expect("text");
+        writeln!(
+            lines,
+            "route add {prefix}/{} via 240.0.{port}.{neighbour} dev d{port} onlink",
+            route.length
+        )
+        .expect("text");
     }
     for route in &routes.ipv6 {
         let ((port, neighbour), prefix) = (hop(route.hop), Ipv6Addr::from_bits(route.prefix));
-        writeln!(lines, "route add {prefix}/{} via fe80::{port}:{neighbour} dev d{port}", route.length).expect("text");
+        writeln!(
+            lines,
+            "route add {prefix}/{} via fe80::{port}:{neighbour} dev d{port}",
+            route.length
+        )
+        .expect("text");
     }
     batch(namespace, &[], &lines, false);
 }
@@ -312,15 +369,27 @@ fn ask_linux(namespace: &Namespace, addresses: &[IpAddr]) -> HashMap<IpAddr, (u1
     answers.lines().filter_map(answer).collect()
 }
 
-/// Sends a packet to each address through mpfwd: by address the port it left by, and the last byte of its new MAC address.
-fn ask_mpfwd(lab: &mut Lab, routes: &str, addresses: &[IpAddr]) -> (HashMap<IpAddr, (u16, u8)>, Value) {
+/// Sends a packet to each address through mpfwd: by address the port it left
+/// by, and the last byte of its new MAC address.
+fn ask_mpfwd(
+    lab: &mut Lab,
+    routes: &str,
+    addresses: &[IpAddr],
+) -> (HashMap<IpAddr, (u16, u8)>, Value) {
     let mut wires = lab.wires(1024);
-    let packets = addresses.iter().zip(0..).map(|(&to, number)| packet(lab, &[frame(to, 64, number)])).collect();
-    let own = format!("--mode rtc --forward-mode l3 --routes {routes} --packets {}", addresses.len());
-    let (report, came) = lab.run(&own, &mut wires, |rings, over| pass_through([packets, Vec::new()], rings, over));
+    let packets = addresses
+        .iter()
+        .zip(0..)
+        .map(|(&to, number)| packet(lab, &[frame(to, 64, number)]))
+        .collect();
+    let own =
+        format!("--mode rtc --forward-mode l3 --routes {routes} --packets {}", addresses.len());
+    let (report, came) =
+        lab.run(&own, &mut wires, |rings, over| pass_through([packets, Vec::new()], rings, over));
     let number = |frame: &[u8]| u32::from_be_bytes(*frame.last_chunk().expect("a payload"));
     let answer = |port: u16, frame: &[u8]| (addresses[number(frame) as usize], (port, frame[5]));
-    let answers = (0..).zip(&came).flat_map(|(port, list)| list.iter().map(move |frame| (port, frame)));
+    let answers =
+        (0..).zip(&came).flat_map(|(port, list)| list.iter().map(move |frame| (port, frame)));
     (answers.map(|(port, frame)| answer(port, frame)).collect(), as_json(&report))
 }
 
@@ -329,7 +398,18 @@ fn the_answers_are_linux_own(lab: &mut Lab) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("routes");
     let made = Command::new(env!("CARGO_BIN_EXE_mplab"))
-        .args(["routes", "--count", "20000", "--ipv6-count", "5000", "--ports", "2", "--seed", "9", "--out"])
+        .args([
+            "routes",
+            "--count",
+            "20000",
+            "--ipv6-count",
+            "5000",
+            "--ports",
+            "2",
+            "--seed",
+            "9",
+            "--out",
+        ])
         .arg(&path)
         .status();
     assert!(made.expect("mplab runs").success());
@@ -343,7 +423,10 @@ fn the_answers_are_linux_own(lab: &mut Lab) {
         let (mpfwd, report) = ask_mpfwd(lab, path.to_str().expect("plain text"), &addresses);
         assert_books_balance(&report);
         let routed = addresses.iter().filter(|address| linux.contains_key(address)).count();
-        assert!(routed > 1000 && routed < 3000, "{routed} of 3,000 have a route: both answers are asked for");
+        assert!(
+            routed > 1000 && routed < 3000,
+            "{routed} of 3,000 have a route: both answers are asked for"
+        );
         for address in &addresses {
             assert_eq!(mpfwd.get(address), linux.get(address), "port and neighbour for {address}");
         }

@@ -1,4 +1,5 @@
-//! mplab end to end: short experiments, their files and pictures; what can't be done is one line.
+//! mplab end to end: short experiments, their files and pictures; what can't be
+//! done is one line.
 
 mod common;
 
@@ -18,11 +19,26 @@ fn mplab(args: &[&str]) -> Command {
     command
 }
 
-/// On memory that every machine has, with packets that a build without optimisation can keep up with.
+/// On memory that every machine has, with packets that a build without
+/// optimisation can keep up with.
 fn experiment(name: &str, args: &[&str]) -> Command {
     let lcores = lcores(2);
-    let mut command = mplab(&[name, "--eal", NO_HUGE, "--pools", "1:1", "--cheap", "20us", "--expensive", "2ms", "--load", "0.2"]);
-    command.args(["--lcores", lcores.strip_prefix("--lcores ").expect("an argument and its value")]).args(args);
+    let mut command = mplab(&[
+        name,
+        "--eal",
+        NO_HUGE,
+        "--pools",
+        "1:1",
+        "--cheap",
+        "20us",
+        "--expensive",
+        "2ms",
+        "--load",
+        "0.2",
+    ]);
+    command
+        .args(["--lcores", lcores.strip_prefix("--lcores ").expect("an argument and its value")])
+        .args(args);
     command
 }
 
@@ -61,22 +77,62 @@ fn keys(object: &Value) -> BTreeSet<&str> {
 fn modes_are_compared_and_drawn() {
     let folder = tempfile::tempdir().expect("a folder");
     let [json_path, svg, png] = ["c.json", "c.svg", "c.png"].map(|name| path(&folder, name));
-    let args = ["--modes", "rtc,hybrid", "--rounds", "2", "--round-time", "0.3", "--p", "0.01", "--json", &json_path, "--plot", &svg];
+    let args = [
+        "--modes",
+        "rtc,hybrid",
+        "--rounds",
+        "2",
+        "--round-time",
+        "0.3",
+        "--p",
+        "0.01",
+        "--json",
+        &json_path,
+        "--plot",
+        &svg,
+    ];
     let text = succeed(experiment("compare", &args));
-    assert_eq!(text.lines().filter(|line| line.split_whitespace().next() == Some("hybrid")).count(), 2, "a table per class: {text}");
+    assert_eq!(
+        text.lines().filter(|line| line.split_whitespace().next() == Some("hybrid")).count(),
+        2,
+        "a table per class: {text}"
+    );
     let all = json(Path::new(&json_path));
     for class in ["cheap", "expensive"] {
         for mode in ["rtc", "hybrid"] {
-            let own: Vec<&Value> = rows(&all, "rows").iter().filter(|row| row["mode"] == mode && row["class"] == class).collect();
+            let own: Vec<&Value> = rows(&all, "rows")
+                .iter()
+                .filter(|row| row["mode"] == mode && row["class"] == class)
+                .collect();
             let rounds: Vec<&Value> = own.iter().map(|row| &row["round"]).collect();
-            assert_eq!(rounds, [&Value::from(1), &Value::from(2), &Value::from("median")], "{mode} {class}");
-            assert!(own.iter().all(|row| row["pkts"].as_u64() > Some(0) && row["p99_ns"].as_u64() > Some(1_000)), "{own:#?}");
+            assert_eq!(
+                rounds,
+                [&Value::from(1), &Value::from(2), &Value::from("median")],
+                "{mode} {class}"
+            );
+            assert!(
+                own.iter()
+                    .all(|row| row["pkts"].as_u64() > Some(0)
+                        && row["p99_ns"].as_u64() > Some(1_000)),
+                "{own:#?}"
+            );
         }
     }
-    assert_eq!((all["interrupted"].as_bool(), rows(&all, "failed").len()), (Some(false), 0), "{all:#}");
-    let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/mplab.md")).expect("the document");
-    for (heading, object) in [("Top level", &all), ("Parameters", &all["parameters"]), ("Rows", &all["rows"][0])] {
-        assert_eq!(described(&document, heading), keys(object), "{heading}: what is described, and what there is");
+    assert_eq!(
+        (all["interrupted"].as_bool(), rows(&all, "failed").len()),
+        (Some(false), 0),
+        "{all:#}"
+    );
+    let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/mplab.md"))
+        .expect("the document");
+    for (heading, object) in
+        [("Top level", &all), ("Parameters", &all["parameters"]), ("Rows", &all["rows"][0])]
+    {
+        assert_eq!(
+            described(&document, heading),
+            keys(object),
+            "{heading}: what is described, and what there is"
+        );
     }
     assert!(std::fs::read_to_string(&svg).expect("a picture").contains("hybrid"));
     succeed(mplab(&["plot", &json_path, "-o", &png, "--panels", "percentiles"]));
@@ -88,14 +144,20 @@ fn a_report_and_its_percentiles_are_files_for_other_tools() {
     let folder = tempfile::tempdir().expect("a folder");
     let [report, svg, prefix] = ["r.json", "r.svg", "r"].map(|name| path(&folder, name));
     let eal = format!("{} --vdev net_null0,no-rx=1", lcores(1));
-    let outcome = run(&eal, &format!("--duration 0.3 --source open-loop:rate=50k --report {report} --hgrm {prefix}"));
+    let outcome = run(
+        &eal,
+        &format!("--duration 0.3 --source open-loop:rate=50k --report {report} --hgrm {prefix}"),
+    );
     assert!(outcome.status.success(), "{}", outcome.stderr);
     let latency = &json(Path::new(&report))["latency"];
-    let counted: u64 = rows(&latency["cheap"], "buckets").iter().filter_map(|bucket| bucket[1].as_u64()).sum();
+    let counted: u64 =
+        rows(&latency["cheap"], "buckets").iter().filter_map(|bucket| bucket[1].as_u64()).sum();
     assert_eq!(Some(counted), latency["cheap"]["pkts"].as_u64());
     let hgrm = std::fs::read_to_string(format!("{prefix}-cheap.hgrm")).expect("percentiles");
     assert!(
-        hgrm.contains(&format!("Total count    = {counted:12}")) && hgrm.contains("\n# open-loop") && hgrm.contains("\n# the host took"),
+        hgrm.contains(&format!("Total count    = {counted:12}"))
+            && hgrm.contains("\n# open-loop")
+            && hgrm.contains("\n# the host took"),
         "{hgrm}"
     );
     assert!(Path::new(&format!("{prefix}-expensive.hgrm")).exists());
@@ -108,32 +170,69 @@ fn a_report_and_its_percentiles_are_files_for_other_tools() {
 fn the_first_benchmark_is_printed_as_it_was() {
     let args = ["--mode", "pools,single", "--packets", "3000", "--p", "0.01"];
     let text = succeed(experiment("bimodal", &args));
-    assert_eq!(text.matches("starting micropool a (sz:1)\nstarting micropool b (sz:1)\nlatency:[     0,").count(), 1, "{text}");
+    assert_eq!(
+        text.matches("starting micropool a (sz:1)\nstarting micropool b (sz:1)\nlatency:[     0,")
+            .count(),
+        1,
+        "{text}"
+    );
     assert_eq!(text.matches("starting micropool a (sz:2)\nlatency:[     0,").count(), 1, "{text}");
-    assert_eq!(text.lines().filter(|line| line.starts_with("Quartiles: .5: ")).count(), 2, "{text}");
+    assert_eq!(
+        text.lines().filter(|line| line.starts_with("Quartiles: .5: ")).count(),
+        2,
+        "{text}"
+    );
 }
 
-/// An mpfwd that fails in its second mode: the first one's rounds are there, and the exit code says that others are not.
+/// An mpfwd that fails in its second mode: the first one's rounds are there,
+/// and the exit code says that others are not.
 #[test]
 fn rounds_that_fail_are_said_and_the_others_kept() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().expect("a folder");
     let [json_path, script] = ["c.json", "mpfwd"].map(|name| path(&folder, name));
-    let text =
-        format!("#!/bin/sh\ncase \"$*\" in *'--mode steal'*) echo 'mpfwd: it broke' >&2; exit 3;; esac\nexec {} \"$@\"\n", common::BINARY);
+    let text = format!(
+        "#!/bin/sh\ncase \"$*\" in *'--mode steal'*) echo 'mpfwd: it broke' >&2; exit 3;; esac\nexec {} \"$@\"\n",
+        common::BINARY
+    );
     std::fs::write(&script, text).expect("a file");
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
-    let args = ["--modes", "rtc,steal", "--rounds", "2", "--round-time", "0.2", "--json", &json_path, "--mpfwd", &script];
+    let args = [
+        "--modes",
+        "rtc,steal",
+        "--rounds",
+        "2",
+        "--round-time",
+        "0.2",
+        "--json",
+        &json_path,
+        "--mpfwd",
+        &script,
+    ];
     let output = experiment("compare", &args).output().expect("mplab starts");
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(4), "{out}\n{err}");
     assert!(
-        err.contains("mplab: 2 of 4 rounds failed") && out.contains("steal: 2 of 2 rounds failed") && out.contains("it broke"),
+        err.contains("mplab: 2 of 4 rounds failed")
+            && out.contains("steal: 2 of 2 rounds failed")
+            && out.contains("it broke"),
         "{out}\n{err}"
     );
     let all = json(Path::new(&json_path));
-    assert_eq!(rows(&all, "failed").iter().map(|row| row["round"].as_u64()).collect::<Vec<_>>(), [Some(1), Some(2)], "{all:#}");
-    assert_eq!(rows(&all, "rows").iter().filter(|row| row["mode"] == "rtc" && row["class"] == "cheap").count(), 3, "{all:#}");
+    assert_eq!(
+        rows(&all, "failed").iter().map(|row| row["round"].as_u64()).collect::<Vec<_>>(),
+        [Some(1), Some(2)],
+        "{all:#}"
+    );
+    assert_eq!(
+        rows(&all, "rows")
+            .iter()
+            .filter(|row| row["mode"] == "rtc" && row["class"] == "cheap")
+            .count(),
+        3,
+        "{all:#}"
+    );
 }
 
 /// Ten seconds of measuring are not thrown away.
@@ -141,19 +240,30 @@ fn rounds_that_fail_are_said_and_the_others_kept() {
 fn an_interrupted_benchmark_shows_what_it_has_measured() {
     let args = ["--mode", "pools,single", "--packets", "100000000", "--p", "0.01"];
     for patience_s in [4, 20] {
-        let child = experiment("bimodal", &args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("mplab starts");
+        let child = experiment("bimodal", &args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("mplab starts");
         std::thread::sleep(Duration::from_secs(patience_s));
         kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("it runs");
         let output = child.wait_with_output().expect("it ends");
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let (out, err) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         if !output.status.success() && err.contains("interrupted") {
             continue;
         }
         assert!(output.status.success() && err.is_empty(), "{out}\n{err}");
         assert_eq!(out.matches("warning: interrupted after ").count(), 1, "{out}");
-        assert_eq!(out.matches("starting micropool a").count(), 1, "the second mode was not begun: {out}");
+        assert_eq!(
+            out.matches("starting micropool a").count(),
+            1,
+            "the second mode was not begun: {out}"
+        );
         assert!(
-            out.contains("Quartiles: .5: ") && out.contains("of 100,000,000 packets") && out.contains("a burst later at most"),
+            out.contains("Quartiles: .5: ")
+                && out.contains("of 100,000,000 packets")
+                && out.contains("a burst later at most"),
             "{out}"
         );
         return;
@@ -168,17 +278,27 @@ fn an_interrupt_keeps_what_was_measured() {
     let json_path = path(&folder, "c.json");
     let args = ["--modes", "rtc", "--rounds", "1000", "--round-time", "0.1", "--json", &json_path];
     for patience_s in [5, 20] {
-        let child = experiment("compare", &args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("mplab starts");
+        let child = experiment("compare", &args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("mplab starts");
         std::thread::sleep(Duration::from_secs(patience_s));
         kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("it runs");
         let output = child.wait_with_output().expect("it ends");
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let (out, err) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         if err.contains("interrupted before the first round had ended") {
             continue;
         }
         assert!(output.status.success() && out.contains("warning: interrupted"), "{out}\n{err}");
         let all = json(Path::new(&json_path));
-        assert!(all["interrupted"] == true && rows(&all, "rows").len() >= 4 && rows(&all, "failed").is_empty(), "{all:#}");
+        assert!(
+            all["interrupted"] == true
+                && rows(&all, "rows").len() >= 4
+                && rows(&all, "failed").is_empty(),
+            "{all:#}"
+        );
         return;
     }
     panic!("not one round in 20 seconds");
@@ -200,7 +320,10 @@ fn what_can_not_be_done_is_one_line() {
         (&["compare", "-l", "0-1", "--json", "/nowhere/x.json"], "/nowhere/x.json"),
         (&["compare", "-l", "0-1", "--plot", "x.jpg"], ".svg or .png"),
         (&["compare", "-l", "0-1", "--modes", "rtc,rtc"], "twice"),
-        (&["compare", "-l", "0-1", "--modes", "rtc", "--", "--rescue-after", "1ms"], "--mode hybrid"),
+        (
+            &["compare", "-l", "0-1", "--modes", "rtc", "--", "--rescue-after", "1ms"],
+            "--mode hybrid",
+        ),
         (&["compare", "-l", "4000-4001", "--eal", NO_HUGE], "mode rtc: "),
         (&["plot", &cut, "-o", &out], "cut off"),
         (&["plot", "/nowhere.json", "-o", &out], "/nowhere.json"),

@@ -1,5 +1,7 @@
-//! Packets of many flows, some of them expensive, in every mode: each flow leaves in the order in which it came, or what is late is counted.
-//! Ports are net_ring, so that all that leaves by a port ends in one ring, and the test sees the order.
+//! Packets of many flows, some of them expensive, in every mode: each flow
+//! leaves in the order in which it came, or what is late is counted. Ports are
+//! net_ring, so that all that leaves by a port ends in one ring, and the test
+//! sees the order.
 
 mod common;
 mod lab;
@@ -12,8 +14,14 @@ use lab::{Lab, pass_slowly, pass_through};
 use serde_json::Value;
 
 /// On ten lcores.
-const MODES: [&str; 6] =
-    ["--mode rtc", "--mode steal", "--mode steal --steal-every 61", "--mode shed-random", "--mode pools --pools 8:2", "--pools 8:2"];
+const MODES: [&str; 6] = [
+    "--mode rtc",
+    "--mode steal",
+    "--mode steal --steal-every 61",
+    "--mode shed-random",
+    "--mode pools --pools 8:2",
+    "--pools 8:2",
+];
 
 /// Per port; the lab has buffers for so many.
 const PKTS: u32 = 1900;
@@ -36,7 +44,8 @@ fn frame(flow: u32, number: u32) -> Vec<u8> {
     frame[38..40].copy_from_slice(&((8 + PAYLOAD) as u16).to_be_bytes());
     frame[42..46].copy_from_slice(&flow.to_be_bytes());
     frame[46..50].copy_from_slice(&number.to_be_bytes());
-    let sum: u32 = frame[14..34].chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let sum: u32 =
+        frame[14..34].chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
     let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
     frame[24..26].copy_from_slice(&sum.to_be_bytes());
     frame
@@ -54,11 +63,13 @@ fn frame_without_ip(flow: u32, number: u32) -> Vec<u8> {
 /// What one run is sent, and how.
 #[derive(Clone, Copy)]
 struct Sent {
-    /// Packets over IP; else their flow is their pair of MAC addresses, which `mac` replaces.
+    /// Packets over IP; else their flow is their pair of MAC addresses, which
+    /// `mac` replaces.
     ip: bool,
     /// Entries of the rings: drivers refuse what these have no room for.
     ring_size: u32,
-    /// Between two looks at what has left: drivers refuse the more, the longer it is.
+    /// Between two looks at what has left: drivers refuse the more, the longer
+    /// it is.
     pause: Duration,
 }
 
@@ -69,7 +80,8 @@ fn flow_and_number(bytes: &[u8]) -> (u32, u32) {
     (word(42), word(46))
 }
 
-/// How many of what came were behind a later one of their flow (RFC 4737), and by how many numbers at most.
+/// How many of what came were behind a later one of their flow (RFC 4737), and
+/// by how many numbers at most.
 fn late(came: &[Vec<u8>]) -> (u64, u32) {
     let mut newest: HashMap<u32, u32> = HashMap::new();
     let (mut late, mut extent_max) = (0, 0);
@@ -85,7 +97,8 @@ fn late(came: &[Vec<u8>]) -> (u64, u32) {
     (late, extent_max)
 }
 
-/// One run of all packets; nothing is lost on any condition. Returns the report, and what left by each port.
+/// One run of all packets; nothing is lost on any condition. Returns the
+/// report, and what left by each port.
 fn run(lab: &mut Lab, sent: Sent, own: &str) -> (Value, [Vec<Vec<u8>>; 2]) {
     let mut wires = lab.wires(sent.ring_size);
     // Flows take turns, a different number of packets each.
@@ -101,11 +114,17 @@ fn run(lab: &mut Lab, sent: Sent, own: &str) -> (Value, [Vec<Vec<u8>>; 2]) {
         (0..PKTS).map(next).collect()
     });
     let own = format!("--config (0,0,0),(1,0,1) --idle yield --packets {} {own}", 2 * PKTS);
-    let (report, came) = lab.run(&own, &mut wires, |rings, over| pass_slowly(lists, rings, over, sent.pause));
+    let (report, came) =
+        lab.run(&own, &mut wires, |rings, over| pass_slowly(lists, rings, over, sent.pause));
     let report = as_json(&report);
     assert_books_balance(&report);
-    assert_eq!((count(&report, "rx_pkts"), count(&report, "tx_pkts")), (u64::from(2 * PKTS), u64::from(2 * PKTS)), "{own}: {report:#}");
-    let mut all: Vec<(u32, u32)> = came.iter().flatten().map(|bytes| flow_and_number(bytes)).collect();
+    assert_eq!(
+        (count(&report, "rx_pkts"), count(&report, "tx_pkts")),
+        (u64::from(2 * PKTS), u64::from(2 * PKTS)),
+        "{own}: {report:#}"
+    );
+    let mut all: Vec<(u32, u32)> =
+        came.iter().flatten().map(|bytes| flow_and_number(bytes)).collect();
     all.sort_unstable();
     let wanted: usize = numbers.values().map(|&count| count as usize).sum();
     all.dedup();
@@ -142,8 +161,14 @@ fn flows_leave_as_they_came(lab: &mut Lab) {
             (small, UNKNOWN),
             (small, "--work spin:cheap=0ns,expensive=200us,p=0.02,mark=hash,known=no"),
             (slow, UNKNOWN),
-            (SENT, "--work spin:cheap=1us,expensive=300us,p=0.1,mark=hash,known=no --grow append --runq-max 2048 --burst 64"),
-            (SENT, "--work spin:cheap=1us,expensive=100us,p=0.3,mark=hash --ring-size 8 --on-full run --burst 16"),
+            (
+                SENT,
+                "--work spin:cheap=1us,expensive=300us,p=0.1,mark=hash,known=no --grow append --runq-max 2048 --burst 64",
+            ),
+            (
+                SENT,
+                "--work spin:cheap=1us,expensive=100us,p=0.3,mark=hash --ring-size 8 --on-full run --burst 16",
+            ),
             (Sent { ip: false, ..SENT }, KNOWN),
             (Sent { ip: false, ..slow }, KNOWN),
         ] {
@@ -154,13 +179,25 @@ fn flows_leave_as_they_came(lab: &mut Lab) {
                 assert_eq!(late(came), (0, 0), "{own}: {report:#}");
             }
             let order = &report["order"];
-            assert_eq!((order["kept"].as_str(), count(order, "reordered_pkts")), (Some("flow"), 0), "{own}: {order:#}");
-            assert!(order["reordered_ratio"] == 0.0 && count(order, "extent_max_pkts") == 0, "{own}: {order:#}");
-            // Where nobody could come to the rescue, a packet of unknown cost stays where it is.
-            let leaves = !work.contains("known=no") || mode.contains("steal") || mode == "--pools 8:2";
+            assert_eq!(
+                (order["kept"].as_str(), count(order, "reordered_pkts")),
+                (Some("flow"), 0),
+                "{own}: {order:#}"
+            );
+            assert!(
+                order["reordered_ratio"] == 0.0 && count(order, "extent_max_pkts") == 0,
+                "{own}: {order:#}"
+            );
+            // Where nobody could come to the rescue, a packet of unknown cost
+            // stays where it is.
+            let leaves =
+                !work.contains("known=no") || mode.contains("steal") || mode == "--pools 8:2";
             assert_eq!(leaves, count(order, "checked_pkts") > 0, "{own}: {order:#}");
             let rescues = mode == "--pools 8:2" && work.contains("known=no");
-            assert!(!rescues || takeovers(&report) > 0, "{own}: nobody came to the rescue: {report:#}");
+            assert!(
+                !rescues || takeovers(&report) > 0,
+                "{own}: nobody came to the rescue: {report:#}"
+            );
         }
     }
 }
@@ -176,30 +213,50 @@ fn without_order_what_is_late_is_counted(lab: &mut Lab) {
         let own = format!("--forward-mode macswap {mode} {work} --order none");
         let (report, came) = run(lab, SENT, &own);
         let order = &report["order"];
-        let (seen, counted) = (came.iter().map(|came| late(came).0).sum::<u64>(), count(order, "reordered_pkts"));
+        let (seen, counted) =
+            (came.iter().map(|came| late(came).0).sum::<u64>(), count(order, "reordered_pkts"));
         assert!(seen > 0 && order["kept"] == "none", "{own}: {order:#}");
-        // What is counted a moment after it was sent may be counted in another order.
-        assert!(counted.abs_diff(seen) <= 3 + seen / 5, "{own}: {counted} counted, {seen} seen: {order:#}");
+        // What is counted a moment after it was sent may be counted in another
+        // order.
+        assert!(
+            counted.abs_diff(seen) <= 3 + seen / 5,
+            "{own}: {counted} counted, {seen} seen: {order:#}"
+        );
         let extent_max = came.iter().map(|came| late(came).1).max().expect("two ports");
         let counted_max = count(order, "extent_max_pkts");
-        assert!(counted_max.abs_diff(extent_max.into()) <= 3 + u64::from(extent_max) / 5, "{own}: {extent_max} seen: {order:#}");
+        assert!(
+            counted_max.abs_diff(extent_max.into()) <= 3 + u64::from(extent_max) / 5,
+            "{own}: {extent_max} seen: {order:#}"
+        );
         assert_eq!(count(order, "parked_pkts"), 0, "{own}: {order:#}");
     }
 }
 
-/// A queue with fewer records than packets that need one: those are dropped, as that, and the others are in order all the same.
+/// A queue with fewer records than packets that need one: those are dropped, as
+/// that, and the others are in order all the same.
 fn memory_is_bounded(lab: &mut Lab) {
     let mut wires = lab.wires(1024);
     const BUFFERS: u64 = 256;
     let list = (0..PKTS).map(|number| lab.packet(&[&frame(0, number)])).collect();
-    let own = format!("--mode pools --pools 9:1 --config (0,0,0),(1,0,1) --idle yield --packets {PKTS} --mbufs {BUFFERS} --burst 16");
+    let own = format!(
+        "--mode pools --pools 9:1 --config (0,0,0),(1,0,1) --idle yield --packets {PKTS} --mbufs {BUFFERS} --burst 16"
+    );
     let own = format!("{own} --work spin:cheap=0ns,expensive=20ms,p=0.01,mark=hash");
-    let (report, came) = lab.run(&own, &mut wires, |rings, over| pass_through([list, Vec::new()], rings, over));
+    let (report, came) =
+        lab.run(&own, &mut wires, |rings, over| pass_through([list, Vec::new()], rings, over));
     let report = as_json(&report);
     assert_books_balance(&report);
-    assert_eq!(count(&report["order"], "records_per_queue"), BUFFERS / 4, "half of the buffers, two queues: {report:#}");
+    assert_eq!(
+        count(&report["order"], "records_per_queue"),
+        BUFFERS / 4,
+        "half of the buffers, two queues: {report:#}"
+    );
     assert!(dropped(&report, "order_full") > 0, "{report:#}");
-    assert_eq!(count(&report, "tx_pkts") + dropped(&report, "order_full"), u64::from(PKTS), "{report:#}");
+    assert_eq!(
+        count(&report, "tx_pkts") + dropped(&report, "order_full"),
+        u64::from(PKTS),
+        "{report:#}"
+    );
     assert!(came.iter().all(|came| late(came) == (0, 0)), "{report:#}");
     drop(wires);
     lab.assert_has_all_its_buffers();

@@ -1,4 +1,5 @@
-//! The example of an engine of one's own: it builds, forwards in every mode, and does what it says.
+//! The example of an engine of one's own: it builds, forwards in every mode,
+//! and does what it says.
 
 mod captures;
 mod common;
@@ -13,7 +14,8 @@ use common::{BINARY, NO_HUGE, Outcome, count, dropped, lcores, rows, start_with}
 fn example(name: &str) -> PathBuf {
     let path = Path::new(BINARY).with_file_name("examples").join(name);
     if !path.exists() {
-        let built = Command::new(env!("CARGO")).args(["build", "--quiet", "--example", name]).status();
+        let built =
+            Command::new(env!("CARGO")).args(["build", "--quiet", "--example", name]).status();
         assert!(built.is_ok_and(|status| status.success()), "the example {name} does not build");
     }
     path
@@ -26,7 +28,13 @@ fn run(eal: &str, own: &str) -> Outcome {
 #[test]
 fn it_forwards_in_every_mode() {
     let two = format!("{} --vdev net_null0 --vdev net_null1", lcores(2));
-    for own in ["--mode rtc", "--mode steal", "--mode shed-random", "--mode pools --pools 1:1", "--mode hybrid --pools 1:1"] {
+    for own in [
+        "--mode rtc",
+        "--mode steal",
+        "--mode shed-random",
+        "--mode pools --pools 1:1",
+        "--mode hybrid --pools 1:1",
+    ] {
         let outcome = run(&two, &format!("{own} --idle yield --packets 100000"));
         let report = outcome.good_report();
         assert!(count(report, "tx_pkts") >= 100_000, "{own}");
@@ -36,7 +44,14 @@ fn it_forwards_in_every_mode() {
 
 /// An ARP packet in which this address claims the gateway's IP address.
 fn claim(mac: [u8; 6]) -> Vec<u8> {
-    let mut frame = [[0xff; 6].as_slice(), &mac, &[0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 2], &mac, &[10, 0, 0, 1]].concat();
+    let mut frame = [
+        [0xff; 6].as_slice(),
+        &mac,
+        &[0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 2],
+        &mac,
+        &[10, 0, 0, 1],
+    ]
+    .concat();
     frame.resize(60, 0);
     frame
 }
@@ -48,11 +63,20 @@ fn it_drops_what_it_should() {
     let [good, bad] = [claim([2, 0, 0, 0, 0, 1]), claim([2, 0, 0, 0, 0, 66])];
     let plain = vec![0x45; 60];
     write_capture(&file("in.pcap"), &[good.clone(), bad.clone(), plain.clone(), bad]);
-    let vdev = format!("--vdev net_pcap0,rx_pcap={},tx_pcap={}", file("in.pcap").display(), file("out.pcap").display());
-    let outcome = run(&format!("{} {vdev}", lcores(2)), "--mode pools --pools 1:1 --packets 4 --duration 30");
+    let vdev = format!(
+        "--vdev net_pcap0,rx_pcap={},tx_pcap={}",
+        file("in.pcap").display(),
+        file("out.pcap").display()
+    );
+    let outcome =
+        run(&format!("{} {vdev}", lcores(2)), "--mode pools --pools 1:1 --packets 4 --duration 30");
     let report = outcome.good_report();
     assert_eq!(dropped(report, "denied"), 2);
-    assert_eq!(rows(report, "lcores").iter().map(|row| count(row, "expensive_pkts")).sum::<u64>(), 1, "ARP only");
+    assert_eq!(
+        rows(report, "lcores").iter().map(|row| count(row, "expensive_pkts")).sum::<u64>(),
+        1,
+        "ARP only"
+    );
     let mut came = read_capture(&file("out.pcap"));
     came.sort();
     let mut wanted = vec![good, plain];

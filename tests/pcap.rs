@@ -1,4 +1,5 @@
-//! From a capture to a capture through net_pcap: byte for byte, and in order where nothing overtakes.
+//! From a capture to a capture through net_pcap: byte for byte, and in order
+//! where nothing overtakes.
 
 mod captures;
 mod common;
@@ -18,13 +19,25 @@ fn frames(random: &mut SmallRng, count: usize, longest: usize) -> Vec<Vec<u8>> {
 
 /// The address that mpfwd prints for a port at its start.
 fn address(outcome: &Outcome, port: &str) -> Vec<u8> {
-    let line = outcome.stdout.iter().find(|line| line.contains(&format!(" {port} "))).expect("the map names the port");
-    let word = line.split_whitespace().find(|word| word.matches(':').count() == 5).expect("an address");
-    word.trim_end_matches(',').split(':').map(|byte| u8::from_str_radix(byte, 16).expect("a byte")).collect()
+    let line = outcome
+        .stdout
+        .iter()
+        .find(|line| line.contains(&format!(" {port} ")))
+        .expect("the map names the port");
+    let word =
+        line.split_whitespace().find(|word| word.matches(':').count() == 5).expect("an address");
+    word.trim_end_matches(',')
+        .split(':')
+        .map(|byte| u8::from_str_radix(byte, 16).expect("a byte"))
+        .collect()
 }
 
 /// What two ports make of two captures.
-fn through(lcore_count: usize, own: &str, sent: &[Vec<Vec<u8>>; 2]) -> (Outcome, [Vec<Vec<u8>>; 2]) {
+fn through(
+    lcore_count: usize,
+    own: &str,
+    sent: &[Vec<Vec<u8>>; 2],
+) -> (Outcome, [Vec<Vec<u8>>; 2]) {
     let folder = tempfile::tempdir().expect("a folder");
     let file = |name: &str| folder.path().join(name);
     let mut eal = lcores(lcore_count);
@@ -48,7 +61,8 @@ fn a_capture_comes_out_as_it_went_in() {
         (1, "--mode rtc --burst 7"),
         (2, "--pools 1:1"),
         (2, "--pools 1:1 --timestamps off"),
-        // In hybrid both lcores take what is expensive, and nothing says in which order they send it. Where flows wait, others pass.
+        // In hybrid both lcores take what is expensive, and nothing says in
+        // which order they send it. Where flows wait, others pass.
         (2, "--mode pools --pools 1:1 --work spin:p=1 --order none"),
     ] {
         let (_, came) = through(lcore_count, own, &sent);
@@ -56,7 +70,8 @@ fn a_capture_comes_out_as_it_went_in() {
     }
 }
 
-/// A hash marks a packet by its bytes: those that are alike are all expensive or all cheap, of others as many as asked for.
+/// A hash marks a packet by its bytes: those that are alike are all expensive
+/// or all cheap, of others as many as asked for.
 #[test]
 fn packets_are_marked_by_their_bytes() {
     let mut random = SmallRng::seed_from_u64(9);
@@ -66,7 +81,10 @@ fn packets_are_marked_by_their_bytes() {
         let own = format!("--mode pools --pools 1:1 --work spin:p=0.3,mark={mark}");
         let expensive = |sent: &[Vec<Vec<u8>>; 2]| {
             let (outcome, _) = through(2, &own, sent);
-            rows(outcome.good_report(), "lcores").iter().map(|row| count(row, "expensive_pkts")).sum::<u64>()
+            rows(outcome.good_report(), "lcores")
+                .iter()
+                .map(|row| count(row, "expensive_pkts"))
+                .sum::<u64>()
         };
         let of_alike = expensive(&[alike(&distinct[0]), alike(&distinct[1])]);
         assert!(of_alike.is_multiple_of(1000), "{mark}: {of_alike} of twice 1,000");
@@ -78,7 +96,8 @@ fn packets_are_marked_by_their_bytes() {
     }
 }
 
-/// Both lcores write to both captures at once, which a capture's only transmit queue must not notice.
+/// Both lcores write to both captures at once, which a capture's only transmit
+/// queue must not notice.
 #[test]
 fn shed_packets_come_out_too() {
     let mut random = SmallRng::seed_from_u64(5);
@@ -113,7 +132,9 @@ fn mac_takes_the_address_of_the_port_it_leaves_by() {
     assert_ne!(own[0], own[1]);
     let peers = [[2, 0, 0, 0, 0, 0], [2, 0, 0, 0, 0, 0x99]];
     for out in 0..2 {
-        let wanted = sent[1 - out].iter().map(|frame| [peers[out].as_slice(), &own[out], &frame[12..]].concat());
+        let wanted = sent[1 - out]
+            .iter()
+            .map(|frame| [peers[out].as_slice(), &own[out], &frame[12..]].concat());
         assert!(came[out].iter().cloned().eq(wanted), "port {out}");
     }
 }

@@ -1,5 +1,6 @@
-//! Packets that a driver has refused wait, and keep their place in their flow: when a later one of it is deferred, and when another lcore
-//! takes over the queue that they came by.
+//! Packets that a driver has refused wait, and keep their place in their flow:
+//! when a later one of it is deferred, and when another lcore takes over the
+//! queue that they came by.
 
 mod common;
 mod lab;
@@ -94,11 +95,14 @@ fn put(source: &mut RxTxRing, packets: impl IntoIterator<Item = Mbuf>) {
 fn collect(sink: &mut RxTxRing, numbers: &mut Vec<u32>) {
     let mut burst = Burst::new();
     sink.collect(&mut burst, BURST_MAX);
-    numbers.extend(burst.drain().map(|packet| u32::from_be_bytes(packet.data()[KIND + 1..KIND + 5].try_into().expect("four bytes"))));
+    numbers.extend(burst.drain().map(|packet| {
+        u32::from_be_bytes(packet.data()[KIND + 1..KIND + 5].try_into().expect("four bytes"))
+    }));
 }
 
-/// More packets of a flow than the ring takes; then the lcore that has them is stuck in a packet of another flow, behind `then`, and `behind`
-/// come, which it never sees. All have to leave in order.
+/// More packets of a flow than the ring takes; then the lcore that has them is
+/// stuck in a packet of another flow, behind `then`, and `behind` come, which
+/// it never sees. All have to leave in order.
 fn overtaken_by_nobody(lab: &mut Lab, headers: Headers, then: u8, behind: u32) {
     let mut wires = lab.wires(RING_SIZE);
     let here = &*lab;
@@ -131,13 +135,20 @@ fn overtaken_by_nobody(lab: &mut Lab, headers: Headers, then: u8, behind: u32) {
                 collect(sink, &mut numbers);
             }
             kill(Pid::this(), Signal::SIGTERM).expect("this process is there");
-            assert_eq!(while_stuck, RING_SIZE as usize - 1, "what waits is the stuck lcore's, and nobody passes: {numbers:?}");
+            assert_eq!(
+                while_stuck,
+                RING_SIZE as usize - 1,
+                "what waits is the stuck lcore's, and nobody passes: {numbers:?}"
+            );
             numbers
         },
     );
     let report = as_json(&report);
     assert_books_balance(&report);
-    assert_eq!(numbers.into_iter().filter(|&number| number != u32::MAX).collect::<Vec<_>>(), (0..all).collect::<Vec<_>>());
+    assert_eq!(
+        numbers.into_iter().filter(|&number| number != u32::MAX).collect::<Vec<_>>(),
+        (0..all).collect::<Vec<_>>()
+    );
     assert_eq!(count(&report["order"], "reordered_pkts"), 0, "{report:#}");
     drop(wires);
     lab.assert_has_all_its_buffers();

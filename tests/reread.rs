@@ -1,4 +1,5 @@
-//! SIGHUP while packets pass: routes and rules are read again, and what lcores do from then on; a file with a mistake changes nothing.
+//! SIGHUP while packets pass: routes and rules are read again, and what lcores
+//! do from then on; a file with a mistake changes nothing.
 
 mod common;
 mod flows;
@@ -48,7 +49,10 @@ impl Traffic<'_> {
         burst.push(packet);
         let end = Instant::now() + PATIENCE;
         while self.rings[0].inject(&mut burst) == 0 {
-            assert!(Instant::now() < end && !self.over.load(Ordering::Acquire), "the run takes packets");
+            assert!(
+                Instant::now() < end && !self.over.load(Ordering::Acquire),
+                "the run takes packets"
+            );
         }
     }
 
@@ -64,7 +68,8 @@ impl Traffic<'_> {
         came
     }
 
-    /// Sends a frame and waits for it; none if it does not come within a time in which all others do.
+    /// Sends a frame and waits for it; none if it does not come within a time
+    /// in which all others do.
     fn there_and_back(&mut self, frame: &[u8]) -> Option<(usize, Vec<u8>)> {
         self.send(frame);
         let end = Instant::now() + READ;
@@ -95,7 +100,8 @@ fn run(lab: &mut Lab, own: &str, traffic: impl FnOnce(Traffic) + Send) -> Value 
     let here = &*lab;
     let (report, ()) = here.run(own, &mut wires, |rings, over| {
         let mut traffic_of_one = Traffic { lab: here, rings, over };
-        // EAL's start of the ports is not to be mistaken for a packet that is lost.
+        // EAL's start of the ports is not to be mistaken for a packet that is
+        // lost.
         let probe = ipv4_tcp(Flow { number: 999, back: false }, b"first");
         traffic_of_one.until(&probe, Option::is_some);
         traffic(traffic_of_one);
@@ -120,7 +126,8 @@ fn routes(lab: &mut Lab, mode: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("routes");
     std::fs::write(&path, TO_0).expect("written");
-    let frames: Vec<_> = (0..20).map(|number| ipv4_tcp(Flow { number, back: false }, b"routed")).collect();
+    let frames: Vec<_> =
+        (0..20).map(|number| ipv4_tcp(Flow { number, back: false }, b"routed")).collect();
     let goes = |port: usize| {
         move |came: &Option<(usize, Vec<u8>)>| {
             came.as_ref().is_some_and(|(by, frame)| {
@@ -131,20 +138,27 @@ fn routes(lab: &mut Lab, mode: &str) {
     };
     let own = format!("--forward-mode l3 --routes {} {mode}", path.display());
     let report = run(lab, &own, |mut traffic| {
-        assert!(frames.iter().all(|frame| goes(0)(&traffic.there_and_back(frame))), "by the file as it was");
+        assert!(
+            frames.iter().all(|frame| goes(0)(&traffic.there_and_back(frame))),
+            "by the file as it was"
+        );
         reread(&path, TO_1);
         traffic.until(&frames[0], goes(1));
         for wrong in ["0.0.0.0/0 0\nrubbish\n", "0.0.0.0/0 7\n"] {
             reread(&path, wrong);
             std::thread::sleep(READ);
-            assert!(frames.iter().all(|frame| goes(1)(&traffic.there_and_back(frame))), "the routes of before stay");
+            assert!(
+                frames.iter().all(|frame| goes(1)(&traffic.there_and_back(frame))),
+                "the routes of before stay"
+            );
         }
         traffic.stop();
     });
     assert_eq!(report["reloads"], json!({"done": 1, "refused": 2}), "{mode}");
 }
 
-/// Tables change under a stream of packets: each packet goes by one of them, and none is lost.
+/// Tables change under a stream of packets: each packet goes by one of them,
+/// and none is lost.
 fn routes_under_load(lab: &mut Lab, mode: &str) {
     const CHANGES: usize = 20;
     const UNDER_WAY: usize = 200;
@@ -170,7 +184,10 @@ fn routes_under_load(lab: &mut Lab, mode: &str) {
                     by_new += usize::from(port == leaves_by);
                     came += 1;
                 }
-                assert!(Instant::now() < end, "{mode}: {came} of {sent}, {by_new} of them by the new table");
+                assert!(
+                    Instant::now() < end,
+                    "{mode}: {came} of {sent}, {by_new} of them by the new table"
+                );
             }
         }
         traffic.stop();
@@ -181,7 +198,10 @@ fn routes_under_load(lab: &mut Lab, mode: &str) {
 const RULES: &str = "drop passwd \"/etc/passwd\"\nmark=46 voice \"INVITE\"\n";
 
 fn rule(report: &Value, name: &str) -> [u64; 3] {
-    let row = rows(&report["dpi"], "rules").iter().find(|row| row["name"] == name).expect("every rule is in the report");
+    let row = rows(&report["dpi"], "rules")
+        .iter()
+        .find(|row| row["name"] == name)
+        .expect("every rule is in the report");
     ["hit_pkts", "flows", "pkts"].map(|key| count(row, key))
 }
 
@@ -189,7 +209,8 @@ fn rules(lab: &mut Lab, mode: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("rules");
     std::fs::write(&path, RULES).expect("written");
-    let frame = |number: usize, payload: &str| ipv4_tcp(Flow { number, back: false }, payload.as_bytes());
+    let frame =
+        |number: usize, payload: &str| ipv4_tcp(Flow { number, back: false }, payload.as_bytes());
     let marked = |came: Option<(usize, Vec<u8>)>| came.map(|(_, frame)| dscp(&frame));
     let own = format!("--forward-mode dpi --rules {} --dpi-pkts 4 {mode}", path.display());
     let report = run(lab, &own, |mut traffic| {
@@ -199,15 +220,32 @@ fn rules(lab: &mut Lab, mode: &str) {
         for _ in 0..6 {
             assert_eq!(marked(traffic.there_and_back(&frame(3, "secret"))), Some(0));
         }
-        // `voice` stays, at another place and with another mark; `passwd` goes, and a new one comes.
+        // `voice` stays, at another place and with another mark; `passwd` goes,
+        // and a new one comes.
         reread(&path, "drop secret \"secret\"\nmark=10 voice \"INVITE\"\n");
         traffic.until(&frame(4, "secret"), Option::is_none);
-        assert_eq!(marked(traffic.there_and_back(&frame(2, "nothing"))), Some(10), "a flow keeps its rule");
-        assert_eq!(marked(traffic.there_and_back(&frame(1, "GET /etc/passwd"))), Some(0), "its rule is gone");
-        assert_eq!(traffic.there_and_back(&frame(3, "secret")), None, "what had passed is looked at anew");
+        assert_eq!(
+            marked(traffic.there_and_back(&frame(2, "nothing"))),
+            Some(10),
+            "a flow keeps its rule"
+        );
+        assert_eq!(
+            marked(traffic.there_and_back(&frame(1, "GET /etc/passwd"))),
+            Some(0),
+            "its rule is gone"
+        );
+        assert_eq!(
+            traffic.there_and_back(&frame(3, "secret")),
+            None,
+            "what had passed is looked at anew"
+        );
         reread(&path, "drop secret \"secret\"\ndrop voice /(/\n");
         std::thread::sleep(READ);
-        assert_eq!(marked(traffic.there_and_back(&frame(2, "nothing"))), Some(10), "the rules of before stay");
+        assert_eq!(
+            marked(traffic.there_and_back(&frame(2, "nothing"))),
+            Some(10),
+            "the rules of before stay"
+        );
         assert_eq!(traffic.there_and_back(&frame(5, "secret")), None);
         traffic.stop();
     });
@@ -233,7 +271,10 @@ fn files_are_read_again() {
 
 #[test]
 fn without_a_file_it_is_said_and_the_run_goes_on() {
-    let mut running = start(&format!("{} --vdev net_null0", common::lcores(1)), "--mode rtc --idle yield --stats-period 0.2");
+    let mut running = start(
+        &format!("{} --vdev net_null0", common::lcores(1)),
+        "--mode rtc --idle yield --stats-period 0.2",
+    );
     running.wait_until_it_forwards();
     running.signal(Signal::SIGHUP);
     running.wait_for_line(|line| line.starts_with("SIGHUP: there is no file"));

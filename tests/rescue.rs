@@ -1,5 +1,7 @@
-//! An lcore is stuck in one packet for 200 ms, and more packets come for it: which of them the others forward meanwhile is what tells
-//! the modes apart. Ports are net_ring, so that the test chooses the packet, its burst and its lcore.
+//! An lcore is stuck in one packet for 200 ms, and more packets come for it:
+//! which of them the others forward meanwhile is what tells the modes apart.
+//! Ports are net_ring, so that the test chooses the packet, its burst and its
+//! lcore.
 
 mod common;
 mod lab;
@@ -15,7 +17,8 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// How long the one packet takes, and until when those behind it must be out where they are not held up. Far apart: machines are busy.
+/// How long the one packet takes, and until when those behind it must be out
+/// where they are not held up. Far apart: machines are busy.
 const STUCK: Duration = Duration::from_millis(200);
 const SOON: Duration = Duration::from_millis(100);
 
@@ -25,7 +28,8 @@ const STUCK_AT_LEAST: Duration = Duration::from_millis(198);
 /// The share of packets that `--work` marks by their bytes.
 const P: f64 = 0.001;
 
-/// In the burst behind the long packet; in the same receive queue after that; in the other lcore's queue.
+/// In the burst behind the long packet; in the same receive queue after that;
+/// in the other lcore's queue.
 const IN_BURST: usize = 31;
 const IN_QUEUE: usize = 64;
 const ELSEWHERE: usize = 16;
@@ -94,11 +98,15 @@ impl Packets {
         }
     }
 
-    /// Waits until both lcores forward; puts the long packet with its burst into port 0, and more into both ports while it is being run.
+    /// Waits until both lcores forward; puts the long packet with its burst
+    /// into port 0, and more into both ports while it is being run.
     fn play(mut self, rings: &mut [RxTxRing; 2], over: &AtomicBool) -> Vec<Came> {
         let mut out = Burst::new();
         let mut warm = 0;
-        rings.iter_mut().zip(&mut self.warm_up).for_each(|(ring, burst)| assert_eq!(ring.inject(burst), 1));
+        rings
+            .iter_mut()
+            .zip(&mut self.warm_up)
+            .for_each(|(ring, burst)| assert_eq!(ring.inject(burst), 1));
         while warm < 2 && !over.load(Ordering::Acquire) {
             warm += rings.iter_mut().map(|ring| ring.collect(&mut out, BURST_MAX)).sum::<usize>();
         }
@@ -125,7 +133,8 @@ impl Packets {
     }
 }
 
-/// One run of the scene, and what is the same in every mode: nothing is lost, nothing comes twice.
+/// One run of the scene, and what is the same in every mode: nothing is lost,
+/// nothing comes twice.
 struct Scene {
     own: String,
     report: Value,
@@ -141,14 +150,21 @@ impl Scene {
         let flow_hash = flow_hash(&lab.packet(&[&frame(numbers.long)]));
         let packets = Packets::new(lab, &numbers);
         let total = 2 + 1 + IN_BURST + IN_QUEUE + ELSEWHERE;
-        let work = format!("--work spin:cheap=0ns,expensive={}ms,p={P},mark=hash", STUCK.as_millis());
+        let work =
+            format!("--work spin:cheap=0ns,expensive={}ms,p={P},mark=hash", STUCK.as_millis());
         let own = format!("--config (0,0,0),(1,0,1) --idle yield --packets {total} {work}{own}");
         let (report, came) = lab.run(&own, &mut wires, |rings, over| packets.play(rings, over));
         let report = as_json(&report);
         assert_books_balance(&report);
-        assert_eq!((count(&report, "rx_pkts"), count(&report, "tx_pkts")), (total as u64, total as u64), "{own}: {report:#}");
+        assert_eq!(
+            (count(&report, "rx_pkts"), count(&report, "tx_pkts")),
+            (total as u64, total as u64),
+            "{own}: {report:#}"
+        );
         let mut all: Vec<u32> = came.iter().map(|came| came.number).collect();
-        let mut wanted = [&[numbers.long], numbers.in_burst.as_slice(), &numbers.in_queue, &numbers.elsewhere].concat();
+        let mut wanted =
+            [&[numbers.long], numbers.in_burst.as_slice(), &numbers.in_queue, &numbers.elsewhere]
+                .concat();
         all.sort_unstable();
         wanted.sort_unstable();
         assert_eq!(all, wanted, "{own}: every packet, once");
@@ -182,13 +198,22 @@ impl Scene {
     #[track_caller]
     fn assert_held_up(&self, numbers: &[u32], which: &str) {
         let first = self.first(numbers);
-        assert!(first >= self.at(self.numbers.long), "{}: {which} did not wait, the first was out after {first:?}", self.own);
+        assert!(
+            first >= self.at(self.numbers.long),
+            "{}: {which} did not wait, the first was out after {first:?}",
+            self.own
+        );
     }
 
     #[track_caller]
     fn assert_nobody_helped(&self) {
         for lcore in rows(&self.report, "lcores") {
-            assert_eq!(count(&lcore["rescue"], "stolen_pkts") + count(&lcore["rescue"], "takeovers"), 0, "{}: {lcore:#}", self.own);
+            assert_eq!(
+                count(&lcore["rescue"], "stolen_pkts") + count(&lcore["rescue"], "takeovers"),
+                0,
+                "{}: {lcore:#}",
+                self.own
+            );
         }
         assert!(rows(&self.report, "incidents").is_empty(), "{}: {:#}", self.own, self.report);
     }
@@ -198,12 +223,26 @@ impl Scene {
     fn assert_on_record(&self) {
         let long = |row: &&Value| count(row, "stuck_ns") >= STUCK_AT_LEAST.as_nanos() as u64;
         let incidents: Vec<&Value> = rows(&self.report, "incidents").iter().filter(long).collect();
-        let [incident] = incidents[..] else { panic!("{}: one lcore was stuck so long: {:#}", self.own, self.report) };
-        assert_eq!((count(incident, "lcore"), count(incident, "flow_hash")), (0, self.flow_hash.into()), "{incident:#}");
-        assert_eq!((incident["stage"].as_str(), incident["returned"].as_bool()), (Some("unknown"), Some(true)), "{incident:#}");
+        let [incident] = incidents[..] else {
+            panic!("{}: one lcore was stuck so long: {:#}", self.own, self.report)
+        };
+        assert_eq!(
+            (count(incident, "lcore"), count(incident, "flow_hash")),
+            (0, self.flow_hash.into()),
+            "{incident:#}"
+        );
+        assert_eq!(
+            (incident["stage"].as_str(), incident["returned"].as_bool()),
+            (Some("unknown"), Some(true)),
+            "{incident:#}"
+        );
         assert!(count(incident, "stuck_ns") < 2 * STUCK.as_nanos() as u64, "{incident:#}");
-        let rescuers: Vec<Option<u64>> = rows(incident, "rescuers").iter().map(Value::as_u64).collect();
-        assert!(!rescuers.is_empty() && rescuers.iter().all(|lcore| [Some(1), Some(2)].contains(lcore)), "{incident:#}");
+        let rescuers: Vec<Option<u64>> =
+            rows(incident, "rescuers").iter().map(Value::as_u64).collect();
+        assert!(
+            !rescuers.is_empty() && rescuers.iter().all(|lcore| [Some(1), Some(2)].contains(lcore)),
+            "{incident:#}"
+        );
         assert_eq!(count(incident, "polled_pkts"), IN_QUEUE as u64, "{incident:#}");
         // Idle workers may have stolen some before the lcore counted as stuck.
         assert!(count(incident, "stolen_pkts") <= IN_BURST as u64, "{incident:#}");
@@ -212,8 +251,13 @@ impl Scene {
         assert!(count(incident, "saved_ns") >= saved, "{incident:#}");
         let lcores = rows(&self.report, "lcores");
         assert!(count(&lcores[0]["rescue"], "saved_ns") >= saved, "{:#}", self.report);
-        let by_others = |key| lcores[1..].iter().map(|lcore| count(&lcore["rescue"], key)).sum::<u64>();
-        assert!(by_others("takeover_pkts") >= IN_QUEUE as u64 && by_others("stolen_pkts") > 0, "{:#}", self.report);
+        let by_others =
+            |key| lcores[1..].iter().map(|lcore| count(&lcore["rescue"], key)).sum::<u64>();
+        assert!(
+            by_others("takeover_pkts") >= IN_QUEUE as u64 && by_others("stolen_pkts") > 0,
+            "{:#}",
+            self.report
+        );
     }
 }
 
@@ -241,7 +285,8 @@ fn what_waits_for_a_stuck_lcore() {
         hybrid.assert_on_record();
     }
 
-    // A packet that is known to be expensive holds up nobody where it can be shed.
+    // A packet that is known to be expensive holds up nobody where it can be
+    // shed.
     for mode in [",known=yes --mode pools --pools 2:1", ",known=yes --pools 2:1"] {
         let scene = Scene::play(&mut lab, mode);
         scene.assert_out_soon(&scene.numbers.in_burst, "the rest of the burst");
@@ -256,7 +301,10 @@ fn what_waits_for_a_stuck_lcore() {
 #[test]
 fn a_stuck_lcore_is_on_record_before_it_returns() {
     let eal = format!("{} --vdev net_null0", lcores(3));
-    let mut mpfwd = start(&eal, "--pools 2:1 --idle yield --work spin:cheap=2us,expensive=200ms,p=0.001,known=no");
+    let mut mpfwd = start(
+        &eal,
+        "--pools 2:1 --idle yield --work spin:cheap=2us,expensive=200ms,p=0.001,known=no",
+    );
     mpfwd.wait_for_line(|line| line.trim_start().starts_with("lcore 2 "));
     // Not always is one stuck that is among the last on record.
     let end = Instant::now() + Duration::from_secs(20);
@@ -268,6 +316,8 @@ fn a_stuck_lcore_is_on_record_before_it_returns() {
     mpfwd.signal(Signal::SIGTERM);
     let outcome = mpfwd.finish();
     let report = outcome.good_report();
-    let long = |row: &Value| count(row, "stuck_ns") >= STUCK_AT_LEAST.as_nanos() as u64 && row["returned"] == true;
+    let long = |row: &Value| {
+        count(row, "stuck_ns") >= STUCK_AT_LEAST.as_nanos() as u64 && row["returned"] == true
+    };
     assert!(rows(report, "incidents").iter().any(long), "{report:#}");
 }

@@ -1,4 +1,5 @@
-//! Full load on net_null in every mode: whatever is chosen, every packet and every buffer is accounted for.
+//! Full load on net_null in every mode: whatever is chosen, every packet and
+//! every buffer is accounted for.
 
 mod common;
 
@@ -7,23 +8,36 @@ use serde_json::Value;
 
 const TWO_NULLS: &str = "--vdev net_null0 --vdev net_null1";
 
-/// Some are expensive, more than a worker can do, and of one flow, which would wait.
+/// Some are expensive, more than a worker can do, and of one flow, which would
+/// wait.
 const OVERLOAD: &str = "--order none --ring-size 64 --work spin:cheap=0ns,expensive=5us,p=0.5";
 
 #[track_caller]
 fn soak(count_of_lcores: usize, own: &str) -> Value {
-    let outcome = common::run(&format!("{} {TWO_NULLS}", lcores(count_of_lcores)), &format!("--duration 0.15 {own}"));
+    let outcome = common::run(
+        &format!("{} {TWO_NULLS}", lcores(count_of_lcores)),
+        &format!("--duration 0.15 {own}"),
+    );
     let report = outcome.good_report().clone();
     assert!(count(&report, "rx_pkts") > 0, "{own}: {report:#}");
     for (direction, key) in [("ipackets", "rx_pkts"), ("opackets", "tx_pkts")] {
-        let by_device: u64 = rows(&report, "ports").iter().map(|row| count(&row["device"], direction)).sum();
-        assert_eq!(by_device, count(&report, key), "{own}: the devices counted the same: {report:#}");
+        let by_device: u64 =
+            rows(&report, "ports").iter().map(|row| count(&row["device"], direction)).sum();
+        assert_eq!(
+            by_device,
+            count(&report, key),
+            "{own}: the devices counted the same: {report:#}"
+        );
     }
     report
 }
 
 fn expensive(report: &Value, pool: &str) -> u64 {
-    rows(report, "lcores").iter().filter(|row| row["pool"] == pool).map(|row| count(row, "expensive_pkts")).sum()
+    rows(report, "lcores")
+        .iter()
+        .filter(|row| row["pool"] == pool)
+        .map(|row| count(row, "expensive_pkts"))
+        .sum()
 }
 
 fn causes(report: &Value) -> Vec<&str> {
@@ -41,7 +55,10 @@ fn nothing_is_lost_without_work() {
     for forward_mode in ["io", "mac", "macswap"] {
         for mode in ["--mode rtc", "--pools 1:1"] {
             for timestamps in ["software", "off"] {
-                let report = soak(2, &format!("--forward-mode {forward_mode} {mode} --timestamps {timestamps}"));
+                let report = soak(
+                    2,
+                    &format!("--forward-mode {forward_mode} {mode} --timestamps {timestamps}"),
+                );
                 assert_eq!(report["forward_mode"], forward_mode);
                 assert_eq!(report["mode"], if mode.contains("rtc") { "rtc" } else { "hybrid" });
                 assert_eq!(report["pools"].as_str(), mode.contains("1:1").then_some("1:1"));
@@ -56,7 +73,10 @@ fn nothing_is_lost_without_work() {
 fn rtc_runs_the_expensive_where_they_came() {
     for forward_mode in ["io", "mac", "macswap"] {
         for timestamps in ["software", "off"] {
-            let report = soak(2, &format!("{OVERLOAD} --forward-mode {forward_mode} --timestamps {timestamps}"));
+            let report = soak(
+                2,
+                &format!("{OVERLOAD} --forward-mode {forward_mode} --timestamps {timestamps}"),
+            );
             assert!(expensive(&report, "A") > 0 && count(&report, "shed_pkts") == 0, "{report:#}");
             assert!(causes(&report).is_empty(), "{report:#}");
         }
@@ -69,7 +89,9 @@ fn pools_shed_and_drop_only_where_a_shard_is_full() {
         for timestamps in ["software", "off"] {
             let report = soak(
                 2,
-                &format!("{OVERLOAD} --mode pools --pools 1:1 --forward-mode {forward_mode} --timestamps {timestamps} --on-full drop"),
+                &format!(
+                    "{OVERLOAD} --mode pools --pools 1:1 --forward-mode {forward_mode} --timestamps {timestamps} --on-full drop"
+                ),
             );
             assert!(expensive(&report, "B") > 0 && expensive(&report, "A") == 0, "{report:#}");
             assert_eq!(count(&report, "shed_pkts"), expensive(&report, "B"));
@@ -84,7 +106,9 @@ fn pools_lose_nothing_where_full_shards_mean_to_run_it_here() {
         for timestamps in ["software", "off"] {
             let report = soak(
                 2,
-                &format!("{OVERLOAD} --mode pools --pools 1:1 --forward-mode {forward_mode} --timestamps {timestamps} --on-full run"),
+                &format!(
+                    "{OVERLOAD} --mode pools --pools 1:1 --forward-mode {forward_mode} --timestamps {timestamps} --on-full run"
+                ),
             );
             assert!(expensive(&report, "B") > 0 && expensive(&report, "A") > 0, "{report:#}");
             assert_eq!(count(&report, "shed_pkts"), expensive(&report, "B"));
@@ -119,7 +143,8 @@ fn ten_lcores_over_two_cpus_all_work() {
     let report = outcome.good_report();
     assert_eq!(rows(report, "lcores").len(), 10);
     for lcore in rows(report, "lcores") {
-        let worked = if lcore["pool"] == "A" { count(lcore, "rx_pkts") } else { count(lcore, "taken_pkts") };
+        let worked =
+            if lcore["pool"] == "A" { count(lcore, "rx_pkts") } else { count(lcore, "taken_pkts") };
         assert!(worked > 0, "an lcore did nothing: {lcore}");
     }
     assert_eq!(rows(report, "lcores").iter().filter(|row| row["pool"] == "B").count(), 2);
@@ -146,9 +171,16 @@ fn every_mode_conserves_whatever_is_known_of_the_work() {
 
 #[test]
 fn ten_lcores_over_two_cpus_work_in_every_mode() {
-    for mode in ["--mode steal", "--mode shed-random", "--mode hybrid --pools 8:2", "--mode hybrid --pools 8:2 --shard-pick two-choice"] {
-        let work = "--idle yield --mbufs 16383 --work spin:cheap=0ns,expensive=2us,p=0.01 --duration 1";
-        let outcome = common::run(&format!("{} {TWO_NULLS}", lcores(10)), &format!("{mode} {work}"));
+    for mode in [
+        "--mode steal",
+        "--mode shed-random",
+        "--mode hybrid --pools 8:2",
+        "--mode hybrid --pools 8:2 --shard-pick two-choice",
+    ] {
+        let work =
+            "--idle yield --mbufs 16383 --work spin:cheap=0ns,expensive=2us,p=0.01 --duration 1";
+        let outcome =
+            common::run(&format!("{} {TWO_NULLS}", lcores(10)), &format!("{mode} {work}"));
         for lcore in rows(outcome.good_report(), "lcores") {
             assert!(count(lcore, "tx_pkts") > 0, "{mode}: an lcore did nothing: {lcore}");
         }

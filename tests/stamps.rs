@@ -1,5 +1,6 @@
-//! Drivers' stamps end to end: net_pcap stamps with the kernel's arrival time where it reads an interface, and with that of the capture
-//! where it reads a file.
+//! Drivers' stamps end to end: net_pcap stamps with the kernel's arrival time
+//! where it reads an interface, and with that of the capture where it reads a
+//! file.
 
 mod common;
 mod namespaces;
@@ -31,10 +32,13 @@ fn on_a_veth(here: &Namespace, command: Command, own: &str) -> (Running, UdpSock
         here.ip(line);
     }
     // Only what comes in: libpcap also shows what goes out.
-    let eal = format!("{NO_HUGE} {} --vdev net_pcap0,rx_iface_in=mpfwd_a,tx_iface=mpfwd_a", lcores(1));
-    let mut mpfwd = here.inside(|| start_with(command, &eal, &format!("--stats-period 0.1 --idle yield {own}")));
+    let eal =
+        format!("{NO_HUGE} {} --vdev net_pcap0,rx_iface_in=mpfwd_a,tx_iface=mpfwd_a", lcores(1));
+    let mut mpfwd = here
+        .inside(|| start_with(command, &eal, &format!("--stats-period 0.1 --idle yield {own}")));
     let socket = here.inside(|| UdpSocket::bind("10.78.0.1:0")).expect("the address is there");
-    // The interface was opened before; what it had to say of itself has come by then.
+    // The interface was opened before; what it had to say of itself has come by
+    // then.
     mpfwd.wait_for_line(|line| line.contains(" s  rx "));
     mpfwd.lines_for(Duration::from_millis(300));
     (mpfwd, socket)
@@ -46,7 +50,8 @@ fn send(socket: &UdpSocket) {
     }
 }
 
-/// Sends packets to an mpfwd on a veth's other end while it is stopped, and lets it go on after `STALL`.
+/// Sends packets to an mpfwd on a veth's other end while it is stopped, and
+/// lets it go on after `STALL`.
 fn stopped_while_packets_come(here: &Namespace, own: &str) -> Outcome {
     let (mut mpfwd, socket) = on_a_veth(here, Command::new(BINARY), own);
     mpfwd.signal(Signal::SIGSTOP);
@@ -65,20 +70,34 @@ fn stopped_while_packets_come(here: &Namespace, own: &str) -> Outcome {
 #[test]
 fn arrival_times_of_the_kernel_show_the_wait_before_the_poll() {
     let Some([here]) = Namespace::some() else { return };
-    for own in ["--timestamps nic", "", "--mode steal --work spin:cheap=1us,expensive=2us,p=0.1,known=no"] {
+    for own in
+        ["--timestamps nic", "", "--mode steal --work spin:cheap=1us,expensive=2us,p=0.1,known=no"]
+    {
         let outcome = stopped_while_packets_come(&here, own);
         let latency = &outcome.good_report()["latency"];
-        assert_eq!((latency["source"].as_str(), latency["off"].as_str()), (Some("nic"), None), "{own}: {latency:#}");
+        assert_eq!(
+            (latency["source"].as_str(), latency["off"].as_str()),
+            (Some("nic"), None),
+            "{own}: {latency:#}"
+        );
         let p50_ns = count(&latency["cheap"], "p50_ns");
-        assert!((STALL.as_nanos() as u64..5_000_000_000).contains(&p50_ns), "{own}: nearly all packets waited: {latency:#}");
+        assert!(
+            (STALL.as_nanos() as u64..5_000_000_000).contains(&p50_ns),
+            "{own}: nearly all packets waited: {latency:#}"
+        );
         assert!(count(latency, "error_ns") < 1_000_000, "{own}: {latency:#}");
         let waited = &latency["parts"]["cheap"]["nic_wait"];
         assert!(count(waited, "max_ns") >= STALL.as_nanos() as u64 / 10 * 9, "{own}: {latency:#}");
-        assert!(outcome.stdout.iter().any(|line| line.contains("stamps   nic, port 0 net_pcap")), "{:#?}", outcome.stdout);
+        assert!(
+            outcome.stdout.iter().any(|line| line.contains("stamps   nic, port 0 net_pcap")),
+            "{:#?}",
+            outcome.stdout
+        );
     }
 }
 
-/// The kernel's clock as a process sees it, set by `STEP` seconds as soon as a file is there.
+/// The kernel's clock as a process sees it, set by `STEP` seconds as soon as a
+/// file is there.
 const STEPPING_CLOCK: &str = r#"
 #define _GNU_SOURCE
 #include <stdlib.h>
@@ -99,10 +118,14 @@ int clock_gettime(clockid_t clock, struct timespec *at)
 fn with_stepping_clock(folder: &Path, steps_with: &Path, step_s: i32) -> Command {
     let [source, library] = ["clock.c", "clock.so"].map(|name| folder.join(name));
     std::fs::write(&source, STEPPING_CLOCK).expect("a file");
-    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]).status();
+    let built =
+        Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]).status();
     assert!(built.is_ok_and(|status| status.success()), "DPDK's bindings need a C compiler too");
     let mut command = Command::new(BINARY);
-    command.env("LD_PRELOAD", library).env("STEPS_WITH", steps_with).env("STEP", step_s.to_string());
+    command
+        .env("LD_PRELOAD", library)
+        .env("STEPS_WITH", steps_with)
+        .env("STEP", step_s.to_string());
     command
 }
 
@@ -113,7 +136,8 @@ fn stamps_of_another_clock_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     for (step_s, says) in [(60, "in the past"), (-60, "in the future")] {
         for (own, source) in [("", "software"), ("--timestamps nic", "nic")] {
-            let (mut mpfwd, socket) = on_a_veth(&here, with_stepping_clock(folder.path(), folder.path(), step_s), own);
+            let (mut mpfwd, socket) =
+                on_a_veth(&here, with_stepping_clock(folder.path(), folder.path(), step_s), own);
             send(&socket);
             mpfwd.lines_for(Duration::from_millis(500));
             mpfwd.signal(Signal::SIGTERM);
@@ -122,11 +146,17 @@ fn stamps_of_another_clock_are_refused() {
             let report = outcome.good_report();
             let latency = &report["latency"];
             let why = if source == "nic" { &latency["off"] } else { &latency["bound"] };
-            assert!(latency["source"] == source && why.as_str().is_some_and(|why| why.contains(says)), "{own}: {latency:#}");
+            assert!(
+                latency["source"] == source && why.as_str().is_some_and(|why| why.contains(says)),
+                "{own}: {latency:#}"
+            );
             let counted = if source == "nic" { 0 } else { count(report, "tx_pkts") };
             assert_eq!(count(&latency["cheap"], "pkts"), counted, "{own}: {latency:#}");
             assert!(
-                warns(&outcome, if source == "nic" { "not counted any more" } else { "counted from polls" }),
+                warns(
+                    &outcome,
+                    if source == "nic" { "not counted any more" } else { "counted from polls" }
+                ),
                 "{own}: {}",
                 outcome.stderr
             );
@@ -140,7 +170,8 @@ fn a_clock_that_steps_ends_latency_but_not_forwarding() {
     let folder = tempfile::tempdir().expect("a folder");
     let steps_with = folder.path().join("now");
     for own in ["--timestamps nic", ""] {
-        let (mut mpfwd, socket) = on_a_veth(&here, with_stepping_clock(folder.path(), &steps_with, -3), own);
+        let (mut mpfwd, socket) =
+            on_a_veth(&here, with_stepping_clock(folder.path(), &steps_with, -3), own);
         send(&socket);
         mpfwd.lines_for(Duration::from_millis(500));
         File::create(&steps_with).expect("a file");
@@ -153,9 +184,17 @@ fn a_clock_that_steps_ends_latency_but_not_forwarding() {
         std::fs::remove_file(&steps_with).expect("it is there");
         let report = outcome.good_report();
         let latency = &report["latency"];
-        assert!(latency["off"].as_str().is_some_and(|why| why.contains("a clock that went back by 3.00 s")), "{own}: {latency:#}");
+        assert!(
+            latency["off"]
+                .as_str()
+                .is_some_and(|why| why.contains("a clock that went back by 3.00 s")),
+            "{own}: {latency:#}"
+        );
         let counted = count(&latency["cheap"], "pkts");
-        assert!((PKTS as u64..2 * PKTS as u64).contains(&counted) && latency["source"] == "nic", "{own}: {latency:#}");
+        assert!(
+            (PKTS as u64..2 * PKTS as u64).contains(&counted) && latency["source"] == "nic",
+            "{own}: {latency:#}"
+        );
         assert!(count(report, "tx_pkts") >= 2 * PKTS as u64, "{own}: packets go on: {report:#}");
         assert!(warns(&outcome, "not counted any more"), "{own}: {}", outcome.stderr);
     }
@@ -163,15 +202,34 @@ fn a_clock_that_steps_ends_latency_but_not_forwarding() {
 
 #[test]
 fn emulated_stamps_go_the_way_of_a_nics() {
-    for own in ["--mode rtc --forward-mode macswap", "--pools 1:1 --work spin:cheap=1us,expensive=20us,p=0.01"] {
-        let outcome = run(&format!("{} --vdev net_null0", lcores(2)), &format!("--emulate-stamps --packets 200000 --idle yield {own}"));
+    for own in [
+        "--mode rtc --forward-mode macswap",
+        "--pools 1:1 --work spin:cheap=1us,expensive=20us,p=0.01",
+    ] {
+        let outcome = run(
+            &format!("{} --vdev net_null0", lcores(2)),
+            &format!("--emulate-stamps --packets 200000 --idle yield {own}"),
+        );
         let latency = &outcome.good_report()["latency"];
-        assert_eq!((latency["source"].as_str(), latency["off"].as_str()), (Some("emulated"), None), "{own}: {latency:#}");
-        assert!(latency["error_ns"].is_u64() && count(&latency["parts"]["cheap"]["nic_wait"], "pkts") > 0, "{own}: {latency:#}");
-        let pkts: u64 = ["cheap", "expensive"].iter().map(|class| count(&latency[class], "pkts")).sum();
+        assert_eq!(
+            (latency["source"].as_str(), latency["off"].as_str()),
+            (Some("emulated"), None),
+            "{own}: {latency:#}"
+        );
+        assert!(
+            latency["error_ns"].is_u64()
+                && count(&latency["parts"]["cheap"]["nic_wait"], "pkts") > 0,
+            "{own}: {latency:#}"
+        );
+        let pkts: u64 =
+            ["cheap", "expensive"].iter().map(|class| count(&latency[class], "pkts")).sum();
         assert_eq!(pkts, count(outcome.good_report(), "tx_pkts"), "{own}: {latency:#}");
         // Arrived after the poll before: older than a poll can be.
-        assert!(count(&latency["cheap"], "p50_ns") >= count(&latency["parts"]["cheap"]["nic_wait"], "p50_ns") / 2, "{own}: {latency:#}");
+        assert!(
+            count(&latency["cheap"], "p50_ns")
+                >= count(&latency["parts"]["cheap"]["nic_wait"], "p50_ns") / 2,
+            "{own}: {latency:#}"
+        );
     }
 }
 
@@ -182,26 +240,45 @@ fn polls_do_not_show_it_but_say_how_long_it_may_have_been() {
     let outcome = stopped_while_packets_come(&here, "--timestamps software --burst 1");
     let latency = &outcome.good_report()["latency"];
     assert_eq!(latency["source"], "software");
-    assert!(latency["parts"]["cheap"]["nic_wait"].is_null() && latency["error_ns"].is_null(), "{latency:#}");
+    assert!(
+        latency["parts"]["cheap"]["nic_wait"].is_null() && latency["error_ns"].is_null(),
+        "{latency:#}"
+    );
     assert!(count(&latency["cheap"], "p50_ns") < STALL.as_nanos() as u64 / 2, "{latency:#}");
     assert!(count(&latency["unseen_wait"], "max_ns") >= STALL.as_nanos() as u64, "{latency:#}");
     let (least, most) = (&latency["at_least"], &latency["at_most"]);
     assert!(count(least, "pkts") > 0 && count(least, "pkts") == count(most, "pkts"), "{latency:#}");
-    assert!(count(most, "max_ns") >= STALL.as_nanos() as u64 && count(least, "p50_ns") < STALL.as_nanos() as u64 / 2, "{latency:#}");
-    assert!(outcome.stdout.iter().any(|line| line.contains("from the poll before: at most")), "{:#?}", outcome.stdout);
+    assert!(
+        count(most, "max_ns") >= STALL.as_nanos() as u64
+            && count(least, "p50_ns") < STALL.as_nanos() as u64 / 2,
+        "{latency:#}"
+    );
+    assert!(
+        outcome.stdout.iter().any(|line| line.contains("from the poll before: at most")),
+        "{:#?}",
+        outcome.stdout
+    );
     let bound = latency["bound"].as_str().expect("a string");
-    assert!(bound.contains("is not in it, at most") && bound.contains("a burst later at most"), "{bound}");
+    assert!(
+        bound.contains("is not in it, at most") && bound.contains("a burst later at most"),
+        "{bound}"
+    );
 }
 
-/// A capture whose packets were taken at these times, in seconds from now on, each so often.
+/// A capture whose packets were taken at these times, in seconds from now on,
+/// each so often.
 fn capture(path: &Path, from_now_s: &[i64]) {
     let header = PcapHeader { snaplen: 65535, ..PcapHeader::default() };
-    let mut writer = PcapWriter::with_header(File::create(path).expect("a new file"), header).expect("a capture's header");
+    let mut writer = PcapWriter::with_header(File::create(path).expect("a new file"), header)
+        .expect("a capture's header");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     for at in 0..PKTS {
         let from_now_s = from_now_s[at * from_now_s.len() / PKTS];
-        let taken =
-            if from_now_s < 0 { now - Duration::from_secs(-from_now_s as u64) } else { now + Duration::from_secs(from_now_s as u64) };
+        let taken = if from_now_s < 0 {
+            now - Duration::from_secs(-from_now_s as u64)
+        } else {
+            now + Duration::from_secs(from_now_s as u64)
+        };
         // Bytes that differ, for a hash to part them.
         let bytes = [[0x55; 56].as_slice(), &(at as u32).to_be_bytes()].concat();
         let packet = PcapPacket::new(taken + Duration::from_micros(at as u64), 60, &bytes);
@@ -218,24 +295,44 @@ fn from_capture_as(from_now_s: &[i64], how: &str, own: &str) -> Outcome {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("in.pcap");
     capture(&file, from_now_s);
-    let eal =
-        format!("{} --vdev net_pcap0,rx_pcap={},tx_pcap={}{how}", lcores(2), file.display(), folder.path().join("out.pcap").display());
+    let eal = format!(
+        "{} --vdev net_pcap0,rx_pcap={},tx_pcap={}{how}",
+        lcores(2),
+        file.display(),
+        folder.path().join("out.pcap").display()
+    );
     run(&eal, &format!("--duration 30 --idle yield {own}"))
 }
 
 fn warns(outcome: &Outcome, of: &str) -> bool {
-    outcome.stderr.lines().any(|line| line.starts_with("mpfwd: warning: latency") && line.contains(of))
+    outcome
+        .stderr
+        .lines()
+        .any(|line| line.starts_with("mpfwd: warning: latency") && line.contains(of))
 }
 
 #[test]
 fn stamps_of_a_capture_are_refused() {
-    for (age_s, mode) in [(2, "--mode rtc"), (60, "--mode rtc"), (500_000_000, "--pools 1:1 --work spin:expensive=10us,p=0.5")] {
+    for (age_s, mode) in [
+        (2, "--mode rtc"),
+        (60, "--mode rtc"),
+        (500_000_000, "--pools 1:1 --work spin:expensive=10us,p=0.5"),
+    ] {
         let outcome = from_capture(&[-age_s], mode);
         let latency = &outcome.good_report()["latency"];
-        assert_eq!((latency["source"].as_str(), latency["off"].as_str()), (Some("software"), None), "{mode}: {latency:#}");
+        assert_eq!(
+            (latency["source"].as_str(), latency["off"].as_str()),
+            (Some("software"), None),
+            "{mode}: {latency:#}"
+        );
         let bound = latency["bound"].as_str().expect("a string");
         assert!(bound.contains("port 0 (net_pcap) replays a capture"), "{mode}: {bound}");
-        assert!(outcome.stdout.iter().any(|line| line.contains("stamps   software") && line.contains("replays a capture")), "{mode}");
+        assert!(
+            outcome.stdout.iter().any(
+                |line| line.contains("stamps   software") && line.contains("replays a capture")
+            ),
+            "{mode}"
+        );
         if age_s == 2 {
             continue;
         }
@@ -244,28 +341,58 @@ fn stamps_of_a_capture_are_refused() {
         let latency: &Value = &outcome.good_report()["latency"];
         let counted = count(&latency["cheap"], "pkts") + count(&latency["expensive"], "pkts");
         assert_eq!((latency["source"].as_str(), counted), (Some("nic"), 0), "{mode}: {latency:#}");
-        assert!(latency["off"].as_str().is_some_and(|why| why.contains("in the past")), "{mode}: {latency:#}");
+        assert!(
+            latency["off"].as_str().is_some_and(|why| why.contains("in the past")),
+            "{mode}: {latency:#}"
+        );
         assert!(warns(&outcome, "not counted any more"), "{mode}: {}", outcome.stderr);
-        assert!(outcome.stderr.contains("--timestamps nic: port 0 (net_pcap) replays a capture"), "{mode}: {}", outcome.stderr);
+        assert!(
+            outcome.stderr.contains("--timestamps nic: port 0 (net_pcap) replays a capture"),
+            "{mode}: {}",
+            outcome.stderr
+        );
     }
 }
 
-/// By its stamps a capture of just now can't be told from packets that come: which shows that stamps count in every mode, and for every class.
+/// By its stamps a capture of just now can't be told from packets that come:
+/// which shows that stamps count in every mode, and for every class.
 #[test]
 fn stamps_of_just_now_count_whoever_serves_the_packet() {
-    for mode in ["--mode rtc", "--mode steal", "--mode shed-random", "--mode pools --pools 1:1", "--pools 1:1"] {
+    for mode in [
+        "--mode rtc",
+        "--mode steal",
+        "--mode shed-random",
+        "--mode pools --pools 1:1",
+        "--pools 1:1",
+    ] {
         for known in ["yes", "no"] {
-            let own = format!("{mode} --timestamps nic --work spin:cheap=1us,expensive=20us,p=0.5,mark=hash,known={known}");
+            let own = format!(
+                "{mode} --timestamps nic --work spin:cheap=1us,expensive=20us,p=0.5,mark=hash,known={known}"
+            );
             let outcome = from_capture(&[-2], &own);
             let latency = &outcome.good_report()["latency"];
-            assert_eq!((latency["source"].as_str(), latency["off"].as_str()), (Some("nic"), None), "{own}: {latency:#}");
+            assert_eq!(
+                (latency["source"].as_str(), latency["off"].as_str()),
+                (Some("nic"), None),
+                "{own}: {latency:#}"
+            );
             let second = 1_000_000_000;
-            for class in ["cheap", "expensive"].into_iter().filter(|class| count(&latency[class], "pkts") > 0) {
+            for class in ["cheap", "expensive"]
+                .into_iter()
+                .filter(|class| count(&latency[class], "pkts") > 0)
+            {
                 let (row, parts) = (&latency[class], &latency["parts"][class]);
                 assert!(count(row, "p50_ns") > 2 * second, "{own}: {latency:#}");
-                assert_eq!(count(&parts["nic_wait"], "pkts"), count(row, "pkts"), "{own}: {latency:#}");
+                assert_eq!(
+                    count(&parts["nic_wait"], "pkts"),
+                    count(row, "pkts"),
+                    "{own}: {latency:#}"
+                );
                 assert!(count(&parts["nic_wait"], "p50_ns") > 2 * second, "{own}: {latency:#}");
-                assert!(count(&parts["queue_wait"], "max_ns") < 2 * second, "{own}: they waited before, not here: {latency:#}");
+                assert!(
+                    count(&parts["queue_wait"], "max_ns") < 2 * second,
+                    "{own}: they waited before, not here: {latency:#}"
+                );
             }
         }
     }
@@ -274,12 +401,19 @@ fn stamps_of_just_now_count_whoever_serves_the_packet() {
 /// Nobody can say which of them were right: latency is off, and packets go on.
 #[test]
 fn stamps_that_go_back_end_latency_but_not_forwarding() {
-    for own in ["--mode rtc", "--mode rtc --burst 1", "--pools 1:1 --work spin:expensive=10us,p=0.5"] {
+    for own in
+        ["--mode rtc", "--mode rtc --burst 1", "--pools 1:1 --work spin:expensive=10us,p=0.5"]
+    {
         let outcome = from_capture(&[-2, -4], &format!("{own} --timestamps nic"));
         let report = outcome.good_report();
         let latency = &report["latency"];
         assert_eq!(count(report, "tx_pkts"), PKTS as u64, "{own}");
-        assert!(latency["off"].as_str().is_some_and(|why| why.contains("older than that of the packet before")), "{own}: {latency:#}");
+        assert!(
+            latency["off"]
+                .as_str()
+                .is_some_and(|why| why.contains("older than that of the packet before")),
+            "{own}: {latency:#}"
+        );
         let counted = count(&latency["cheap"], "pkts") + count(&latency["expensive"], "pkts");
         assert!(counted <= PKTS as u64 / 2 && latency["source"] == "nic", "{own}: {latency:#}");
         assert!(warns(&outcome, "not counted any more"), "{own}: {}", outcome.stderr);
@@ -290,22 +424,32 @@ fn stamps_that_go_back_end_latency_but_not_forwarding() {
 fn stamps_of_the_future_are_refused() {
     let outcome = from_capture(&[60], "--mode rtc --timestamps nic");
     let latency = &outcome.good_report()["latency"];
-    assert!(latency["off"].as_str().is_some_and(|why| why.contains("in the future")), "{latency:#}");
+    assert!(
+        latency["off"].as_str().is_some_and(|why| why.contains("in the future")),
+        "{latency:#}"
+    );
 }
 
-/// net_pcap stamps nothing when it replays a capture again and again, although it is a driver that stamps.
+/// net_pcap stamps nothing when it replays a capture again and again, although
+/// it is a driver that stamps.
 #[test]
 fn packets_without_a_stamp_are_noticed() {
-    let outcome = from_capture_as(&[-2], ",infinite_rx=1", "--packets 10000 --mode rtc --timestamps nic");
+    let outcome =
+        from_capture_as(&[-2], ",infinite_rx=1", "--packets 10000 --mode rtc --timestamps nic");
     let latency = &outcome.good_report()["latency"];
     assert_eq!(latency["source"], "nic");
-    assert!(latency["off"].as_str().is_some_and(|why| why.contains("a packet without a stamp")), "{latency:#}");
+    assert!(
+        latency["off"].as_str().is_some_and(|why| why.contains("a packet without a stamp")),
+        "{latency:#}"
+    );
 }
 
 #[test]
 fn where_no_driver_stamps_the_start_says_so() {
     let outcome = run(&format!("{} --vdev net_null0", lcores(1)), "--packets 10000");
     assert_eq!(outcome.good_report()["latency"]["source"], "software");
-    let is_it = |line: &String| line.contains("stamps   software") && line.contains("port 0 (net_null) stamps nothing");
+    let is_it = |line: &String| {
+        line.contains("stamps   software") && line.contains("port 0 (net_null) stamps nothing")
+    };
     assert!(outcome.stdout.iter().any(is_it), "{:#?}", outcome.stdout);
 }

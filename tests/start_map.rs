@@ -1,4 +1,5 @@
-//! The map that is printed at the start says what lcores then do: it is compared with the report.
+//! The map that is printed at the start says what lcores then do: it is
+//! compared with the report.
 
 mod common;
 
@@ -19,14 +20,19 @@ struct Line {
 }
 
 impl Line {
-    /// `  lcore 0   cpu 0   pool A (main) polls 0:0 1:0, works on shards 0-2, sheds to shard 0, sends by 0:0 1:0`
+    /// `  lcore 0   cpu 0   pool A (main) polls 0:0 1:0, works on shards 0-2,
+    /// sheds to shard 0, sends by 0:0 1:0`
     fn read(line: &str) -> Self {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let number = |at: usize| words[at].parse().unwrap_or_else(|_| panic!("no number in {line}"));
+        let number =
+            |at: usize| words[at].parse().unwrap_or_else(|_| panic!("no number in {line}"));
         let main = words[6] == "(main)";
         let does = words[if main { 7 } else { 6 }..].join(" ");
-        let part = |what: &str| does.split(", ").find_map(|part| part.strip_prefix(what)).map(str::trim);
-        let queues = |what: &str| part(what).map_or(Vec::new(), |list| list.split(' ').map(str::to_owned).collect());
+        let part =
+            |what: &str| does.split(", ").find_map(|part| part.strip_prefix(what)).map(str::trim);
+        let queues = |what: &str| {
+            part(what).map_or(Vec::new(), |list| list.split(' ').map(str::to_owned).collect())
+        };
         Self {
             lcore: number(1),
             cpu: number(3),
@@ -54,15 +60,30 @@ fn rows_lcores(row: &Value) -> Vec<u64> {
 /// The map's lines, compared with what the report says of all modes alike.
 fn checked(outcome: &Outcome) -> (Vec<Line>, &Value) {
     let report = outcome.good_report();
-    let is_map = |line: &&String| line.starts_with("  lcore ") && line.contains(" pool ") && line.contains(", sends by ");
-    let map: Vec<Line> = outcome.stdout.iter().filter(is_map).map(|line| Line::read(line)).collect();
+    let is_map = |line: &&String| {
+        line.starts_with("  lcore ") && line.contains(" pool ") && line.contains(", sends by ")
+    };
+    let map: Vec<Line> =
+        outcome.stdout.iter().filter(is_map).map(|line| Line::read(line)).collect();
     let by_lcore = rows(report, "lcores");
     assert_eq!(map.len(), by_lcore.len(), "a line per lcore: {map:?}");
     for (line, row) in map.iter().zip(by_lcore) {
         let said = (line.lcore, line.cpu, line.pool.as_str(), line.main);
-        assert_eq!(said, (count(row, "lcore"), count(row, "cpu"), row["pool"].as_str().unwrap(), row["main"] == true), "{line:?}");
+        assert_eq!(
+            said,
+            (
+                count(row, "lcore"),
+                count(row, "cpu"),
+                row["pool"].as_str().unwrap(),
+                row["main"] == true
+            ),
+            "{line:?}"
+        );
         assert_eq!(line.sends_by, queues_of(report, "tx", line.lcore), "{line:?}");
-        assert!(line.works_on.is_some() || count(row, "taken_pkts") == 0, "it works on shards: {line:?} {row:#}");
+        assert!(
+            line.works_on.is_some() || count(row, "taken_pkts") == 0,
+            "it works on shards: {line:?} {row:#}"
+        );
         assert!(line.sheds || count(row, "shed_pkts") == 0, "it sheds: {line:?} {row:#}");
     }
     let mut polled: Vec<&String> = map.iter().flat_map(|line| &line.polls).collect();
@@ -73,13 +94,22 @@ fn checked(outcome: &Outcome) -> (Vec<Line>, &Value) {
         .map(|row| format!("{}:{}", count(row, "port"), count(row, "queue")))
         .collect();
     there.sort();
-    assert_eq!(polled, there.iter().collect::<Vec<_>>(), "each receive queue is polled by one lcore");
+    assert_eq!(
+        polled,
+        there.iter().collect::<Vec<_>>(),
+        "each receive queue is polled by one lcore"
+    );
     (map, report)
 }
 
 fn run_on_three(own: &str) -> Outcome {
     let eal = format!("{} --vdev net_null0 --vdev net_null1", lcores(3));
-    run(&eal, &format!("{own} --idle yield --packets 100000 --order none --work spin:expensive=20us,p=0.01"))
+    run(
+        &eal,
+        &format!(
+            "{own} --idle yield --packets 100000 --order none --work spin:expensive=20us,p=0.01"
+        ),
+    )
 }
 
 #[test]
@@ -89,7 +119,10 @@ fn in_pools_only_pool_b_works_on_shards_and_does_not_poll() {
     for line in &map {
         let polls = queues_of(report, "rx", line.lcore);
         match line.pool.as_str() {
-            "A" => assert!(line.polls == polls && !polls.is_empty() && line.sheds && line.works_on.is_none(), "{line:?}"),
+            "A" => assert!(
+                line.polls == polls && !polls.is_empty() && line.sheds && line.works_on.is_none(),
+                "{line:?}"
+            ),
             _ => assert!(polls.is_empty() && line.polls.is_empty() && !line.sheds, "{line:?}"),
         }
     }

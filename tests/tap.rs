@@ -1,4 +1,5 @@
-//! net_tap between network namespaces of the test's own: a UDP echo across mpfwd, and a link that goes down.
+//! net_tap between network namespaces of the test's own: a UDP echo across
+//! mpfwd, and a link that goes down.
 
 mod common;
 mod namespaces;
@@ -11,17 +12,22 @@ use common::{count, dropped, lcores, rate, start};
 use namespaces::Taps;
 use nix::sys::signal::Signal;
 
-/// Sends each message until its echo comes back: a datagram may get lost while an address is still being asked for.
+/// Sends each message until its echo comes back: a datagram may get lost while
+/// an address is still being asked for.
 fn echoes(client: &UdpSocket, message: &[u8]) -> bool {
     let mut buffer = [0; 2048];
-    (0..50).any(|_| client.send(message).is_ok() && matches!(client.recv(&mut buffer), Ok(len) if &buffer[..len] == message))
+    (0..50).any(|_| {
+        client.send(message).is_ok()
+            && matches!(client.recv(&mut buffer), Ok(len) if &buffer[..len] == message)
+    })
 }
 
 fn udp_echo_across(taps: &Taps, eal: &str, own: &str) {
     let mpfwd = taps.start(eal, own);
     let server_at = (Taps::RIGHT, 7777);
     let server = taps.right.inside(|| UdpSocket::bind(server_at)).expect("the address is there");
-    let client = taps.left.inside(|| UdpSocket::bind((Taps::LEFT, 0))).expect("the address is there");
+    let client =
+        taps.left.inside(|| UdpSocket::bind((Taps::LEFT, 0))).expect("the address is there");
     client.connect(server_at).expect("a route");
     for socket in [&server, &client] {
         socket.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
@@ -36,7 +42,8 @@ fn udp_echo_across(taps: &Taps, eal: &str, own: &str) {
                 }
             }
         });
-        let all = (0..200u32).all(|number| echoes(&client, &number.to_be_bytes().repeat(1 + number as usize % 360)));
+        let all = (0..200u32)
+            .all(|number| echoes(&client, &number.to_be_bytes().repeat(1 + number as usize % 360)));
         over.store(true, Ordering::Relaxed);
         assert!(all, "{own}: no echo");
     });
@@ -62,7 +69,8 @@ fn what_a_link_that_is_down_does_not_take_is_counted_so() {
     mpfwd.wait_until_it_forwards();
     here.ip("link set mpfwd_d down");
     mpfwd.wait_for_line(|line| rate(line, "dropped").is_some_and(|pps| pps > 0.0));
-    // Control looks at links now and then: what is dropped meanwhile counts as tx_full.
+    // Control looks at links now and then: what is dropped meanwhile counts as
+    // tx_full.
     for _ in 0..20 {
         mpfwd.wait_for_line(|line| rate(line, "dropped").is_some());
     }

@@ -1,5 +1,6 @@
-//! TCP across mpfwd between two network namespaces, while packets of the connections are deferred, and run where they came in: what the
-//! kernel at the other end says of the order in which segments arrive.
+//! TCP across mpfwd between two network namespaces, while packets of the
+//! connections are deferred, and run where they came in: what the kernel at the
+//! other end says of the order in which segments arrive.
 
 mod common;
 mod namespaces;
@@ -17,7 +18,8 @@ use rand::{RngCore, SeedableRng};
 
 const CONNECTIONS: u64 = 4;
 const BYTES: usize = 4 << 20;
-/// Small enough for the tap's queue to take all that is under way: nothing is lost.
+/// Small enough for the tap's queue to take all that is under way: nothing is
+/// lost.
 const WINDOW_BYTES: usize = 64 << 10;
 
 /// What one connection carries.
@@ -27,11 +29,16 @@ fn content(connection: u64) -> Vec<u8> {
     bytes
 }
 
-/// One of the kernel's counters of this namespace (`/proc/net/netstat`: a line of names, and one of numbers).
+/// One of the kernel's counters of this namespace (`/proc/net/netstat`: a line
+/// of names, and one of numbers).
 fn kernel_counter(of: &Namespace, name: &str) -> u64 {
-    let text = of.inside(|| std::fs::read_to_string("/proc/thread-self/net/netstat")).expect("the kernel's counters");
+    let text = of
+        .inside(|| std::fs::read_to_string("/proc/thread-self/net/netstat"))
+        .expect("the kernel's counters");
     let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split(' ').collect()).collect();
-    let found = lines.chunks(2).find_map(|pair| pair[0].iter().position(|word| *word == name).map(|at| pair[1][at]));
+    let found = lines
+        .chunks(2)
+        .find_map(|pair| pair[0].iter().position(|word| *word == name).map(|at| pair[1][at]));
     found.unwrap_or_else(|| panic!("no {name} in {text}")).parse().expect("a number")
 }
 
@@ -52,13 +59,18 @@ fn copy(Taps { left, right, .. }: &Taps) {
             scope.spawn(move || {
                 let mut got = Vec::with_capacity(BYTES);
                 server.read_to_end(&mut got).expect("all that was sent");
-                assert!(got == content(connection), "connection {connection}: {} bytes, or others", got.len());
+                assert!(
+                    got == content(connection),
+                    "connection {connection}: {} bytes, or others",
+                    got.len()
+                );
             });
         }
     });
 }
 
-/// Segments that the receiver had to put aside because one before them was missing.
+/// Segments that the receiver had to put aside because one before them was
+/// missing.
 fn segments_out_of_order(taps: &Taps, eal: &str, own: &str) -> u64 {
     let mpfwd = taps.start(eal, &format!("--config (0,0,0),(1,0,0) --idle yield {own}"));
     let counters = |name| kernel_counter(&taps.left, name) + kernel_counter(&taps.right, name);
@@ -71,7 +83,12 @@ fn segments_out_of_order(taps: &Taps, eal: &str, own: &str) -> u64 {
     let report = outcome.good_report();
     let drops = report["drops"].as_object().expect("causes");
     assert!(drops.values().all(|pkts| pkts == 0), "{own}: {report:#}");
-    assert!(report["lcores"].as_array().is_some_and(|lcores| lcores.iter().any(|lcore| count(lcore, "expensive_pkts") > 0)), "{report:#}");
+    assert!(
+        report["lcores"]
+            .as_array()
+            .is_some_and(|lcores| lcores.iter().any(|lcore| count(lcore, "expensive_pkts") > 0)),
+        "{report:#}"
+    );
     let [aside, again] = std::array::from_fn(|at| after[at] - before[at]);
     println!("{own}: {aside} segments put aside, {again} sent again by a sender that was told so");
     if !own.contains("--order none") {
@@ -84,11 +101,22 @@ fn segments_out_of_order(taps: &Taps, eal: &str, own: &str) -> u64 {
 #[test]
 fn segments_arrive_in_order_although_some_are_deferred() {
     let work = "--work spin:cheap=0ns,expensive=300us,p=0.01,mark=sequence";
-    for own in ["--mode pools --pools 1:1", "--mode hybrid --pools 1:1", "--mode steal", "--mode shed-random"] {
+    for own in [
+        "--mode pools --pools 1:1",
+        "--mode hybrid --pools 1:1",
+        "--mode steal",
+        "--mode shed-random",
+    ] {
         let Some(taps) = Taps::some() else { return };
         segments_out_of_order(&taps, &lcores(2), &format!("{own} {work}"));
     }
     // The same without keeping order: the test would see it.
     let Some(taps) = Taps::some() else { return };
-    assert!(segments_out_of_order(&taps, &lcores(2), &format!("--mode pools --pools 1:1 {work} --order none")) > 0);
+    assert!(
+        segments_out_of_order(
+            &taps,
+            &lcores(2),
+            &format!("--mode pools --pools 1:1 {work} --order none")
+        ) > 0
+    );
 }

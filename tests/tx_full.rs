@@ -1,4 +1,5 @@
-//! A port that takes nothing, or nothing for a while: what is kept, what is dropped, and that both are counted.
+//! A port that takes nothing, or nothing for a while: what is kept, what is
+//! dropped, and that both are counted.
 
 mod common;
 mod lab;
@@ -14,10 +15,17 @@ use nix::unistd::Pid;
 /// Entries of the rings; DPDK keeps one of them free.
 const RING_SIZE: u32 = 64;
 
-const MODES: [&str; 4] = ["--mode rtc", "--pools 1:1", "--pools 1:1 --work spin:p=1", "--pools 1:1 --work spin:p=1 --order none"];
+const MODES: [&str; 4] = [
+    "--mode rtc",
+    "--pools 1:1",
+    "--pools 1:1 --work spin:p=1",
+    "--pools 1:1 --work spin:p=1 --order none",
+];
 
 fn numbered(lab: &Lab, pkts: u32) -> Vec<Mbuf> {
-    (0..pkts).map(|number| lab.packet(&[&[[0; 60].as_slice(), &number.to_be_bytes()].concat()])).collect()
+    (0..pkts)
+        .map(|number| lab.packet(&[&[[0; 60].as_slice(), &number.to_be_bytes()].concat()]))
+        .collect()
 }
 
 fn number(bytes: &[u8]) -> u32 {
@@ -38,18 +46,26 @@ fn put(source: &mut RxTxRing, packets: Vec<Mbuf>, over: &AtomicBool) {
     }
 }
 
-/// Nobody takes anything: as much as the ring holds is sent, the rest is dropped as tx_full.
+/// Nobody takes anything: as much as the ring holds is sent, the rest is
+/// dropped as tx_full.
 fn full_for_good(lab: &mut Lab, own: &str) {
     const PKTS: u32 = 3000;
     let mut wires = lab.wires(RING_SIZE);
     let packets = numbered(lab, PKTS);
-    let (report, ()) = lab.run(&format!("--packets {PKTS} {own}"), &mut wires, |[source, _], over| put(source, packets, over));
+    let (report, ()) =
+        lab.run(&format!("--packets {PKTS} {own}"), &mut wires, |[source, _], over| {
+            put(source, packets, over)
+        });
     let report = as_json(&report);
     assert_books_balance(&report);
     assert_eq!(count(&report, "rx_pkts"), u64::from(PKTS), "{own}");
     assert_eq!(count(&report, "tx_pkts"), u64::from(RING_SIZE) - 1, "{own}: what the ring holds");
     assert!(dropped(&report, "tx_full") > 0, "{own}: {report:#}");
-    assert_eq!(dropped(&report, "tx_full") + dropped(&report, "shard_full"), u64::from(PKTS - RING_SIZE + 1), "{own}: {report:#}");
+    assert_eq!(
+        dropped(&report, "tx_full") + dropped(&report, "shard_full"),
+        u64::from(PKTS - RING_SIZE + 1),
+        "{own}: {report:#}"
+    );
     let mut sent = Burst::new();
     wires.rings[1].collect(&mut sent, BURST_MAX);
     let numbers: Vec<u32> = sent.drain().map(|packet| number(&packet.to_vec())).collect();

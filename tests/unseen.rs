@@ -1,4 +1,5 @@
-//! How long packets may have waited before the poll that brought them: that of every burst counts, and that of a poll in vain does not.
+//! How long packets may have waited before the poll that brought them: that of
+//! every burst counts, and that of a poll in vain does not.
 
 mod common;
 mod lab;
@@ -15,7 +16,8 @@ use nix::unistd::Pid;
 
 const BURST: u32 = 4;
 
-/// For so long the lcore is in each packet. It takes longer to start than a poll does, but not so long.
+/// For so long the lcore is in each packet. It takes longer to start than a
+/// poll does, but not so long.
 const BUSY: Duration = Duration::from_millis(150);
 
 fn put(source: &mut RxTxRing, packets: Vec<Mbuf>) {
@@ -30,12 +32,14 @@ fn wait_for_one(sink: &mut RxTxRing, over: &AtomicBool) {
     }
 }
 
-/// Puts one packet, and as soon as that is through a burst for each that `bursts` has, while the lcore is in the one before. Returns the longest
-/// wait that may have been, if polls told of it.
+/// Puts one packet, and as soon as that is through a burst for each that
+/// `bursts` has, while the lcore is in the one before. Returns the longest wait
+/// that may have been, if polls told of it.
 fn longest_wait(lab: &mut Lab, bursts: &[u32]) -> Duration {
     let mut wires = lab.wires(64);
     let packets = |count: u32| (0..count).map(|_| lab.packet(&[&[0; 60]])).collect::<Vec<_>>();
-    let (first, bursts): (_, Vec<_>) = (packets(1), bursts.iter().map(|&count| packets(count)).collect());
+    let (first, bursts): (_, Vec<_>) =
+        (packets(1), bursts.iter().map(|&count| packets(count)).collect());
     let pkts: usize = bursts.iter().map(Vec::len).sum();
     let own = format!("--mode rtc --burst {BURST} --work spin:cheap={}ms,p=0", BUSY.as_millis());
     let (report, ()) = lab.run(&own, &mut wires, |[source, sink], over| {
@@ -61,7 +65,8 @@ fn the_wait_of_each_burst_counts_and_that_of_a_poll_in_vain_does_not() {
     let mut lab = Lab::start(1);
     let nothing_waits = longest_wait(&mut lab, &[]);
     assert!(nothing_waits < BUSY, "{nothing_waits:?}");
-    // A full one: the next poll, which finds the queue empty, comes when all of it is through.
+    // A full one: the next poll, which finds the queue empty, comes when all of
+    // it is through.
     let one_waits = longest_wait(&mut lab, &[1, BURST]);
     assert!((BUSY * 3 / 4..BUSY * BURST).contains(&one_waits), "{one_waits:?}");
 }

@@ -1,4 +1,5 @@
-//! Which engine a run has: one of mpfwd's own by its arguments, or whatever the caller brings.
+//! Which engine a run has: one of mpfwd's own by its arguments, or whatever the
+//! caller brings.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -17,8 +18,8 @@ use crate::engine::dpi::{Automata, Inspection, Rules};
 use crate::engine::flow_table::FlowTable;
 use crate::engine::l3::Outgoing;
 use crate::engine::{
-    Any, Carried, Cutoff, Dpi, Engine, EngineSetup, FlowIds, Heavy, Io, L3, Mac, MacSwap, Marking, Peers, Predicting, Prediction, Spin,
-    SpinTicks,
+    Any, Carried, Cutoff, Dpi, Engine, EngineSetup, FlowIds, Heavy, Io, L3, Mac, MacSwap, Marking,
+    Peers, Predicting, Prediction, Spin, SpinTicks,
 };
 use crate::error::Result;
 use crate::output;
@@ -36,7 +37,8 @@ pub(super) trait Engines {
     /// What they do, as the report has it.
     fn name(&self, cli: &Cli) -> String;
 
-    /// Sets up what all engines share, once the ports are known and before they are started.
+    /// Sets up what all engines share, once the ports are known and before they
+    /// are started.
     fn set_up(&mut self, eal: &Eal, cli: &Cli, plan: &Plan) -> Result<()> {
         let _ = (eal, cli, plan);
         Ok(())
@@ -87,13 +89,19 @@ impl Engines for BuiltIn {
 
     fn set_up(&mut self, eal: &Eal, cli: &Cli, plan: &Plan) -> Result<()> {
         if let Some(file) = &cli.routes {
-            let outgoing = |port: &PortPlan| Outgoing { port: port.info.id, own: port.info.mac.into_array(), peer: port.peer };
-            let (routing, text) = Routing::new(eal, file, plan.ports.iter().map(outgoing).collect())?;
+            let outgoing = |port: &PortPlan| Outgoing {
+                port: port.info.id,
+                own: port.info.mac.into_array(),
+                peer: port.peer,
+            };
+            let (routing, text) =
+                Routing::new(eal, file, plan.ports.iter().map(outgoing).collect())?;
             output::say(text);
             self.routing = Some((Arc::new(routing), NoteField::register()?));
         }
         if let (Some(path), Some((rules, automata))) = (&cli.rules, self.read.take()) {
-            self.ruling = Some(Arc::new(Ruling::new(path.clone(), rules, automata, plan.lcores.len())?));
+            self.ruling =
+                Some(Arc::new(Ruling::new(path.clone(), rules, automata, plan.lcores.len())?));
         }
         Ok(())
     }
@@ -116,7 +124,9 @@ impl Engines for BuiltIn {
         let forward = match (launch.cli.forward_mode, &self.routing) {
             (ForwardMode::Mac, _) => Any::Mac(Mac::new(peers)),
             (ForwardMode::MacSwap, _) => Any::MacSwap(MacSwap::new(peers)),
-            (ForwardMode::L3, Some((routing, note))) => Any::L3(L3::new(routing.tables.hold(), *note)),
+            (ForwardMode::L3, Some((routing, note))) => {
+                Any::L3(L3::new(routing.tables.hold(), *note))
+            }
             // l3 has routes, and dpi rules: it was looked whether they do.
             (ForwardMode::Io | ForwardMode::L3 | ForwardMode::Dpi, _) => Any::Io(Io::new(peers)),
         };
@@ -143,7 +153,8 @@ impl<E: Engine, F: Fn(&EngineSetup<'_>) -> E> Engines for Own<F> {
         let (peers, cutoff) = (peers(launch.plan), cutoff(launch)?);
         let predictor = Predictor::new(launch, cutoff);
         launch.by_mode(queues, |lcore| {
-            let setup = EngineSetup { lcore: lcore as u32, peers: &peers, rate: launch.rate, cutoff };
+            let setup =
+                EngineSetup { lcore: lcore as u32, peers: &peers, rate: launch.rate, cutoff };
             predictor.wrap((self.0)(&setup))
         })?;
         Ok(EngineReports { dpi: None, prediction: predictor.report() })
@@ -151,7 +162,12 @@ impl<E: Engine, F: Fn(&EngineSetup<'_>) -> E> Engines for Own<F> {
 }
 
 /// For each lcore an engine that costs what was asked for.
-fn spin<'a>(launch: &Launch<'a>, queues: Vec<Queues<'a>>, work: &Work, forward: Any) -> Result<EngineReports> {
+fn spin<'a>(
+    launch: &Launch<'a>,
+    queues: Vec<Queues<'a>>,
+    work: &Work,
+    forward: Any,
+) -> Result<EngineReports> {
     let cutoff = cutoff(launch)?;
     let predictor = Predictor::new(launch, cutoff);
     let (gap, known) = (launch.settings.gap_ticks, work.known);
@@ -165,10 +181,12 @@ fn spin<'a>(launch: &Launch<'a>, queues: Vec<Queues<'a>>, work: &Work, forward: 
     }
     let ticks = |time: Duration| launch.rate.ticks(time.as_nanos() as u64);
     let spin = SpinTicks { cheap: ticks(work.cheap), expensive: ticks(work.expensive), gap };
-    let by_sequence = launch.plan.ports.iter().filter(|port| config::marks_by_sequence(work.mark, &port.info));
+    let by_sequence =
+        launch.plan.ports.iter().filter(|port| config::marks_by_sequence(work.mark, &port.info));
     let by_sequence = by_sequence.fold(0, |ports, port| ports | 1u64 << (port.info.id % 64));
     let marking = |lcore: u64| Marking::new(work.p, work.seed.wrapping_add(lcore), by_sequence);
-    let engine = move |lcore| Heavy::Spin(Spin::new(forward.clone(), spin, marking(lcore), known, cutoff));
+    let engine =
+        move |lcore| Heavy::Spin(Spin::new(forward.clone(), spin, marking(lcore), known, cutoff));
     launch.by_mode(queues, {
         let predictor = &predictor;
         move |lcore| predictor.wrap(engine(lcore))
@@ -177,29 +195,58 @@ fn spin<'a>(launch: &Launch<'a>, queues: Vec<Queues<'a>>, work: &Work, forward: 
 }
 
 /// `dpi` on every lcore.
-fn inspect<'a>(launch: &Launch<'a>, queues: Vec<Queues<'a>>, peers: Peers, ruling: &Ruling) -> Result<EngineReports> {
+fn inspect<'a>(
+    launch: &Launch<'a>,
+    queues: Vec<Queues<'a>>,
+    peers: Peers,
+    ruling: &Ruling,
+) -> Result<EngineReports> {
     let (cutoff, pkts_max) = (cutoff(launch)?, launch.plan.inspecting.dpi_pkts);
     let predictor = Predictor::new(launch, cutoff);
-    let shared = Arc::new(Inspection { rules: ruling.rules.clone(), flows: flow_table(launch), ids: FlowIds::random(), pkts_max });
+    let shared = Arc::new(Inspection {
+        rules: ruling.rules.clone(),
+        flows: flow_table(launch),
+        ids: FlowIds::random(),
+        pkts_max,
+    });
     let lcores = Cell::new(0);
     launch.by_mode(queues, |_| {
         let lcore = lcores.replace(lcores.get() + 1);
         let bytes_max = launch.cli.max_pkt_len as usize;
-        predictor.wrap(Heavy::Dpi(Dpi::new(shared.clone(), peers.clone(), cutoff, bytes_max, lcore)))
+        predictor.wrap(Heavy::Dpi(Dpi::new(
+            shared.clone(),
+            peers.clone(),
+            cutoff,
+            bytes_max,
+            lcore,
+        )))
     })?;
     let (rules, counted) = ruling.close();
-    let dpi = DpiReport::of(rules.into_iter(), &counted, shared.flows.capacity(), shared.flows.live_flows(tsc()));
+    let dpi = DpiReport::of(
+        rules.into_iter(),
+        &counted,
+        shared.flows.capacity(),
+        shared.flows.live_flows(tsc()),
+    );
     Ok(EngineReports { dpi: Some(dpi), prediction: predictor.report() })
 }
 
 /// After how long work of unknown cost is given up, if it is.
 fn cutoff(launch: &Launch<'_>) -> Result<Option<Cutoff>> {
-    launch.plan.inspecting.yield_after.map(|time| Cutoff::register(launch.rate.ticks(time.as_nanos() as u64))).transpose()
+    launch
+        .plan
+        .inspecting
+        .yield_after
+        .map(|time| Cutoff::register(launch.rate.ticks(time.as_nanos() as u64)))
+        .transpose()
 }
 
 fn flow_table(launch: &Launch<'_>) -> FlowTable {
     let inspecting = launch.plan.inspecting;
-    FlowTable::new(inspecting.flows, launch.rate.ticks(inspecting.flow_timeout.as_nanos().min(u128::from(u64::MAX)) as u64))
+    FlowTable::new(
+        inspecting.flows,
+        launch.rate.ticks(inspecting.flow_timeout.as_nanos().min(u128::from(u64::MAX)) as u64),
+    )
 }
 
 /// Has engines predict what packets will cost, if that was asked for.
@@ -211,13 +258,14 @@ struct Predictor {
 
 impl Predictor {
     fn new(launch: &Launch<'_>, cutoff: Option<Cutoff>) -> Self {
-        let shared = launch.plan.inspecting.estimate.zip(cutoff).map(|(estimate, cutoff)| Prediction {
-            estimate,
-            cutoff,
-            flows: Arc::new(flow_table(launch)),
-            ids: FlowIds::random(),
-            counts: Arc::default(),
-        });
+        let shared =
+            launch.plan.inspecting.estimate.zip(cutoff).map(|(estimate, cutoff)| Prediction {
+                estimate,
+                cutoff,
+                flows: Arc::new(flow_table(launch)),
+                ids: FlowIds::random(),
+                counts: Arc::default(),
+            });
         Self { shared, counts: RefCell::default() }
     }
 
@@ -234,6 +282,8 @@ impl Predictor {
     fn report(&self) -> Option<PredictionRow> {
         let counts = self.counts.borrow();
         let lcores: Vec<&PredictionCounts> = counts.iter().map(Arc::as_ref).collect();
-        self.shared.as_ref().map(|shared| PredictionRow::of(&lcores, shared.flows.live_flows(tsc())))
+        self.shared
+            .as_ref()
+            .map(|shared| PredictionRow::of(&lcores, shared.flows.live_flows(tsc())))
     }
 }

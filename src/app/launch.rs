@@ -10,7 +10,8 @@ use crate::error::Result;
 use crate::policy::{Hybrid, Policy, Pools, Rtc, ShedRandom, Steal, StealEvery};
 use crate::stats::LcoreStats;
 
-/// Turns what was chosen at run time into one loop compiled for it: of the engine, then by mode, then by metering.
+/// Turns what was chosen at run time into one loop compiled for it: of the
+/// engine, then by mode, then by metering.
 pub(super) struct Launch<'a> {
     pub(super) eal: &'a Eal,
     pub(super) cli: &'a Cli,
@@ -24,21 +25,35 @@ pub(super) struct Launch<'a> {
 }
 
 impl<'a> Launch<'a> {
-    /// Runs `engine`'s engines, one per lcore, to the end. It is asked once for each, by EAL's number of the lcore.
-    pub(super) fn by_mode<E: Engine>(&self, queues: Vec<Queues<'a>>, engine: impl Fn(u64) -> E) -> Result<()> {
+    /// Runs `engine`'s engines, one per lcore, to the end. It is asked once for
+    /// each, by EAL's number of the lcore.
+    pub(super) fn by_mode<E: Engine>(
+        &self,
+        queues: Vec<Queues<'a>>,
+        engine: impl Fn(u64) -> E,
+    ) -> Result<()> {
         let scheduling = self.plan.scheduling;
         let rescue_after_ticks = self.settings.rescue_after_ticks;
         match (scheduling.mode, scheduling.steal_every) {
             (Mode::Rtc, _) => self.by_meter(queues, engine, |_| Rtc),
             (Mode::Steal, None) => self.by_meter(queues, engine, Steal::new),
-            (Mode::Steal, Some(every)) => self.by_meter(queues, engine, |lcore| StealEvery::new(lcore, every)),
+            (Mode::Steal, Some(every)) => {
+                self.by_meter(queues, engine, |lcore| StealEvery::new(lcore, every))
+            }
             (Mode::ShedRandom, _) => self.by_meter(queues, engine, ShedRandom::new),
             (Mode::Pools, _) => self.by_meter(queues, engine, |_| Pools),
-            (Mode::Hybrid, _) => self.by_meter(queues, engine, |lcore| Hybrid::new(lcore, rescue_after_ticks)),
+            (Mode::Hybrid, _) => {
+                self.by_meter(queues, engine, |lcore| Hybrid::new(lcore, rescue_after_ticks))
+            }
         }
     }
 
-    fn by_meter<E: Engine, P: Policy>(&self, queues: Vec<Queues<'a>>, engine: impl Fn(u64) -> E, policy: impl Fn(u64) -> P) -> Result<()> {
+    fn by_meter<E: Engine, P: Policy>(
+        &self,
+        queues: Vec<Queues<'a>>,
+        engine: impl Fn(u64) -> E,
+        policy: impl Fn(u64) -> P,
+    ) -> Result<()> {
         match self.cli.record_core_cycles {
             false => self.run::<E, P, false>(queues, engine, policy),
             true => self.run::<E, P, true>(queues, engine, policy),
@@ -53,15 +68,20 @@ impl<'a> Launch<'a> {
     ) -> Result<()> {
         let mut jobs: Vec<(dpdk::Lcore, Box<dyn FnOnce() + Send + '_>)> = Vec::new();
         for (at, (queues, lcore)) in queues.into_iter().zip(&self.plan.lcores).enumerate() {
-            let (engine, policy) = (engine(u64::from(lcore.lcore.id)), policy(u64::from(lcore.lcore.id)));
+            let (engine, policy) =
+                (engine(u64::from(lcore.lcore.id)), policy(u64::from(lcore.lcore.id)));
             let (settings, shared, stats) = (self.settings, self.shared, &self.stats[at]);
             // Made on the lcore itself, so that its memory is near that lcore.
-            let job = move || LcoreLoop::<E, P, METER>::new(at, engine, policy, settings, shared, queues, stats).run();
+            let job = move || {
+                LcoreLoop::<E, P, METER>::new(at, engine, policy, settings, shared, queues, stats)
+                    .run()
+            };
             jobs.push((lcore.lcore, Box::new(job)));
         }
         // It may hold what its engines are going to let go of.
         drop(engine);
-        // Those that did start would wait for what the others might still send them: nothing is worth that.
+        // Those that did start would wait for what the others might still send
+        // them: nothing is worth that.
         let call_off = || {
             self.shared.run.drain();
             self.shared.run.abandon();

@@ -16,14 +16,18 @@ use crate::error::{Error, Result};
 use crate::output;
 use crate::shed::rank_error_bound;
 use crate::stats::{
-    self, DeviceStats, DropCause, Histogram, HostGapRow, Incident, Lap, Latency, LatencyParts, LatencyRow, LcoreLatency, LcoreRow,
-    LcoreStats, OrderRow, PARTS_EVERY_BURSTS, PartRows, Parts, PortRow, QueueRow, RankCounts, RankRow, Reloads, Report, SourceReport,
-    StepCycles, TimeRow, TscRow,
+    self, DeviceStats, DropCause, Histogram, HostGapRow, Incident, Lap, Latency, LatencyParts,
+    LatencyRow, LcoreLatency, LcoreRow, LcoreStats, OrderRow, PARTS_EVERY_BURSTS, PartRows, Parts,
+    PortRow, QueueRow, RankCounts, RankRow, Reloads, Report, SourceReport, StepCycles, TimeRow,
+    TscRow,
 };
 
 /// An enum's name as it is written on the command line and in JSON.
 pub(super) fn name(value: &impl Serialize) -> String {
-    serde_json::to_value(value).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
+    serde_json::to_value(value)
+        .ok()
+        .and_then(|name| name.as_str().map(str::to_owned))
+        .unwrap_or_default()
 }
 
 /// What is left when the ports are closed.
@@ -45,13 +49,33 @@ pub(super) struct Ended<'a> {
 }
 
 pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
-    let Ended { does, found, reloads, stats, devices, source, stamped_by, incidents, elapsed, rate, tsc, pool } = ended;
+    let Ended {
+        does,
+        found,
+        reloads,
+        stats,
+        devices,
+        source,
+        stamped_by,
+        incidents,
+        elapsed,
+        rate,
+        tsc,
+        pool,
+    } = ended;
     let sum = |count: fn(&LcoreStats) -> u64| stats.iter().map(count).sum::<u64>();
-    let drops: BTreeMap<_, _> =
-        DropCause::ALL.into_iter().map(|cause| (cause.name(), stats.iter().map(|lcore| lcore.dropped(cause)).sum::<u64>())).collect();
+    let drops: BTreeMap<_, _> = DropCause::ALL
+        .into_iter()
+        .map(|cause| (cause.name(), stats.iter().map(|lcore| lcore.dropped(cause)).sum::<u64>()))
+        .collect();
     let (rx_pkts, tx_pkts) = (sum(LcoreStats::rx_pkts), sum(LcoreStats::tx_pkts));
     let (mbufs, mbufs_free) = (pool.capacity(), pool.available());
-    let mbufs_kept_by: Vec<String> = plan.ports.iter().filter(|port| port.info.keeps_buffers).map(|port| port.info.name.clone()).collect();
+    let mbufs_kept_by: Vec<String> = plan
+        .ports
+        .iter()
+        .filter(|port| port.info.keeps_buffers)
+        .map(|port| port.info.name.clone())
+        .collect();
     let buffers_are_back = mbufs_free == mbufs || !mbufs_kept_by.is_empty();
     let ports = plan.ports.iter().zip(devices);
     Report {
@@ -70,7 +94,12 @@ pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
         mbufs_kept_by,
         shed_pkts: sum(|lcore| lcore.shed_pkts.get()),
         taken_pkts: sum(|lcore| lcore.taken_pkts.get()),
-        order: OrderRow::new(name(&cli.order), plan.order_records, tx_pkts, stats.iter().map(|lcore| &lcore.order)),
+        order: OrderRow::new(
+            name(&cli.order),
+            plan.order_records,
+            tx_pkts,
+            stats.iter().map(|lcore| &lcore.order),
+        ),
         rank: (plan.shards > 0).then(|| rank(plan, stats)),
         dpi: found.dpi,
         reloads,
@@ -78,11 +107,23 @@ pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
         source,
         tsc,
         host_gaps: host_gaps(stats, rate),
-        latency: stamped_by.map(|source| latency(stats, rate, source, devices, elapsed.as_secs_f64())),
+        latency: stamped_by
+            .map(|source| latency(stats, rate, source, devices, elapsed.as_secs_f64())),
         step_cycles: cli.record_core_cycles.then(|| step_cycles(stats)),
-        lcores: plan.lcores.iter().zip(stats).map(|(plan, stats)| lcore_row(plan, stats, rate)).collect(),
+        lcores: plan
+            .lcores
+            .iter()
+            .zip(stats)
+            .map(|(plan, stats)| lcore_row(plan, stats, rate))
+            .collect(),
         queues: queue_rows(plan, stats),
-        ports: ports.map(|(port, &device)| PortRow { port: port.info.id, name: port.info.name.clone(), device }).collect(),
+        ports: ports
+            .map(|(port, &device)| PortRow {
+                port: port.info.id,
+                name: port.info.name.clone(),
+                device,
+            })
+            .collect(),
         incidents,
     }
 }
@@ -102,7 +143,10 @@ fn lcore_row(plan: &crate::config::LcorePlan, stats: &LcoreStats, rate: TscRate)
         taken_pkts: stats.taken_pkts.get(),
         requeued_pkts: stats.requeued_pkts.get(),
         grown: stats.grown.get(),
-        drops: DropCause::ALL.into_iter().map(|cause| (cause.name(), stats.dropped(cause))).collect(),
+        drops: DropCause::ALL
+            .into_iter()
+            .map(|cause| (cause.name(), stats.dropped(cause)))
+            .collect(),
         host_gaps: stats.host_gaps.row(|ticks| rate.ns(ticks)),
         rescue: stats.rescue.row(|ticks| rate.ns(ticks)),
         latency: LcoreLatency {
@@ -118,12 +162,22 @@ fn lcore_row(plan: &crate::config::LcorePlan, stats: &LcoreStats, rate: TscRate)
 fn queue_rows(plan: &Plan, stats: &[LcoreStats]) -> Vec<QueueRow> {
     let mut rows: BTreeMap<(u16, &'static str, u16), QueueRow> = BTreeMap::new();
     for (lcore, stats) in plan.lcores.iter().zip(stats) {
-        let counted = stats.rx.iter().map(|queue| ("rx", queue)).chain(stats.tx.iter().map(|queue| ("tx", queue)));
+        let counted = stats
+            .rx
+            .iter()
+            .map(|queue| ("rx", queue))
+            .chain(stats.tx.iter().map(|queue| ("tx", queue)));
         for (direction, counted) in counted {
             let (port, queue) = (counted.port, counted.queue);
-            let row =
-                rows.entry((port, direction, queue)).or_insert_with(|| QueueRow { port, direction, queue, lcores: Vec::new(), pkts: 0 });
-            // In some modes any lcore may poll any queue: those that never did are left out.
+            let row = rows.entry((port, direction, queue)).or_insert_with(|| QueueRow {
+                port,
+                direction,
+                queue,
+                lcores: Vec::new(),
+                pkts: 0,
+            });
+            // In some modes any lcore may poll any queue: those that never did
+            // are left out.
             if direction == "tx" || lcore.rx.contains(&(port, queue)) || counted.pkts.get() > 0 {
                 row.lcores.push(lcore.lcore.id);
             }
@@ -134,7 +188,8 @@ fn queue_rows(plan: &Plan, stats: &[LcoreStats]) -> Vec<QueueRow> {
 }
 
 fn rank(plan: &Plan, stats: &[LcoreStats]) -> RankRow {
-    let (pick, counts) = (plan.scheduling.shard_pick, RankCounts::sum(stats.iter().map(|lcore| &lcore.rank)));
+    let (pick, counts) =
+        (plan.scheduling.shard_pick, RankCounts::sum(stats.iter().map(|lcore| &lcore.rank)));
     RankRow::new(name(&pick), plan.shards, &counts, rank_error_bound(pick, plan.shards))
 }
 
@@ -148,7 +203,13 @@ fn host_gaps(stats: &[LcoreStats], rate: TscRate) -> HostGapRow {
     })
 }
 
-fn latency(lcores: &[LcoreStats], rate: TscRate, source: stamping::Source, devices: &[DeviceStats], elapsed_s: f64) -> Latency {
+fn latency(
+    lcores: &[LcoreStats],
+    rate: TscRate,
+    source: stamping::Source,
+    devices: &[DeviceStats],
+    elapsed_s: f64,
+) -> Latency {
     let row = |pick: fn(&LcoreStats) -> &Histogram| {
         let mut hdr = stats::histogram_ns();
         lcores.iter().for_each(|lcore| pick(lcore).add_to(&mut hdr, |ticks| rate.ns(ticks)));
@@ -169,8 +230,12 @@ fn latency(lcores: &[LcoreStats], rate: TscRate, source: stamping::Source, devic
         off: source.off,
         censored_pkts: devices.iter().map(|device| device.imissed + device.rx_nombuf).sum(),
         unseen_wait: by_poll.then_some(unseen),
-        at_least: bounded.then(|| TimeRow::of(lcores.iter().map(|lcore| &lcore.at_least), |ticks| rate.ns(ticks))),
-        at_most: bounded.then(|| TimeRow::of(lcores.iter().map(|lcore| &lcore.at_most), |ticks| rate.ns(ticks))),
+        at_least: bounded.then(|| {
+            TimeRow::of(lcores.iter().map(|lcore| &lcore.at_least), |ticks| rate.ns(ticks))
+        }),
+        at_most: bounded.then(|| {
+            TimeRow::of(lcores.iter().map(|lcore| &lcore.at_most), |ticks| rate.ns(ticks))
+        }),
         cheap: row(|lcore| &lcore.cheap_latency),
         expensive: row(|lcore| &lcore.expensive_latency),
         parts: LatencyParts {
@@ -181,12 +246,14 @@ fn latency(lcores: &[LcoreStats], rate: TscRate, source: stamping::Source, devic
     }
 }
 
-/// How long packets may have waited before the poll that brought them; of polls.
+/// How long packets may have waited before the poll that brought them; of
+/// polls.
 pub(super) fn unseen_wait(lcores: &[LcoreStats], rate: TscRate) -> TimeRow {
     TimeRow::of(lcores.iter().map(|lcore| &lcore.unseen_wait), |ticks| rate.ns(ticks))
 }
 
-/// Per packet over all lcores; each lap contains one reading of the clock, whose cost is measured here and taken off.
+/// Per packet over all lcores; each lap contains one reading of the clock,
+/// whose cost is measured here and taken off.
 fn step_cycles(stats: &[LcoreStats]) -> StepCycles {
     let reading = (0..1000).map(|_| tsc().abs_diff(tsc())).min().unwrap_or(0);
     let pkts = stats.iter().map(|lcore| lcore.steps.pkts()).sum::<u64>().max(1);
@@ -204,29 +271,45 @@ fn step_cycles(stats: &[LcoreStats]) -> StepCycles {
     }
 }
 
-/// The files that `--hgrm` with this prefix names: of cheap packets, of expensive ones.
+/// The files that `--hgrm` with this prefix names: of cheap packets, of
+/// expensive ones.
 fn hgrm_paths(prefix: &str) -> [PathBuf; 2] {
     ["cheap", "expensive"].map(|class| PathBuf::from(format!("{prefix}-{class}.hgrm")))
 }
 
-/// Before anything is set up: that all files can be written at the end, and have something to hold.
+/// Before anything is set up: that all files can be written at the end, and
+/// have something to hold.
 pub(super) fn check_files(cli: &Cli) -> Result<()> {
     if cli.hgrm.is_some() && cli.timestamps == Timestamps::Off {
-        return Err(Error::Usage("--hgrm writes latencies, and --timestamps off measures none: leave out one of them".into()));
+        return Err(Error::Usage(
+            "--hgrm writes latencies, and --timestamps off measures none: leave out one of them"
+                .into(),
+        ));
     }
     cli.report.iter().try_for_each(|path| output::check_writable("--report", path))?;
-    cli.hgrm.iter().flat_map(|prefix| hgrm_paths(prefix)).try_for_each(|path| output::check_writable("--hgrm", &path))
+    cli.hgrm
+        .iter()
+        .flat_map(|prefix| hgrm_paths(prefix))
+        .try_for_each(|path| output::check_writable("--hgrm", &path))
 }
 
 /// All files that were asked for.
 pub(super) fn write_files(cli: &Cli, report: &Report) -> Result<()> {
     if let Some(path) = &cli.report {
-        let text =
-            serde_json::to_string_pretty(report).map_err(|error| Error::Output(format!("the report can't be written as JSON: {error}")))?;
+        let text = serde_json::to_string_pretty(report).map_err(|error| {
+            Error::Output(format!("the report can't be written as JSON: {error}"))
+        })?;
         output::write(path, "the report", text + "\n")?;
     }
-    let Some((prefix, latency)) = cli.hgrm.as_ref().zip(report.latency.as_ref()) else { return Ok(()) };
-    let mut about = vec![latency.clock.clone(), latency.bound.clone(), report.tsc.to_string(), report.host_gaps.to_string()];
+    let Some((prefix, latency)) = cli.hgrm.as_ref().zip(report.latency.as_ref()) else {
+        return Ok(());
+    };
+    let mut about = vec![
+        latency.clock.clone(),
+        latency.bound.clone(),
+        report.tsc.to_string(),
+        report.host_gaps.to_string(),
+    ];
     about.extend(latency.qualified_by());
     for (path, row) in hgrm_paths(prefix).iter().zip([&latency.cheap, &latency.expensive]) {
         output::write(path, "percentiles", stats::hgrm(&row.buckets, &about))?;

@@ -53,7 +53,8 @@ fn lcore_line(lcore: &LcorePlan, plan: &Plan) -> String {
         lcore.pool,
         if lcore.lcore.main { " (main)" } else { "" }
     );
-    let polled: Vec<String> = lcore.rx.iter().map(|(port, queue)| format!("{port}:{queue}")).collect();
+    let polled: Vec<String> =
+        lcore.rx.iter().map(|(port, queue)| format!("{port}:{queue}")).collect();
     let polls = match polled.is_empty() {
         true if lcore.pool == Pool::A => Some("polls nothing".to_owned()),
         true => None,
@@ -69,7 +70,8 @@ fn lcore_line(lcore: &LcorePlan, plan: &Plan) -> String {
     does.extend(lcore.shard.map(|shard| format!("sheds to shard {shard}")));
     let does = does.join(", ");
     let sends = lcore.tx_queue.iter().map(|(port, queue)| {
-        let shared = plan.ports.iter().any(|p| p.info.id == *port && p.txq_users[usize::from(*queue)] > 1);
+        let shared =
+            plan.ports.iter().any(|p| p.info.id == *port && p.txq_users[usize::from(*queue)] > 1);
         format!("{port}:{queue}{}", if shared { " (shared)" } else { "" })
     });
     format!("{who:<32} {does}, sends by {}", sends.collect::<Vec<_>>().join(" "))

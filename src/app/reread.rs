@@ -1,4 +1,5 @@
-//! What is read again while the run goes on: the routes of `l3`, the rules of `dpi`.
+//! What is read again while the run goes on: the routes of `l3`, the rules of
+//! `dpi`.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -31,14 +32,29 @@ impl Routing {
         let table = Table::build(eal, file, &ports, 0)?;
         let text = table.to_string();
         let tables = Arc::new(Live::new(table));
-        Ok((Self { eal: eal.clone(), path: file.path.clone(), ports, tables, number: AtomicU32::new(1) }, text))
+        Ok((
+            Self {
+                eal: eal.clone(),
+                path: file.path.clone(),
+                ports,
+                tables,
+                number: AtomicU32::new(1),
+            },
+            text,
+        ))
     }
 }
 
 impl Reload for Routing {
     fn reload(&self) -> Result<String> {
-        let file = RouteFile::read(&self.path).map_err(|error| Error::Usage(format!("--routes {error}")))?;
-        let table = Table::build(&self.eal, &file, &self.ports, self.number.fetch_add(1, Ordering::Relaxed))?;
+        let file = RouteFile::read(&self.path)
+            .map_err(|error| Error::Usage(format!("--routes {error}")))?;
+        let table = Table::build(
+            &self.eal,
+            &file,
+            &self.ports,
+            self.number.fetch_add(1, Ordering::Relaxed),
+        )?;
         let text = table.to_string();
         self.tables.replace(table);
         Ok(text)
@@ -64,11 +80,23 @@ pub(super) struct Ruling {
 impl Ruling {
     /// # Errors
     /// As [`RuleSet::new`].
-    pub(super) fn new(path: PathBuf, rules: Rules, automata: Automata, lcores: usize) -> Result<Self> {
+    pub(super) fn new(
+        path: PathBuf,
+        rules: Rules,
+        automata: Automata,
+        lcores: usize,
+    ) -> Result<Self> {
         let mut names = RuleNames::default();
         let rules = RuleSet::new(rules, automata, 0, lcores, &mut names)?;
         let (names, counted) = (Mutex::new(names), Mutex::new(DpiCounts::new(0)));
-        Ok(Self { path, lcores, names, rules: Arc::new(Live::new(rules)), generation: AtomicU32::new(1), counted })
+        Ok(Self {
+            path,
+            lcores,
+            names,
+            rules: Arc::new(Live::new(rules)),
+            generation: AtomicU32::new(1),
+            counted,
+        })
     }
 
     fn book(&self, set: &RuleSet) {
@@ -83,13 +111,18 @@ impl Ruling {
         }
     }
 
-    /// Name and last action of each rule there has been, and all that was counted. To be asked once, when no lcore goes by the rules any more.
+    /// Name and last action of each rule there has been, and all that was
+    /// counted. To be asked once, when no lcore goes by the rules any more.
     pub(super) fn close(&self) -> (Vec<(String, String)>, DpiCounts) {
         self.sweep();
         self.book(&self.rules.hold());
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        let named = names.named().iter().map(|(name, action)| (name.clone(), action.to_string())).collect();
-        let counted = std::mem::replace(&mut *self.counted.lock().unwrap_or_else(PoisonError::into_inner), DpiCounts::new(0));
+        let named =
+            names.named().iter().map(|(name, action)| (name.clone(), action.to_string())).collect();
+        let counted = std::mem::replace(
+            &mut *self.counted.lock().unwrap_or_else(PoisonError::into_inner),
+            DpiCounts::new(0),
+        );
         (named, counted)
     }
 }
@@ -99,7 +132,13 @@ impl Reload for Ruling {
         let rules = Rules::read(&self.path)?;
         let automata = Automata::compile(&rules)?;
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        let set = RuleSet::new(rules, automata, self.generation.fetch_add(1, Ordering::Relaxed), self.lcores, &mut names)?;
+        let set = RuleSet::new(
+            rules,
+            automata,
+            self.generation.fetch_add(1, Ordering::Relaxed),
+            self.lcores,
+            &mut names,
+        )?;
         let text = format!("rules: {} of {}", set.len(), self.path.display());
         self.rules.replace(set);
         Ok(text)

@@ -1,4 +1,5 @@
-//! Open-loop traffic of a run: attached to the receive queues before it, reported after it.
+//! Open-loop traffic of a run: attached to the receive queues before it,
+//! reported after it.
 
 use std::sync::Arc;
 
@@ -33,7 +34,8 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// Makes every receive queue of the plan a virtual one, which starts with its first poll.
+    /// Makes every receive queue of the plan a virtual one, which starts with
+    /// its first poll.
     ///
     /// # Errors
     /// When a port receives packets of its own, or has no RX callbacks.
@@ -47,8 +49,12 @@ impl Sources {
     ) -> Result<Self> {
         let costs = cli.work.as_ref().map(crate::cli::Work::costs);
         let mean_cost_ns = costs.as_ref().map_or(0.0, |costs| costs.service.mean_ns());
-        let asked_pps = spec.demand.pps(mean_cost_ns, plan.lcores.len()).map_err(|why| Error::Usage(format!("--source: {why}")))?;
-        let shares = spec.skew.shares(rxqs.len()).map_err(|why| Error::Usage(format!("--source: {why}")))?;
+        let asked_pps = spec
+            .demand
+            .pps(mean_cost_ns, plan.lcores.len())
+            .map_err(|why| Error::Usage(format!("--source: {why}")))?;
+        let shares =
+            spec.skew.shares(rxqs.len()).map_err(|why| Error::Usage(format!("--source: {why}")))?;
         let cost = costs.is_some().then(CostField::register).transpose()?;
         let queues = rxqs.len();
         let mut attached = Vec::with_capacity(queues);
@@ -65,17 +71,34 @@ impl Sources {
                 queues,
                 ticks_per_second: rate.hz(),
             };
-            let address = plan.ports.iter().find(|port| port.info.id == rxq.port()).map_or([0; 6], |port| port.info.mac.into_array());
+            let address = plan
+                .ports
+                .iter()
+                .find(|port| port.info.id == rxq.port())
+                .map_or([0; 6], |port| port.info.mac.into_array());
             let ring = VirtualRing::new(Generator::new(&stream), usize::from(cli.rxd));
-            let source = VirtualQueue::new(ring, Frame::new(spec.frame_bytes, address), rxq.port(), pool.clone(), stamp, cost);
-            attached.push(Queue { port: rxq.port(), queue: rxq.queue(), asked_pps: stream.pps, counts: source.counts() });
+            let source = VirtualQueue::new(
+                ring,
+                Frame::new(spec.frame_bytes, address),
+                rxq.port(),
+                pool.clone(),
+                stamp,
+                cost,
+            );
+            attached.push(Queue {
+                port: rxq.port(),
+                queue: rxq.queue(),
+                asked_pps: stream.pps,
+                counts: source.counts(),
+            });
             rxq.attach(source)?;
         }
         let load = asked_pps * mean_cost_ns / 1e9 / plan.lcores.len() as f64;
         Ok(Self { spec: spec.clone(), asked_pps, mean_cost_ns, load, cost, queues: attached })
     }
 
-    /// Adds what the virtual queues of a port counted to what its device did: they are the device.
+    /// Adds what the virtual queues of a port counted to what its device did:
+    /// they are the device.
     pub(super) fn add_to(&self, port: u16, device: &mut DeviceStats) {
         for queue in self.queues.iter().filter(|queue| queue.port == port) {
             device.ipackets += queue.counts.received_pkts.get();
@@ -85,14 +108,21 @@ impl Sources {
     }
 
     pub(super) fn report(&self, rate: TscRate) -> SourceReport {
-        let rows: Vec<SourceQueueRow> = self.queues.iter().map(|queue| queue_row(queue, rate)).collect();
+        let rows: Vec<SourceQueueRow> =
+            self.queues.iter().map(|queue| queue_row(queue, rate)).collect();
         let sum = |count: fn(&SourceQueueRow) -> u64| rows.iter().map(count).sum::<u64>();
         let per_second = |count: fn(&SourceQueueRow) -> u64| {
-            rows.iter().filter(|row| row.polled_s > 0.0).map(|row| count(row) as f64 / row.polled_s).sum::<f64>()
+            rows.iter()
+                .filter(|row| row.polled_s > 0.0)
+                .map(|row| count(row) as f64 / row.polled_s)
+                .sum::<f64>()
         };
-        // The median: the host interrupts the source too, which is none of its work.
+        // The median: the host interrupts the source too, which is none of its
+        // work.
         let mut own_ticks = HdrHistogram::<u64>::new(3).expect("a constant precision is valid");
-        self.queues.iter().for_each(|queue| queue.counts.own_ticks.add_to(&mut own_ticks, |ticks| ticks));
+        self.queues
+            .iter()
+            .for_each(|queue| queue.counts.own_ticks.add_to(&mut own_ticks, |ticks| ticks));
         SourceReport {
             spec: self.spec.to_string(),
             asked_mpps: self.asked_pps / 1e6,
@@ -114,8 +144,18 @@ impl Sources {
 impl std::fmt::Display for Sources {
     /// The line of the map that is printed at the start.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "  source   {} on {} rx queues: {:.0} packets per second", self.spec, self.queues.len(), self.asked_pps)?;
-        if self.mean_cost_ns > 0.0 { write!(f, ", load {:.3} of all lcores", self.load) } else { Ok(()) }
+        write!(
+            f,
+            "  source   {} on {} rx queues: {:.0} packets per second",
+            self.spec,
+            self.queues.len(),
+            self.asked_pps
+        )?;
+        if self.mean_cost_ns > 0.0 {
+            write!(f, ", load {:.3} of all lcores", self.load)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -137,12 +177,16 @@ fn queue_row(queue: &Queue, rate: TscRate) -> SourceQueueRow {
     }
 }
 
-/// Packets that the driver brings have no due time, and would be taken for the source's.
+/// Packets that the driver brings have no due time, and would be taken for the
+/// source's.
 fn refuse_other_traffic(rxq: &RxQueue) -> Result<()> {
     let mut burst = Burst::new();
     let received = rxq.try_lease().map_or(0, |mut lease| lease.poll(&mut burst, BurstSize::of(1)));
     if received > 0 {
-        return Err(Error::Usage(format!("--source: port {} brings packets of its own: {SOURCE_PORT_HINT}", rxq.port())));
+        return Err(Error::Usage(format!(
+            "--source: port {} brings packets of its own: {SOURCE_PORT_HINT}",
+            rxq.port()
+        )));
     }
     Ok(())
 }

@@ -7,8 +7,7 @@ use crate::dpdk::StampClock;
 use crate::dpdk::clock::TscRate;
 use crate::stats::{StampClocks, Verdict, time};
 
-const BY_POLL: &str =
-    "software: from the start of the poll that brought the packet until the driver had accepted it, by the time stamp counter";
+const BY_POLL: &str = "software: from the start of the poll that brought the packet until the driver had accepted it, by the time stamp counter";
 const UNSEEN: &str = "the wait in the NIC's queue before that poll is not in it";
 const END: &str = "the end is read at the lcore's next step, a burst later at most";
 
@@ -23,11 +22,22 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// `None` where latency is not counted. `unseen`: what is known of the wait that polls don't see, in words.
-    pub(super) fn of(plan: &Plan, clocks: &StampClocks, followed: &FollowedClocks, unseen: &str, rate: TscRate) -> Option<Self> {
-        let why = clocks.why().map(|(port, why)| format!("port {port}{} {}", driver(plan, port), why.text(|ticks| time(rate.ns(ticks)))));
+    /// `None` where latency is not counted. `unseen`: what is known of the wait
+    /// that polls don't see, in words.
+    pub(super) fn of(
+        plan: &Plan,
+        clocks: &StampClocks,
+        followed: &FollowedClocks,
+        unseen: &str,
+        rate: TscRate,
+    ) -> Option<Self> {
+        let why = clocks.why().map(|(port, why)| {
+            format!("port {port}{} {}", driver(plan, port), why.text(|ticks| time(rate.ns(ticks))))
+        });
         let by_poll = |why: Option<&String>| {
-            let why = why.map_or(String::new(), |why| format!("; drivers' stamps do not count, because {why}"));
+            let why = why.map_or(String::new(), |why| {
+                format!("; drivers' stamps do not count, because {why}")
+            });
             let bound = format!("{UNSEEN}, {unseen}; {END}{why}");
             Self { name: "software", clock: BY_POLL.into(), bound, error_ns: None, off: None }
         };
@@ -62,19 +72,31 @@ impl Source {
     }
 }
 
-/// The virtual devices among EAL's arguments that read a capture: what stamps its packets have is from when that was taken.
+/// The virtual devices among EAL's arguments that read a capture: what stamps
+/// its packets have is from when that was taken.
 pub(super) fn replaying(eal_args: &[String]) -> Vec<String> {
-    let behind = eal_args.iter().zip(eal_args.iter().skip(1)).filter(|(arg, _)| *arg == "--vdev").map(|(_, device)| device.as_str());
+    let behind = eal_args
+        .iter()
+        .zip(eal_args.iter().skip(1))
+        .filter(|(arg, _)| *arg == "--vdev")
+        .map(|(_, device)| device.as_str());
     let devices = behind.chain(eal_args.iter().filter_map(|arg| arg.strip_prefix("--vdev=")));
     let reads = |device: &&str| device.split(',').skip(1).any(|arg| arg.starts_with("rx_pcap="));
     devices.filter(reads).filter_map(|device| device.split(',').next()).map(str::to_owned).collect()
 }
 
-/// Stamps of captures are no arrivals, however new they are. Who asks for them by name gets them.
+/// Stamps of captures are no arrivals, however new they are. Who asks for them
+/// by name gets them.
 pub(super) fn leave_out(plan: &mut Plan, cli: &Cli, replaying: &[String]) {
     let replays = plan.ports.iter().find(|port| replaying.contains(&port.info.name));
-    let Some(port) = replays.filter(|_| plan.stamping == Stamping::Nic && !cli.emulate_stamps) else { return };
-    let replays = format!("port {} ({}) replays a capture, and its stamps are from when that was taken", port.info.id, port.info.driver);
+    let Some(port) = replays.filter(|_| plan.stamping == Stamping::Nic && !cli.emulate_stamps)
+    else {
+        return;
+    };
+    let replays = format!(
+        "port {} ({}) replays a capture, and its stamps are from when that was taken",
+        port.info.id, port.info.driver
+    );
     match cli.timestamps {
         Timestamps::Nic => plan.warnings.push(format!("--timestamps nic: {replays}")),
         _ => plan.stamping = Stamping::Poll { why: Some(replays) },
@@ -83,7 +105,12 @@ pub(super) fn leave_out(plan: &mut Plan, cli: &Cli, replaying: &[String]) {
 
 /// What latency is counted by, in a word, unless stamps turn out to be no good.
 pub(super) fn name(plan: &Plan) -> &'static str {
-    let emulated = || plan.ports.iter().flat_map(|port| &port.info.stamp_clocks).any(|(_, clock)| *clock == StampClock::Emulated);
+    let emulated = || {
+        plan.ports
+            .iter()
+            .flat_map(|port| &port.info.stamp_clocks)
+            .any(|(_, clock)| *clock == StampClock::Emulated)
+    };
     match &plan.stamping {
         Stamping::Off => "nothing",
         Stamping::Source => "open-loop",
@@ -108,7 +135,12 @@ pub(super) fn line(plan: &Plan) -> Option<String> {
 /// What each port's stamps count.
 fn units(plan: &Plan) -> String {
     let unit = |port: &crate::config::PortPlan| {
-        let units: Vec<String> = port.info.stamp_clocks.iter().map(|(unit, clock)| format!("{unit} of {}", clock.name())).collect();
+        let units: Vec<String> = port
+            .info
+            .stamp_clocks
+            .iter()
+            .map(|(unit, clock)| format!("{unit} of {}", clock.name()))
+            .collect();
         format!("port {} {}: {}", port.info.id, port.info.driver, units.join(" or "))
     };
     plan.ports.iter().map(unit).collect::<Vec<_>>().join(", ")

@@ -21,7 +21,10 @@ fn work_is_read_with_units() {
     let alike = read("--work spin:cheap=200ns").unwrap().work.unwrap();
     assert_eq!(alike.expensive, alike.cheap, "all packets cost the same");
     let work = read("--work spin:cheap=200ns,expensive=100us,p=0.0001").unwrap().work.unwrap();
-    assert_eq!((work.cheap, work.expensive, work.p), (Duration::from_nanos(200), Duration::from_micros(100), 0.0001));
+    assert_eq!(
+        (work.cheap, work.expensive, work.p),
+        (Duration::from_nanos(200), Duration::from_micros(100), 0.0001)
+    );
 }
 
 #[test]

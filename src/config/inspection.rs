@@ -1,4 +1,5 @@
-//! The arguments of engines that inspect, or whose work takes long: what they come to, and what contradicts what.
+//! The arguments of engines that inspect, or whose work takes long: what they
+//! come to, and what contradicts what.
 
 use std::time::Duration;
 
@@ -31,10 +32,15 @@ impl Inspecting {
         let too_short = |time: &Duration| *time < YIELD_AFTER_MIN;
         if let Some(time) = cli.yield_after.filter(too_short) {
             let time = humantime::format_duration(time);
-            return usage(format!("--yield-after {time}: handing a packet over takes about as long: write 1us or more"));
+            return usage(format!(
+                "--yield-after {time}: handing a packet over takes about as long: write 1us or more"
+            ));
         }
         if cli.flow_timeout.is_some_and(|time| time.is_zero()) {
-            return usage("--flow-timeout 0: every flow would be new; write a time above 0, for example 60s".into());
+            return usage(
+                "--flow-timeout 0: every flow would be new; write a time above 0, for example 60s"
+                    .into(),
+            );
         }
         let estimate = match cli.predict {
             Predict::None => None,
@@ -66,9 +72,13 @@ pub fn check_forward_mode(cli: &Cli) -> Result<()> {
     if is_dpi && cli.work.is_some() {
         return usage("--forward-mode dpi has work of its own: leave out --work, or choose another forward mode".into());
     }
-    for (argument, given) in [("--rules", cli.rules.is_some()), ("--dpi-pkts", cli.dpi_pkts.is_some())] {
+    for (argument, given) in
+        [("--rules", cli.rules.is_some()), ("--dpi-pkts", cli.dpi_pkts.is_some())]
+    {
         if given && !is_dpi {
-            return usage(format!("{argument} is for --forward-mode dpi: leave it out, or change the forward mode"));
+            return usage(format!(
+                "{argument} is for --forward-mode dpi: leave it out, or change the forward mode"
+            ));
         }
     }
     let unknown_work = cli.work.as_ref().is_some_and(|work| !work.known);
@@ -77,9 +87,13 @@ pub fn check_forward_mode(cli: &Cli) -> Result<()> {
             "--yield-after is for work of unknown cost: add --forward-mode dpi, or --work spin:…,known=no; or leave it out".into(),
         );
     }
-    for (argument, given) in [("--flows", cli.flows.is_some()), ("--flow-timeout", cli.flow_timeout.is_some())] {
+    for (argument, given) in
+        [("--flows", cli.flows.is_some()), ("--flow-timeout", cli.flow_timeout.is_some())]
+    {
         if given && !is_dpi && cli.predict == Predict::None {
-            return usage(format!("{argument}: no flows are remembered; leave it out, or add --forward-mode dpi or --predict"));
+            return usage(format!(
+                "{argument}: no flows are remembered; leave it out, or add --forward-mode dpi or --predict"
+            ));
         }
     }
     Ok(())
@@ -97,11 +111,20 @@ mod tests {
     #[test]
     fn defaults_and_what_is_said() {
         let plain = Inspecting::new(&read("")).unwrap();
-        assert_eq!((plain.flows, plain.flow_timeout, plain.dpi_pkts), (65_536, Duration::from_secs(60), 8));
+        assert_eq!(
+            (plain.flows, plain.flow_timeout, plain.dpi_pkts),
+            (65_536, Duration::from_secs(60), 8)
+        );
         assert_eq!((plain.yield_after, plain.estimate), (None, None));
-        let said = Inspecting::new(&read("--flows 7 --flow-timeout 2s --dpi-pkts 1 --yield-after 10us --predict ewma")).unwrap();
+        let said = Inspecting::new(&read(
+            "--flows 7 --flow-timeout 2s --dpi-pkts 1 --yield-after 10us --predict ewma",
+        ))
+        .unwrap();
         assert_eq!((said.flows, said.flow_timeout, said.dpi_pkts), (7, Duration::from_secs(2), 1));
-        assert_eq!((said.yield_after, said.estimate), (Some(Duration::from_micros(10)), Some(Estimate::Ewma)));
+        assert_eq!(
+            (said.yield_after, said.estimate),
+            (Some(Duration::from_micros(10)), Some(Estimate::Ewma))
+        );
     }
 
     #[test]
@@ -120,10 +143,15 @@ mod tests {
             ("--flow-timeout 9s", "--predict"),
         ] {
             let cli = read(line);
-            let error = Inspecting::new(&cli).map(drop).and_then(|()| check_forward_mode(&cli)).expect_err(line);
+            let error = Inspecting::new(&cli)
+                .map(drop)
+                .and_then(|()| check_forward_mode(&cli))
+                .expect_err(line);
             assert!(error.to_string().contains(says), "{line}: {error}");
         }
-        let fine = read("--work spin:p=0.1,expensive=9us,known=no --yield-after 10us --predict last --flows 9");
+        let fine = read(
+            "--work spin:p=0.1,expensive=9us,known=no --yield-after 10us --predict last --flows 9",
+        );
         assert!(Inspecting::new(&fine).is_ok() && check_forward_mode(&fine).is_ok());
     }
 }

@@ -1,4 +1,5 @@
-//! The mode, and the arguments that only some modes have: what they come to, and what contradicts what.
+//! The mode, and the arguments that only some modes have: what they come to,
+//! and what contradicts what.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -8,11 +9,13 @@ use crate::cli::{Cli, Grow, Mode};
 use crate::error::Result;
 use crate::shed::ShardPick;
 
-/// How long an lcore may be in one packet before it is rescued, unless told otherwise.
+/// How long an lcore may be in one packet before it is rescued, unless told
+/// otherwise.
 const RESCUE_AFTER: Duration = Duration::from_micros(20);
 
-/// The most that it takes to receive, serve and send one cheap packet: several times what it takes on a machine of 2.6 GHz. A burst of
-/// so long packets is no reason to rescue anybody.
+/// The most that it takes to receive, serve and send one cheap packet: several
+/// times what it takes on a machine of 2.6 GHz. A burst of so long packets is
+/// no reason to rescue anybody.
 const PKT_NS_MAX: u64 = 50;
 
 /// What is decided about scheduling. What a mode does not use has its default.
@@ -48,31 +51,47 @@ impl Mode {
     }
 }
 
-/// The mode that was asked for, or the one that fits `--pools`; and that the other arguments go with it.
+/// The mode that was asked for, or the one that fits `--pools`; and that the
+/// other arguments go with it.
 fn mode(cli: &Cli) -> Result<Mode> {
     let mode = cli.mode.unwrap_or(if cli.pools.is_some() { Mode::Hybrid } else { Mode::Rtc });
     let name = mode.name();
     match cli.pools {
         None if mode.has_pools() => {
-            return usage(format!("--mode {name} needs to know how to split the lcores: add --pools A:B, for example --pools 1:1"));
+            return usage(format!(
+                "--mode {name} needs to know how to split the lcores: add --pools A:B, for example --pools 1:1"
+            ));
         }
         Some(pools) if !mode.has_pools() => {
-            return usage(format!("--mode {name} has a single pool: leave out --pools {pools}, or write --mode pools or --mode hybrid"));
+            return usage(format!(
+                "--mode {name} has a single pool: leave out --pools {pools}, or write --mode pools or --mode hybrid"
+            ));
         }
         _ => {}
     }
-    for (argument, given) in [("--shards", cli.shards.is_some()), ("--shard-pick", cli.shard_pick.is_some())] {
+    for (argument, given) in
+        [("--shards", cli.shards.is_some()), ("--shard-pick", cli.shard_pick.is_some())]
+    {
         if given && !mode.has_pools() {
-            return usage(format!("{argument}: there are none with --mode {name}; leave it out, or add --pools A:B"));
+            return usage(format!(
+                "{argument}: there are none with --mode {name}; leave it out, or add --pools A:B"
+            ));
         }
     }
-    for (argument, given) in [("--rescue-after", cli.rescue_after.is_some()), ("--expensive-cap", cli.expensive_cap.is_some())] {
+    for (argument, given) in [
+        ("--rescue-after", cli.rescue_after.is_some()),
+        ("--expensive-cap", cli.expensive_cap.is_some()),
+    ] {
         if given && mode != Mode::Hybrid {
-            return usage(format!("{argument} is for --mode hybrid, and this is --mode {name}: leave it out, or change the mode"));
+            return usage(format!(
+                "{argument} is for --mode hybrid, and this is --mode {name}: leave it out, or change the mode"
+            ));
         }
     }
     if cli.steal_every.is_some() && mode != Mode::Steal {
-        return usage(format!("--steal-every is for --mode steal, and this is --mode {name}: leave it out, or change the mode"));
+        return usage(format!(
+            "--steal-every is for --mode steal, and this is --mode {name}: leave it out, or change the mode"
+        ));
     }
     Ok(mode)
 }
@@ -129,7 +148,8 @@ mod tests {
 
     fn read(line: &str) -> Scheduling {
         let args: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        scheduling(&Cli::read(&args).expect("valid syntax").expect("no help")).expect("no contradiction")
+        scheduling(&Cli::read(&args).expect("valid syntax").expect("no help"))
+            .expect("no contradiction")
     }
 
     #[test]
@@ -143,16 +163,30 @@ mod tests {
     #[test]
     fn defaults_fit_the_pools_and_the_burst() {
         let hybrid = read("--pools 8:2");
-        assert_eq!((hybrid.mode, hybrid.expensive_cap, hybrid.rescue_after), (Mode::Hybrid, 2, RESCUE_AFTER));
-        assert_eq!((hybrid.shard_pick, hybrid.grow, hybrid.steal_every), (ShardPick::Oldest, Grow::Double, None));
+        assert_eq!(
+            (hybrid.mode, hybrid.expensive_cap, hybrid.rescue_after),
+            (Mode::Hybrid, 2, RESCUE_AFTER)
+        );
+        assert_eq!(
+            (hybrid.shard_pick, hybrid.grow, hybrid.steal_every),
+            (ShardPick::Oldest, Grow::Double, None)
+        );
         assert_eq!(read("").mode, Mode::Rtc);
-        assert_eq!(read("--pools 1:1 --burst 512").rescue_after, Duration::from_nanos(512 * PKT_NS_MAX));
+        assert_eq!(
+            read("--pools 1:1 --burst 512").rescue_after,
+            Duration::from_nanos(512 * PKT_NS_MAX)
+        );
     }
 
     #[test]
     fn what_is_said_is_what_is_done() {
-        let hybrid = read("--pools 8:4 --expensive-cap 3 --rescue-after 1.6us --shard-pick two-choice --grow append --runq-max 64");
-        assert_eq!((hybrid.expensive_cap, hybrid.rescue_after, hybrid.runq_max_pkts), (3, Duration::from_nanos(1600), 64));
+        let hybrid = read(
+            "--pools 8:4 --expensive-cap 3 --rescue-after 1.6us --shard-pick two-choice --grow append --runq-max 64",
+        );
+        assert_eq!(
+            (hybrid.expensive_cap, hybrid.rescue_after, hybrid.runq_max_pkts),
+            (3, Duration::from_nanos(1600), 64)
+        );
         assert_eq!((hybrid.shard_pick, hybrid.grow), (ShardPick::TwoChoice, Grow::Append));
         assert_eq!(read("--mode steal --steal-every 61").steal_every, NonZeroU64::new(61));
     }

@@ -5,7 +5,8 @@ use crate::cli::{Cli, Mark};
 use crate::error::{Error, Result};
 
 /// What ports of a source have to be.
-pub const SOURCE_PORT_HINT: &str = "a source needs ports that are quiet: write --vdev net_null0,no-rx=1 before --";
+pub const SOURCE_PORT_HINT: &str =
+    "a source needs ports that are quiet: write --vdev net_null0,no-rx=1 before --";
 
 /// What can be said before EAL starts.
 ///
@@ -37,7 +38,8 @@ pub(super) fn check_alone(cli: &Cli) -> Result<()> {
 /// Whether the source fits the ports and their queues.
 ///
 /// # Errors
-/// When a port is not a virtual one, or the source says how packets are spread over another number of queues.
+/// When a port is not a virtual one, or the source says how packets are spread
+/// over another number of queues.
 pub(super) fn check_ports(cli: &Cli, ports: &[PortPlan]) -> Result<()> {
     let Some(source) = &cli.source else { return Ok(()) };
     if let Some(port) = ports.iter().find(|port| port.info.driver != "net_null") {

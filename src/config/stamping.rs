@@ -13,7 +13,8 @@ pub enum Stamping {
     Off,
     /// The source that makes the packets: with the time at which each is due.
     Source,
-    /// The poll that brings the packet; and why not the driver, if that was not what was asked for.
+    /// The poll that brings the packet; and why not the driver, if that was not
+    /// what was asked for.
     Poll { why: Option<String> },
     /// The driver, or the NIC behind it.
     Nic,
@@ -32,18 +33,23 @@ pub(super) fn check_alone(cli: &Cli) -> Result<()> {
     };
     if cli.source.is_some() {
         let option = asked.split(' ').next().unwrap_or(asked);
-        return usage(format!("{asked}: the packets of a --source come with the time at which they are due: leave out {option}"));
+        return usage(format!(
+            "{asked}: the packets of a --source come with the time at which they are due: leave out {option}"
+        ));
     }
     Ok(())
 }
 
-/// What stamps the packets of these ports. Their drivers' own stamps don't count where they are emulated.
+/// What stamps the packets of these ports. Their drivers' own stamps don't
+/// count where they are emulated.
 ///
 /// # Errors
 /// When drivers are to do it, and one does not.
 pub(super) fn stamping(cli: &Cli, ports: &mut [PortPlan]) -> Result<Stamping> {
     if cli.emulate_stamps {
-        ports.iter_mut().for_each(|port| port.info.stamp_clocks = vec![(Unit::Ticks, StampClock::Emulated)]);
+        ports
+            .iter_mut()
+            .for_each(|port| port.info.stamp_clocks = vec![(Unit::Ticks, StampClock::Emulated)]);
     }
     let without = ports.iter().map(|port| &port.info).find(|info| info.stamp_clocks.is_empty());
     Ok(match (cli.timestamps, without) {
@@ -51,9 +57,12 @@ pub(super) fn stamping(cli: &Cli, ports: &mut [PortPlan]) -> Result<Stamping> {
         _ if cli.source.is_some() => Stamping::Source,
         (Timestamps::Software, _) => Stamping::Poll { why: None },
         (Timestamps::Auto | Timestamps::Nic, None) => Stamping::Nic,
-        (Timestamps::Auto, Some(info)) => {
-            Stamping::Poll { why: Some(format!("port {} ({}) stamps nothing that it receives", info.id, info.driver)) }
-        }
+        (Timestamps::Auto, Some(info)) => Stamping::Poll {
+            why: Some(format!(
+                "port {} ({}) stamps nothing that it receives",
+                info.id, info.driver
+            )),
+        },
         (Timestamps::Nic, Some(info)) => {
             return usage(format!(
                 "--timestamps nic: port {} ({}, driver {}) stamps nothing that it receives: write --timestamps software, or leave the port out by --portmask",
@@ -75,7 +84,8 @@ mod tests {
 
     #[test]
     fn drivers_stamp_where_all_of_them_can() {
-        let chosen = |line: &str, ports: &[PortInfo]| planned(line, 1, ports).map(|plan| plan.stamping);
+        let chosen =
+            |line: &str, ports: &[PortInfo]| planned(line, 1, ports).map(|plan| plan.stamping);
         let (both, one) = ([stamps(0), stamps(1)], [stamps(0), port(1, 16, 16)]);
         assert_eq!(chosen("", &both).unwrap(), Stamping::Nic);
         assert_eq!(chosen("--timestamps nic", &both).unwrap(), Stamping::Nic);
@@ -83,20 +93,35 @@ mod tests {
         assert_eq!(chosen("--timestamps off", &both).unwrap(), Stamping::Off);
         assert_eq!(chosen("--emulate-stamps", &one).unwrap(), Stamping::Nic);
         assert_eq!(chosen("--emulate-stamps --timestamps off", &one).unwrap(), Stamping::Off);
-        assert!(matches!(chosen("", &one).unwrap(), Stamping::Poll { why: Some(why) } if why.contains("port 1 (net_test)")));
+        assert!(
+            matches!(chosen("", &one).unwrap(), Stamping::Poll { why: Some(why) } if why.contains("port 1 (net_test)"))
+        );
         assert_eq!(chosen("--portmask 1 --timestamps nic", &one).unwrap(), Stamping::Nic);
         let refused = chosen("--timestamps nic", &one).unwrap_err().to_string();
-        assert!(["port 1", "net_test", "--timestamps software", "--portmask"].iter().all(|word| refused.contains(word)), "{refused}");
+        assert!(
+            ["port 1", "net_test", "--timestamps software", "--portmask"]
+                .iter()
+                .all(|word| refused.contains(word)),
+            "{refused}"
+        );
     }
 
     #[test]
     fn a_source_stamps_its_own_packets() {
         let null = |id| PortInfo { driver: "net_null".into(), ..port(id, 16, 16) };
-        let chosen = |own: &str| planned(&format!("--source open-loop:rate=1M {own}"), 1, &[null(0)]).map(|plan| plan.stamping);
+        let chosen = |own: &str| {
+            planned(&format!("--source open-loop:rate=1M {own}"), 1, &[null(0)])
+                .map(|plan| plan.stamping)
+        };
         assert_eq!(chosen("").unwrap(), Stamping::Source);
         assert_eq!(chosen("--timestamps off").unwrap(), Stamping::Off);
         for asked in ["--timestamps nic", "--timestamps software", "--emulate-stamps"] {
-            assert!(chosen(asked).unwrap_err().to_string().contains(&format!("{asked}: the packets of a --source")));
+            assert!(
+                chosen(asked)
+                    .unwrap_err()
+                    .to_string()
+                    .contains(&format!("{asked}: the packets of a --source"))
+            );
         }
     }
 }

@@ -56,8 +56,16 @@ fn ten_lcores_eight_to_two() {
 fn in_hybrid_everybody_sheds_and_all_but_a_lone_poller_take() {
     let plan = planned("--pools 8:2", 10, &two_ports()).unwrap();
     assert_eq!((plan.scheduling.mode, plan.shards), (Mode::Hybrid, 10));
-    assert!(plan.lcores.iter().enumerate().all(|(at, lcore)| lcore.shard == Some(at) && lcore.takes));
-    assert!(plan.lcores.iter().enumerate().all(|(at, lcore)| lcore.rx == [(0, at as u16), (1, at as u16)]), "workers poll too");
+    assert!(
+        plan.lcores.iter().enumerate().all(|(at, lcore)| lcore.shard == Some(at) && lcore.takes)
+    );
+    assert!(
+        plan.lcores
+            .iter()
+            .enumerate()
+            .all(|(at, lcore)| lcore.rx == [(0, at as u16), (1, at as u16)]),
+        "workers poll too"
+    );
     assert_eq!(plan.may_poll(&plan.lcores[3])[..3], [(0, 3), (1, 3), (0, 0)]);
     let plan = planned("--pools 1:1", 2, &two_ports()).unwrap();
     assert_eq!(plan.lcores.iter().map(|lcore| lcore.takes).collect::<Vec<_>>(), [false, true]);
@@ -67,13 +75,20 @@ fn in_hybrid_everybody_sheds_and_all_but_a_lone_poller_take() {
 fn a_single_pool_runs_to_completion_everywhere() {
     let plan = planned("", 2, &two_ports()).unwrap();
     assert_eq!((plan.scheduling.mode, plan.shards), (Mode::Rtc, 0));
-    assert!(plan.lcores.iter().all(|lcore| lcore.pool == Pool::A && lcore.shard.is_none() && lcore.rx.len() == 2));
+    assert!(
+        plan.lcores
+            .iter()
+            .all(|lcore| lcore.pool == Pool::A && lcore.shard.is_none() && lcore.rx.len() == 2)
+    );
 }
 
 #[test]
 fn ports_with_few_queues_still_reach_different_lcores() {
     let plan = planned("--mode pools --pools 2:1", 3, &[port(0, 1, 1), port(1, 1, 1)]).unwrap();
-    assert_eq!((plan.lcores[0].rx.clone(), plan.lcores[1].rx.clone()), (vec![(0, 0)], vec![(1, 0)]));
+    assert_eq!(
+        (plan.lcores[0].rx.clone(), plan.lcores[1].rx.clone()),
+        (vec![(0, 0)], vec![(1, 0)])
+    );
     assert_eq!(plan.ports[0].txq_users, [3]);
     assert_eq!(plan.warnings.len(), 4, "{:?}", plan.warnings);
 }
@@ -94,7 +109,12 @@ fn an_odd_port_sends_back() {
 
 #[test]
 fn jumbo_frames_get_larger_buffers_only_where_ports_cannot_split() {
-    assert_eq!(planned("--max-pkt-len 9018", 1, &two_ports()).map(|plan| (plan.mbuf_room, plan.scatter)).unwrap(), (2176, true));
+    assert_eq!(
+        planned("--max-pkt-len 9018", 1, &two_ports())
+            .map(|plan| (plan.mbuf_room, plan.scatter))
+            .unwrap(),
+        (2176, true)
+    );
     let mut ports = two_ports();
     ports[1].segments = false;
     let plan = planned("--max-pkt-len 9018", 1, &ports).unwrap();
@@ -126,13 +146,19 @@ fn bad_input_says_what_why_and_what_instead() {
         ("--mode pools --pools 1:1 --shards 2", "at most 1"),
         ("--pools 1:1 --shards 3", "at most 2"),
         ("--mode hybrid", "add --pools A:B"),
-        ("--mode steal --pools 1:1", "leave out --pools 1:1, or write --mode pools or --mode hybrid"),
+        (
+            "--mode steal --pools 1:1",
+            "leave out --pools 1:1, or write --mode pools or --mode hybrid",
+        ),
         ("--mode shed-random --shards 1", "none with --mode shed-random"),
         ("--shard-pick affine", "none with --mode rtc"),
         ("--steal-every 61", "--steal-every is for --mode steal, and this is --mode rtc"),
         ("--mode pools --pools 1:1 --rescue-after 20us", "--rescue-after is for --mode hybrid"),
         ("--mode steal --expensive-cap 1", "--expensive-cap is for --mode hybrid"),
-        ("--pools 1:1 --rescue-after 1us", "--rescue-after 1us is below the poll time: a burst of 32 cheap packets may take 1600ns"),
+        (
+            "--pools 1:1 --rescue-after 1us",
+            "--rescue-after 1us is below the poll time: a burst of 32 cheap packets may take 1600ns",
+        ),
         ("--pools 1:1 --expensive-cap 2", "pool B has 1 lcores, so write 1 or less"),
         ("--pools 1:1 --expensive-cap 0", "write 1 or more"),
         ("--runq-max 63", "write 64 or more, or lower --burst"),
@@ -150,8 +176,9 @@ fn bad_input_says_what_why_and_what_instead() {
 }
 
 proptest! {
-    /// Every queue of every port has exactly one lcore, every lcore that sheds has a shard that exists, and every lcore's
-    /// transmit queue exists and counts it as a user.
+    /// Every queue of every port has exactly one lcore, every lcore that sheds
+    /// has a shard that exists, and every lcore's transmit queue exists and
+    /// counts it as a user.
     #[test]
     fn plans_are_complete(
         a in 1..12usize, b in 0..5usize, max_rxq in prop::collection::vec(1..20u16, 1..5), max_txq in 1..20u16, rxq in prop::option::of(1..20u16),

@@ -1,4 +1,5 @@
-//! The clocks of drivers' stamps: calibrated before a run, and followed while it lasts, because clocks drift, are slewed, and step.
+//! The clocks of drivers' stamps: calibrated before a run, and followed while
+//! it lasts, because clocks drift, are slewed, and step.
 
 use std::time::Duration;
 
@@ -7,7 +8,8 @@ use crate::dpdk::{Port, StampClock};
 use crate::error::{Error, Result};
 use crate::stats::{ClockModel, Distrust, PortClock, Published, Sample, StampClocks, Step, Unit};
 
-/// How often clocks are read: what a clock drifts meanwhile is far below a microsecond.
+/// How often clocks are read: what a clock drifts meanwhile is far below a
+/// microsecond.
 pub const FOLLOW_EVERY: Duration = Duration::from_millis(100);
 
 /// Samples before a run, and the time between two.
@@ -19,7 +21,8 @@ const FIRST_WIDE_MAX: usize = 20;
 /// After so many samples that failed in a row the clock counts as lost.
 const FAILURES_MAX: u32 = 20;
 
-/// A packet may have waited in a NIC's ring for so long, in nanoseconds: also while a virtual machine is set up.
+/// A packet may have waited in a NIC's ring for so long, in nanoseconds: also
+/// while a virtual machine is set up.
 const AGE_NS_MAX: u64 = 10_000_000_000;
 
 /// One of the clocks that a port's stamps may be of.
@@ -39,11 +42,17 @@ struct Followed {
 pub struct FollowedClocks(Vec<Followed>);
 
 impl FollowedClocks {
-    /// Calibrates what the plan needs. Where a port's clock can't be read, `falls_back` has polls stand in for stamps, and the plan changed.
+    /// Calibrates what the plan needs. Where a port's clock can't be read,
+    /// `falls_back` has polls stand in for stamps, and the plan changed.
     ///
     /// # Errors
     /// When a clock can't be read, and `falls_back` is false.
-    pub fn calibrate(plan: &mut Plan, ports: &[Port], falls_back: bool, ticks: impl Fn(u64) -> u64) -> Result<(Self, StampClocks)> {
+    pub fn calibrate(
+        plan: &mut Plan,
+        ports: &[Port],
+        falls_back: bool,
+        ticks: impl Fn(u64) -> u64,
+    ) -> Result<(Self, StampClocks)> {
         let without = |falls_back| (Self::default(), StampClocks::new(Vec::new(), falls_back, 0));
         if plan.stamping != Stamping::Nic {
             return Ok(without(falls_back));
@@ -55,34 +64,48 @@ impl FollowedClocks {
                 let mut candidate = Followed::new((at, candidates.len()), clock, unit);
                 let published = Published::default();
                 port.start_clock(clock);
-                if candidate.calibrate(&published, || port.sample_clock(clock), std::thread::sleep) {
+                if candidate.calibrate(&published, || port.sample_clock(clock), std::thread::sleep)
+                {
                     candidates.push((unit, published));
                     followed.push(candidate);
                 }
             }
             clocks.push(PortClock::new(port.id(), candidates));
         }
-        if let Some(port) = clocks.iter().find(|port| port.candidates.is_empty()).map(|port| port.port) {
-            let driver = plan.ports.iter().find(|plan| plan.info.id == port).map_or("", |plan| plan.info.driver.as_str());
+        if let Some(port) =
+            clocks.iter().find(|port| port.candidates.is_empty()).map(|port| port.port)
+        {
+            let driver = plan
+                .ports
+                .iter()
+                .find(|plan| plan.info.id == port)
+                .map_or("", |plan| plan.info.driver.as_str());
             if !falls_back {
                 return Err(Error::Setup(format!(
                     "--timestamps nic: the clock of port {port} ({driver}) can't be read, without which its stamps mean nothing: \
                      write --timestamps software"
                 )));
             }
-            plan.stamping = Stamping::Poll { why: Some(format!("the clock of port {port} ({driver}) can't be read")) };
+            plan.stamping = Stamping::Poll {
+                why: Some(format!("the clock of port {port} ({driver}) can't be read")),
+            };
             return Ok(without(falls_back));
         }
         Ok((Self(followed), StampClocks::new(clocks, falls_back, ticks(AGE_NS_MAX))))
     }
 
-    /// Reads all clocks once more, publishes what is known now, and says which can't be believed any more.
+    /// Reads all clocks once more, publishes what is known now, and says which
+    /// can't be believed any more.
     pub fn follow(&mut self, ports: &[Port], clocks: &StampClocks) {
         self.follow_by(clocks, |port, clock| ports[port].sample_clock(clock));
     }
 
     /// As `follow`, with whatever reads the clock of the port at a place.
-    fn follow_by(&mut self, clocks: &StampClocks, mut read: impl FnMut(usize, StampClock) -> Option<Sample>) {
+    fn follow_by(
+        &mut self,
+        clocks: &StampClocks,
+        mut read: impl FnMut(usize, StampClock) -> Option<Sample>,
+    ) {
         for followed in &mut self.0 {
             let (port, candidate) = followed.at;
             let of = &clocks.ports()[port];
@@ -96,7 +119,8 @@ impl FollowedClocks {
         }
     }
 
-    /// The widest error bound of the clocks that stamps turned out to be of, in ticks; `None` before any were seen.
+    /// The widest error bound of the clocks that stamps turned out to be of, in
+    /// ticks; `None` before any were seen.
     pub fn error_ticks(&self, clocks: &StampClocks) -> Option<u64> {
         let chosen = |followed: &&Followed| clocks.ports()[followed.at.0].is_chosen(followed.at.1);
         self.0.iter().filter(chosen).map(|followed| followed.error_ticks).max()
@@ -109,7 +133,12 @@ impl Followed {
     }
 
     /// Whether the clock can be read, and goes on evenly.
-    fn calibrate(&mut self, published: &Published, mut read: impl FnMut() -> Option<Sample>, pause: impl Fn(Duration)) -> bool {
+    fn calibrate(
+        &mut self,
+        published: &Published,
+        mut read: impl FnMut() -> Option<Sample>,
+        pause: impl Fn(Duration),
+    ) -> bool {
         let (mut good, mut wide) = (0, 0);
         while good < FIRST_SAMPLES {
             if good + wide > 0 {
@@ -129,14 +158,22 @@ impl Followed {
         published.version() > 0
     }
 
-    /// A sample of the clock, or none if it could not be read. Wide ones count as none: what is known of a clock gets no better by them.
-    fn take(&mut self, sample: Option<Sample>, published: &Published) -> std::result::Result<(), Distrust> {
+    /// A sample of the clock, or none if it could not be read. Wide ones count
+    /// as none: what is known of a clock gets no better by them.
+    fn take(
+        &mut self,
+        sample: Option<Sample>,
+        published: &Published,
+    ) -> std::result::Result<(), Distrust> {
         let Some(sample) = sample.filter(Sample::is_narrow) else {
             self.failures += 1;
             return if self.failures < FAILURES_MAX { Ok(()) } else { Err(Distrust::Unreadable) };
         };
         self.failures = 0;
-        let known = self.model.observe(sample).map_err(|Step { ahead_ticks }| Distrust::Stepped { ahead_ticks })?;
+        let known = self
+            .model
+            .observe(sample)
+            .map_err(|Step { ahead_ticks }| Distrust::Stepped { ahead_ticks })?;
         if let Some(fit) = known {
             let fit = fit.for_stamps_in(self.unit);
             self.error_ticks = self.error_ticks.max(fit.error_ticks);
@@ -155,7 +192,8 @@ mod tests {
 
     const HZ: u64 = 2_600_000_000;
 
-    /// A clock in nanoseconds that a test sets, beside a time stamp counter that only goes on.
+    /// A clock in nanoseconds that a test sets, beside a time stamp counter
+    /// that only goes on.
     struct Synthetic {
         ticks: Cell<u64>,
         ns: Cell<u64>,
@@ -169,23 +207,44 @@ mod tests {
         }
 
         fn sample(&self) -> Option<Sample> {
-            Some(Sample { clock: self.ns.get(), ticks: self.ticks.get(), error_ticks: self.width_ticks.get() })
+            Some(Sample {
+                clock: self.ns.get(),
+                ticks: self.ticks.get(),
+                error_ticks: self.width_ticks.get(),
+            })
         }
     }
 
     /// A clock that was followed for a while, whose first stamp was believed.
     fn followed(test: impl FnOnce(&Synthetic, &mut FollowedClocks, &StampClocks)) {
-        let clock = Synthetic { ticks: Cell::new(1 << 50), ns: Cell::new(1 << 60), width_ticks: Cell::new(100) };
-        let (mut candidate, published) = (Followed::new((0, 0), StampClock::Wall, Unit::Nanoseconds), Published::default());
-        assert!(candidate.calibrate(&published, || clock.sample(), |pause| clock.pass(pause.as_millis() as u64)));
-        let clocks = StampClocks::new(vec![PortClock::new(7, vec![(Unit::Nanoseconds, published)])], true, 10 * HZ);
+        let clock = Synthetic {
+            ticks: Cell::new(1 << 50),
+            ns: Cell::new(1 << 60),
+            width_ticks: Cell::new(100),
+        };
+        let (mut candidate, published) =
+            (Followed::new((0, 0), StampClock::Wall, Unit::Nanoseconds), Published::default());
+        assert!(candidate.calibrate(
+            &published,
+            || clock.sample(),
+            |pause| clock.pass(pause.as_millis() as u64)
+        ));
+        let clocks = StampClocks::new(
+            vec![PortClock::new(7, vec![(Unit::Nanoseconds, published)])],
+            true,
+            10 * HZ,
+        );
         let mut all = FollowedClocks(vec![candidate]);
         assert!(Stamps::new(&clocks, 0).look(clock.ns.get(), || clock.ticks.get()).is_ok());
         for _ in 0..20 {
             clock.pass(100);
             all.follow_by(&clocks, |_, _| clock.sample());
         }
-        assert_eq!((clocks.verdict(), clocks.why()), (Verdict::Believed, None), "it went on evenly");
+        assert_eq!(
+            (clocks.verdict(), clocks.why()),
+            (Verdict::Believed, None),
+            "it went on evenly"
+        );
         test(&clock, &mut all, &clocks);
     }
 
@@ -196,11 +255,24 @@ mod tests {
                 clock.ns.set(clock.ns.get().wrapping_add_signed(step_ns));
                 clock.pass(100);
                 all.follow_by(clocks, |_, _| clock.sample());
-                assert_eq!(clocks.verdict(), Verdict::Off, "polls do not stand in for what was counted already");
-                let Some((7, Distrust::Stepped { ahead_ticks })) = clocks.why() else { panic!("{:?}", clocks.why()) };
-                assert!((ahead_ticks / 26 - step_ns / 10).abs() < 1_000, "{ahead_ticks} ticks for {step_ns} ns");
+                assert_eq!(
+                    clocks.verdict(),
+                    Verdict::Off,
+                    "polls do not stand in for what was counted already"
+                );
+                let Some((7, Distrust::Stepped { ahead_ticks })) = clocks.why() else {
+                    panic!("{:?}", clocks.why())
+                };
+                assert!(
+                    (ahead_ticks / 26 - step_ns / 10).abs() < 1_000,
+                    "{ahead_ticks} ticks for {step_ns} ns"
+                );
                 let mut stamps = Stamps::new(clocks, 0);
-                assert_eq!(stamps.look(clock.ns.get(), || clock.ticks.get()), Err(Verdict::Off), "for every lcore");
+                assert_eq!(
+                    stamps.look(clock.ns.get(), || clock.ticks.get()),
+                    Err(Verdict::Off),
+                    "for every lcore"
+                );
             });
         }
     }
@@ -217,7 +289,10 @@ mod tests {
                     clock.pass(100);
                     all.follow_by(clocks, |_, _| read(clock));
                 }
-                assert_eq!((clocks.verdict(), clocks.why()), (Verdict::Off, Some((7, Distrust::Unreadable))));
+                assert_eq!(
+                    (clocks.verdict(), clocks.why()),
+                    (Verdict::Off, Some((7, Distrust::Unreadable)))
+                );
             });
         }
         followed(|clock, all, clocks| {
@@ -233,10 +308,18 @@ mod tests {
     #[test]
     fn another_candidates_step_is_no_matter() {
         followed(|clock, all, clocks| {
-            let other = StampClocks::new(vec![PortClock::new(7, vec![(Unit::Nanoseconds, Published::default())])], true, 10 * HZ);
+            let other = StampClocks::new(
+                vec![PortClock::new(7, vec![(Unit::Nanoseconds, Published::default())])],
+                true,
+                10 * HZ,
+            );
             clock.ns.set(clock.ns.get() + 1_000_000_000);
             all.follow_by(&other, |_, _| clock.sample());
-            assert_eq!((other.verdict(), other.why(), clocks.why()), (Verdict::Open, None, None), "no stamp was of it");
+            assert_eq!(
+                (other.verdict(), other.why(), clocks.why()),
+                (Verdict::Open, None, None),
+                "no stamp was of it"
+            );
         });
     }
 }

@@ -1,4 +1,5 @@
-//! SIGHUP: has files read again, on a thread that does nothing else, because a large one takes seconds.
+//! SIGHUP: has files read again, on a thread that does nothing else, because a
+//! large one takes seconds.
 
 use std::time::Duration;
 
@@ -16,24 +17,29 @@ const SWEEP_EVERY: Duration = Duration::from_millis(20);
 
 /// What a run can read again.
 pub trait Reload: Send + Sync {
-    /// Reads it, and has all lcores go by it from their next burst on. Returns what it is now, for people.
+    /// Reads it, and has all lcores go by it from their next burst on. Returns
+    /// what it is now, for people.
     ///
     /// # Errors
     /// What is wrong with it; what was there before stays.
     fn reload(&self) -> Result<String>;
 
-    /// Frees what no lcore goes by any more. Returns whether some of it is left.
+    /// Frees what no lcore goes by any more. Returns whether some of it is
+    /// left.
     fn sweep(&self) -> bool;
 }
 
-/// Waits for SIGHUP. From when it is made the signal no longer ends the process.
+/// Waits for SIGHUP. From when it is made the signal no longer ends the
+/// process.
 pub struct Hangups(Signals);
 
 impl Hangups {
     /// # Errors
     /// When the kernel refuses a handler.
     pub fn catch() -> Result<Self> {
-        Signals::new([SIGHUP]).map(Self).map_err(|error| Error::Setup(format!("no handler for SIGHUP: {error}")))
+        Signals::new([SIGHUP])
+            .map(Self)
+            .map_err(|error| Error::Setup(format!("no handler for SIGHUP: {error}")))
     }
 
     /// What ends `serve`.
@@ -41,7 +47,8 @@ impl Hangups {
         self.0.handle()
     }
 
-    /// Reads again at each SIGHUP, on these CPUs, until its handle is closed. Returns what came of it; nothing where nothing is to be read.
+    /// Reads again at each SIGHUP, on these CPUs, until its handle is closed.
+    /// Returns what came of it; nothing where nothing is to be read.
     pub fn serve(mut self, what: Option<&dyn Reload>, cpus: &CpuSet) -> Option<Reloads> {
         // EAL has pinned the thread that made this one.
         let _ = sched_setaffinity(Pid::from_raw(0), cpus);
@@ -49,7 +56,9 @@ impl Hangups {
         let handle = self.handle();
         for _ in &mut self.0 {
             let Some(what) = what else {
-                say("SIGHUP: there is no file that could be read again: only --routes and --rules are");
+                say(
+                    "SIGHUP: there is no file that could be read again: only --routes and --rules are",
+                );
                 continue;
             };
             match what.reload() {

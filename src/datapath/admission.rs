@@ -1,8 +1,10 @@
-//! Arrival in order: which packets need a place in their flow, and when. All of this is for who holds the lease of the receive queue that the
-//! packets came by, until it gives that away.
+//! Arrival in order: which packets need a place in their flow, and when. All of
+//! this is for who holds the lease of the receive queue that the packets came
+//! by, until it gives that away.
 //!
-//! A packet that stays in these hands until its driver takes it needs none, unless one that came before it in its flow has left them. In a
-//! burst without such packets nothing is asked of any packet.
+//! A packet that stays in these hands until its driver takes it needs none,
+//! unless one that came before it in its flow has left them. In a burst without
+//! such packets nothing is asked of any packet.
 
 use super::Transmit;
 use super::sort::{Hands, Sorter};
@@ -29,7 +31,11 @@ impl Pass {
     #[inline]
     pub(super) fn of(packet: &Mbuf, field: TicketField) -> Self {
         let bits = field.read(packet);
-        if field.is_number() { Self::Counted(Number::from_bits(bits)) } else { Self::Ticket(Ticket::from_bits(bits)) }
+        if field.is_number() {
+            Self::Counted(Number::from_bits(bits))
+        } else {
+            Self::Ticket(Ticket::from_bits(bits))
+        }
     }
 
     #[inline]
@@ -37,7 +43,9 @@ impl Pass {
         match self {
             Self::Ticket(ticket) => field.write(packet, ticket.to_bits()),
             Self::Counted(number) => field.write(packet, number.to_bits()),
-            Self::Unasked(_) | Self::Asked(_) => debug_assert!(false, "a packet that goes away has a place"),
+            Self::Unasked(_) | Self::Asked(_) => {
+                debug_assert!(false, "a packet that goes away has a place")
+            }
         }
     }
 
@@ -53,8 +61,9 @@ impl Pass {
         matches!((self, next), (Self::Counted(a), Self::Counted(b)) if a.precedes(b))
     }
 
-    /// The bucket, of a packet without a ticket. Packets are asked late: an engine may have changed one meanwhile,
-    /// but not by what `flows` tells its flow.
+    /// The bucket, of a packet without a ticket. Packets are asked late: an
+    /// engine may have changed one meanwhile, but not by what `flows` tells its
+    /// flow.
     #[inline]
     fn bucket(&mut self, order: &Order<Outgoing>, flows: Flows, packet: &Mbuf) -> Option<Bucket> {
         match *self {
@@ -70,7 +79,12 @@ impl Pass {
 
     /// Gives the packet a ticket if it has none.
     #[inline]
-    pub(super) fn keep_place(&mut self, order: &Order<Outgoing>, flows: Flows, packet: &Mbuf) -> Result<(), Full> {
+    pub(super) fn keep_place(
+        &mut self,
+        order: &Order<Outgoing>,
+        flows: Flows,
+        packet: &Mbuf,
+    ) -> Result<(), Full> {
         if let Some(bucket) = self.bucket(order, flows, packet) {
             *self = enter(order, bucket)?;
         }
@@ -79,7 +93,13 @@ impl Pass {
 
     /// As `keep_place`, if it is of that bucket.
     #[inline]
-    pub(super) fn keep_place_in(&mut self, order: &Order<Outgoing>, flows: Flows, packet: &Mbuf, bucket: Bucket) -> Result<(), Full> {
+    pub(super) fn keep_place_in(
+        &mut self,
+        order: &Order<Outgoing>,
+        flows: Flows,
+        packet: &Mbuf,
+        bucket: Bucket,
+    ) -> Result<(), Full> {
         if self.bucket(order, flows, packet) == Some(bucket) {
             *self = enter(order, bucket)?;
         }
@@ -90,7 +110,11 @@ impl Pass {
 /// A ticket; where no order is kept, a number.
 #[inline(always)]
 fn enter(order: &Order<Outgoing>, bucket: Bucket) -> Result<Pass, Full> {
-    if order.keeps() { order.enter(bucket).map(Pass::Ticket) } else { Ok(Pass::Counted(order.count(bucket, 1))) }
+    if order.keeps() {
+        order.enter(bucket).map(Pass::Ticket)
+    } else {
+        Ok(Pass::Counted(order.count(bucket, 1)))
+    }
 }
 
 /// What is asked of the packets of one burst.
@@ -104,9 +128,11 @@ pub(super) struct Admission<'a> {
     busy: bool,
     /// How many of the burst others may get.
     gone: usize,
-    /// Most of the burst before went away: so will most of this one, and to ask all beforehand would be in vain.
+    /// Most of the burst before went away: so will most of this one, and to ask
+    /// all beforehand would be in vain.
     most_go: bool,
-    /// One was found to be expensive by the cheap stage: what comes behind it has to be asked again.
+    /// One was found to be expensive by the cheap stage: what comes behind it
+    /// has to be asked again.
     deferred_late: bool,
     /// By place in the burst, of those that have been asked.
     buckets: Box<[Bucket; BURST_MAX]>,
@@ -116,10 +142,22 @@ pub(super) struct Admission<'a> {
 impl<'a> Admission<'a> {
     pub(super) fn new(order: &'a Order<Outgoing>, field: TicketField, flows: Flows) -> Self {
         let buckets = Box::new([order.bucket(0, 0); BURST_MAX]);
-        Self { order, field, flows, queue: 0, busy: false, gone: 0, most_go: false, deferred_late: false, buckets, asked: 0 }
+        Self {
+            order,
+            field,
+            flows,
+            queue: 0,
+            busy: false,
+            gone: 0,
+            most_go: false,
+            deferred_late: false,
+            buckets,
+            asked: 0,
+        }
     }
 
-    /// The burst that was received by `queue` does not leave as a whole: its packets are asked for one by one.
+    /// The burst that was received by `queue` does not leave as a whole: its
+    /// packets are asked for one by one.
     #[inline]
     pub(super) fn part(&mut self, queue: u16) {
         self.queue = queue;
@@ -136,10 +174,12 @@ impl<'a> Admission<'a> {
         self.most_go = 2 * std::mem::take(&mut self.gone) > received;
     }
 
-    /// Whether none of a burst that was received by `queue` has to keep behind another packet.
+    /// Whether none of a burst that was received by `queue` has to keep behind
+    /// another packet.
     #[inline(always)]
     pub(super) fn nobody_is_ahead(&mut self, queue: u16, burst: &Burst) -> bool {
-        // Those who send write what would be read: where nobody needs to know, the line stays theirs.
+        // Those who send write what would be read: where nobody needs to know,
+        // the line stays theirs.
         !self.most_go && (self.order.is_idle(usize::from(queue)) || self.ask(queue, burst))
     }
 
@@ -159,10 +199,15 @@ impl<'a> Admission<'a> {
 
     #[inline]
     fn bucket(&self, at: usize, packet: &Mbuf) -> Bucket {
-        if at < self.asked { self.buckets[at] } else { self.order.bucket(usize::from(self.queue), self.flows.hash(packet)) }
+        if at < self.asked {
+            self.buckets[at]
+        } else {
+            self.order.bucket(usize::from(self.queue), self.flows.hash(packet))
+        }
     }
 
-    /// The place in its flow of a packet, `at` in its burst: needed and written on it if others may get the packet.
+    /// The place in its flow of a packet, `at` in its burst: needed and written
+    /// on it if others may get the packet.
     ///
     /// # Errors
     /// As `stays`.
@@ -191,16 +236,26 @@ impl<'a> Admission<'a> {
             return Ok(Pass::Unasked(self.queue));
         }
         let bucket = self.bucket(at, packet);
-        if self.order.is_ahead(bucket) { enter(self.order, bucket) } else { Ok(Pass::Asked(bucket)) }
+        if self.order.is_ahead(bucket) {
+            enter(self.order, bucket)
+        } else {
+            Ok(Pass::Asked(bucket))
+        }
     }
 
-    /// A packet that others may get. Those of its flow that came before it and are still here get tickets before it does: the driver may
-    /// refuse them.
+    /// A packet that others may get. Those of its flow that came before it and
+    /// are still here get tickets before it does: the driver may refuse them.
     ///
     /// # Errors
     /// As `stays`.
     #[inline(always)]
-    fn goes_away(&mut self, at: usize, packet: &mut Mbuf, here: &mut Sorter, tx: &mut Transmit<'_>) -> Result<Pass, Full> {
+    fn goes_away(
+        &mut self,
+        at: usize,
+        packet: &mut Mbuf,
+        here: &mut Sorter,
+        tx: &mut Transmit<'_>,
+    ) -> Result<Pass, Full> {
         let bucket = self.bucket(at, packet);
         if tx.holds_packets() || !here.cheap.is_empty() {
             self.keep_places_in(bucket, here, tx)?;
@@ -209,8 +264,14 @@ impl<'a> Admission<'a> {
     }
 
     #[inline(never)]
-    fn keep_places_in(&self, bucket: Bucket, here: &mut Sorter, tx: &mut Transmit<'_>) -> Result<(), Full> {
-        // In the order of their arrival: what waits for its driver is of earlier bursts.
+    fn keep_places_in(
+        &self,
+        bucket: Bucket,
+        here: &mut Sorter,
+        tx: &mut Transmit<'_>,
+    ) -> Result<(), Full> {
+        // In the order of their arrival: what waits for its driver is of
+        // earlier bursts.
         tx.keep_places_in(bucket)?;
         for (pass, packet) in here.passes.iter_mut().zip(here.cheap.packets()) {
             pass.keep_place_in(self.order, self.flows, packet, bucket)?;
@@ -227,19 +288,23 @@ impl<'a> Admission<'a> {
         Ok(pass)
     }
 
-    /// Whether a burst can go away as a whole: nothing that came before it is here, and nobody needs a ticket.
+    /// Whether a burst can go away as a whole: nothing that came before it is
+    /// here, and nobody needs a ticket.
     #[inline]
     pub(super) fn may_go_whole(&self, here: &Sorter, tx: &Transmit<'_>) -> bool {
         !self.order.keeps() && !tx.holds_packets() && here.cheap.is_empty()
     }
 
-    /// As `goes_away`, for all packets of a burst that may go as a whole; `write` writes on each what else it has to say. Those of one bucket that
+    /// As `goes_away`, for all packets of a burst that may go as a whole;
+    /// `write` writes on each what else it has to say. Those of one bucket that
     /// follow each other get their numbers at once.
     #[inline]
     pub(super) fn all_go_away(&mut self, packets: &mut [Mbuf], write: impl Fn(&mut Mbuf)) {
         let mut before = FlowBefore::default();
         for (bucket, packet) in self.buckets.iter_mut().zip(&*packets) {
-            *bucket = self.order.bucket(usize::from(self.queue), self.flows.hash_next(packet, &mut before));
+            *bucket = self
+                .order
+                .bucket(usize::from(self.queue), self.flows.hash_next(packet, &mut before));
         }
         (self.asked, self.busy, self.gone) = (packets.len(), true, self.gone + packets.len());
         let (field, mut packets) = (self.field, packets);
@@ -255,12 +320,18 @@ impl<'a> Admission<'a> {
         }
     }
 
-    /// The cheap stage says of a packet that stayed here that others must get it. Those of its flow that came before it are in `tx`.
+    /// The cheap stage says of a packet that stayed here that others must get
+    /// it. Those of its flow that came before it are in `tx`.
     ///
     /// # Errors
     /// As `stays`.
     #[cold]
-    pub(super) fn goes_away_late(&mut self, mut pass: Pass, packet: &mut Mbuf, tx: &mut Transmit<'_>) -> Result<(), Full> {
+    pub(super) fn goes_away_late(
+        &mut self,
+        mut pass: Pass,
+        packet: &mut Mbuf,
+        tx: &mut Transmit<'_>,
+    ) -> Result<(), Full> {
         match pass.bucket(self.order, self.flows, packet) {
             Some(bucket) => {
                 self.deferred_late = true;
@@ -274,7 +345,8 @@ impl<'a> Admission<'a> {
         }
     }
 
-    /// What became of a packet's place since it was sorted, when it is about to be served.
+    /// What became of a packet's place since it was sorted, when it is about to
+    /// be served.
     ///
     /// # Errors
     /// As `stays`.

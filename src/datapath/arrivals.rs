@@ -1,4 +1,5 @@
-//! When packets came: the stamps that they bring, turned into ticks, and the parts of the time since.
+//! When packets came: the stamps that they bring, turned into ticks, and the
+//! parts of the time since.
 
 use super::sort::Arrival;
 use super::{LcoreLoop, Stage, Transmit};
@@ -9,11 +10,19 @@ use crate::policy::Policy;
 use crate::stats::{Distrust, LcoreStats, PARTS_EVERY_BURSTS, Parts, Stamps, Unit, Verdict};
 
 impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
-    /// Looks whether the drivers' stamps on the burst, which a poll that began at `now` brought from `port`, are to be believed, and what clock
-    /// they are of. `before`: the last stamp of the burst before it in the same queue, in ticks, 0 where that is not known; its successor is
-    /// returned. Where stamps are not believed, polls take their place.
+    /// Looks whether the drivers' stamps on the burst, which a poll that began
+    /// at `now` brought from `port`, are to be believed, and what clock they
+    /// are of. `before`: the last stamp of the burst before it in the same
+    /// queue, in ticks, 0 where that is not known; its successor is returned.
+    /// Where stamps are not believed, polls take their place.
     #[inline(never)]
-    pub(super) fn check_stamps(&mut self, field: RxStampField, port: u16, now: u64, before: u64) -> u64 {
+    pub(super) fn check_stamps(
+        &mut self,
+        field: RxStampField,
+        port: u16,
+        now: u64,
+        before: u64,
+    ) -> u64 {
         let arrival = Arrival::polled(port, now);
         let stamps = self.stamps.iter_mut().find(|stamps| stamps.port() == port);
         let Some(stamps) = stamps else { return 0 };
@@ -29,23 +38,33 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     /// Where the stamps of the burst stand.
     #[inline(always)]
     pub(super) fn brought(&self) -> Brought {
-        self.settings.nic.map_or(Brought::Ticks(self.settings.stamp), |field| Brought::Driver(field, self.tx.burst_clock.unit))
+        self.settings.nic.map_or(Brought::Ticks(self.settings.stamp), |field| {
+            Brought::Driver(field, self.tx.burst_clock.unit)
+        })
     }
 
-    /// Writes on each packet when it arrived: it may leave its burst, and with that the clock of its stamp.
+    /// Writes on each packet when it arrived: it may leave its burst, and with
+    /// that the clock of its stamp.
     #[inline]
     pub(super) fn write_arrivals(&mut self, field: RxStampField) {
         let (to, clock) = (self.settings.stamp, self.tx.burst_clock);
-        self.burst.packets_mut().iter_mut().for_each(|packet| to.write(packet, clock.ticks(clock.unit.even(field.read(packet)))));
+        self.burst
+            .packets_mut()
+            .iter_mut()
+            .for_each(|packet| to.write(packet, clock.ticks(clock.unit.even(field.read(packet)))));
     }
 
-    /// From now on arrivals are polls, and latency is counted from these or not at all.
+    /// From now on arrivals are polls, and latency is counted from these or not
+    /// at all.
     #[cold]
     fn without_stamps(&mut self, verdict: Verdict, arrival: Arrival) {
         let counts = self.settings.stamping && verdict == Verdict::Software;
         (self.settings.nic, self.settings.stamped, self.settings.stamping) = (None, false, counts);
         self.tx.follow(self.settings);
-        self.burst.packets_mut().iter_mut().for_each(|packet| arrival.write_on(packet, self.settings));
+        self.burst
+            .packets_mut()
+            .iter_mut()
+            .for_each(|packet| arrival.write_on(packet, self.settings));
     }
 
     /// When the stage of this burst begins, if its parts are to be measured.
@@ -62,7 +81,8 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.tx.is_counting().then(tsc)
     }
 
-    /// By how much longer the packets of the last poll may have waited than their stamps say.
+    /// By how much longer the packets of the last poll may have waited than
+    /// their stamps say.
     #[cold]
     pub(super) fn book_unseen(&self, now: u64) {
         let unseen_ticks = now.saturating_sub(self.unseen_since);
@@ -72,7 +92,8 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         }
     }
 
-    /// At the end of the run: the longest that may have been unseen counts, whether or not its burst was measured.
+    /// At the end of the run: the longest that may have been unseen counts,
+    /// whether or not its burst was measured.
     pub(super) fn book_longest_unseen(&self) {
         if self.polls_are_stamps() && self.unseen_ticks_max > 0 {
             self.stats.unseen_wait.record(self.unseen_ticks_max, 1);
@@ -83,8 +104,9 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.settings.stamping && !self.settings.stamped && self.settings.nic.is_none()
     }
 
-    /// The stage of these packets, which began at `start`, is over: books how long they waited before it, and how long it took. What
-    /// they still wait to be sent is booked when they are.
+    /// The stage of these packets, which began at `start`, is over: books how
+    /// long they waited before it, and how long it took. What they still wait
+    /// to be sent is booked when they are.
     #[cold]
     pub(super) fn book_whole_burst(&mut self, start: u64, polled_ticks: u64) {
         let parts = &self.stats.cheap_parts;
@@ -94,9 +116,16 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.tx.served(end);
     }
 
-    /// Books how long packets have waited for their stage, which begins at `start`.
+    /// Books how long packets have waited for their stage, which begins at
+    /// `start`.
     #[cold]
-    pub(super) fn book_waits(&self, start: u64, stage: Stage, packets: &Burst, arrival: impl Fn(&Mbuf) -> Arrival) {
+    pub(super) fn book_waits(
+        &self,
+        start: u64,
+        stage: Stage,
+        packets: &Burst,
+        arrival: impl Fn(&Mbuf) -> Arrival,
+    ) {
         let parts = self.tx.parts(stage);
         self.tx.measured_from.set(start);
         packets.packets().iter().for_each(|packet| book_wait(parts, start, arrival(packet)));
@@ -111,18 +140,23 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
 }
 
 impl Transmit<'_> {
-    /// The cheap stage hands this packet over: its wait is one for the expensive stage, and is booked again when that begins.
+    /// The cheap stage hands this packet over: its wait is one for the
+    /// expensive stage, and is booked again when that begins.
     #[cold]
     pub(super) fn take_wait_back(&self, arrival: Arrival) {
         let start = self.measured_from.get();
         if start != 0 {
-            self.stats.cheap_parts.queue_wait.take_back(start.saturating_sub(arrival.polled_ticks), 1);
+            self.stats
+                .cheap_parts
+                .queue_wait
+                .take_back(start.saturating_sub(arrival.polled_ticks), 1);
         }
     }
 }
 
-/// By how much longer than its stamp says a packet may have waited, if that is known. In some hundred nanoseconds, rounded up: it takes no
-/// room then where packets wait.
+/// By how much longer than its stamp says a packet may have waited, if that is
+/// known. In some hundred nanoseconds, rounded up: it takes no room then where
+/// packets wait.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unseen(u32);
 
@@ -134,7 +168,8 @@ impl Unseen {
         Self(u32::try_from(ticks.div_ceil(Self::TICKS)).unwrap_or(u32::MAX))
     }
 
-    /// Books both bounds of what packets took that took `ticks` since their stamp.
+    /// Books both bounds of what packets took that took `ticks` since their
+    /// stamp.
     #[cold]
     pub(super) fn book(self, stats: &LcoreStats, ticks: u64, pkts: u64) {
         if self != Self::UNKNOWN {
@@ -144,13 +179,15 @@ impl Unseen {
     }
 }
 
-/// How long a packet waited for its stage. It may be run by an lcore whose counter is a little behind.
+/// How long a packet waited for its stage. It may be run by an lcore whose
+/// counter is a little behind.
 #[inline]
 pub(super) fn book_wait(parts: &Parts, start: u64, arrival: Arrival) {
     parts.queue_wait.record(start.saturating_sub(arrival.polled_ticks), 1);
 }
 
-/// How long packets that brought a stamp waited for their poll; they may have arrived while that was under way.
+/// How long packets that brought a stamp waited for their poll; they may have
+/// arrived while that was under way.
 #[inline(always)]
 pub(super) fn book_nic_wait(parts: &Parts, arrival: Arrival, pkts: u64) {
     parts.nic_wait.record(arrival.polled_ticks.saturating_sub(arrival.ticks), pkts);
@@ -192,14 +229,19 @@ pub(super) enum Brought {
 }
 
 impl Brought {
-    /// Copies the packets' stamps, as their clock has them: one loop for each kind, which is not asked for per packet. Returns whether all
-    /// packets had one.
+    /// Copies the packets' stamps, as their clock has them: one loop for each
+    /// kind, which is not asked for per packet. Returns whether all packets had
+    /// one.
     #[inline(always)]
     pub(super) fn copy(self, packets: &[Mbuf], to: &mut [u64]) -> bool {
         let pairs = to.iter_mut().zip(packets);
         match self {
-            Self::Driver(field, Unit::SecondsNanoseconds) => field.copy(pairs, |stamp| Unit::SecondsNanoseconds.even(stamp)),
-            Self::Driver(field, Unit::Ticks | Unit::Nanoseconds | Unit::Microseconds) => field.copy(pairs, |stamp| stamp),
+            Self::Driver(field, Unit::SecondsNanoseconds) => {
+                field.copy(pairs, |stamp| Unit::SecondsNanoseconds.even(stamp))
+            }
+            Self::Driver(field, Unit::Ticks | Unit::Nanoseconds | Unit::Microseconds) => {
+                field.copy(pairs, |stamp| stamp)
+            }
             Self::Ticks(field) => {
                 pairs.for_each(|(to, packet)| *to = field.read(packet));
                 true

@@ -1,5 +1,6 @@
-//! What an lcore lets the others see and take: whether it is away in a long stage, how much waits, and the receive queues that it
-//! polls. Written seldom, and never on the lines that the owner's own work touches.
+//! What an lcore lets the others see and take: whether it is away in a long
+//! stage, how much waits, and the receive queues that it polls. Written seldom,
+//! and never on the lines that the owner's own work touches.
 
 use super::Stage;
 use crate::dpdk::RxQueue;
@@ -36,13 +37,18 @@ impl<'a> Board<'a> {
         self.heartbeat.stuck_ticks(0).is_some()
     }
 
-    /// What it is in now, if it has been for longer than `patience_ticks`, and if that is not what it is there for: a worker in
-    /// expensive work isn't stuck. `me` is its place among the boards.
+    /// What it is in now, if it has been for longer than `patience_ticks`, and
+    /// if that is not what it is there for: a worker in expensive work isn't
+    /// stuck. `me` is its place among the boards.
     pub fn stuck(&self, me: usize, now: u64, patience_ticks: u64) -> Option<Stuck> {
         let Busy { since_ticks, flow_hash, stage } = self.heartbeat.busy()?;
         let works = self.pool == Pool::B && stage == Stage::Expensive as u32;
         let is_stuck = !works && now.saturating_sub(since_ticks) > patience_ticks;
-        let stage = if stage == Stage::Expensive as u32 { IncidentStage::Expensive } else { IncidentStage::Unknown };
+        let stage = if stage == Stage::Expensive as u32 {
+            IncidentStage::Expensive
+        } else {
+            IncidentStage::Unknown
+        };
         is_stuck.then_some(Stuck { lcore: me, started_ticks: since_ticks, flow_hash, stage })
     }
 }

@@ -1,4 +1,5 @@
-//! Departure in order: packets that have a place in their flow are sent when it is their turn, and when a driver has taken one, the next.
+//! Departure in order: packets that have a place in their flow are sent when it
+//! is their turn, and when a driver has taken one, the next.
 
 use super::admission::Pass;
 use super::sort::Arrival;
@@ -11,7 +12,8 @@ use crate::order::{Bucket, Full, Number, Ticket};
 use crate::stats::{DropCause, Parts};
 
 impl Transmit<'_> {
-    /// A packet's stage is over, and it leaves by `port`: now, or when all have gone that came before it in its flow.
+    /// A packet's stage is over, and it leaves by `port`: now, or when all have
+    /// gone that came before it in its flow.
     #[inline(always)]
     pub(super) fn depart(&mut self, stage: Stage, port: u16, packet: Mbuf, pass: Pass, stamp: u64) {
         match pass {
@@ -21,12 +23,22 @@ impl Transmit<'_> {
     }
 
     #[inline(never)]
-    fn depart_in_turn(&mut self, stage: Stage, port: u16, packet: Mbuf, ticket: Ticket, stamp: u64) {
+    fn depart_in_turn(
+        &mut self,
+        stage: Stage,
+        port: u16,
+        packet: Mbuf,
+        ticket: Ticket,
+        stamp: u64,
+    ) {
         let pass = Pass::Ticket(ticket);
         // If it has to wait for its turn, that is from now on.
         let served_ticks = if self.measured_from.get() == 0 { 0 } else { tsc() };
         let unseen = self.unseen.get();
-        match self.order.finish(ticket, Outgoing { packet, port, pass, stamp, stage, served_ticks, unseen }) {
+        match self
+            .order
+            .finish(ticket, Outgoing { packet, port, pass, stamp, stage, served_ticks, unseen })
+        {
             Some(Outgoing { packet, .. }) => self.stage(port, packet, pass, stamp),
             None => self.stats.order.add_parked(),
         }
@@ -40,7 +52,8 @@ impl Transmit<'_> {
         }
     }
 
-    /// The driver has taken packets, in this order, where no order is kept. Those that follow each other are counted at once.
+    /// The driver has taken packets, in this order, where no order is kept.
+    /// Those that follow each other are counted at once.
     pub(super) fn taken_counted(&self, passes: &[Pass]) {
         for run in passes.chunk_by(|&a, &b| a.precedes(b)) {
             if let Pass::Counted(first) = run[0] {
@@ -59,10 +72,14 @@ impl Transmit<'_> {
     #[inline]
     fn taken_run(&self, first: Number, pkts: usize) {
         let counts = &self.stats.order;
-        counts.add_in_order(self.order.count_all_sent(first, pkts as u32, |late_by_pkts| counts.add_late(late_by_pkts)));
+        counts.add_in_order(
+            self.order
+                .count_all_sent(first, pkts as u32, |late_by_pkts| counts.add_late(late_by_pkts)),
+        );
     }
 
-    /// A packet has been dropped: those that waited for it to go, and are ready, are offered next.
+    /// A packet has been dropped: those that waited for it to go, and are
+    /// ready, are offered next.
     #[inline]
     pub(super) fn leave(&mut self, pass: Pass) {
         match pass {
@@ -79,8 +96,9 @@ impl Transmit<'_> {
         }
     }
 
-    /// Puts a packet whose turn has come behind those that wait for its port's driver, and all that are ready and follow it. If too many wait
-    /// already it is dropped, and the next one of its flow returned that is ready.
+    /// Puts a packet whose turn has come behind those that wait for its port's
+    /// driver, and all that are ready and follow it. If too many wait already
+    /// it is dropped, and the next one of its flow returned that is ready.
     fn offer(&mut self, mut ticket: Ticket, mut waiting: Outgoing) -> Option<(Ticket, Outgoing)> {
         let (at, port) = (self.place(waiting.port), waiting.port);
         self.book_order_wait(&mut waiting);
@@ -97,12 +115,16 @@ impl Transmit<'_> {
         self.order.leave(ticket)
     }
 
-    /// A packet's turn has come: how long it waited for that is known, if it was measured, and its way to the driver begins.
+    /// A packet's turn has come: how long it waited for that is known, if it
+    /// was measured, and its way to the driver begins.
     fn book_order_wait(&self, waiting: &mut Outgoing) {
         if waiting.served_ticks != 0 && self.is_counting() {
             let now = tsc();
-            // Its stage may have ended on an lcore whose counter is a little ahead.
-            self.parts(waiting.stage).order_wait.record(now.saturating_sub(waiting.served_ticks), 1);
+            // Its stage may have ended on an lcore whose counter is a little
+            // ahead.
+            self.parts(waiting.stage)
+                .order_wait
+                .record(now.saturating_sub(waiting.served_ticks), 1);
             waiting.served_ticks = now;
         }
     }
@@ -130,7 +152,8 @@ impl Transmit<'_> {
         self.leave(pass);
     }
 
-    /// As `drop_placed`, all packets of a burst. Numbers that follow each other are counted at once: whoever sends counts in the same place.
+    /// As `drop_placed`, all packets of a burst. Numbers that follow each other
+    /// are counted at once: whoever sends counts in the same place.
     #[cold]
     pub(super) fn drop_all_placed(&mut self, burst: &mut Burst, cause: DropCause) {
         if self.order.keeps() {
@@ -138,7 +161,8 @@ impl Transmit<'_> {
             return;
         }
         let field = self.settings.ticket;
-        for run in burst.packets().chunk_by(|a, b| Pass::of(a, field).precedes(Pass::of(b, field))) {
+        for run in burst.packets().chunk_by(|a, b| Pass::of(a, field).precedes(Pass::of(b, field)))
+        {
             if let Pass::Counted(first) = Pass::of(&run[0], field) {
                 self.order.count_dropped(first, run.len() as u32);
             }
@@ -153,9 +177,15 @@ impl Transmit<'_> {
         self.stats.drop_pkts(DropCause::OrderFull, 1);
     }
 
-    /// Leaves a packet that has its place written on it in the run queue, if there is room.
+    /// Leaves a packet that has its place written on it in the run queue, if
+    /// there is room.
     #[inline]
-    pub(super) fn leave_over(&mut self, mut packet: Mbuf, arrival: Arrival, run_queue: &mut Waiting) {
+    pub(super) fn leave_over(
+        &mut self,
+        mut packet: Mbuf,
+        arrival: Arrival,
+        run_queue: &mut Waiting,
+    ) {
         arrival.refined(&packet, self.settings).write_on(&mut packet, self.settings);
         match run_queue.push(packet) {
             Ok(()) => self.stats.requeued_pkts.add(1),
@@ -175,8 +205,9 @@ impl Transmit<'_> {
         (self.staged | self.waiting) >> self.place(port) & 1 == 1
     }
 
-    /// A packet of that bucket is about to leave the hands of who received it: those of the bucket that are here, and so came before it, get
-    /// places before it.
+    /// A packet of that bucket is about to leave the hands of who received it:
+    /// those of the bucket that are here, and so came before it, get places
+    /// before it.
     #[inline]
     pub(super) fn keep_places_in(&mut self, bucket: Bucket) -> Result<(), Full> {
         if self.holds_packets() { self.keep_places_here(bucket) } else { Ok(()) }
@@ -197,7 +228,8 @@ impl Transmit<'_> {
         Ok(())
     }
 
-    /// Leases are about to be given away: what drivers have not taken yet keeps its places, so that others do not overtake it.
+    /// Leases are about to be given away: what drivers have not taken yet keeps
+    /// its places, so that others do not overtake it.
     #[inline]
     pub(super) fn keep_all_places(&mut self) {
         debug_assert_eq!(self.staged, 0);
@@ -211,7 +243,9 @@ impl Transmit<'_> {
         let (order, flows) = (self.order, self.settings.flows);
         for outlet in &mut self.outlets {
             let before = outlet.waiting.len();
-            outlet.waiting.retain_mut(|waiting| waiting.pass.keep_place(order, flows, &waiting.packet).is_ok());
+            outlet.waiting.retain_mut(|waiting| {
+                waiting.pass.keep_place(order, flows, &waiting.packet).is_ok()
+            });
             self.stats.drop_pkts(DropCause::OrderFull, (before - outlet.waiting.len()) as u64);
         }
     }

@@ -1,4 +1,5 @@
-//! The lcore's loop: asks the policy for the next step, and carries it out on real queues. All modes run this one loop.
+//! The lcore's loop: asks the policy for the next step, and carries it out on
+//! real queues. All modes run this one loop.
 //!
 //! The verbs: poll, classify, shed, serve, transmit; run, take; rest.
 
@@ -32,7 +33,8 @@ use work::Served;
 use crate::cli::{Idle, OnFull};
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{
-    Burst, BurstSize, Lease, MAX_PORTS, Mempool, RingConsumer, RingProducer, RxQueue, RxStampField, StampField, TicketField, TxQueue,
+    Burst, BurstSize, Lease, MAX_PORTS, Mempool, RingConsumer, RingProducer, RxQueue, RxStampField,
+    StampField, TicketField, TxQueue,
 };
 use crate::engine::{Engine, Flows};
 use crate::order::Order;
@@ -40,10 +42,12 @@ use crate::policy::{PeerHint, Permits, Place, Policy, Pool, Step, View};
 use crate::shed::{Picker, RankMeter, Shard, TakeBudget};
 use crate::stats::{DropCause, Incidents, Lap, LcoreStats, StampClocks, Stamps};
 
-/// How long the work may take that a worker takes at once, in nanoseconds: what it holds, nobody else can help with.
+/// How long the work may take that a worker takes at once, in nanoseconds: what
+/// it holds, nobody else can help with.
 pub const TAKE_BUDGET_NS: u64 = 20_000;
 
-/// How often an lcore with work of its own looks whether another one's queues want polling, in nanoseconds.
+/// How often an lcore with work of its own looks whether another one's queues
+/// want polling, in nanoseconds.
 pub const ADOPT_EVERY_NS: u64 = 2_000;
 
 /// Which of the two stages a packet went through to its end.
@@ -69,7 +73,8 @@ pub struct Settings {
     pub ticket: TicketField,
     /// By what its flow is known.
     pub flows: Flows,
-    /// Packets come stamped with their arrival: what the poll knows of it does not count.
+    /// Packets come stamped with their arrival: what the poll knows of it does
+    /// not count.
     pub stamped: bool,
     /// Where drivers stamp, if it is their stamps that count.
     pub nic: Option<RxStampField>,
@@ -98,7 +103,8 @@ pub struct Queues<'a> {
     /// Where others put them for it, and where it puts them for each lcore.
     pub inbox: Option<RingConsumer>,
     pub inboxes: Vec<RingProducer>,
-    /// Packets left over in a burst, unclassified, each with its stamp and port.
+    /// Packets left over in a burst, unclassified, each with its stamp and
+    /// port.
     pub run_queue: Waiting,
     /// Deferred packets that this lcore must run itself.
     pub kept: Waiting,
@@ -155,9 +161,12 @@ impl Shard for WaitingShard {
 
 /// One lcore's loop. With `METER` it notes what each step costs.
 ///
-/// It starts a page, and so the stack of what it calls ends at one, wherever the kernel has put the thread's. A load waits for a store whose
-/// address has the same last 12 bits as if it needed it. Where drivers save their registers a multiple of 4 KiB from what they read for each
-/// packet, which is one place in thirty, forwarding has an eighth less speed: that was left to chance, for all the life of a process.
+/// It starts a page, and so the stack of what it calls ends at one, wherever
+/// the kernel has put the thread's. A load waits for a store whose address has
+/// the same last 12 bits as if it needed it. Where drivers save their registers
+/// a multiple of 4 KiB from what they read for each packet, which is one place
+/// in thirty, forwarding has an eighth less speed: that was left to chance, for
+/// all the life of a process.
 #[repr(align(4096))]
 pub struct LcoreLoop<'a, E, P, const METER: bool> {
     /// Its place among `Shared::boards`.
@@ -171,16 +180,19 @@ pub struct LcoreLoop<'a, E, P, const METER: bool> {
     rx: Vec<Polled<'a>>,
     /// Which of `rx` is polled next.
     next_rx: usize,
-    /// Polls, or looks at the shards, since the last one that found something or the last look around.
+    /// Polls, or looks at the shards, since the last one that found something
+    /// or the last look around.
     empty_polls: usize,
     /// When it polled in vain last; 0 if it has done something since.
     polled_in_vain_at: u64,
     /// It wanted a permit and got none.
     refused: bool,
-    /// When it looked last whether other lcores' queues want polling, and how often it does.
+    /// When it looked last whether other lcores' queues want polling, and how
+    /// often it does.
     adopted_at: u64,
     adopt_every_ticks: u64,
-    /// The other lcores' receive queues, by number, each with its owner's place; and which of them comes next.
+    /// The other lcores' receive queues, by number, each with its owner's
+    /// place; and which of them comes next.
     others: Vec<(usize, u16)>,
     next_other: usize,
     /// The lease of another lcore's queue, while a burst of it is served.
@@ -212,7 +224,8 @@ pub struct LcoreLoop<'a, E, P, const METER: bool> {
     stamps: Vec<Stamps<'a>>,
     /// Bursts until the parts of latency are measured again.
     parts_in: u32,
-    /// The packets of the last poll may have waited since then, in ticks, if polls are stamps. And the longest that any may have waited longer than
+    /// The packets of the last poll may have waited since then, in ticks, if
+    /// polls are stamps. And the longest that any may have waited longer than
     /// their stamps say, so far.
     unseen_since: u64,
     unseen_ticks_max: u64,
@@ -220,9 +233,23 @@ pub struct LcoreLoop<'a, E, P, const METER: bool> {
 
 impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
     /// The loop of the lcore whose board is the one at `me`.
-    pub fn new(me: usize, engine: E, policy: P, settings: Settings, shared: Shared<'a>, queues: Queues<'a>, stats: &'a LcoreStats) -> Self {
+    pub fn new(
+        me: usize,
+        engine: E,
+        policy: P,
+        settings: Settings,
+        shared: Shared<'a>,
+        queues: Queues<'a>,
+        stats: &'a LcoreStats,
+    ) -> Self {
         let stamp = settings.stamp;
-        let number = |rxq: &RxQueue| shared.rxqs.iter().position(|any| std::ptr::eq(any, rxq)).map_or(0, |number| number as u16);
+        let number = |rxq: &RxQueue| {
+            shared
+                .rxqs
+                .iter()
+                .position(|any| std::ptr::eq(any, rxq))
+                .map_or(0, |number| number as u16)
+        };
         let polled = |(rxq, received): (&'a RxQueue, &'a crate::stats::PortQueue)| Polled {
             rxq,
             number: number(rxq),
@@ -248,7 +275,11 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             polled_in_vain_at: 0,
             refused: false,
             adopted_at: 0,
-            adopt_every_ticks: if others.is_empty() { u64::MAX } else { settings.adopt_every_ticks },
+            adopt_every_ticks: if others.is_empty() {
+                u64::MAX
+            } else {
+                settings.adopt_every_ticks
+            },
             others,
             next_other: 0,
             borrowed: None,
@@ -272,7 +303,9 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             shed_before: 0,
             announced: false,
             last_lap: 0,
-            stamps: (0..shared.clocks.ports().len()).map(|at| Stamps::new(shared.clocks, at)).collect(),
+            stamps: (0..shared.clocks.ports().len())
+                .map(|at| Stamps::new(shared.clocks, at))
+                .collect(),
             parts_in: 1,
             unseen_since: 0,
             unseen_ticks_max: 0,
@@ -287,7 +320,9 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
                 break;
             }
             match self.policy.next(&view) {
-                Step::Poll => while self.poll() && P::polls_on(self.pool) && !self.shared.run.is_draining() {},
+                Step::Poll => {
+                    while self.poll() && P::polls_on(self.pool) && !self.shared.run.is_draining() {}
+                }
                 Step::Serve => self.serve_run_queue(),
                 Step::Run => self.run_kept(),
                 Step::Shed => self.shed_kept(),
@@ -308,8 +343,16 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             run_queue_pkts: self.run_queue.len(),
             kept_pkts: self.kept.len(),
             shards_wait: P::WORKERS_POLL && self.pool == Pool::B && self.shards_wait(),
-            inbox_pkts: if P::DEFERRED == Place::Inbox { self.inbox.as_ref().map_or(0, RingConsumer::len) } else { 0 },
-            done_pkts: if P::COUNTS { self.stats.cheap_pkts.get() + self.stats.expensive_pkts.get() } else { 0 },
+            inbox_pkts: if P::DEFERRED == Place::Inbox {
+                self.inbox.as_ref().map_or(0, RingConsumer::len)
+            } else {
+                0
+            },
+            done_pkts: if P::COUNTS {
+                self.stats.cheap_pkts.get() + self.stats.expensive_pkts.get()
+            } else {
+                0
+            },
             found_nothing: self.empty_polls >= P::VAIN_ROUNDS * self.rx.len(),
             refused: self.refused,
             draining: self.shared.run.is_draining(),
@@ -321,8 +364,10 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         self.shards.iter().any(|shard| !shard.is_empty())
     }
 
-    /// Asked only while draining: whether all that this lcore could still get has been finished. First it says that it will shed
-    /// nothing more, once it holds nothing; from then on what it still gets from others it runs to the end itself.
+    /// Asked only while draining: whether all that this lcore could still get
+    /// has been finished. First it says that it will shed nothing more, once it
+    /// holds nothing; from then on what it still gets from others it runs to
+    /// the end itself.
     #[cold]
     fn is_done(&mut self) -> bool {
         if self.shared.run.is_abandoned() {
@@ -335,9 +380,13 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             self.announced = true;
             self.shared.run.lcore_sheds_no_more();
         }
-        // Looked at in this order: what others put before they said so is then visible.
+        // Looked at in this order: what others put before they said so is then
+        // visible.
         let takes = self.pool == Pool::B || self.inbox.is_some();
-        !takes || self.shared.run.no_lcore_sheds() && !self.shards_wait() && self.inbox.as_ref().is_none_or(RingConsumer::is_empty)
+        !takes
+            || self.shared.run.no_lcore_sheds()
+                && !self.shards_wait()
+                && self.inbox.as_ref().is_none_or(RingConsumer::is_empty)
     }
 
     /// Drops what is still to be done, when there is no time left to do it.
@@ -348,7 +397,9 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         }
         for ring in self.shards.iter_mut().map(|shard| &mut shard.ring).chain(&mut self.inbox) {
             while ring.take(&mut self.burst, self.settings.burst.pkts()) > 0 {
-                self.burst.drain().for_each(|packet| self.tx.drop_placed(packet, DropCause::Shutdown));
+                self.burst
+                    .drain()
+                    .for_each(|packet| self.tx.drop_placed(packet, DropCause::Shutdown));
             }
         }
     }

@@ -3,7 +3,8 @@
 use crate::dpdk::{Lease, RxQueue};
 use crate::stats::Counter;
 
-/// A receive queue that this lcore polls, by a lease that it keeps as long as it is not away.
+/// A receive queue that this lcore polls, by a lease that it keeps as long as
+/// it is not away.
 pub(super) struct Polled<'a> {
     pub(super) rxq: &'a RxQueue,
     pub(super) number: u16,
@@ -11,7 +12,8 @@ pub(super) struct Polled<'a> {
     pub(super) received_pkts: &'a Counter,
     /// The last poll that took all there was began then.
     pub(super) emptied_ticks: u64,
-    /// The last stamp that a driver put on its packets, in ticks; 0 before the first.
+    /// The last stamp that a driver put on its packets, in ticks; 0 before the
+    /// first.
     pub(super) stamped_ticks: u64,
 }
 
@@ -25,12 +27,14 @@ impl<'a> Polled<'a> {
         self.lease.as_mut()
     }
 
-    /// Others may have emptied the queue meanwhile, by their counter even after `now`.
+    /// Others may have emptied the queue meanwhile, by their counter even after
+    /// `now`.
     #[inline]
     fn take_lease(&mut self, now: u64) {
         self.lease = self.rxq.try_lease();
         if let Some(lease) = &self.lease {
-            self.emptied_ticks = self.emptied_ticks.max(lease.emptied_ticks().min(now.wrapping_sub(1)));
+            self.emptied_ticks =
+                self.emptied_ticks.max(lease.emptied_ticks().min(now.wrapping_sub(1)));
         }
     }
 

@@ -4,7 +4,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
-/// Read in every step, written a few times per run; the count is written often, so it has a cache line of its own.
+/// Read in every step, written a few times per run; the count is written often,
+/// so it has a cache line of its own.
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct RunState {
@@ -22,7 +23,8 @@ pub struct RunState {
 struct Received(AtomicU64);
 
 impl RunState {
-    /// `lcores`: all of the map. `limit_pkts`: stop once so many packets were received.
+    /// `lcores`: all of the map. `limit_pkts`: stop once so many packets were
+    /// received.
     pub fn new(lcores: usize, limit_pkts: Option<u64>) -> Self {
         Self {
             draining: AtomicBool::new(false),
@@ -60,7 +62,8 @@ impl RunState {
         self.abandoned.load(Ordering::Relaxed)
     }
 
-    /// Counts towards the limit, if there is one, and ends the run when it is reached.
+    /// Counts towards the limit, if there is one, and ends the run when it is
+    /// reached.
     #[inline(always)]
     pub(super) fn count_received(&self, pkts: u64) {
         if let Some(limit) = self.limit_pkts
@@ -70,7 +73,8 @@ impl RunState {
         }
     }
 
-    /// Release: what this lcore has put into shards and inboxes is visible to whoever sees that it is done.
+    /// Release: what this lcore has put into shards and inboxes is visible to
+    /// whoever sees that it is done.
     pub(super) fn lcore_sheds_no_more(&self) {
         self.shedding.fetch_sub(1, Ordering::Release);
     }

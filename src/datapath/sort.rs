@@ -1,4 +1,5 @@
-//! Sorting a burst's packets by what they may cost, and what a packet says of its arrival once it has left its burst.
+//! Sorting a burst's packets by what they may cost, and what a packet says of
+//! its arrival once it has left its burst.
 
 use super::Settings;
 use super::admission::Pass;
@@ -7,8 +8,8 @@ use crate::engine::{Class, Engine};
 use crate::order::Full;
 use crate::policy::{Place, Policy};
 
-/// The port by which a packet came in, and when, in ticks: by its stamp, and by the poll that brought it. Where packets bring no stamps
-/// both are the same.
+/// The port by which a packet came in, and when, in ticks: by its stamp, and by
+/// the poll that brought it. Where packets bring no stamps both are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Arrival {
     pub port: u16,
@@ -17,7 +18,8 @@ pub(super) struct Arrival {
 }
 
 impl Arrival {
-    /// In a poll that began at `now`, as far as the packet does not say otherwise.
+    /// In a poll that began at `now`, as far as the packet does not say
+    /// otherwise.
     #[inline(always)]
     pub(super) fn polled(port: u16, now: u64) -> Self {
         Self { port, ticks: now, polled_ticks: now }
@@ -28,7 +30,11 @@ impl Arrival {
     pub(super) fn of(packet: &Mbuf, settings: Settings) -> Self {
         let ticks = settings.stamp.read(packet);
         let polled = settings.polled.filter(|_| settings.stamped);
-        Self { port: packet.port(), ticks, polled_ticks: polled.map_or(ticks, |polled| polled.read(packet)) }
+        Self {
+            port: packet.port(),
+            ticks,
+            polled_ticks: polled.map_or(ticks, |polled| polled.read(packet)),
+        }
     }
 
     /// With the packet's own stamp, where packets come with one.
@@ -51,7 +57,8 @@ impl Arrival {
 /// A packet that is run here, with nothing behind it in private.
 pub(super) struct Alone {
     pub packet: Mbuf,
-    /// Its cost is not known: the cheap stage runs. Otherwise the expensive one.
+    /// Its cost is not known: the cheap stage runs. Otherwise the expensive
+    /// one.
     pub unknown: bool,
 }
 
@@ -66,7 +73,8 @@ pub(super) enum Hands {
 
 /// The piles that a burst is sorted into.
 pub(super) struct Sorter {
-    /// What the cheap stage serves; and, by place in it, what is known of each packet's place in its flow.
+    /// What the cheap stage serves; and, by place in it, what is known of each
+    /// packet's place in its flow.
     pub cheap: Burst,
     pub passes: Box<[Pass; BURST_MAX]>,
     /// What goes to another lcore.
@@ -75,7 +83,11 @@ pub(super) struct Sorter {
 
 impl Sorter {
     pub(super) fn new() -> Self {
-        Self { cheap: Burst::new(), passes: Box::new([Pass::Unasked(0); BURST_MAX]), deferred: Burst::new() }
+        Self {
+            cheap: Burst::new(),
+            passes: Box::new([Pass::Unasked(0); BURST_MAX]),
+            deferred: Burst::new(),
+        }
     }
 
     /// Puts a packet on the pile of the cheap stage.
@@ -86,8 +98,10 @@ impl Sorter {
         self.passes[place] = pass;
     }
 
-    /// Puts a packet on its pile, or gives it back because it must be run alone. Where nobody could take what waits behind it, a packet of
-    /// unknown cost is served like a cheap one. `admit` says what its place in its flow is, by whose hands it will be in.
+    /// Puts a packet on its pile, or gives it back because it must be run
+    /// alone. Where nobody could take what waits behind it, a packet of unknown
+    /// cost is served like a cheap one. `admit` says what its place in its flow
+    /// is, by whose hands it will be in.
     ///
     /// # Errors
     /// When there was no place left; the packet is dropped.

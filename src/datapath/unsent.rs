@@ -1,4 +1,5 @@
-//! What drivers did not take: it waits in order, is offered again, and is dropped when too much waits.
+//! What drivers did not take: it waits in order, is offered again, and is
+//! dropped when too much waits.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -14,13 +15,28 @@ use crate::stats::DropCause;
 
 impl Transmit<'_> {
     #[cold]
-    pub(super) fn wait(&mut self, at: usize, burst: &mut Burst, number: u16, stamp: impl Fn(&Mbuf, StampField) -> u64) {
+    pub(super) fn wait(
+        &mut self,
+        at: usize,
+        burst: &mut Burst,
+        number: u16,
+        stamp: impl Fn(&Mbuf, StampField) -> u64,
+    ) {
         self.waiting |= 1 << at;
         let pass = Pass::Unasked(number);
-        let (served_ticks, field, port) = (self.served_ticks, self.settings.stamp, self.outlets[at].txq.port());
-        let (stage, unseen, waiting) = (Stage::Cheap, self.unseen.get(), &mut self.outlets[at].waiting);
-        let packets =
-            burst.drain().map(|packet| Outgoing { stamp: stamp(&packet, field), packet, port, pass, stage, served_ticks, unseen });
+        let (served_ticks, field, port) =
+            (self.served_ticks, self.settings.stamp, self.outlets[at].txq.port());
+        let (stage, unseen, waiting) =
+            (Stage::Cheap, self.unseen.get(), &mut self.outlets[at].waiting);
+        let packets = burst.drain().map(|packet| Outgoing {
+            stamp: stamp(&packet, field),
+            packet,
+            port,
+            pass,
+            stage,
+            served_ticks,
+            unseen,
+        });
         let dropped = packets.map(|packet| keep(waiting, packet)).sum();
         self.stats.drop_pkts(self.cause(at), dropped);
     }
@@ -28,20 +44,34 @@ impl Transmit<'_> {
     #[cold]
     pub(super) fn wait_staged(&mut self, at: usize, sent: usize, stage: Stage) {
         self.waiting |= 1 << at;
-        let (Outlet { txq, staged, stamps, passes, waiting, .. }, served_ticks) = (&mut self.outlets[at], self.served_ticks);
+        let (Outlet { txq, staged, stamps, passes, waiting, .. }, served_ticks) =
+            (&mut self.outlets[at], self.served_ticks);
         let (offered, port, unseen) = (sent + staged.len(), txq.port(), self.unseen.get());
         let left = staged.drain().zip(stamps[sent..].iter().zip(&passes[sent..]));
-        let left = left.map(|(packet, (&stamp, &pass))| Outgoing { packet, port, pass, stamp, stage, served_ticks, unseen });
+        let left = left.map(|(packet, (&stamp, &pass))| Outgoing {
+            packet,
+            port,
+            pass,
+            stamp,
+            stage,
+            served_ticks,
+            unseen,
+        });
         let dropped = left.map(|packet| keep(waiting, packet)).sum();
         self.stats.drop_pkts(self.cause(at), dropped);
         // The list was full then: it was the last ones that were dropped.
-        (offered - dropped as usize..offered).for_each(|place| self.leave(self.outlets[at].passes[place]));
+        (offered - dropped as usize..offered)
+            .for_each(|place| self.leave(self.outlets[at].passes[place]));
     }
 
     /// Why a port takes nothing.
     pub(super) fn cause(&self, at: usize) -> DropCause {
         let port = usize::from(self.outlets[at].txq.port());
-        if self.links[port].load(Ordering::Relaxed) { DropCause::TxFull } else { DropCause::LinkDown }
+        if self.links[port].load(Ordering::Relaxed) {
+            DropCause::TxFull
+        } else {
+            DropCause::LinkDown
+        }
     }
 
     /// Offers waiting packets to their drivers again.
@@ -71,7 +101,8 @@ impl Transmit<'_> {
                 continue;
             }
             let outlet = &mut self.outlets[at];
-            // What is staged stays behind what waits: the staging list is empty here, and serves to hand packets over.
+            // What is staged stays behind what waits: the staging list is empty
+            // here, and serves to hand packets over.
             let offered = outlet.waiting.len().min(self.settings.burst.pkts());
             let mut served = [(Stage::Cheap, 0, Unseen::UNKNOWN); BURST_MAX];
             for (place, waiting) in outlet.waiting.drain(..offered).enumerate() {
@@ -83,8 +114,17 @@ impl Transmit<'_> {
             let sent = outlet.txq.send(&mut outlet.staged);
             for place in (sent..offered).rev() {
                 let Some(packet) = outlet.staged.pop() else { break };
-                let ((stage, served_ticks, unseen), stamp, pass) = (served[place], outlet.stamps[place], outlet.passes[place]);
-                outlet.waiting.push_front(Outgoing { packet, port: outlet.txq.port(), pass, stamp, stage, served_ticks, unseen });
+                let ((stage, served_ticks, unseen), stamp, pass) =
+                    (served[place], outlet.stamps[place], outlet.passes[place]);
+                outlet.waiting.push_front(Outgoing {
+                    packet,
+                    port: outlet.txq.port(),
+                    pass,
+                    stamp,
+                    stage,
+                    served_ticks,
+                    unseen,
+                });
             }
             if outlet.waiting.is_empty() {
                 self.waiting &= !(1 << at);
@@ -92,7 +132,9 @@ impl Transmit<'_> {
             outlet.sent_pkts.add(sent as u64);
             if self.is_counting() {
                 let (now, stamps) = (tsc(), &self.outlets[at].stamps);
-                for (&(stage, served_ticks, unseen), &stamp) in served[..sent].iter().zip(&stamps[..]) {
+                for (&(stage, served_ticks, unseen), &stamp) in
+                    served[..sent].iter().zip(&stamps[..])
+                {
                     Accepted { stamp, pkts: 1, stage }.book(self.stats, served_ticks, unseen, now);
                 }
             }
@@ -100,7 +142,8 @@ impl Transmit<'_> {
         }
     }
 
-    /// At the end of the run: goes on offering until the driver has taken all, or nothing for a while, or `give_up` says so.
+    /// At the end of the run: goes on offering until the driver has taken all,
+    /// or nothing for a while, or `give_up` says so.
     pub(super) fn wind_up(mut self, give_up: impl Fn() -> bool) {
         const TRIES_WITHOUT_SUCCESS: u32 = 1000;
         let mut tries = 0;
@@ -116,7 +159,8 @@ impl Transmit<'_> {
     }
 }
 
-/// Queues a packet behind those that the driver has not taken, or drops it when too many wait. Returns how many were dropped.
+/// Queues a packet behind those that the driver has not taken, or drops it when
+/// too many wait. Returns how many were dropped.
 fn keep(list: &mut VecDeque<Outgoing>, waiting: Outgoing) -> u64 {
     if list.len() < WAITING_MAX {
         list.push_back(waiting);

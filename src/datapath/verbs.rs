@@ -13,9 +13,11 @@ use crate::policy::{Place, Policy};
 use crate::stats::{DropCause, Gaps, Lap};
 
 impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
-    /// Receives a burst of the next queue, and serves it. The stamp is taken before: no packet is said to have come later than
-    /// it did, and one reading of the clock closes the last burst's latency and opens this one's. Returns whether there was a burst that left as a
-    /// whole, so that nothing waits here.
+    /// Receives a burst of the next queue, and serves it. The stamp is taken
+    /// before: no packet is said to have come later than it did, and one
+    /// reading of the clock closes the last burst's latency and opens this
+    /// one's. Returns whether there was a burst that left as a whole, so that
+    /// nothing waits here.
     #[inline]
     pub(super) fn poll(&mut self) -> bool {
         let now = tsc();
@@ -28,7 +30,10 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         if P::CAPPED {
             self.refused = false;
         }
-        if P::RESCUES && now.wrapping_sub(self.adopted_at) > self.adopt_every_ticks && self.adopt(now) {
+        if P::RESCUES
+            && now.wrapping_sub(self.adopted_at) > self.adopt_every_ticks
+            && self.adopt(now)
+        {
             return false;
         }
         let at = if self.next_rx < self.rx.len() { self.next_rx } else { 0 };
@@ -50,19 +55,25 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
             return self.found_none();
         }
         if let Some(field) = self.settings.nic {
-            self.rx[at].stamped_ticks = self.check_stamps(field, port, now, self.rx[at].stamped_ticks);
+            self.rx[at].stamped_ticks =
+                self.check_stamps(field, port, now, self.rx[at].stamped_ticks);
         }
         self.lap(Lap::Rx);
         self.received(received, port, now, number)
     }
 
-    /// Books a burst that came in by `port`, by the queue of that number, in a poll that began at `now`, and serves it. Returns as `serve` does.
+    /// Books a burst that came in by `port`, by the queue of that number, in a
+    /// poll that began at `now`, and serves it. Returns as `serve` does.
     #[inline(always)]
     pub(super) fn received(&mut self, received: usize, port: u16, now: u64, number: u16) -> bool {
-        debug_assert_eq!(self.polled_in_vain_at, 0, "a gap before a poll is noticed when that begins");
+        debug_assert_eq!(
+            self.polled_in_vain_at, 0,
+            "a gap before a poll is noticed when that begins"
+        );
         self.empty_polls = 0;
         if self.settings.nic.is_none() {
-            self.unseen_ticks_max = self.unseen_ticks_max.max(now.saturating_sub(self.unseen_since));
+            self.unseen_ticks_max =
+                self.unseen_ticks_max.max(now.saturating_sub(self.unseen_since));
         }
         self.stats.rx_bursts.add(1);
         self.shared.run.count_received(received as u64);
@@ -73,8 +84,10 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.serve(port, now, number)
     }
 
-    /// A source says when it was asked in the poll that began at `now`; `None` if it has worked since. Notes a gap before that, a longer one
-    /// where other queues were looked at in between, which takes time too. Returns when, or 0.
+    /// A source says when it was asked in the poll that began at `now`; `None`
+    /// if it has worked since. Notes a gap before that, a longer one where
+    /// other queues were looked at in between, which takes time too. Returns
+    /// when, or 0.
     #[inline(never)]
     fn source_asked_at(&mut self, asked: Option<u64>, now: u64) -> u64 {
         let asked_at = asked.unwrap_or(0);
@@ -86,7 +99,8 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         asked_at
     }
 
-    /// Between two polls with nothing in between, only the host can have taken so long.
+    /// Between two polls with nothing in between, only the host can have taken
+    /// so long.
     #[cold]
     pub(super) fn notice_gap(&mut self, now: u64) {
         let ticks = now.wrapping_sub(std::mem::take(&mut self.polled_in_vain_at));
@@ -121,7 +135,8 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         false
     }
 
-    /// Serves packets that were left over, up to the first that must be run alone.
+    /// Serves packets that were left over, up to the first that must be run
+    /// alone.
     pub(super) fn serve_run_queue(&mut self) {
         self.polled_in_vain_at = 0;
         self.start_laps();
@@ -132,7 +147,10 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
             let Some(packet) = self.run_queue.pop() else { break };
             let arrival = Arrival::of(&packet, settings);
             let admit = |_: &mut _, packet: &mut Mbuf, _| Ok(Pass::of(packet, settings.ticket));
-            alone = self.sorter.sort::<E, P>(&mut self.engine, packet, arrival, settings, admit).unwrap_or(None);
+            alone = self
+                .sorter
+                .sort::<E, P>(&mut self.engine, packet, arrival, settings, admit)
+                .unwrap_or(None);
             if alone.is_some() {
                 break;
             }
@@ -145,8 +163,9 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.finish(|packet| Arrival::of(packet, settings), alone, measured);
     }
 
-    /// Serves and transmits the burst: all at once, if nobody is ahead of any packet and all are cheap. Returns whether all have left so, and
-    /// nothing waits.
+    /// Serves and transmits the burst: all at once, if nobody is ahead of any
+    /// packet and all are cheap. Returns whether all have left so, and nothing
+    /// waits.
     #[inline(always)]
     fn serve(&mut self, from: u16, now: u64, number: u16) -> bool {
         let stats = self.stats;
@@ -172,7 +191,13 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.lap(Lap::Statistics);
         if self.settings.stamped {
             let brought = self.brought();
-            self.tx.send_stamped(port, &mut self.burst, number, Arrival::polled(from, now), brought);
+            self.tx.send_stamped(
+                port,
+                &mut self.burst,
+                number,
+                Arrival::polled(from, now),
+                brought,
+            );
         } else {
             self.tx.send_burst(port, &mut self.burst, number, now);
         }
@@ -180,7 +205,8 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.tx.waiting == 0
     }
 
-    /// Classifies the packets of the burst, sheds what is expensive, serves what is cheap, and transmits. Not all of it leaves as a whole.
+    /// Classifies the packets of the burst, sheds what is expensive, serves
+    /// what is cheap, and transmits. Not all of it leaves as a whole.
     #[inline(never)]
     fn part(&mut self, from: u16, now: u64, number: u16, measured: bool) -> bool {
         let arrival = Arrival::polled(from, now);
@@ -193,7 +219,8 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.admission.part(number);
         // As many as went to other lcores come back from there.
         self.shared.buffers.claim_next(std::mem::take(&mut self.shed_before));
-        let alone = if self.goes_whole(from) { self.defer_all(arrival) } else { self.classify(arrival) };
+        let alone =
+            if self.goes_whole(from) { self.defer_all(arrival) } else { self.classify(arrival) };
         self.lap(Lap::Classify);
         let settings = self.settings;
         self.finish(|packet| arrival.refined(packet, settings), alone, measured);
@@ -201,19 +228,23 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         false
     }
 
-    /// Parts the burst into cheap and deferred packets. One that must be run here alone goes ahead of all that came after it: those
-    /// wait in the run queue, unclassified, where others can take them.
+    /// Parts the burst into cheap and deferred packets. One that must be run
+    /// here alone goes ahead of all that came after it: those wait in the run
+    /// queue, unclassified, where others can take them.
     #[inline]
     fn classify(&mut self, arrival: Arrival) -> Option<Alone> {
         let (admission, tx, settings) = (&mut self.admission, &mut self.tx, self.settings);
         let mut packets = self.burst.drain().enumerate();
         while let Some((at, packet)) = packets.next() {
-            let admit = |sorter: &mut _, packet: &mut _, hands| admission.admit(at, packet, hands, sorter, tx);
+            let admit = |sorter: &mut _, packet: &mut _, hands| {
+                admission.admit(at, packet, hands, sorter, tx)
+            };
             match self.sorter.sort::<E, P>(&mut self.engine, packet, arrival, settings, admit) {
                 Ok(None) => {}
                 Ok(alone) => {
                     for (at, mut packet) in packets {
-                        match admission.admit(at, &mut packet, Hands::Others, &mut self.sorter, tx) {
+                        match admission.admit(at, &mut packet, Hands::Others, &mut self.sorter, tx)
+                        {
                             Ok(_) => tx.leave_over(packet, arrival, &mut self.run_queue),
                             Err(Full) => tx.drop_unplaced(packet),
                         }
@@ -229,22 +260,27 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     /// Whether all of the burst goes to other lcores, and at once.
     #[inline]
     fn goes_whole(&mut self, port: u16) -> bool {
-        P::DEFERRED != Place::Here && self.admission.may_go_whole(&self.sorter, &self.tx) && self.engine.defers_burst(&self.burst, port)
+        P::DEFERRED != Place::Here
+            && self.admission.may_go_whole(&self.sorter, &self.tx)
+            && self.engine.defers_burst(&self.burst, port)
     }
 
-    /// Puts all of the burst on the pile of what goes to other lcores: nothing of it must be run alone.
+    /// Puts all of the burst on the pile of what goes to other lcores: nothing
+    /// of it must be run alone.
     #[inline]
     fn defer_all(&mut self, arrival: Arrival) -> Option<Alone> {
         let settings = self.settings;
-        let write = |packet: &mut Mbuf| arrival.refined(packet, settings).write_on(packet, settings);
+        let write =
+            |packet: &mut Mbuf| arrival.refined(packet, settings).write_on(packet, settings);
         self.admission.all_go_away(self.burst.packets_mut(), write);
         let count = self.burst.len();
         self.burst.drain().move_to(&mut self.sorter.deferred, count);
         None
     }
 
-    /// Sheds, serves and transmits what was sorted; then runs what must be run alone, with nothing left in private. `measured`: the parts
-    /// of these packets' latency are.
+    /// Sheds, serves and transmits what was sorted; then runs what must be run
+    /// alone, with nothing left in private. `measured`: the parts of these
+    /// packets' latency are.
     #[inline]
     fn finish(&mut self, arrival: impl Fn(&Mbuf) -> Arrival, alone: Option<Alone>, measured: bool) {
         self.shed();
@@ -265,7 +301,8 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         }
     }
 
-    /// Runs the cheap stage, and notes who leaves by which port. Returns how many do.
+    /// Runs the cheap stage, and notes who leaves by which port. Returns how
+    /// many do.
     #[inline]
     pub(super) fn serve_cheap(&mut self, arrival: impl Fn(&Mbuf) -> Arrival) -> u64 {
         let mut served = 0;
@@ -303,15 +340,17 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         served
     }
 
-    /// Puts the deferred packets where the mode wants them: into this lcore's shard, or into others' inboxes. Those that are to be run
-    /// here are kept.
+    /// Puts the deferred packets where the mode wants them: into this lcore's
+    /// shard, or into others' inboxes. Those that are to be run here are kept.
     #[inline]
     pub(super) fn shed(&mut self) {
         if self.sorter.deferred.is_empty() {
             return;
         }
         let put = match P::DEFERRED {
-            Place::Shed if !self.announced => self.shard.as_mut().map_or(0, |shard| shard.put(&mut self.sorter.deferred)),
+            Place::Shed if !self.announced => {
+                self.shard.as_mut().map_or(0, |shard| shard.put(&mut self.sorter.deferred))
+            }
             Place::Inbox if !self.announced => self.put_into_inboxes(),
             _ => return self.keep_deferred(),
         };
@@ -319,18 +358,23 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.shed_before = put;
         if !self.sorter.deferred.is_empty() {
             match self.settings.on_full {
-                OnFull::Drop => self.tx.drop_all_placed(&mut self.sorter.deferred, DropCause::ShardFull),
+                OnFull::Drop => {
+                    self.tx.drop_all_placed(&mut self.sorter.deferred, DropCause::ShardFull)
+                }
                 OnFull::Run => self.keep_deferred(),
             }
         }
     }
 
-    /// Oldest first. One that finds no room goes along with the next one, to where that goes.
+    /// Oldest first. One that finds no room goes along with the next one, to
+    /// where that goes.
     fn put_into_inboxes(&mut self) -> usize {
         let (boards, inboxes) = (self.shared.boards, &mut self.inboxes);
         let mut put = 0;
         for packet in self.sorter.deferred.drain() {
-            let at = self.policy.inbox(inboxes.len(), |at| inboxes[at].len() + usize::from(boards[at].is_away()));
+            let at = self
+                .policy
+                .inbox(inboxes.len(), |at| inboxes[at].len() + usize::from(boards[at].is_away()));
             self.burst.push(packet);
             put += inboxes[at].put(&mut self.burst);
         }
@@ -338,10 +382,12 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         put
     }
 
-    /// Keeps deferred packets to be run here, as many as may wait; the others are dropped.
+    /// Keeps deferred packets to be run here, as many as may wait; the others
+    /// are dropped.
     #[cold]
     fn keep_deferred(&mut self) {
-        for packet in self.sorter.deferred.drain().filter_map(|packet| self.kept.push(packet).err()) {
+        for packet in self.sorter.deferred.drain().filter_map(|packet| self.kept.push(packet).err())
+        {
             self.tx.drop_placed(packet, DropCause::RunQueueFull);
         }
     }

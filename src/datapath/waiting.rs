@@ -1,10 +1,12 @@
-//! An lcore's packets that wait where others can take them: a run queue of packets that grows in the way that was asked for.
+//! An lcore's packets that wait where others can take them: a run queue of
+//! packets that grows in the way that was asked for.
 
 use crate::cli::Grow;
 use crate::dpdk::{Burst, Mbuf};
 use crate::runq::{Append, Double, RunQueue, Stealer, Stolen};
 
-/// What an lcore keeps for later. Whether anything waits is asked in every step, so that most often the answer is near at hand.
+/// What an lcore keeps for later. Whether anything waits is asked in every
+/// step, so that most often the answer is near at hand.
 pub struct Waiting {
     queue: Queue,
     /// No fewer than wait: thieves may have taken some.
@@ -79,7 +81,8 @@ impl Waiting {
         pushed
     }
 
-    /// Moves packets from the front of the burst here, as many as there is room for.
+    /// Moves packets from the front of the burst here, as many as there is room
+    /// for.
     pub fn push_burst(&mut self, burst: &mut Burst) {
         self.at_most += either!(&mut self.queue, queue => queue.push_burst(burst));
     }
@@ -93,7 +96,8 @@ impl Waiting {
 }
 
 impl WaitingStealer {
-    /// Moves up to half of what waits, and at most `limit` packets, to the end of the burst.
+    /// Moves up to half of what waits, and at most `limit` packets, to the end
+    /// of the burst.
     pub fn steal(&mut self, limit: usize, into: &mut Burst) -> Stolen {
         match self {
             Self::Double(queue) => queue.steal(limit, into),

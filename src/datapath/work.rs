@@ -1,5 +1,6 @@
-//! What is done for packets that are expensive, or may be: take, unbox, run. Whoever does it says so first, so that others can come
-//! to the rescue of what waits behind it.
+//! What is done for packets that are expensive, or may be: take, unbox, run.
+//! Whoever does it says so first, so that others can come to the rescue of what
+//! waits behind it.
 
 use super::admission::Pass;
 use super::arrivals::{Unseen, book_nic_wait, book_wait};
@@ -14,10 +15,12 @@ use crate::shed::Pick;
 use crate::stats::{Lap, LcoreStats};
 
 impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
-    /// Whether others look whether it is away: to help, or to send it nothing more.
+    /// Whether others look whether it is away: to help, or to send it nothing
+    /// more.
     const IS_SEEN: bool = P::STEALS || P::RESCUES || matches!(P::DEFERRED, Place::Inbox);
 
-    /// Takes from the shard that the choice falls on, as many packets as the time budget allows, and finishes them.
+    /// Takes from the shard that the choice falls on, as many packets as the
+    /// time budget allows, and finishes them.
     #[inline]
     pub(super) fn take(&mut self) {
         let Some(at) = self.picker.pick(&self.shards) else { return self.looked_in_vain() };
@@ -39,11 +42,15 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             let flow = flow_hash(packet);
             self.leave(start, flow, Stage::Expensive);
         }
-        let measured = if items == 1 { self.tx.is_counting() } else { self.begin_parts().is_some() };
+        let measured =
+            if items == 1 { self.tx.is_counting() } else { self.begin_parts().is_some() };
         if measured {
-            self.book_waits(start, Stage::Expensive, &self.burst, |packet| Arrival::of(packet, self.settings));
+            self.book_waits(start, Stage::Expensive, &self.burst, |packet| {
+                Arrival::of(packet, self.settings)
+            });
         }
-        // Where they are taken one by one, which may take long, nothing is asked for ahead.
+        // Where they are taken one by one, which may take long, nothing is
+        // asked for ahead.
         let next = if items > 1 { items } else { 0 };
         self.serve_taken(at, next);
         if measured {
@@ -68,14 +75,18 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         }
     }
 
-    /// Runs the expensive stage of what was taken. Where packets wait for their turns each departs then; where not, all are left in the burst.
+    /// Runs the expensive stage of what was taken. Where packets wait for their
+    /// turns each departs then; where not, all are left in the burst.
     ///
-    /// A core has about 24 lines on their way at once, and whoever asks for more waits: the headers of the `next` packets are asked for a third at a
+    /// A core has about 24 lines on their way at once, and whoever asks for
+    /// more waits: the headers of the `next` packets are asked for a third at a
     /// time, here and while these are sent.
     #[inline]
     fn serve_taken(&mut self, shard: usize, next: usize) {
         if self.shared.order.keeps() {
-            self.burst.drain().for_each(|packet| expensive(&mut self.engine, packet, self.settings, &mut self.tx, self.stats));
+            self.burst.drain().for_each(|packet| {
+                expensive(&mut self.engine, packet, self.settings, &mut self.tx, self.stats)
+            });
             return;
         }
         self.shards[shard].ring.ask_ahead(next / 3);
@@ -95,7 +106,8 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         }
     }
 
-    /// Runs their expensive stage: of those at once that follow each other and came by one port.
+    /// Runs their expensive stage: of those at once that follow each other and
+    /// came by one port.
     #[inline]
     fn run_taken(&mut self) {
         let served = &mut self.served;
@@ -106,13 +118,20 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             self.engine.expensive_all(now, run[0], become_of);
             if self.settings.stamped {
                 let sent = now.iter().zip(&*become_of).filter(|(_, verdict)| verdict.forwards());
-                sent.for_each(|(packet, _)| book_nic_wait(&self.stats.expensive_parts, Arrival::of(packet, self.settings), 1));
+                sent.for_each(|(packet, _)| {
+                    book_nic_wait(
+                        &self.stats.expensive_parts,
+                        Arrival::of(packet, self.settings),
+                        1,
+                    )
+                });
             }
             (packets, verdicts) = (later, later_verdicts);
         }
     }
 
-    /// Does as the expensive stage said of each that is left in the burst: of those at once that follow each other and leave by the same port.
+    /// Does as the expensive stage said of each that is left in the burst: of
+    /// those at once that follow each other and leave by the same port.
     #[inline]
     fn send_taken(&mut self, shard: usize, next: usize) {
         self.shards[shard].ring.ask_ahead(2 * next / 3);
@@ -132,15 +151,17 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
                 }
             } else {
                 let each = numbers.iter().zip(stamps).zip(packets.by_ref());
-                each.for_each(|((&number, &stamp), packet)| follow(run[0], packet, Pass::Counted(number), stamp, &mut self.tx, self.stats));
+                each.for_each(|((&number, &stamp), packet)| {
+                    follow(run[0], packet, Pass::Counted(number), stamp, &mut self.tx, self.stats)
+                });
             }
         }
         drop(packets);
         self.shards[shard].ring.ask_ahead(next);
     }
 
-    /// The right to do expensive work: none is needed where the mode sets no cap, and none is given, which is noted, where too many
-    /// lcores have one.
+    /// The right to do expensive work: none is needed where the mode sets no
+    /// cap, and none is given, which is noted, where too many lcores have one.
     #[inline]
     fn permit(&mut self) -> Option<Option<Permit<'a>>> {
         if !P::CAPPED {
@@ -181,7 +202,8 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         self.shed();
     }
 
-    /// Runs one packet of unknown or expensive cost to its end, and says so meanwhile.
+    /// Runs one packet of unknown or expensive cost to its end, and says so
+    /// meanwhile.
     pub(super) fn run_alone(&mut self, Alone { packet, unknown }: Alone) {
         let start = tsc();
         self.polled_in_vain_at = 0;
@@ -219,10 +241,12 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
     }
 }
 
-/// So many packets are worth a call of the driver. Fewer are staged, to be sent with others.
+/// So many packets are worth a call of the driver. Fewer are staged, to be sent
+/// with others.
 const SENT_AT_ONCE: usize = 8;
 
-/// What stood on packets that were taken, and what became of them, by their place in the burst.
+/// What stood on packets that were taken, and what became of them, by their
+/// place in the burst.
 pub(super) struct Served {
     ports: Box<[u16; BURST_MAX]>,
     numbers: Box<[Number; BURST_MAX]>,
@@ -243,7 +267,13 @@ impl Served {
 
 /// Runs the expensive stage of one packet, and notes which port it leaves by.
 #[inline(always)]
-fn expensive<E: Engine>(engine: &mut E, mut packet: Mbuf, settings: Settings, tx: &mut Transmit<'_>, stats: &LcoreStats) {
+fn expensive<E: Engine>(
+    engine: &mut E,
+    mut packet: Mbuf,
+    settings: Settings,
+    tx: &mut Transmit<'_>,
+    stats: &LcoreStats,
+) {
     let (arrival, pass) = (Arrival::of(&packet, settings), Pass::of(&packet, settings.ticket));
     let verdict = engine.expensive(&mut packet, arrival.port);
     if settings.stamped && verdict.forwards() {
@@ -254,7 +284,14 @@ fn expensive<E: Engine>(engine: &mut E, mut packet: Mbuf, settings: Settings, tx
 
 /// Does as the expensive stage said.
 #[inline(always)]
-fn follow(verdict: Verdict, packet: Mbuf, pass: Pass, stamp: u64, tx: &mut Transmit<'_>, stats: &LcoreStats) {
+fn follow(
+    verdict: Verdict,
+    packet: Mbuf,
+    pass: Pass,
+    stamp: u64,
+    tx: &mut Transmit<'_>,
+    stats: &LcoreStats,
+) {
     match verdict {
         Verdict::Forward(port) => {
             stats.expensive_pkts.add(1);

@@ -1,4 +1,5 @@
-//! A bounded batch of packets, in arrival order: what drivers and rings fill and empty, without allocation.
+//! A bounded batch of packets, in arrival order: what drivers and rings fill
+//! and empty, without allocation.
 
 use std::mem::MaybeUninit;
 
@@ -10,7 +11,8 @@ use crate::runq::Batch;
 /// The most packets that one burst holds (testpmd's limit).
 pub const BURST_MAX: usize = 512;
 
-/// How many packets a burst may have: 1 to [`BURST_MAX`], checked once instead of in every poll.
+/// How many packets a burst may have: 1 to [`BURST_MAX`], checked once instead
+/// of in every poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BurstSize(u16);
 
@@ -26,7 +28,8 @@ impl BurstSize {
     }
 }
 
-/// Up to [`BURST_MAX`] owned packets. The slots start a cache line: drivers fill them with the widest stores there are.
+/// Up to [`BURST_MAX`] owned packets. The slots start a cache line: drivers
+/// fill them with the widest stores there are.
 #[repr(C, align(64))]
 pub struct Burst {
     slots: [MaybeUninit<Mbuf>; BURST_MAX],
@@ -50,7 +53,8 @@ impl Burst {
 
     #[inline]
     pub fn packets(&self) -> &[Mbuf] {
-        // SAFETY: the first `len` slots are initialised, and Mbuf has the layout of what the slot holds.
+        // SAFETY: the first `len` slots are initialised, and Mbuf has the
+        // layout of what the slot holds.
         unsafe { std::slice::from_raw_parts(self.slots.as_ptr().cast(), self.len) }
     }
 
@@ -60,7 +64,8 @@ impl Burst {
         unsafe { std::slice::from_raw_parts_mut(self.slots.as_mut_ptr().cast(), self.len) }
     }
 
-    /// Appends a packet. Panics when the burst is full: whoever fills one burst from another never meets that.
+    /// Appends a packet. Panics when the burst is full: whoever fills one burst
+    /// from another never meets that.
     #[inline]
     pub fn push(&mut self, packet: Mbuf) {
         self.slots[self.len].write(packet);
@@ -74,7 +79,8 @@ impl Burst {
         Some(unsafe { self.slots[self.len].assume_init_read() })
     }
 
-    /// Takes all packets out, in order; what the iterator has not given out when it is dropped is freed.
+    /// Takes all packets out, in order; what the iterator has not given out
+    /// when it is dropped is freed.
     #[inline]
     pub fn drain(&mut self) -> Drain<'_> {
         let end = std::mem::take(&mut self.len);
@@ -84,30 +90,35 @@ impl Burst {
     /// Frees all packets at once. Returns how many there were.
     pub fn free(&mut self) -> usize {
         self.give(|packets, count| {
-            // SAFETY: the first `count` slots hold packets that we own, and `give` forgets them.
+            // SAFETY: the first `count` slots hold packets that we own, and
+            // `give` forgets them.
             unsafe { sys::rte_pktmbuf_free_bulk(packets, u32::from(count)) };
             usize::from(count)
         })
     }
 
-    /// Asks for the headers of all packets but the first `asked`, which another lcore wrote last: all at once, instead of one after the other.
+    /// Asks for the headers of all packets but the first `asked`, which another
+    /// lcore wrote last: all at once, instead of one after the other.
     #[inline]
     pub fn prefetch_headers(&self, asked: usize) {
         self.packets().get(asked..).into_iter().flatten().for_each(Mbuf::prefetch_header);
     }
 
-    /// Asks for the first bytes of all packets, which are about to be read one after the other.
+    /// Asks for the first bytes of all packets, which are about to be read one
+    /// after the other.
     #[inline]
     pub fn prefetch_data(&self) {
         self.packets().iter().for_each(Mbuf::prefetch_data);
     }
 
-    /// Removes the packets that `keep` does not want, in order, and hands each to `removed`.
+    /// Removes the packets that `keep` does not want, in order, and hands each
+    /// to `removed`.
     pub fn retain(&mut self, mut keep: impl FnMut(&Mbuf) -> bool, mut removed: impl FnMut(Mbuf)) {
         let mut kept = 0;
         let end = std::mem::take(&mut self.len);
         for at in 0..end {
-            // SAFETY: slots `..end` were initialised, each is moved out once, and `len` does not cover them meanwhile.
+            // SAFETY: slots `..end` were initialised, each is moved out once,
+            // and `len` does not cover them meanwhile.
             let packet = unsafe { self.slots[at].assume_init_read() };
             if keep(&packet) {
                 self.slots[kept].write(packet);
@@ -119,9 +130,14 @@ impl Burst {
         self.len = kept;
     }
 
-    /// Lets `fill` write up to `want` packets into the burst, which is empty; it returns how many it wrote.
+    /// Lets `fill` write up to `want` packets into the burst, which is empty;
+    /// it returns how many it wrote.
     #[inline(always)]
-    pub(super) fn refill(&mut self, want: BurstSize, fill: impl FnOnce(*mut *mut sys::rte_mbuf, u16) -> u16) -> usize {
+    pub(super) fn refill(
+        &mut self,
+        want: BurstSize,
+        fill: impl FnOnce(*mut *mut sys::rte_mbuf, u16) -> u16,
+    ) -> usize {
         debug_assert!(self.is_empty());
         let filled = usize::from(fill(self.slots.as_mut_ptr().cast(), want.0));
         debug_assert!(filled <= want.pkts());
@@ -129,9 +145,14 @@ impl Burst {
         filled
     }
 
-    /// Lets `fill` write up to `want` packets behind the last one; it returns how many it wrote.
+    /// Lets `fill` write up to `want` packets behind the last one; it returns
+    /// how many it wrote.
     #[inline(always)]
-    pub(super) fn append(&mut self, want: usize, fill: impl FnOnce(*mut *mut sys::rte_mbuf, u16) -> usize) -> usize {
+    pub(super) fn append(
+        &mut self,
+        want: usize,
+        fill: impl FnOnce(*mut *mut sys::rte_mbuf, u16) -> usize,
+    ) -> usize {
         let room = want.min(BURST_MAX - self.len);
         let filled = fill(self.slots[self.len..].as_mut_ptr().cast(), room as u16);
         debug_assert!(filled <= room);
@@ -139,9 +160,13 @@ impl Burst {
         filled
     }
 
-    /// Lets `take` take packets from the front; it returns how many it now owns. The others move up.
+    /// Lets `take` take packets from the front; it returns how many it now
+    /// owns. The others move up.
     #[inline(always)]
-    pub(super) fn give(&mut self, take: impl FnOnce(*mut *mut sys::rte_mbuf, u16) -> usize) -> usize {
+    pub(super) fn give(
+        &mut self,
+        take: impl FnOnce(*mut *mut sys::rte_mbuf, u16) -> usize,
+    ) -> usize {
         let taken = take(self.slots.as_mut_ptr().cast(), self.len as u16);
         self.forget_front(taken);
         taken
@@ -161,16 +186,22 @@ impl Burst {
     #[cold]
     fn move_up(&mut self, taken: usize) {
         let left = self.len - taken;
-        // SAFETY: both ranges lie in `slots`; the front was given away, so that the rest is moved, not copied.
+        // SAFETY: both ranges lie in `slots`; the front was given away, so that
+        // the rest is moved, not copied.
         unsafe { std::ptr::copy(self.slots.as_ptr().add(taken), self.slots.as_mut_ptr(), left) };
         self.len = left;
     }
 }
 
-// SAFETY: both show, and forget, exactly the packets or the room that the burst has.
+// SAFETY: both show, and forget, exactly the packets or the room that the burst
+// has.
 unsafe impl Batch<Mbuf> for Burst {
     #[inline(always)]
-    unsafe fn append(&mut self, want: usize, fill: impl FnOnce(&mut [MaybeUninit<Mbuf>]) -> usize) -> usize {
+    unsafe fn append(
+        &mut self,
+        want: usize,
+        fill: impl FnOnce(&mut [MaybeUninit<Mbuf>]) -> usize,
+    ) -> usize {
         let room = want.min(BURST_MAX - self.len);
         let filled = fill(&mut self.slots[self.len..self.len + room]);
         self.len += filled;
@@ -205,9 +236,14 @@ pub struct Drain<'b> {
 }
 
 impl Drain<'_> {
-    /// Lets `take` take the next `count` packets, of which there must be so many; it returns how many it now owns, from the first on.
+    /// Lets `take` take the next `count` packets, of which there must be so
+    /// many; it returns how many it now owns, from the first on.
     #[inline(always)]
-    pub(super) fn give(&mut self, count: usize, take: impl FnOnce(*mut *mut sys::rte_mbuf, u16) -> usize) -> usize {
+    pub(super) fn give(
+        &mut self,
+        count: usize,
+        take: impl FnOnce(*mut *mut sys::rte_mbuf, u16) -> usize,
+    ) -> usize {
         assert!(count <= self.end - self.next);
         let taken = take(self.slots[self.next..].as_mut_ptr().cast(), count as u16);
         debug_assert!(taken <= count);
@@ -215,12 +251,17 @@ impl Drain<'_> {
         taken
     }
 
-    /// Moves the next `count` packets, of which there must be so many, behind the last one of `burst`, which must have the room.
+    /// Moves the next `count` packets, of which there must be so many, behind
+    /// the last one of `burst`, which must have the room.
     #[inline]
     pub fn move_to(&mut self, burst: &mut Burst, count: usize) {
         assert!(count <= self.end - self.next);
-        let (from, to) = (&self.slots[self.next..self.next + count], &mut burst.slots[burst.len..burst.len + count]);
-        // SAFETY: both are as long, and of two bursts; slots `..end` were initialised when the drain began, and each is read once.
+        let (from, to) = (
+            &self.slots[self.next..self.next + count],
+            &mut burst.slots[burst.len..burst.len + count],
+        );
+        // SAFETY: both are as long, and of two bursts; slots `..end` were
+        // initialised when the drain began, and each is read once.
         unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to.as_mut_ptr(), count) };
         self.next += count;
         burst.len += count;
@@ -237,7 +278,8 @@ impl Iterator for Drain<'_> {
         }
         let at = self.next;
         self.next += 1;
-        // SAFETY: slots `..end` were initialised when the drain began, and each is read once.
+        // SAFETY: slots `..end` were initialised when the drain began, and each
+        // is read once.
         Some(unsafe { self.slots[at].assume_init_read() })
     }
 

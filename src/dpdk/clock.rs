@@ -1,17 +1,20 @@
-//! The time stamp counter: reading it, measuring its rate, and turning its ticks into nanoseconds and back.
+//! The time stamp counter: reading it, measuring its rate, and turning its
+//! ticks into nanoseconds and back.
 
 use nix::time::{ClockId, clock_gettime};
 
 use crate::stats::{Reading, Sample, TscRow};
 
-/// The time stamp counter now, in ticks. Not serialising: a handful of instructions around it may drift over it.
+/// The time stamp counter now, in ticks. Not serialising: a handful of
+/// instructions around it may drift over it.
 #[inline(always)]
 pub fn tsc() -> u64 {
     // SAFETY: RDTSC exists on every x86-64 CPU and touches no memory.
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
-/// Ticks of the time stamp counter per second: as EAL determined it, or `RateMeter` did.
+/// Ticks of the time stamp counter per second: as EAL determined it, or
+/// `RateMeter` did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TscRate(u64);
 
@@ -27,7 +30,8 @@ impl TscRate {
         self.0
     }
 
-    /// Nanoseconds to ticks, rounded down; what no counter reaches is the most that one holds.
+    /// Nanoseconds to ticks, rounded down; what no counter reaches is the most
+    /// that one holds.
     pub fn ticks(self, ns: u64) -> u64 {
         u64::try_from(u128::from(ns) * u128::from(self.0) / 1_000_000_000).unwrap_or(u64::MAX)
     }
@@ -44,24 +48,30 @@ const EAL_ROUNDS_TO_HZ: f64 = 1e7;
 /// Of so many readings in a row the narrowest counts.
 const READINGS: usize = 16;
 
-/// Measures the rate against the kernel's CLOCK_MONOTONIC_RAW, which nobody slews: from its making until it is asked.
+/// Measures the rate against the kernel's CLOCK_MONOTONIC_RAW, which nobody
+/// slews: from its making until it is asked.
 pub struct RateMeter {
     eal: TscRate,
     start: Option<Sample>,
 }
 
 impl RateMeter {
-    /// `eal`: the rate by EAL, which stands in where nothing better was measured.
+    /// `eal`: the rate by EAL, which stands in where nothing better was
+    /// measured.
     pub fn start(eal: TscRate) -> Self {
         Self { eal, start: sample() }
     }
 
-    /// The rate as far as it is known now, and how: the longer since the start, the better.
+    /// The rate as far as it is known now, and how: the longer since the start,
+    /// the better.
     pub fn rate(&self) -> (TscRate, TscRow) {
         let measured = self.start.zip(sample()).and_then(|(start, end)| between(start, end));
         let eal_error_ppm = EAL_ROUNDS_TO_HZ / 2.0 / self.eal.0 as f64 * 1e6;
         match measured.filter(|(_, error_ppm)| *error_ppm < eal_error_ppm) {
-            Some((hz, error_ppm)) => (TscRate(hz.round() as u64), TscRow { hz: hz.round() as u64, error_ppm, by: "CLOCK_MONOTONIC_RAW" }),
+            Some((hz, error_ppm)) => (
+                TscRate(hz.round() as u64),
+                TscRow { hz: hz.round() as u64, error_ppm, by: "CLOCK_MONOTONIC_RAW" },
+            ),
             None => (self.eal, TscRow { hz: self.eal.0, error_ppm: eal_error_ppm, by: "EAL" }),
         }
     }
@@ -72,23 +82,29 @@ fn sample() -> Option<Sample> {
     let reading = || {
         let before_ticks = tsc();
         let time = clock_gettime(ClockId::CLOCK_MONOTONIC_RAW).ok()?;
-        Some(Reading { before_ticks, clock: time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64, after_ticks: tsc() })
+        Some(Reading {
+            before_ticks,
+            clock: time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64,
+            after_ticks: tsc(),
+        })
     };
     let readings: Option<Vec<Reading>> = (0..READINGS).map(|_| reading()).collect();
     Sample::narrowest(readings?)
 }
 
-/// The rate between two samples in Hz, and by how many millionths it may be off: what each sample's moment is not known to. `None` if no time
-/// lies between them.
+/// The rate between two samples in Hz, and by how many millionths it may be
+/// off: what each sample's moment is not known to. `None` if no time lies
+/// between them.
 fn between(start: Sample, end: Sample) -> Option<(f64, f64)> {
-    let (ns, ticks) = (end.clock.checked_sub(start.clock)? as f64, end.ticks.checked_sub(start.ticks)? as f64);
+    let (ns, ticks) =
+        (end.clock.checked_sub(start.clock)? as f64, end.ticks.checked_sub(start.ticks)? as f64);
     // Each reading is rounded down to a nanosecond.
     let error = (start.error_ticks + end.error_ticks) as f64 / ticks + 1.0 / ns;
     (ns > 0.0 && ticks > 0.0).then_some((ticks / ns * 1e9, error * 1e6))
 }
 
-/// Burns CPU until `ticks` have passed. Two looks at the clock that lie further apart than `gap_ticks` are a gap: the CPU did something
-/// else in between.
+/// Burns CPU until `ticks` have passed. Two looks at the clock that lie further
+/// apart than `gap_ticks` are a gap: the CPU did something else in between.
 #[inline]
 pub fn busy_wait(ticks: u64, gap_ticks: u64, mut gap: impl FnMut(u64)) {
     let start = tsc();
@@ -112,8 +128,13 @@ mod tests {
     #[test]
     fn the_rate_lies_within_the_error_that_is_stated() {
         let sample = |clock, ticks| Sample { clock, ticks, error_ticks: 130 };
-        let (hz, error_ppm) = between(sample(1_000, 1 << 40), sample(1_000_001_000, (1 << 40) + 2_594_996_000)).unwrap();
-        assert!((hz - 2_594_996_000.0).abs() < 1.0 && (0.1..0.11).contains(&error_ppm), "{hz} {error_ppm}");
+        let (hz, error_ppm) =
+            between(sample(1_000, 1 << 40), sample(1_000_001_000, (1 << 40) + 2_594_996_000))
+                .unwrap();
+        assert!(
+            (hz - 2_594_996_000.0).abs() < 1.0 && (0.1..0.11).contains(&error_ppm),
+            "{hz} {error_ppm}"
+        );
         assert_eq!(between(sample(5, 5), sample(5, 5)), None, "no time has passed");
         assert_eq!(between(sample(5, 5), sample(4, 9)), None);
     }
@@ -125,7 +146,10 @@ mod tests {
             std::thread::sleep(std::time::Duration::from_millis(ms));
             meter.rate().1
         });
-        assert!(errors[1].by == "CLOCK_MONOTONIC_RAW" && errors[1].error_ppm < 1_000.0, "{errors:?}");
+        assert!(
+            errors[1].by == "CLOCK_MONOTONIC_RAW" && errors[1].error_ppm < 1_000.0,
+            "{errors:?}"
+        );
         assert!(errors[1].error_ppm < errors[0].error_ppm, "{errors:?}");
     }
 }

@@ -22,19 +22,22 @@ pub struct Lcore {
 }
 
 /// Why EAL did not start, where only EAL knows.
-const SEE_ABOVE: &str = "its own lines above say why; the part of the command line before -- is EAL's";
+const SEE_ABOVE: &str =
+    "its own lines above say why; the part of the command line before -- is EAL's";
 
 struct Running {
     /// EAL keeps pointers into its arguments.
     _args: Vec<CString>,
-    /// What EAL leaves is wanted: `--huge-unlink=never` makes the next start faster.
+    /// What EAL leaves is wanted: `--huge-unlink=never` makes the next start
+    /// faster.
     keep: bool,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         let leftovers = (!self.keep).then(Leftovers::of_this_process);
-        // SAFETY: the last handle is gone, and every port, pool and ring holds one, so that all of them are closed.
+        // SAFETY: the last handle is gone, and every port, pool and ring holds
+        // one, so that all of them are closed.
         unsafe { sys::rte_eal_cleanup() };
         leftovers.into_iter().for_each(Leftovers::remove_unless_shared);
     }
@@ -50,7 +53,8 @@ impl Eal {
     /// Starts EAL with its own arguments (`args[0]` is the program's name).
     ///
     /// # Errors
-    /// When hugepages or permissions are missing, EAL refuses an argument, or a device that is named did not become a port.
+    /// When hugepages or permissions are missing, EAL refuses an argument, or a
+    /// device that is named did not become a port.
     pub fn start(args: &[String]) -> Result<Self> {
         preflight::check(args)?;
         let (memory, named) = (Memory::asked_for(args), Named::in_args(args)?);
@@ -59,17 +63,25 @@ impl Eal {
         let mut argv: Vec<*mut c_char> = args.iter().map(|arg| arg.as_ptr().cast_mut()).collect();
         argv.push(std::ptr::null_mut());
         let last_words = super::c_string(&format!("EAL did not start: {SEE_ABOVE}"))?;
-        // SAFETY: argv is a null-terminated array of strings that live as long as EAL does (`Running` keeps them).
-        let code = unsafe { sys::mpfwd_eal_init((argv.len() - 1) as c_int, argv.as_mut_ptr(), last_words.as_ptr()) };
+        // SAFETY: argv is a null-terminated array of strings that live as long
+        // as EAL does (`Running` keeps them).
+        let code = unsafe {
+            sys::mpfwd_eal_init((argv.len() - 1) as c_int, argv.as_mut_ptr(), last_words.as_ptr())
+        };
         if code < 0 {
             // SAFETY: reads this thread's rte_errno.
             let errno = unsafe { sys::mpfwd_errno() };
             if !keep {
                 Leftovers::of_this_process().remove();
             }
-            let lacks = memory.filter(|_| errno == nix::errno::Errno::ENOMEM as i32).and_then(|memory| memory.lacks());
+            let lacks = memory
+                .filter(|_| errno == nix::errno::Errno::ENOMEM as i32)
+                .and_then(|memory| memory.lacks());
             let why = lacks.unwrap_or(SEE_ABOVE.into());
-            return Err(Error::Setup(format!("EAL did not start ({}): {why}", super::reason(errno))));
+            return Err(Error::Setup(format!(
+                "EAL did not start ({}): {why}",
+                super::reason(errno)
+            )));
         }
         let eal = Self { _running: Arc::new(Running { _args: args, keep }) };
         named.check()?;
@@ -88,7 +100,8 @@ impl Eal {
         let mut ids = vec![main];
         let mut id = u32::MAX;
         loop {
-            // SAFETY: any number is a valid place to go on from; u32::MAX starts.
+            // SAFETY: any number is a valid place to go on from; u32::MAX
+            // starts.
             id = unsafe { sys::rte_get_next_lcore(id, 1, 0) };
             if id >= sys::MPFWD_MAX_LCORES {
                 break;
@@ -96,14 +109,22 @@ impl Eal {
             ids.push(id);
         }
         // SAFETY: the ids are those of enabled lcores.
-        ids.into_iter().map(|id| Lcore { id, cpu: unsafe { sys::mpfwd_lcore_cpu(id) }, main: id == main }).collect()
+        ids.into_iter()
+            .map(|id| Lcore { id, cpu: unsafe { sys::mpfwd_lcore_cpu(id) }, main: id == main })
+            .collect()
     }
 
-    /// Runs each job on its lcore, the main lcore's in the calling thread, and returns when all have ended. Jobs may borrow.
+    /// Runs each job on its lcore, the main lcore's in the calling thread, and
+    /// returns when all have ended. Jobs may borrow.
     ///
     /// # Errors
-    /// When an lcore is busy. Then `call_off` is called, which has to make the jobs end that did start: they are waited for.
-    pub fn run<'a>(&self, jobs: Vec<(Lcore, Box<dyn FnOnce() + Send + 'a>)>, call_off: impl FnOnce()) -> Result<()> {
+    /// When an lcore is busy. Then `call_off` is called, which has to make the
+    /// jobs end that did start: they are waited for.
+    pub fn run<'a>(
+        &self,
+        jobs: Vec<(Lcore, Box<dyn FnOnce() + Send + 'a>)>,
+        call_off: impl FnOnce(),
+    ) -> Result<()> {
         let mut here = None;
         let mut launched = Vec::new();
         let mut failed = None;
@@ -113,14 +134,20 @@ impl Eal {
                 continue;
             }
             let job: *mut Job<'a> = Box::into_raw(Box::new(job));
-            // SAFETY: `trampoline` takes back the box; what the job borrows outlives this function, which waits for it below.
-            let code = unsafe { sys::rte_eal_remote_launch(Some(trampoline), job.cast(), lcore.id) };
+            // SAFETY: `trampoline` takes back the box; what the job borrows
+            // outlives this function, which waits for it below.
+            let code =
+                unsafe { sys::rte_eal_remote_launch(Some(trampoline), job.cast(), lcore.id) };
             if code == 0 {
                 launched.push(lcore.id);
             } else {
                 // SAFETY: the launch failed, so that the box is still ours.
                 drop(unsafe { Box::from_raw(job) });
-                failed = Some(Error::Setup(format!("lcore {} does not take work: {}", lcore.id, super::reason(code))));
+                failed = Some(Error::Setup(format!(
+                    "lcore {} does not take work: {}",
+                    lcore.id,
+                    super::reason(code)
+                )));
                 break;
             }
         }
@@ -140,7 +167,8 @@ impl Eal {
 type Job<'a> = Box<dyn FnOnce() + Send + 'a>;
 
 unsafe extern "C" fn trampoline(job: *mut c_void) -> c_int {
-    // SAFETY: `run` made the box and gave it away to this one call. A panic here aborts, as it must: the other lcores wait.
+    // SAFETY: `run` made the box and gave it away to this one call. A panic
+    // here aborts, as it must: the other lcores wait.
     let job = unsafe { Box::from_raw(job.cast::<Job<'_>>()) };
     job();
     0

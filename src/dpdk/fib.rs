@@ -1,5 +1,6 @@
-//! Longest-prefix match by DPDK's `rte_fib` and `rte_fib6`: many addresses per call. Not by `rte_lpm`, which looks for a route that it
-//! adds among all others of that length, one by one: a full table would take hours to load.
+//! Longest-prefix match by DPDK's `rte_fib` and `rte_fib6`: many addresses per
+//! call. Not by `rte_lpm`, which looks for a route that it adds among all
+//! others of that length, one by one: a full table would take hours to load.
 
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,8 +15,9 @@ use crate::error::{Error, Result};
 pub struct FibSize {
     /// Prefixes.
     pub routes: u32,
-    /// Groups of 256 entries: for IPv4 one for each 24 bits that longer prefixes begin with; for IPv6 one for each 8 bits (or part of them)
-    /// that a prefix has beyond 24.
+    /// Groups of 256 entries: for IPv4 one for each 24 bits that longer
+    /// prefixes begin with; for IPv6 one for each 8 bits (or part of them) that
+    /// a prefix has beyond 24.
     pub groups: u32,
     /// The largest number that an address may lead to.
     pub hop_max: u32,
@@ -23,7 +25,8 @@ pub struct FibSize {
     pub default_hop: u32,
 }
 
-/// The largest number that fits into an entry of two bytes, of which one bit is taken.
+/// The largest number that fits into an entry of two bytes, of which one bit is
+/// taken.
 const NARROW_MAX: u32 = 0x7fff - 1;
 
 impl FibSize {
@@ -32,10 +35,12 @@ impl FibSize {
         self.hop_max.max(self.groups) > NARROW_MAX
     }
 
-    /// Roughly what DPDK allocates: the first 24 bits' entries, the groups, and two nodes of a binary tree per route.
+    /// Roughly what DPDK allocates: the first 24 bits' entries, the groups, and
+    /// two nodes of a binary tree per route.
     fn mib(self) -> u64 {
         let entry = if self.is_wide() { 4 } else { 2 };
-        let bytes = ((1 << 24) + (u64::from(self.groups) + 1) * 256) * entry + u64::from(self.routes) * 2 * 160;
+        let bytes = ((1 << 24) + (u64::from(self.groups) + 1) * 256) * entry
+            + u64::from(self.routes) * 2 * 160;
         bytes.div_ceil(1 << 20)
     }
 
@@ -72,11 +77,20 @@ impl Fib4 {
         let name = name()?;
         let (routes, groups) = (size.routes.max(1), size.groups.max(1));
         // SAFETY: the name outlives the call, which checks the rest.
-        let fib = unsafe { sys::mpfwd_fib_create(name.as_ptr(), routes, groups, size.is_wide().into(), size.default_hop) };
+        let fib = unsafe {
+            sys::mpfwd_fib_create(
+                name.as_ptr(),
+                routes,
+                groups,
+                size.is_wide().into(),
+                size.default_hop,
+            )
+        };
         Ok(Self { fib: NonNull::new(fib).ok_or_else(|| size.no_memory())?, _eal: eal.clone() })
     }
 
-    /// Adds a prefix, or changes where it leads to. Least work where shorter prefixes come first.
+    /// Adds a prefix, or changes where it leads to. Least work where shorter
+    /// prefixes come first.
     ///
     /// # Errors
     /// When there is no room left.
@@ -86,12 +100,21 @@ impl Fib4 {
         super::check(|| "no room for another IPv4 route".to_owned(), code).map(drop)
     }
 
-    /// Where each address leads to. As many as `addresses`, which are in the host's byte order, are written to `hops`.
+    /// Where each address leads to. As many as `addresses`, which are in the
+    /// host's byte order, are written to `hops`.
     #[inline]
     pub fn look_up(&self, addresses: &[u32], hops: &mut [u64]) {
         let hops = &mut hops[..addresses.len()];
-        // SAFETY: both arrays have the length that is given; the call only reads the table and the addresses.
-        unsafe { sys::rte_fib_lookup_bulk(self.fib.as_ptr(), addresses.as_ptr().cast_mut(), hops.as_mut_ptr(), hops.len() as i32) };
+        // SAFETY: both arrays have the length that is given; the call only
+        // reads the table and the addresses.
+        unsafe {
+            sys::rte_fib_lookup_bulk(
+                self.fib.as_ptr(),
+                addresses.as_ptr().cast_mut(),
+                hops.as_mut_ptr(),
+                hops.len() as i32,
+            )
+        };
     }
 }
 
@@ -120,7 +143,15 @@ impl Fib6 {
         let name = name()?;
         let (routes, groups) = (size.routes.max(1), size.groups.max(1));
         // SAFETY: the name outlives the call, which checks the rest.
-        let fib = unsafe { sys::mpfwd_fib6_create(name.as_ptr(), routes, groups, size.is_wide().into(), size.default_hop) };
+        let fib = unsafe {
+            sys::mpfwd_fib6_create(
+                name.as_ptr(),
+                routes,
+                groups,
+                size.is_wide().into(),
+                size.default_hop,
+            )
+        };
         Ok(Self { fib: NonNull::new(fib).ok_or_else(|| size.no_memory())?, _eal: eal.clone() })
     }
 
@@ -130,8 +161,11 @@ impl Fib6 {
     /// When there is no room left.
     pub fn add(&mut self, prefix: u128, length: u8, hop: u32) -> Result<()> {
         let prefix = prefix.to_be_bytes();
-        // SAFETY: the table is alive and ours alone; the prefix outlives the call.
-        let code = unsafe { sys::mpfwd_fib6_add(self.fib.as_ptr(), prefix.as_ptr(), length, u64::from(hop)) };
+        // SAFETY: the table is alive and ours alone; the prefix outlives the
+        // call.
+        let code = unsafe {
+            sys::mpfwd_fib6_add(self.fib.as_ptr(), prefix.as_ptr(), length, u64::from(hop))
+        };
         super::check(|| "no room for another IPv6 route".to_owned(), code).map(drop)
     }
 
@@ -139,8 +173,16 @@ impl Fib6 {
     #[inline]
     pub fn look_up(&self, addresses: &[[u8; 16]], hops: &mut [u64]) {
         let hops = &mut hops[..addresses.len()];
-        // SAFETY: both arrays have the length that is given; the call only reads the table and the addresses.
-        unsafe { sys::mpfwd_fib6_look_up(self.fib.as_ptr(), addresses.as_ptr().cast(), hops.as_mut_ptr(), hops.len() as i32) };
+        // SAFETY: both arrays have the length that is given; the call only
+        // reads the table and the addresses.
+        unsafe {
+            sys::mpfwd_fib6_look_up(
+                self.fib.as_ptr(),
+                addresses.as_ptr().cast(),
+                hops.as_mut_ptr(),
+                hops.len() as i32,
+            )
+        };
     }
 }
 

@@ -1,5 +1,6 @@
-//! What the kernel says about hugepages: how many there are, and how many nobody has. It says so of all processes; by the time that
-//! it is read, another one may have taken some.
+//! What the kernel says about hugepages: how many there are, and how many
+//! nobody has. It says so of all processes; by the time that it is read,
+//! another one may have taken some.
 
 use std::path::Path;
 
@@ -22,8 +23,11 @@ impl HugePages {
     /// Of the size that `/proc/sys/vm/nr_hugepages` counts.
     pub(super) fn of_default_size() -> Self {
         let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let kib = text.lines().find_map(|line| line.strip_prefix("Hugepagesize:")?.split_whitespace().next()?.parse().ok());
-        Self::in_folder(&Path::new(BY_SIZE).join(format!("hugepages-{}kB", kib.unwrap_or(2048)))).unwrap_or(HugePages::NONE)
+        let kib = text.lines().find_map(|line| {
+            line.strip_prefix("Hugepagesize:")?.split_whitespace().next()?.parse().ok()
+        });
+        Self::in_folder(&Path::new(BY_SIZE).join(format!("hugepages-{}kB", kib.unwrap_or(2048))))
+            .unwrap_or(HugePages::NONE)
     }
 
     const NONE: Self = Self { bytes: 2 << 20, total: 0, free: 0, on_demand: 0 };
@@ -35,11 +39,26 @@ impl HugePages {
     }
 
     fn in_folder(folder: &Path) -> Option<Self> {
-        let kib: u64 = folder.file_name()?.to_str()?.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
-        let number = |name: &str| std::fs::read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok();
+        let kib: u64 = folder
+            .file_name()?
+            .to_str()?
+            .strip_prefix("hugepages-")?
+            .strip_suffix("kB")?
+            .parse()
+            .ok()?;
+        let number = |name: &str| {
+            std::fs::read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok()
+        };
         let free = number("free_hugepages")?;
-        let beyond = number("nr_overcommit_hugepages").unwrap_or(0).saturating_sub(number("surplus_hugepages").unwrap_or(0));
-        Some(Self { bytes: kib << 10, total: number("nr_hugepages").unwrap_or(free).max(free), free, on_demand: beyond })
+        let beyond = number("nr_overcommit_hugepages")
+            .unwrap_or(0)
+            .saturating_sub(number("surplus_hugepages").unwrap_or(0));
+        Some(Self {
+            bytes: kib << 10,
+            total: number("nr_hugepages").unwrap_or(free).max(free),
+            free,
+            on_demand: beyond,
+        })
     }
 
     /// Bytes that can still be had.
@@ -58,7 +77,12 @@ mod tests {
         let pages = folder.path().join("hugepages-2048kB");
         std::fs::create_dir(&pages).unwrap();
         assert_eq!(HugePages::in_folder(&pages), None);
-        for (name, number) in [("nr_hugepages", 10), ("free_hugepages", 4), ("nr_overcommit_hugepages", 5), ("surplus_hugepages", 2)] {
+        for (name, number) in [
+            ("nr_hugepages", 10),
+            ("free_hugepages", 4),
+            ("nr_overcommit_hugepages", 5),
+            ("surplus_hugepages", 2),
+        ] {
             std::fs::write(pages.join(name), format!("{number}\n")).unwrap();
         }
         let read = HugePages::in_folder(&pages).unwrap();

@@ -1,4 +1,5 @@
-//! One packet. An `Mbuf` is owned: not `Clone`, freed on drop, moved into whatever takes it.
+//! One packet. An `Mbuf` is owned: not `Clone`, freed on drop, moved into
+//! whatever takes it.
 
 use std::ffi::c_char;
 use std::ptr::NonNull;
@@ -12,7 +13,8 @@ use crate::error::{Error, Result};
 #[repr(transparent)]
 pub struct Mbuf(NonNull<sys::rte_mbuf>);
 
-// SAFETY: an mbuf has no tie to a thread, and the one `Mbuf` that exists for it is its only owner.
+// SAFETY: an mbuf has no tie to a thread, and the one `Mbuf` that exists for it
+// is its only owner.
 unsafe impl Send for Mbuf {}
 
 // SAFETY: `repr(transparent)` over a non-null pointer.
@@ -22,13 +24,15 @@ impl Mbuf {
     /// A field of the mbuf's header, at an offset that the C compiler gave.
     #[inline(always)]
     fn field<T>(&self, offset: u32) -> *mut T {
-        // SAFETY: the offsets come from offsetof in wrapper.h, so the result stays inside the header.
+        // SAFETY: the offsets come from offsetof in wrapper.h, so the result
+        // stays inside the header.
         unsafe { self.0.as_ptr().byte_add(offset as usize).cast() }
     }
 
     #[inline(always)]
     fn get<T: Copy>(&self, offset: u32) -> T {
-        // SAFETY: the field is initialised since the mbuf was allocated, and only its owner, us, writes it.
+        // SAFETY: the field is initialised since the mbuf was allocated, and
+        // only its owner, us, writes it.
         unsafe { self.field::<T>(offset).read() }
     }
 
@@ -64,12 +68,14 @@ impl Mbuf {
 
     #[inline(always)]
     pub(super) fn set_four_bytes(&mut self, offset: u32, value: u32) {
-        // SAFETY: DPDK reserved four aligned bytes at this offset, and we own the mbuf.
+        // SAFETY: DPDK reserved four aligned bytes at this offset, and we own
+        // the mbuf.
         unsafe { self.field::<u32>(offset).write(value) }
     }
 
-    /// The hash by which the NIC has spread the packet over queues. `None` where the driver does not say that there is one, and where it
-    /// is 0: some drivers say so also of packets in which the NIC found nothing to hash.
+    /// The hash by which the NIC has spread the packet over queues. `None`
+    /// where the driver does not say that there is one, and where it is 0: some
+    /// drivers say so also of packets in which the NIC found nothing to hash.
     #[inline(always)]
     pub fn rss_hash(&self) -> Option<u32> {
         let is_there = self.flags() & sys::MPFWD_MBUF_HAS_RSS_HASH != 0;
@@ -84,7 +90,8 @@ impl Mbuf {
 
     #[inline(always)]
     pub(super) fn set_eight_bytes(&mut self, offset: u32, value: u64) {
-        // SAFETY: DPDK reserved eight aligned bytes at this offset, and we own the mbuf.
+        // SAFETY: DPDK reserved eight aligned bytes at this offset, and we own
+        // the mbuf.
         unsafe { self.field::<u64>(offset).write(value) }
     }
 
@@ -93,7 +100,8 @@ impl Mbuf {
         self.get(sys::MPFWD_MBUF_NB_SEGS)
     }
 
-    /// The port the packet came in by: what `set_port` wrote, else what the driver did (net_ring writes nothing).
+    /// The port the packet came in by: what `set_port` wrote, else what the
+    /// driver did (net_ring writes nothing).
     #[inline]
     pub fn port(&self) -> u16 {
         self.get(sys::MPFWD_MBUF_PORT)
@@ -109,21 +117,24 @@ impl Mbuf {
     fn data_ptr(&self) -> *mut u8 {
         let address: NonNull<u8> = self.get(sys::MPFWD_MBUF_BUF_ADDR);
         let offset: u16 = self.get(sys::MPFWD_MBUF_DATA_OFF);
-        // SAFETY: data_off is at most buf_len, so the result stays inside the buffer or one past it.
+        // SAFETY: data_off is at most buf_len, so the result stays inside the
+        // buffer or one past it.
         unsafe { address.as_ptr().add(offset as usize) }
     }
 
     /// The bytes of the first segment.
     #[inline]
     pub fn data(&self) -> &[u8] {
-        // SAFETY: data_len bytes from data_off on lie in the buffer, which lives as long as the mbuf.
+        // SAFETY: data_len bytes from data_off on lie in the buffer, which
+        // lives as long as the mbuf.
         unsafe { std::slice::from_raw_parts(self.data_ptr(), self.data_len() as usize) }
     }
 
     /// The bytes of the first segment, to change.
     #[inline]
     pub fn data_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as `data`, and we own the mbuf; drivers hand out buffers that nobody else refers to.
+        // SAFETY: as `data`, and we own the mbuf; drivers hand out buffers that
+        // nobody else refers to.
         unsafe { std::slice::from_raw_parts_mut(self.data_ptr(), self.data_len() as usize) }
     }
 
@@ -166,7 +177,8 @@ impl Mbuf {
         bytes
     }
 
-    /// Copies the bytes of all segments to the end of `bytes`, which should have room for them.
+    /// Copies the bytes of all segments to the end of `bytes`, which should
+    /// have room for them.
     pub fn append_to(&self, bytes: &mut Vec<u8>) {
         self.each_segment(|data| {
             bytes.extend_from_slice(data);
@@ -174,7 +186,8 @@ impl Mbuf {
         });
     }
 
-    /// Copies the packet's first bytes, from as many segments as it takes. Returns what was filled of `front`.
+    /// Copies the packet's first bytes, from as many segments as it takes.
+    /// Returns what was filled of `front`.
     pub fn copy_front<'f>(&self, front: &'f mut [u8]) -> &'f [u8] {
         let mut filled = 0;
         self.each_segment(|data| {
@@ -186,7 +199,8 @@ impl Mbuf {
         &front[..filled]
     }
 
-    /// Writes over the packet's first bytes, in as many segments as they lie in; what is longer than the packet is left out.
+    /// Writes over the packet's first bytes, in as many segments as they lie
+    /// in; what is longer than the packet is left out.
     pub fn write_front(&mut self, mut front: &[u8]) {
         let mut segment = Some(self.0);
         while let Some(at) = segment.filter(|_| !front.is_empty()) {
@@ -204,11 +218,16 @@ impl Mbuf {
     /// # Errors
     /// When they don't fit behind the headroom.
     pub fn fill(&mut self, bytes: &[u8]) -> Result<()> {
-        let room = self.get::<u16>(sys::MPFWD_MBUF_BUF_LEN) - self.get::<u16>(sys::MPFWD_MBUF_DATA_OFF);
+        let room =
+            self.get::<u16>(sys::MPFWD_MBUF_BUF_LEN) - self.get::<u16>(sys::MPFWD_MBUF_DATA_OFF);
         if bytes.len() > room as usize || self.segments() != 1 {
-            return Err(Error::Setup(format!("{} bytes don't fit into one segment of {room}", bytes.len())));
+            return Err(Error::Setup(format!(
+                "{} bytes don't fit into one segment of {room}",
+                bytes.len()
+            )));
         }
-        // SAFETY: checked above that the bytes fit into the buffer that we own; both offsets are those of the types written.
+        // SAFETY: checked above that the bytes fit into the buffer that we own;
+        // both offsets are those of the types written.
         unsafe {
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.data_ptr(), bytes.len());
             self.field::<u16>(sys::MPFWD_MBUF_DATA_LEN).write(bytes.len() as u16);
@@ -217,16 +236,21 @@ impl Mbuf {
         Ok(())
     }
 
-    /// Makes this a packet of `len` bytes that begins with `bytes`; what comes behind those is whatever the buffer holds. Both must fit
-    /// into one segment, which is up to whoever chose the pool.
+    /// Makes this a packet of `len` bytes that begins with `bytes`; what comes
+    /// behind those is whatever the buffer holds. Both must fit into one
+    /// segment, which is up to whoever chose the pool.
     #[inline]
     pub fn begin_with(&mut self, bytes: &[u8], len: u16) {
         debug_assert!(bytes.len() <= usize::from(len) && self.segments() == 1);
-        let room = self.get::<u16>(sys::MPFWD_MBUF_BUF_LEN) - self.get::<u16>(sys::MPFWD_MBUF_DATA_OFF);
+        let room =
+            self.get::<u16>(sys::MPFWD_MBUF_BUF_LEN) - self.get::<u16>(sys::MPFWD_MBUF_DATA_OFF);
         let len = len.min(room);
         let data = self.data_ptr();
-        // SAFETY: no more bytes are written than the buffer, which we own, has behind the headroom.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), data, bytes.len().min(usize::from(len))) };
+        // SAFETY: no more bytes are written than the buffer, which we own, has
+        // behind the headroom.
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), data, bytes.len().min(usize::from(len)))
+        };
         // SAFETY: we own the mbuf, and the offset is that of a u16.
         unsafe { self.field::<u16>(sys::MPFWD_MBUF_DATA_LEN).write(len) };
         // SAFETY: as above, of a u32.
@@ -236,9 +260,11 @@ impl Mbuf {
     /// Appends another packet as further segments of this one.
     ///
     /// # Errors
-    /// When the chain would have more segments than DPDK allows; `tail` is then freed.
+    /// When the chain would have more segments than DPDK allows; `tail` is then
+    /// freed.
     pub fn chain(&mut self, tail: Mbuf) -> Result<()> {
-        // SAFETY: both are valid mbufs that we own; on success the head owns the tail, which must not be freed again.
+        // SAFETY: both are valid mbufs that we own; on success the head owns
+        // the tail, which must not be freed again.
         let code = unsafe { sys::mpfwd_chain(self.0.as_ptr(), tail.0.as_ptr()) };
         super::check(|| "chaining segments".to_owned(), code)?;
         std::mem::forget(tail);
@@ -249,14 +275,17 @@ impl Mbuf {
 impl Drop for Mbuf {
     fn drop(&mut self) {
         let mut pointer = self.0.as_ptr();
-        // SAFETY: we own the mbuf, and nobody can use it after its drop; free_bulk frees all its segments.
+        // SAFETY: we own the mbuf, and nobody can use it after its drop;
+        // free_bulk frees all its segments.
         unsafe { sys::rte_pktmbuf_free_bulk(&mut pointer, 1) }
     }
 }
 
-/// Where in every mbuf so many bytes are reserved under this name: 4 or 8, and aligned so.
+/// Where in every mbuf so many bytes are reserved under this name: 4 or 8, and
+/// aligned so.
 pub(super) fn reserved_bytes(name: &[u8], bytes: usize, what: &str) -> Result<u32> {
-    let field = sys::rte_mbuf_dynfield { name: dynamic_name(name), size: bytes, align: bytes, flags: 0 };
+    let field =
+        sys::rte_mbuf_dynfield { name: dynamic_name(name), size: bytes, align: bytes, flags: 0 };
     // SAFETY: the description is complete and outlives the call.
     let offset = unsafe { sys::rte_mbuf_dynfield_register(&field) };
     super::check(|| format!("no room for {what} in the mbuf"), offset)
@@ -269,14 +298,16 @@ pub(super) fn dynamic_name(name: &[u8]) -> [c_char; 64] {
     held
 }
 
-/// Where in an mbuf the time stamp counter's value of its arrival is kept, once the packet leaves its burst.
+/// Where in an mbuf the time stamp counter's value of its arrival is kept, once
+/// the packet leaves its burst.
 #[derive(Clone, Copy, Debug)]
 pub struct StampField {
     offset: u32,
 }
 
 impl StampField {
-    /// Registers eight bytes of every mbuf for the stamp. Every call returns the same field.
+    /// Registers eight bytes of every mbuf for the stamp. Every call returns
+    /// the same field.
     ///
     /// # Errors
     /// When other libraries have taken all of the mbuf's dynamic space.
@@ -284,21 +315,27 @@ impl StampField {
         Ok(Self { offset: reserved_bytes(b"mpfwd_dynfield_arrival_ticks", 8, "an arrival stamp")? })
     }
 
-    /// As `register`, for the time of the poll that brought the packet, where that is not its arrival.
+    /// As `register`, for the time of the poll that brought the packet, where
+    /// that is not its arrival.
     ///
     /// # Errors
     /// As [`StampField::register`].
     pub fn register_polled() -> Result<Self> {
-        Ok(Self { offset: reserved_bytes(b"mpfwd_dynfield_polled_ticks", 8, "the time of a poll")? })
+        Ok(Self {
+            offset: reserved_bytes(b"mpfwd_dynfield_polled_ticks", 8, "the time of a poll")?,
+        })
     }
 
     fn slot(self, mbuf: &Mbuf) -> &AtomicU64 {
-        // SAFETY: DPDK reserved eight aligned bytes at this offset for us alone. All access is atomic, because a worker that looks
-        // at a shard's head may read it while another one, which took the packet, already writes it again.
+        // SAFETY: DPDK reserved eight aligned bytes at this offset for us
+        // alone. All access is atomic, because a worker that looks at a shard's
+        // head may read it while another one, which took the packet, already
+        // writes it again.
         unsafe { AtomicU64::from_ptr(mbuf.field(self.offset)) }
     }
 
-    /// The arrival stamp, in ticks; meaningful once `write` was called for this packet.
+    /// The arrival stamp, in ticks; meaningful once `write` was called for this
+    /// packet.
     #[inline]
     pub fn read(self, mbuf: &Mbuf) -> u64 {
         self.slot(mbuf).load(Ordering::Relaxed)
@@ -310,14 +347,16 @@ impl StampField {
     }
 }
 
-/// Where in an mbuf the packet says what it costs, if its source has decided that.
+/// Where in an mbuf the packet says what it costs, if its source has decided
+/// that.
 #[derive(Clone, Copy, Debug)]
 pub struct CostField {
     offset: u32,
 }
 
 impl CostField {
-    /// Registers eight bytes of every mbuf for the cost. Every call returns the same field.
+    /// Registers eight bytes of every mbuf for the cost. Every call returns the
+    /// same field.
     ///
     /// # Errors
     /// As [`StampField::register`].
@@ -325,7 +364,8 @@ impl CostField {
         Ok(Self { offset: reserved_bytes(b"mpfwd_dynfield_cost_ticks", 8, "a packet's cost")? })
     }
 
-    /// The ticks that the packet takes, and whether that makes it expensive; meaningful once `write` was called for this packet.
+    /// The ticks that the packet takes, and whether that makes it expensive;
+    /// meaningful once `write` was called for this packet.
     #[inline]
     pub fn read(self, mbuf: &Mbuf) -> (u64, bool) {
         let word: u64 = mbuf.get(self.offset);
@@ -335,12 +375,14 @@ impl CostField {
     /// `ticks`: below 2^63.
     #[inline]
     pub fn write(self, mbuf: &mut Mbuf, ticks: u64, expensive: bool) {
-        // SAFETY: DPDK reserved eight aligned bytes at this offset for us alone, and we own the mbuf.
+        // SAFETY: DPDK reserved eight aligned bytes at this offset for us
+        // alone, and we own the mbuf.
         unsafe { mbuf.field::<u64>(self.offset).write(ticks << 1 | u64::from(expensive)) }
     }
 }
 
-/// Where in an mbuf stands by what the packet keeps its place in its flow, or is counted there.
+/// Where in an mbuf stands by what the packet keeps its place in its flow, or
+/// is counted there.
 #[derive(Clone, Copy, Debug)]
 pub struct TicketField {
     offset: u32,
@@ -348,7 +390,8 @@ pub struct TicketField {
 }
 
 impl TicketField {
-    /// Registers four bytes of every mbuf for a ticket, or eight for a number. Every call with the same `is_number` returns the same field.
+    /// Registers four bytes of every mbuf for a ticket, or eight for a number.
+    /// Every call with the same `is_number` returns the same field.
     ///
     /// # Errors
     /// As [`StampField::register`].
@@ -369,12 +412,20 @@ impl TicketField {
     /// What was written; meaningful once `write` was called for this packet.
     #[inline]
     pub fn read(self, mbuf: &Mbuf) -> u64 {
-        if self.is_number { mbuf.eight_bytes(self.offset) } else { mbuf.four_bytes(self.offset).into() }
+        if self.is_number {
+            mbuf.eight_bytes(self.offset)
+        } else {
+            mbuf.four_bytes(self.offset).into()
+        }
     }
 
     /// `bits`: of a ticket 32.
     #[inline]
     pub fn write(self, mbuf: &mut Mbuf, bits: u64) {
-        if self.is_number { mbuf.set_eight_bytes(self.offset, bits) } else { mbuf.set_four_bytes(self.offset, bits as u32) }
+        if self.is_number {
+            mbuf.set_eight_bytes(self.offset, bits)
+        } else {
+            mbuf.set_four_bytes(self.offset, bits as u32)
+        }
     }
 }

@@ -22,7 +22,8 @@ unsafe impl Sync for Pool {}
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        // SAFETY: the last handle is gone, and ports hold handles, so that no driver refers to the pool any more.
+        // SAFETY: the last handle is gone, and ports hold handles, so that no
+        // driver refers to the pool any more.
         unsafe { sys::rte_mempool_free(self.pool.as_ptr()) }
     }
 }
@@ -32,7 +33,8 @@ impl Drop for Pool {
 pub enum Reuse {
     /// Those that came back last, which are in some cache: a stack.
     LastFirst,
-    /// As DPDK does it where nothing else is asked for: from a ring, those that came back first. All buffers go round, however few are needed.
+    /// As DPDK does it where nothing else is asked for: from a ring, those that
+    /// came back first. All buffers go round, however few are needed.
     Default,
 }
 
@@ -46,18 +48,35 @@ impl Mempool {
     /// The most buffers that an lcore may keep for itself.
     pub const CACHE_MAX: u32 = sys::MPFWD_MEMPOOL_CACHE_MAX;
 
-    /// `mbufs` buffers of `room` bytes (headroom included), of which each lcore keeps up to `cache` at hand. What EAL was told by
-    /// `--mbuf-pool-ops-name` goes before `reuse`.
+    /// `mbufs` buffers of `room` bytes (headroom included), of which each lcore
+    /// keeps up to `cache` at hand. What EAL was told by `--mbuf-pool-ops-name`
+    /// goes before `reuse`.
     ///
     /// # Errors
     /// When the memory isn't there.
-    pub fn create(eal: &Eal, name: &str, mbufs: u32, cache: u32, room: u16, reuse: Reuse) -> Result<Self> {
+    pub fn create(
+        eal: &Eal,
+        name: &str,
+        mbufs: u32,
+        cache: u32,
+        room: u16,
+        reuse: Reuse,
+    ) -> Result<Self> {
         let c_name = super::c_string(name)?;
         if !may_fit(mbufs, room) {
             return Err(Error::Setup(no_memory(mbufs, room)));
         }
-        // SAFETY: the name outlives the call; everything else is checked by DPDK.
-        let pool = unsafe { sys::mpfwd_pool_create(c_name.as_ptr(), mbufs, cache, room, i32::from(reuse == Reuse::LastFirst)) };
+        // SAFETY: the name outlives the call; everything else is checked by
+        // DPDK.
+        let pool = unsafe {
+            sys::mpfwd_pool_create(
+                c_name.as_ptr(),
+                mbufs,
+                cache,
+                room,
+                i32::from(reuse == Reuse::LastFirst),
+            )
+        };
         let pool = NonNull::new(pool).ok_or_else(|| Error::Setup(no_memory(mbufs, room)))?;
         Ok(Self(Arc::new(Pool { pool, capacity: mbufs, _eal: eal.clone() })))
     }
@@ -77,41 +96,50 @@ impl Mempool {
         unsafe { sys::rte_mempool_avail_count(self.as_ptr()) }
     }
 
-    /// Makes the headers of the buffers that this lcore will get next its own, up to so many: other lcores had them last, and they are about to
-    /// be written.
+    /// Makes the headers of the buffers that this lcore will get next its own,
+    /// up to so many: other lcores had them last, and they are about to be
+    /// written.
     #[inline]
     pub fn claim_next(&self, buffers: usize) {
         let mut count = buffers as u32;
-        // SAFETY: the pool is alive as long as `self`; the cache that is looked at is this thread's own, or there is none.
+        // SAFETY: the pool is alive as long as `self`; the cache that is looked
+        // at is this thread's own, or there is none.
         let end = unsafe { sys::mpfwd_next_free(self.as_ptr(), &mut count) };
         for at in 1..=count as usize {
-            // SAFETY: so many pointers stand before the end, in the thread's own cache; the last one is given out first.
+            // SAFETY: so many pointers stand before the end, in the thread's
+            // own cache; the last one is given out first.
             claim(unsafe { *end.sub(at) });
         }
     }
 
-    /// Appends `want` fresh packets to the burst, or none when the pool has fewer. Returns how many.
+    /// Appends `want` fresh packets to the burst, or none when the pool has
+    /// fewer. Returns how many.
     pub fn alloc(&self, burst: &mut Burst, want: usize) -> usize {
         burst.append(want, |slots, room| {
-            // SAFETY: `append` gives room for as many pointers, and DPDK fills all of them or none.
+            // SAFETY: `append` gives room for as many pointers, and DPDK fills
+            // all of them or none.
             let code = unsafe { sys::mpfwd_alloc_bulk(self.as_ptr(), slots, u32::from(room)) };
             if code == 0 { room as usize } else { 0 }
         })
     }
 }
 
-/// Writes to both cache lines of a free buffer's header, where nothing counts before the buffer is given out. Nobody waits for a store, so that
-/// the lines come side by side. Instructions that prefetch to write were tried: on Zen 4, with two lcores far apart, the driver waited
-/// for each line all the same, and half as many packets went.
+/// Writes to both cache lines of a free buffer's header, where nothing counts
+/// before the buffer is given out. Nobody waits for a store, so that the lines
+/// come side by side. Instructions that prefetch to write were tried: on Zen 4,
+/// with two lcores far apart, the driver waited for each line all the same, and
+/// half as many packets went.
 #[inline(always)]
 fn claim(buffer: *mut sys::rte_mbuf) {
-    // SAFETY: the buffer is free, and so the thread's in whose cache it is; the offset is that of a u32 of its header.
+    // SAFETY: the buffer is free, and so the thread's in whose cache it is; the
+    // offset is that of a u32 of its header.
     unsafe { buffer.byte_add(sys::MPFWD_MBUF_RSS_HASH as usize).cast::<u32>().write_volatile(0) };
     // SAFETY: as above, of a u64.
     unsafe { buffer.byte_add(sys::MPFWD_MBUF_TX_OFFLOAD as usize).cast::<u64>().write_volatile(0) };
 }
 
-/// Memory for everything else that a run allocates: queues, shards, what EAL itself needs.
+/// Memory for everything else that a run allocates: queues, shards, what EAL
+/// itself needs.
 const BESIDES_MIB: u64 = 64;
 
 /// Says that the pool can't be made, and what is enough.
@@ -119,14 +147,19 @@ fn no_memory(mbufs: u32, room: u16) -> String {
     let huge = has_hugepages();
     let small = HugePages { bytes: SMALL_PAGE_BYTES, total: 0, free: 0, on_demand: 0 };
     let pages = if huge { HugePages::of_default_size() } else { small };
-    let mib = pool_bytes(u64::from(mbufs), object_bytes(room), pages.bytes).div_ceil(1 << 20) + BESIDES_MIB;
+    let mib = pool_bytes(u64::from(mbufs), object_bytes(room), pages.bytes).div_ceil(1 << 20)
+        + BESIDES_MIB;
     let wanted = pages.total - pages.free + (mib << 20).div_ceil(pages.bytes);
     let way_out = match huge {
         false => format!("write -m {mib} or more before --"),
-        true if wanted > pages.total => format!("reserve more hugepages: echo {wanted} > /proc/sys/vm/nr_hugepages"),
+        true if wanted > pages.total => {
+            format!("reserve more hugepages: echo {wanted} > /proc/sys/vm/nr_hugepages")
+        }
         true => format!("let EAL have as much by -m or --socket-limit {mib}"),
     };
-    format!("no memory for {mbufs} mbufs of {room} bytes: a run with so many needs {mib} MiB; ask for fewer with --mbufs, or {way_out}")
+    format!(
+        "no memory for {mbufs} mbufs of {room} bytes: a run with so many needs {mib} MiB; ask for fewer with --mbufs, or {way_out}"
+    )
 }
 
 fn has_hugepages() -> bool {
@@ -141,21 +174,27 @@ fn object_bytes(room: u16) -> u64 {
     u64::from(unsafe { sys::rte_mempool_calc_obj_size(element, 0, std::ptr::null_mut()) })
 }
 
-/// Whether there can be enough memory. Where there is not, EAL would find out by taking all hugepages first, also those that other
-/// processes are about to take.
+/// Whether there can be enough memory. Where there is not, EAL would find out
+/// by taking all hugepages first, also those that other processes are about to
+/// take.
 fn may_fit(mbufs: u32, room: u16) -> bool {
     // SAFETY: reads what EAL's allocator counts.
     let in_heap = unsafe { sys::mpfwd_heap_free_bytes() };
-    let to_be_had =
-        if has_hugepages() { HugePages::of_all_sizes().iter().map(HugePages::free_bytes).fold(0, u64::saturating_add) } else { 0 };
+    let to_be_had = if has_hugepages() {
+        HugePages::of_all_sizes().iter().map(HugePages::free_bytes).fold(0, u64::saturating_add)
+    } else {
+        0
+    };
     u64::from(mbufs) * object_bytes(room) <= to_be_had.saturating_add(in_heap)
 }
 
 /// x86-64's pages when there are no hugepages.
 const SMALL_PAGE_BYTES: u64 = 4096;
 
-/// Bytes that a pool takes of pages of `page_bytes`: no object crosses from one page into the next, because the next may be anywhere
-/// in physical memory (as `rte_mempool_op_calc_mem_size_helper` counts it), and the ring of free objects has a power of two pointers.
+/// Bytes that a pool takes of pages of `page_bytes`: no object crosses from one
+/// page into the next, because the next may be anywhere in physical memory (as
+/// `rte_mempool_op_calc_mem_size_helper` counts it), and the ring of free
+/// objects has a power of two pointers.
 fn pool_bytes(mbufs: u64, object_bytes: u64, page_bytes: u64) -> u64 {
     let objects = match page_bytes / object_bytes {
         0 => mbufs * object_bytes.next_multiple_of(page_bytes),

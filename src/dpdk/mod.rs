@@ -1,5 +1,6 @@
-//! Safe, owned wrappers of DPDK: the only room that sees `dpdk_sys`, and the only one (besides the lock-free parts of other
-//! rooms) with `unsafe`. Nothing here decides anything about packets.
+//! Safe, owned wrappers of DPDK: the only room that sees `dpdk_sys`, and the
+//! only one (besides the lock-free parts of other rooms) with `unsafe`. Nothing
+//! here decides anything about packets.
 
 mod burst;
 pub mod clock;
@@ -38,7 +39,8 @@ use crate::error::Error;
 
 /// The text DPDK has for an error number; DPDK returns them negated.
 fn reason(code: i32) -> String {
-    // SAFETY: rte_strerror takes any number and returns a string that stays valid until this thread's next call.
+    // SAFETY: rte_strerror takes any number and returns a string that stays
+    // valid until this thread's next call.
     let text = unsafe { std::ffi::CStr::from_ptr(dpdk_sys::rte_strerror(code.abs())) };
     text.to_string_lossy().into_owned()
 }

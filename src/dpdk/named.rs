@@ -1,5 +1,7 @@
-//! The devices that EAL's arguments name, by `--vdev` and `-a`. EAL also starts without those that are missing or whose driver
-//! refuses; here that is an error, because packets would be forwarded between other ports than was meant.
+//! The devices that EAL's arguments name, by `--vdev` and `-a`. EAL also starts
+//! without those that are missing or whose driver refuses; here that is an
+//! error, because packets would be forwarded between other ports than was
+//! meant.
 
 use std::ffi::{CStr, CString};
 use std::path::Path;
@@ -10,7 +12,8 @@ use crate::error::{Error, Result};
 
 const PCI_DEVICES: &str = "/sys/bus/pci/devices";
 
-/// The host bridge, never a NIC: it is named to keep EAL from all PCI devices, as others' documentation does.
+/// The host bridge, never a NIC: it is named to keep EAL from all PCI devices,
+/// as others' documentation does.
 const NO_NIC: &str = "0000:00:00.0";
 
 /// Drivers of the kernel that leave a device to DPDK.
@@ -19,7 +22,8 @@ const LETS_DPDK: [&str; 5] = ["vfio-pci", "uio_pci_generic", "igb_uio", "mlx4_co
 /// The devices that have to be ports once EAL has started.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Named {
-    /// Virtual devices that become a port of their own name, and the argument that names them.
+    /// Virtual devices that become a port of their own name, and the argument
+    /// that names them.
     virtual_ports: Vec<(&'static str, CString)>,
     /// Addresses in the kernel's notation.
     nics: Vec<String>,
@@ -34,7 +38,10 @@ impl Named {
         let devices = values(args, &["-a", "--allow"]).map(|device| ("-a", device));
         for (argument, device) in virtual_devices.chain(devices) {
             let device = device.split(',').next().unwrap_or(device);
-            let name = device.strip_prefix("pci:").or_else(|| device.strip_prefix("vdev:")).unwrap_or(device);
+            let name = device
+                .strip_prefix("pci:")
+                .or_else(|| device.strip_prefix("vdev:"))
+                .unwrap_or(device);
             if let Some(address) = pci_address(name) {
                 named.nics.push(address);
             } else if becomes_port(name) {
@@ -43,9 +50,11 @@ impl Named {
         }
         named.nics.retain(|address| address != NO_NIC);
         match named.nics.first() {
-            Some(address) if args.iter().any(|arg| arg == "--no-pci") => Err(Error::Usage(format!(
-                "-a {address} is a PCI device, and --no-pci keeps EAL from all of them: leave out one of the two"
-            ))),
+            Some(address) if args.iter().any(|arg| arg == "--no-pci") => {
+                Err(Error::Usage(format!(
+                    "-a {address} is a PCI device, and --no-pci keeps EAL from all of them: leave out one of the two"
+                )))
+            }
             _ => Ok(named),
         }
     }
@@ -57,18 +66,22 @@ impl Named {
     pub(super) fn check(&self) -> Result<()> {
         if let Some((argument, name)) = self.virtual_ports.iter().find(|(_, name)| !is_port(name)) {
             let name = name.to_string_lossy();
-            return Err(Error::Setup(format!("{argument} {name} did not become a port: EAL's own lines above say why")));
+            return Err(Error::Setup(format!(
+                "{argument} {name} did not become a port: EAL's own lines above say why"
+            )));
         }
         match self.nics.iter().find(|address| !is_nic(address)) {
-            Some(address) => {
-                Err(Error::Setup(format!("-a {address} did not become a port: {}", why_no_port(Path::new(PCI_DEVICES), address))))
-            }
+            Some(address) => Err(Error::Setup(format!(
+                "-a {address} did not become a port: {}",
+                why_no_port(Path::new(PCI_DEVICES), address)
+            ))),
             None => Ok(()),
         }
     }
 }
 
-/// The values of an argument that has these names, in order: `--name value`, `--name=value`, and `-n value`, `-nvalue`.
+/// The values of an argument that has these names, in order: `--name value`,
+/// `--name=value`, and `-n value`, `-nvalue`.
 fn values<'a>(args: &'a [String], names: &'a [&str]) -> impl Iterator<Item = &'a str> {
     args.iter().enumerate().filter_map(move |(at, arg)| {
         names.iter().find_map(|name| match arg.strip_prefix(name)? {
@@ -81,7 +94,8 @@ fn values<'a>(args: &'a [String], names: &'a [&str]) -> impl Iterator<Item = &'a
 
 /// Whether a virtual device of that name becomes a port of that name.
 fn becomes_port(name: &str) -> bool {
-    ["net_", "eth_", "virtio_user"].iter().any(|start| name.starts_with(start)) && !name.starts_with("net_vdev_netvsc")
+    ["net_", "eth_", "virtio_user"].iter().any(|start| name.starts_with(start))
+        && !name.starts_with("net_vdev_netvsc")
 }
 
 /// `[domain:]bus:device.function` in hexadecimal, as the kernel writes it.
@@ -90,12 +104,19 @@ fn pci_address(text: &str) -> Option<String> {
     let (rest, function) = text.rsplit_once('.')?;
     let (rest, device) = rest.rsplit_once(':')?;
     let (domain, bus) = rest.rsplit_once(':').unwrap_or(("0", rest));
-    Some(format!("{:04x}:{:02x}:{:02x}.{:x}", number(domain)?, number(bus)?, number(device)?, number(function)?))
+    Some(format!(
+        "{:04x}:{:02x}:{:02x}.{:x}",
+        number(domain)?,
+        number(bus)?,
+        number(device)?,
+        number(function)?
+    ))
 }
 
 fn is_port(name: &CStr) -> bool {
     let mut id = 0;
-    // SAFETY: EAL has started; the name is only read, and the number written, during the call.
+    // SAFETY: EAL has started; the name is only read, and the number written,
+    // during the call.
     unsafe { sys::rte_eth_dev_get_port_by_name(name.as_ptr(), &mut id) == 0 }
 }
 
@@ -143,10 +164,21 @@ mod tests {
             assert_eq!(found.nics, ["0000:0a:00.1"], "{line}");
             assert_eq!(found.virtual_ports, [("--vdev", c"net_null0".to_owned())], "{line}");
         }
-        assert_eq!(named("mpfwd -a vdev:net_tap0,iface=a.b:c").unwrap().virtual_ports, [("-a", c"net_tap0".to_owned())]);
-        for line in ["mpfwd -l 0 --no-pci", "mpfwd --no-pci -a 0:0.0", "mpfwd -a auxiliary:mlx5_core.sf.2", "mpfwd --vdev net_vdev_netvsc0"]
-        {
-            assert_eq!(named(line).unwrap(), Named { virtual_ports: vec![], nics: vec![] }, "{line}");
+        assert_eq!(
+            named("mpfwd -a vdev:net_tap0,iface=a.b:c").unwrap().virtual_ports,
+            [("-a", c"net_tap0".to_owned())]
+        );
+        for line in [
+            "mpfwd -l 0 --no-pci",
+            "mpfwd --no-pci -a 0:0.0",
+            "mpfwd -a auxiliary:mlx5_core.sf.2",
+            "mpfwd --vdev net_vdev_netvsc0",
+        ] {
+            assert_eq!(
+                named(line).unwrap(),
+                Named { virtual_ports: vec![], nics: vec![] },
+                "{line}"
+            );
         }
     }
 
@@ -160,14 +192,25 @@ mod tests {
     fn the_reason_is_the_drivers() {
         let devices = tempfile::tempdir().unwrap();
         let why = |address: &str| why_no_port(devices.path(), address);
-        for (address, driver) in [("0000:01:00.0", Some("ixgbe")), ("0000:01:00.1", Some("vfio-pci")), ("0000:01:00.2", None)] {
+        for (address, driver) in [
+            ("0000:01:00.0", Some("ixgbe")),
+            ("0000:01:00.1", Some("vfio-pci")),
+            ("0000:01:00.2", None),
+        ] {
             let folder = devices.path().join(address);
             std::fs::create_dir(&folder).unwrap();
             if let Some(driver) = driver {
-                std::os::unix::fs::symlink(format!("../../../bus/pci/drivers/{driver}"), folder.join("driver")).unwrap();
+                std::os::unix::fs::symlink(
+                    format!("../../../bus/pci/drivers/{driver}"),
+                    folder.join("driver"),
+                )
+                .unwrap();
             }
         }
-        assert!(why("0000:01:00.0").contains("driver ixgbe has it") && why("0000:01:00.0").contains("--bind=vfio-pci 0000:01:00.0"));
+        assert!(
+            why("0000:01:00.0").contains("driver ixgbe has it")
+                && why("0000:01:00.0").contains("--bind=vfio-pci 0000:01:00.0")
+        );
         assert!(why("0000:01:00.1").contains("no driver of this program's DPDK"));
         assert!(why("0000:01:00.2").contains("--bind=vfio-pci 0000:01:00.2"));
         assert!(why("0000:01:00.3").contains("no such PCI device"));

@@ -1,4 +1,5 @@
-//! A few bytes that one step of an engine leaves on a packet for the next one, wherever that runs.
+//! A few bytes that one step of an engine leaves on a packet for the next one,
+//! wherever that runs.
 
 use dpdk_sys as sys;
 
@@ -6,7 +7,8 @@ use super::Mbuf;
 use super::mbuf::{dynamic_name, reserved_bytes};
 use crate::error::Result;
 
-/// Where in an mbuf a note of four bytes stands, and the flag that says whether one does.
+/// Where in an mbuf a note of four bytes stands, and the flag that says whether
+/// one does.
 #[derive(Clone, Copy, Debug)]
 pub struct NoteField {
     offset: u32,
@@ -14,7 +16,8 @@ pub struct NoteField {
 }
 
 impl NoteField {
-    /// Registers four bytes and a flag of every mbuf. Every call returns the same.
+    /// Registers four bytes and a flag of every mbuf. Every call returns the
+    /// same.
     ///
     /// # Errors
     /// When other libraries have taken all of the mbuf's dynamic space.
@@ -22,7 +25,8 @@ impl NoteField {
         Self::named(b"mpfwd_dynfield_note", b"mpfwd_dynflag_note", "a note")
     }
 
-    /// As `register`, another note, on which stands how far work has come that was given up.
+    /// As `register`, another note, on which stands how far work has come that
+    /// was given up.
     ///
     /// # Errors
     /// As [`NoteField::register`].

@@ -1,4 +1,5 @@
-//! What a port is asked for, as far as it can do it, and what it can't. Pure: the port is not touched.
+//! What a port is asked for, as far as it can do it, and what it can't. Pure:
+//! the port is not touched.
 
 use dpdk_sys as sys;
 
@@ -14,12 +15,18 @@ pub(super) struct Capable {
 
 impl Capable {
     pub(super) fn of(info: &sys::rte_eth_dev_info) -> Self {
-        Self { rx_offloads: info.rx_offload_capa, tx_offloads: info.tx_offload_capa, rss_functions: info.flow_type_rss_offloads }
+        Self {
+            rx_offloads: info.rx_offload_capa,
+            tx_offloads: info.tx_offload_capa,
+            rss_functions: info.flow_type_rss_offloads,
+        }
     }
 
-    /// A packet larger than one buffer is received into several, and can be sent from several: one without the other loses such packets.
+    /// A packet larger than one buffer is received into several, and can be
+    /// sent from several: one without the other loses such packets.
     pub(super) fn segments(self) -> bool {
-        self.rx_offloads & sys::MPFWD_RX_OFFLOAD_SCATTER != 0 && self.tx_offloads & sys::MPFWD_TX_OFFLOAD_MULTI_SEGS != 0
+        self.rx_offloads & sys::MPFWD_RX_OFFLOAD_SCATTER != 0
+            && self.tx_offloads & sys::MPFWD_TX_OFFLOAD_MULTI_SEGS != 0
     }
 }
 
@@ -54,11 +61,15 @@ impl Asked {
                 asked.rx_offloads |= sys::MPFWD_RX_OFFLOAD_SCATTER;
                 asked.tx_offloads |= sys::MPFWD_TX_OFFLOAD_MULTI_SEGS;
             }
-            true => asked.missing.push("takes no packets of several buffers, because it cannot both receive and send them".into()),
+            true => asked.missing.push(
+                "takes no packets of several buffers, because it cannot both receive and send them"
+                    .into(),
+            ),
             false => {}
         }
         if config.stamp {
-            // A driver that stamps without being asked has no such offload; whether there are stamps shows when packets come.
+            // A driver that stamps without being asked has no such offload;
+            // whether there are stamps shows when packets come.
             asked.rx_offloads |= capable.rx_offloads & sys::MPFWD_RX_OFFLOAD_TIMESTAMP;
         }
         if config.rxq > 1 {
@@ -70,7 +81,9 @@ impl Asked {
     fn ask_for_rss(&mut self, rxq: u16, capable: Capable) {
         self.rss_functions = capable.rss_functions & sys::MPFWD_RSS_FUNCTIONS;
         if self.rss_functions == 0 {
-            return self.missing.push(format!("has no RSS: it spreads packets over its {rxq} queues as it likes"));
+            return self
+                .missing
+                .push(format!("has no RSS: it spreads packets over its {rxq} queues as it likes"));
         }
         // Where the hash does not come with the packet it is computed.
         self.rx_offloads |= capable.rx_offloads & sys::MPFWD_RX_OFFLOAD_RSS_HASH;
@@ -87,10 +100,20 @@ impl Asked {
 mod tests {
     use super::*;
 
-    const ALL: Capable = Capable { rx_offloads: u64::MAX, tx_offloads: u64::MAX, rss_functions: u64::MAX };
+    const ALL: Capable =
+        Capable { rx_offloads: u64::MAX, tx_offloads: u64::MAX, rss_functions: u64::MAX };
 
     fn config(rxq: u16) -> PortConfig {
-        PortConfig { rxq, txq_users: vec![1], rxd: 512, txd: 512, max_pkt_len: 1518, scatter: false, promiscuous: false, stamp: false }
+        PortConfig {
+            rxq,
+            txq_users: vec![1],
+            rxd: 512,
+            txd: 512,
+            max_pkt_len: 1518,
+            scatter: false,
+            promiscuous: false,
+            stamp: false,
+        }
     }
 
     #[test]
@@ -98,15 +121,28 @@ mod tests {
         assert_eq!(Asked::of(&config(1), Capable::default()), Asked::default());
         assert_eq!(Asked::of(&config(1), ALL), Asked::default());
         // net_pcap, which stamps all packets.
-        assert_eq!(Asked::of(&PortConfig { stamp: true, ..config(1) }, Capable::default()), Asked::default());
+        assert_eq!(
+            Asked::of(&PortConfig { stamp: true, ..config(1) }, Capable::default()),
+            Asked::default()
+        );
     }
 
     #[test]
     fn what_is_there_is_asked_for() {
         let asked = Asked::of(&PortConfig { scatter: true, stamp: true, ..config(2) }, ALL);
-        let rx_offloads = sys::MPFWD_RX_OFFLOAD_SCATTER | sys::MPFWD_RX_OFFLOAD_TIMESTAMP | sys::MPFWD_RX_OFFLOAD_RSS_HASH;
+        let rx_offloads = sys::MPFWD_RX_OFFLOAD_SCATTER
+            | sys::MPFWD_RX_OFFLOAD_TIMESTAMP
+            | sys::MPFWD_RX_OFFLOAD_RSS_HASH;
         let tx_offloads = sys::MPFWD_TX_OFFLOAD_MULTI_SEGS;
-        assert_eq!(asked, Asked { rx_offloads, tx_offloads, rss_functions: sys::MPFWD_RSS_FUNCTIONS, missing: vec![] });
+        assert_eq!(
+            asked,
+            Asked {
+                rx_offloads,
+                tx_offloads,
+                rss_functions: sys::MPFWD_RSS_FUNCTIONS,
+                missing: vec![]
+            }
+        );
     }
 
     #[test]
@@ -114,20 +150,32 @@ mod tests {
         for capable in [Capable { rx_offloads: 0, ..ALL }, Capable { tx_offloads: 0, ..ALL }] {
             let asked = Asked::of(&PortConfig { scatter: true, ..config(1) }, capable);
             assert!(!capable.segments() && (asked.rx_offloads, asked.tx_offloads) == (0, 0));
-            assert!(asked.missing.len() == 1 && asked.missing[0].contains("several buffers"), "{asked:?}");
+            assert!(
+                asked.missing.len() == 1 && asked.missing[0].contains("several buffers"),
+                "{asked:?}"
+            );
         }
     }
 
     #[test]
     fn protocols_that_rss_does_not_know_are_named() {
         let asked = Asked::of(&config(2), Capable { rss_functions: 0, ..ALL });
-        assert!(asked.rss_functions == 0 && asked.missing == ["has no RSS: it spreads packets over its 2 queues as it likes"], "{asked:?}");
+        assert!(
+            asked.rss_functions == 0
+                && asked.missing
+                    == ["has no RSS: it spreads packets over its 2 queues as it likes"],
+            "{asked:?}"
+        );
         // net_tap's.
         let sctp = sys::MPFWD_RSS_IPV4_SCTP | sys::MPFWD_RSS_IPV6_SCTP;
         let asked = Asked::of(&config(4), Capable { rss_functions: !sctp, rx_offloads: 0, ..ALL });
         assert_eq!((asked.rss_functions, asked.rx_offloads), (sys::MPFWD_RSS_FUNCTIONS & !sctp, 0));
         assert_eq!(asked.missing.len(), 1);
-        assert!(asked.missing[0].starts_with("has no RSS by SCTP over IPv4, SCTP over IPv6: its 4 queues"), "{asked:?}");
+        assert!(
+            asked.missing[0]
+                .starts_with("has no RSS by SCTP over IPv4, SCTP over IPv6: its 4 queues"),
+            "{asked:?}"
+        );
         // i40e's: no bit for IPv6's extension headers, nor for plain addresses.
         let few = sys::MPFWD_RSS_FUNCTIONS & !(1 << 2 | 1 << 8 | 1 << 15 | 1 << 16 | 1 << 17);
         assert_eq!(Asked::of(&config(4), Capable { rss_functions: few, ..ALL }).missing, [""; 0]);

@@ -1,4 +1,5 @@
-//! Ports: what there is, and one that is configured, started, and closed again when its last queue is gone.
+//! Ports: what there is, and one that is configured, started, and closed again
+//! when its last queue is gone.
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
@@ -16,7 +17,8 @@ use crate::stats::{DeviceStats, Unit};
 /// How many ports DPDK was built for.
 pub const MAX_PORTS: usize = sys::MPFWD_MAX_PORTS as usize;
 
-/// Bytes of a frame that its MTU does not count: Ethernet's header and the checksum.
+/// Bytes of a frame that its MTU does not count: Ethernet's header and the
+/// checksum.
 const FRAME_OVERHEAD: u32 = 18;
 
 /// What a port is and can do.
@@ -32,15 +34,19 @@ pub struct PortInfo {
     pub paired_queues: bool,
     /// Every packet it receives has the same bytes.
     pub uniform_traffic: bool,
-    /// The driver gives up buffers without freeing them when it is closed: net_af_xdp those that wait in the kernel's fill ring.
+    /// The driver gives up buffers without freeing them when it is closed:
+    /// net_af_xdp those that wait in the kernel's fill ring.
     pub keeps_buffers: bool,
-    /// The driver can't use the last buffers of a pool: net_af_xdp shows the kernel less memory than the pool has.
+    /// The driver can't use the last buffers of a pool: net_af_xdp shows the
+    /// kernel less memory than the pool has.
     pub wants_first_buffers: bool,
-    /// A packet larger than one buffer is received into several, and can be sent from several.
+    /// A packet larger than one buffer is received into several, and can be
+    /// sent from several.
     pub segments: bool,
     /// The longest frame it takes, in bytes with the checksum.
     pub max_pkt_len: u32,
-    /// The clocks that its receive stamps may be of, the likeliest first; empty if it has none.
+    /// The clocks that its receive stamps may be of, the likeliest first; empty
+    /// if it has none.
     pub stamp_clocks: Vec<(Unit, StampClock)>,
 }
 
@@ -73,7 +79,8 @@ fn raw_info(id: u16) -> Result<sys::rte_eth_dev_info> {
 fn describe(id: u16) -> Result<PortInfo> {
     let info = raw_info(id)?;
     let mut name = [0; 64];
-    // SAFETY: DPDK's names are at most RTE_ETH_NAME_MAX_LEN, 64, bytes with their end.
+    // SAFETY: DPDK's names are at most RTE_ETH_NAME_MAX_LEN, 64, bytes with
+    // their end.
     let code = unsafe { sys::rte_eth_dev_get_name_by_port(id, name.as_mut_ptr()) };
     super::check(|| format!("port {id} has no name"), code)?;
     let mut mac = sys::rte_ether_addr { addr_bytes: [0; 6] };
@@ -96,7 +103,10 @@ fn describe(id: u16) -> Result<PortInfo> {
         wants_first_buffers: driver == "net_af_xdp",
         segments: Capable::of(&info).segments(),
         max_pkt_len: info.max_rx_pktlen,
-        stamp_clocks: stamp_clocks(&driver, info.rx_offload_capa & sys::MPFWD_RX_OFFLOAD_TIMESTAMP != 0),
+        stamp_clocks: stamp_clocks(
+            &driver,
+            info.rx_offload_capa & sys::MPFWD_RX_OFFLOAD_TIMESTAMP != 0,
+        ),
         driver,
     })
 }
@@ -111,7 +121,8 @@ pub struct PortConfig {
     pub txd: u16,
     /// The longest frame to take, in bytes with the checksum.
     pub max_pkt_len: u32,
-    /// Receive into several buffers what one can't hold, and send such packets; costs speed on many NICs.
+    /// Receive into several buffers what one can't hold, and send such packets;
+    /// costs speed on many NICs.
     pub scatter: bool,
     pub promiscuous: bool,
     /// Have it stamp what it receives, where it has to be asked.
@@ -148,8 +159,9 @@ pub struct Port {
 }
 
 impl Port {
-    /// Configures and starts a port; its queues are handed out once: receive queues by number, transmit handles by queue.
-    /// What the port can't do of offloads and RSS is left out, and said in `warnings`.
+    /// Configures and starts a port; its queues are handed out once: receive
+    /// queues by number, transmit handles by queue. What the port can't do of
+    /// offloads and RSS is left out, and said in `warnings`.
     ///
     /// # Errors
     /// When the driver refuses; the port is closed again.
@@ -174,13 +186,17 @@ impl Port {
         // SAFETY: reads which memory node the port is at.
         let socket = unsafe { sys::rte_eth_dev_socket_id(id) }.max(0) as u32;
         for queue in 0..config.rxq {
-            // SAFETY: the port is configured and stopped; a null configuration means the driver's own.
-            let code = unsafe { sys::rte_eth_rx_queue_setup(id, queue, rxd, socket, std::ptr::null(), pool.as_ptr()) };
+            // SAFETY: the port is configured and stopped; a null configuration
+            // means the driver's own.
+            let code = unsafe {
+                sys::rte_eth_rx_queue_setup(id, queue, rxd, socket, std::ptr::null(), pool.as_ptr())
+            };
             super::check(|| what(&format!("refuses receive queue {queue}")), code)?;
         }
         for queue in 0..config.txq_users.len() as u16 {
             // SAFETY: as above.
-            let code = unsafe { sys::rte_eth_tx_queue_setup(id, queue, txd, socket, std::ptr::null()) };
+            let code =
+                unsafe { sys::rte_eth_tx_queue_setup(id, queue, txd, socket, std::ptr::null()) };
             super::check(|| what(&format!("refuses transmit queue {queue}")), code)?;
         }
         // SAFETY: configured, with all its queues.
@@ -191,12 +207,20 @@ impl Port {
             // SAFETY: started.
             let code = unsafe { sys::rte_eth_promiscuous_enable(id) };
             if code < 0 {
-                warnings.push(what(&format!("takes only its own address's packets: promiscuous mode failed ({})", super::reason(code))));
+                warnings.push(what(&format!(
+                    "takes only its own address's packets: promiscuous mode failed ({})",
+                    super::reason(code)
+                )));
             }
         }
         let opened = Arc::new(opened);
         let rxqs = (0..config.rxq).map(|queue| RxQueue::new(id, queue, opened.clone())).collect();
-        let txqs = config.txq_users.iter().enumerate().map(|(queue, &users)| TxQueue::handles(id, queue as u16, users, &opened)).collect();
+        let txqs = config
+            .txq_users
+            .iter()
+            .enumerate()
+            .map(|(queue, &users)| TxQueue::handles(id, queue as u16, users, &opened))
+            .collect();
         Ok((Self { rxd, txd, opened }, rxqs, txqs))
     }
 
@@ -204,7 +228,8 @@ impl Port {
         self.opened.id
     }
 
-    /// Descriptors per receive and per transmit queue, as the driver adjusted them.
+    /// Descriptors per receive and per transmit queue, as the driver adjusted
+    /// them.
     pub fn descriptors(&self) -> (u16, u16) {
         (self.rxd, self.txd)
     }
@@ -218,7 +243,8 @@ impl Port {
     /// What the device counted since it started; zeros where it does not count.
     pub fn stats(&self) -> DeviceStats {
         let mut raw = MaybeUninit::<sys::mpfwd_port_stats>::zeroed();
-        // SAFETY: the port is open as long as `self.opened`; the shim fills the structure or leaves the zeros.
+        // SAFETY: the port is open as long as `self.opened`; the shim fills the
+        // structure or leaves the zeros.
         unsafe { sys::mpfwd_port_stats(self.opened.id, raw.as_mut_ptr()) };
         // SAFETY: plain data, initialised.
         let raw = unsafe { raw.assume_init() };
@@ -233,10 +259,17 @@ impl Port {
     }
 }
 
-fn configure(info: &PortInfo, config: &PortConfig, raw: &sys::rte_eth_dev_info, warnings: &mut Vec<String>) -> Result<()> {
-    // SAFETY: rte_eth_conf is plain data, and all zeros is its documented default.
+fn configure(
+    info: &PortInfo,
+    config: &PortConfig,
+    raw: &sys::rte_eth_dev_info,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
+    // SAFETY: rte_eth_conf is plain data, and all zeros is its documented
+    // default.
     let mut conf: sys::rte_eth_conf = unsafe { MaybeUninit::zeroed().assume_init() };
-    let Asked { rx_offloads, tx_offloads, rss_functions, missing } = Asked::of(config, Capable::of(raw));
+    let Asked { rx_offloads, tx_offloads, rss_functions, missing } =
+        Asked::of(config, Capable::of(raw));
     warnings.extend(missing.iter().map(|what| format!("port {} ({}) {what}", info.id, info.name)));
     conf.rxmode.offloads = rx_offloads;
     conf.txmode.offloads = tx_offloads;
@@ -245,7 +278,8 @@ fn configure(info: &PortInfo, config: &PortConfig, raw: &sys::rte_eth_dev_info, 
         conf.rxmode.mq_mode = sys::MPFWD_MQ_RX_RSS as sys::rte_eth_rx_mq_mode;
         conf.rx_adv_conf.rss_conf.rss_hf = rss_functions;
         if (1..=size_of_val(&SYMMETRIC_RSS_KEY)).contains(&usize::from(raw.hash_key_size)) {
-            // Static, because drivers keep the pointer, and read the key when the port starts.
+            // Static, because drivers keep the pointer, and read the key when
+            // the port starts.
             conf.rx_adv_conf.rss_conf.rss_key = (&raw const SYMMETRIC_RSS_KEY).cast_mut().cast();
             conf.rx_adv_conf.rss_conf.rss_key_len = raw.hash_key_size;
         }
@@ -253,16 +287,28 @@ fn configure(info: &PortInfo, config: &PortConfig, raw: &sys::rte_eth_dev_info, 
     let mtu = mtu_for(config.max_pkt_len).clamp(u32::from(raw.min_mtu), u32::from(raw.max_mtu));
     conf.rxmode.mtu = mtu;
     // SAFETY: the port exists and is stopped; the configuration is copied.
-    let code = unsafe { sys::rte_eth_dev_configure(info.id, config.rxq, config.txq_users.len() as u16, &conf) };
+    let code = unsafe {
+        sys::rte_eth_dev_configure(info.id, config.rxq, config.txq_users.len() as u16, &conf)
+    };
     super::check(
-        || format!("port {} ({}) refuses {} receive and {} transmit queues", info.id, info.name, config.rxq, config.txq_users.len()),
+        || {
+            format!(
+                "port {} ({}) refuses {} receive and {} transmit queues",
+                info.id,
+                info.name,
+                config.rxq,
+                config.txq_users.len()
+            )
+        },
         code,
     )?;
     Ok(())
 }
 
-/// Both directions of a flow get the same Toeplitz hash by a key that repeats every 16 bits (Woo and Park, Scalable TCP Session Monitoring
-/// with Symmetric Receive-side Scaling, KAIST 2012; the key is theirs). As long as any driver's.
+/// Both directions of a flow get the same Toeplitz hash by a key that repeats
+/// every 16 bits (Woo and Park, Scalable TCP Session Monitoring with Symmetric
+/// Receive-side Scaling, KAIST 2012; the key is theirs). As long as any
+/// driver's.
 static SYMMETRIC_RSS_KEY: [[u8; 2]; 64] = [[0x6d, 0x5a]; 64];
 
 fn mtu_for(max_pkt_len: u32) -> u32 {

@@ -1,4 +1,5 @@
-//! What EAL needs of the machine before it starts, and one line where that is missing: EAL would take many, or leave out the numbers.
+//! What EAL needs of the machine before it starts, and one line where that is
+//! missing: EAL would take many, or leave out the numbers.
 
 use std::path::{Path, PathBuf};
 
@@ -19,11 +20,14 @@ const PLENTY_BYTES: u64 = 2 << 30;
 /// # Errors
 /// When it can't.
 pub(super) fn check(args: &[String]) -> Result<()> {
-    let has = |name: &str| args.iter().any(|arg| arg == name || arg.starts_with(&format!("{name}=")));
+    let has =
+        |name: &str| args.iter().any(|arg| arg == name || arg.starts_with(&format!("{name}=")));
     if ["--no-huge", "--help", "-h", "--version", "-v"].into_iter().any(has) {
         return Ok(());
     }
-    if HugePages::of_all_sizes().iter().all(|pages| pages.free_bytes() == 0) && !leftovers::hugepages_of_the_dead() {
+    if HugePages::of_all_sizes().iter().all(|pages| pages.free_bytes() == 0)
+        && !leftovers::hugepages_of_the_dead()
+    {
         return Err(Error::Setup(none_free(HugePages::of_default_size())));
     }
     if has("--huge-dir") || has("--in-memory") {
@@ -36,7 +40,10 @@ pub(super) fn check(args: &[String]) -> Result<()> {
              --in-memory before --, or {WITHOUT}"
         )));
     };
-    if folders.iter().any(|folder| eaccess(folder.as_path(), AccessFlags::W_OK | AccessFlags::X_OK).is_ok()) {
+    if folders
+        .iter()
+        .any(|folder| eaccess(folder.as_path(), AccessFlags::W_OK | AccessFlags::X_OK).is_ok())
+    {
         return Ok(());
     }
     Err(Error::Setup(no_permission(folder)))
@@ -68,7 +75,10 @@ fn size(bytes: u64) -> String {
 fn where_hugepages_are_files() -> Vec<PathBuf> {
     let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
     let mounts = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    mounts.filter(|mount| mount.get(2) == Some(&"hugetlbfs")).map(|mount| PathBuf::from(mount[1])).collect()
+    mounts
+        .filter(|mount| mount.get(2) == Some(&"hugetlbfs"))
+        .map(|mount| PathBuf::from(mount[1]))
+        .collect()
 }
 
 /// Memory that EAL is to take when it starts, and what there was then.
@@ -76,7 +86,8 @@ pub(super) struct Memory {
     /// The argument that says so.
     argument: &'static str,
     mib: u64,
-    /// Of the default size, and bytes of all sizes; `None` where none are to be used.
+    /// Of the default size, and bytes of all sizes; `None` where none are to be
+    /// used.
     pages: Option<(HugePages, u64)>,
 }
 
@@ -84,19 +95,25 @@ impl Memory {
     /// `None` if the arguments don't say how much.
     pub(super) fn asked_for(args: &[String]) -> Option<Self> {
         let (argument, mib) = asked(args)?;
-        let free = || HugePages::of_all_sizes().iter().map(HugePages::free_bytes).fold(0, u64::saturating_add);
+        let free = || {
+            HugePages::of_all_sizes().iter().map(HugePages::free_bytes).fold(0, u64::saturating_add)
+        };
         let huge = !args.iter().any(|arg| arg == "--no-huge");
         Some(Self { argument, mib, pages: huge.then(|| (HugePages::of_default_size(), free())) })
     }
 
-    /// How that is more than there was, after a start that failed for want of memory.
+    /// How that is more than there was, after a start that failed for want of
+    /// memory.
     pub(super) fn lacks(&self) -> Option<String> {
         let Self { argument, mib, pages } = self;
         let Some((pages, free_bytes)) = *pages else {
-            return Some(format!("{argument} asks for {mib} MiB, which the kernel does not give: write less"));
+            return Some(format!(
+                "{argument} asks for {mib} MiB, which the kernel does not give: write less"
+            ));
         };
         let free_mib = free_bytes >> 20;
-        let wanted = (pages.total - pages.free).saturating_add(mib.saturating_mul(1 << 20).div_ceil(pages.bytes));
+        let wanted = (pages.total - pages.free)
+            .saturating_add(mib.saturating_mul(1 << 20).div_ceil(pages.bytes));
         (*mib > free_mib).then(|| {
             format!(
                 "{argument} asks for {mib} MiB, but only {free_mib} MiB of hugepages are free ({} of {}): write less, or reserve more with \
@@ -110,12 +127,20 @@ impl Memory {
 
 /// The argument that asks for memory, and how many MiB of all sockets together.
 fn asked(args: &[String]) -> Option<(&'static str, u64)> {
-    let sum = |list: &str| list.split(',').map(|mib| mib.parse().ok()).try_fold(0u64, |sum, mib: Option<u64>| sum.checked_add(mib?));
+    let sum = |list: &str| {
+        list.split(',')
+            .map(|mib| mib.parse().ok())
+            .try_fold(0u64, |sum, mib: Option<u64>| sum.checked_add(mib?))
+    };
     let next = args.iter().skip(1).map(Some).chain([None]);
     args.iter().zip(next).find_map(|(arg, next)| {
         for argument in ["--socket-mem", "-m"] {
             let Some(rest) = arg.strip_prefix(argument) else { continue };
-            let value = if rest.is_empty() { next?.as_str() } else { rest.strip_prefix('=').unwrap_or(rest) };
+            let value = if rest.is_empty() {
+                next?.as_str()
+            } else {
+                rest.strip_prefix('=').unwrap_or(rest)
+            };
             return Some((argument, sum(value)?));
         }
         None
@@ -131,9 +156,17 @@ mod tests {
     #[test]
     fn numbers_go_by_the_size_of_a_page() {
         let text = none_free(HugePages { bytes: 2 << 20, total: 0, free: 0, on_demand: 0 });
-        assert!(text.contains("0 of 2 MiB are reserved") && text.contains("`echo 1024 > /proc/sys/vm/nr_hugepages`"), "{text}");
+        assert!(
+            text.contains("0 of 2 MiB are reserved")
+                && text.contains("`echo 1024 > /proc/sys/vm/nr_hugepages`"),
+            "{text}"
+        );
         let text = none_free(HugePages { free: 0, ..OF_1_GIB });
-        assert!(text.contains("4 of 1 GiB are reserved") && text.contains("reserve 2 more with `echo 6 >"), "{text}");
+        assert!(
+            text.contains("4 of 1 GiB are reserved")
+                && text.contains("reserve 2 more with `echo 6 >"),
+            "{text}"
+        );
         assert!(text.contains("--no-huge") && !text.contains('\n'), "{text}");
     }
 
@@ -158,8 +191,16 @@ mod tests {
         let memory = |mib| Memory { argument: "-m", mib, pages: Some((OF_1_GIB, 1 << 30)) };
         assert_eq!(memory(1024).lacks(), None, "there was enough");
         let text = memory(4096).lacks().expect("there was not");
-        assert!(text.starts_with("-m asks for 4096 MiB, but only 1024 MiB of hugepages are free (1 of 1 GiB)"), "{text}");
-        assert!(text.contains("`echo 7 > /proc/sys/vm/nr_hugepages`") && text.contains("--no-huge"), "{text}");
+        assert!(
+            text.starts_with(
+                "-m asks for 4096 MiB, but only 1024 MiB of hugepages are free (1 of 1 GiB)"
+            ),
+            "{text}"
+        );
+        assert!(
+            text.contains("`echo 7 > /proc/sys/vm/nr_hugepages`") && text.contains("--no-huge"),
+            "{text}"
+        );
         let text = Memory { pages: None, ..memory(1 << 40) }.lacks().expect("the kernel refused");
         assert!(text.contains("1099511627776 MiB"), "{text}");
         assert!(memory(u64::MAX).lacks().is_some());
@@ -168,7 +209,9 @@ mod tests {
     #[test]
     fn who_may_not_write_is_told_what_lets_him() {
         let text = no_permission(Path::new("/dev/hugepages"));
-        for says in ["no permission", "sudo", "chown $USER /dev/hugepages", "/dev/vfio", "--no-huge"] {
+        for says in
+            ["no permission", "sudo", "chown $USER /dev/hugepages", "/dev/vfio", "--no-huge"]
+        {
             assert!(text.contains(says), "{says}: {text}");
         }
     }

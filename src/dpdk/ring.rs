@@ -1,4 +1,5 @@
-//! `rte_ring`s of packets: a shard between lcores, or what a net_ring port receives from and sends to.
+//! `rte_ring`s of packets: a shard between lcores, or what a net_ring port
+//! receives from and sends to.
 
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
@@ -16,7 +17,8 @@ struct Inner {
     _eal: Eal,
 }
 
-// SAFETY: an rte_ring is made to be used from several threads; which ends may be, the types below keep to.
+// SAFETY: an rte_ring is made to be used from several threads; which ends may
+// be, the types below keep to.
 unsafe impl Send for Inner {}
 // SAFETY: as above.
 unsafe impl Sync for Inner {}
@@ -25,7 +27,8 @@ impl Inner {
     fn create(eal: &Eal, name: &str, size: u32, flags: u32) -> Result<Arc<Self>> {
         let c_name = super::c_string(name)?;
         // SAFETY: the name outlives the call; DPDK checks the size.
-        let ring = unsafe { sys::rte_ring_create(c_name.as_ptr(), size, sys::MPFWD_SOCKET_ANY, flags) };
+        let ring =
+            unsafe { sys::rte_ring_create(c_name.as_ptr(), size, sys::MPFWD_SOCKET_ANY, flags) };
         let ring = NonNull::new(ring).ok_or_else(|| {
             Error::Setup(format!(
                 "no ring {name} of {size} entries ({}): --ring-size takes a power of two that fits into memory",
@@ -39,9 +42,13 @@ impl Inner {
 
     fn enqueue(&self, burst: &mut Burst) -> usize {
         burst.give(|packets, count| {
-            // SAFETY: the ring is alive, and takes ownership of what it accepts; the caller is its only producer, or one of many
-            // of a multi-producer ring.
-            unsafe { sys::mpfwd_ring_enqueue(self.ring.as_ptr(), packets.cast(), u32::from(count)) as usize }
+            // SAFETY: the ring is alive, and takes ownership of what it
+            // accepts; the caller is its only producer, or one of many of a
+            // multi-producer ring.
+            unsafe {
+                sys::mpfwd_ring_enqueue(self.ring.as_ptr(), packets.cast(), u32::from(count))
+                    as usize
+            }
         })
     }
 
@@ -49,43 +56,64 @@ impl Inner {
     fn dequeue(&self, burst: &mut Burst, want: usize) -> (usize, usize) {
         let mut left = 0;
         let taken = burst.append(want, |slots, room| {
-            // SAFETY: the ring is alive, and gives up ownership of what it returns; the caller is its only consumer, or one of many
-            // of a multi-consumer ring.
-            unsafe { sys::mpfwd_ring_dequeue(self.ring.as_ptr(), slots.cast(), u32::from(room), &mut left) as usize }
+            // SAFETY: the ring is alive, and gives up ownership of what it
+            // returns; the caller is its only consumer, or one of many of a
+            // multi-consumer ring.
+            unsafe {
+                sys::mpfwd_ring_dequeue(
+                    self.ring.as_ptr(),
+                    slots.cast(),
+                    u32::from(room),
+                    &mut left,
+                ) as usize
+            }
         });
         (taken, left as usize)
     }
 
     fn position(&self, offset: u32) -> &AtomicU32 {
-        // SAFETY: offsetof gave the offset of an aligned u32 inside the ring's header, which other lcores write atomically.
+        // SAFETY: offsetof gave the offset of an aligned u32 inside the ring's
+        // header, which other lcores write atomically.
         unsafe { AtomicU32::from_ptr(self.ring.as_ptr().byte_add(offset as usize).cast()) }
     }
 
     fn is_empty(&self) -> bool {
-        self.position(sys::MPFWD_RING_CONS_HEAD).load(Ordering::Relaxed) == self.position(sys::MPFWD_RING_PROD_TAIL).load(Ordering::Acquire)
+        self.position(sys::MPFWD_RING_CONS_HEAD).load(Ordering::Relaxed)
+            == self.position(sys::MPFWD_RING_PROD_TAIL).load(Ordering::Acquire)
     }
 
     fn len(&self) -> usize {
         let head = self.position(sys::MPFWD_RING_CONS_HEAD).load(Ordering::Relaxed);
         let tail = self.position(sys::MPFWD_RING_PROD_TAIL).load(Ordering::Acquire);
-        // Consumers may have gone past the head that was read: the tail never is behind it, but both are not of one moment.
+        // Consumers may have gone past the head that was read: the tail never
+        // is behind it, but both are not of one moment.
         tail.wrapping_sub(head).min(self.mask + 1) as usize
     }
 
-    /// A look at what stands at a position between head and tail, which stays the ring's.
+    /// A look at what stands at a position between head and tail, which stays
+    /// the ring's.
     fn look_at(&self, position: u32) -> Option<ManuallyDrop<Mbuf>> {
-        let at = sys::MPFWD_RING_ITEMS as usize + (position & self.mask) as usize * size_of::<*mut sys::rte_mbuf>();
-        // SAFETY: the slot lies in the ring. Other consumers may have taken the item since: it is read atomically, and then
-        // still points to an mbuf, whose memory stays mapped as long as the pool.
-        let item = unsafe { AtomicPtr::from_ptr(self.ring.as_ptr().byte_add(at).cast::<*mut sys::rte_mbuf>()) }.load(Ordering::Relaxed);
+        let at = sys::MPFWD_RING_ITEMS as usize
+            + (position & self.mask) as usize * size_of::<*mut sys::rte_mbuf>();
+        // SAFETY: the slot lies in the ring. Other consumers may have taken the
+        // item since: it is read atomically, and then still points to an mbuf,
+        // whose memory stays mapped as long as the pool.
+        let item = unsafe {
+            AtomicPtr::from_ptr(self.ring.as_ptr().byte_add(at).cast::<*mut sys::rte_mbuf>())
+        }
+        .load(Ordering::Relaxed);
         let item = NonNull::new(item)?;
-        // SAFETY: `Mbuf` is a NonNull pointer in another type; ManuallyDrop keeps this look at it from freeing what isn't ours.
-        Some(ManuallyDrop::new(unsafe { std::mem::transmute::<NonNull<sys::rte_mbuf>, Mbuf>(item) }))
+        // SAFETY: `Mbuf` is a NonNull pointer in another type; ManuallyDrop
+        // keeps this look at it from freeing what isn't ours.
+        Some(ManuallyDrop::new(unsafe {
+            std::mem::transmute::<NonNull<sys::rte_mbuf>, Mbuf>(item)
+        }))
     }
 
     fn head_stamp(&self, field: StampField) -> Option<u64> {
         let head = self.position(sys::MPFWD_RING_CONS_HEAD).load(Ordering::Relaxed);
-        // Acquire: pairs with the producer's release of its tail, so that the item and its stamp are seen as written.
+        // Acquire: pairs with the producer's release of its tail, so that the
+        // item and its stamp are seen as written.
         if head == self.position(sys::MPFWD_RING_PROD_TAIL).load(Ordering::Acquire) {
             return None;
         }
@@ -104,10 +132,12 @@ impl Drop for Inner {
     }
 }
 
-/// The putting end of a ring. Not `Clone`: a single-producer ring has exactly one.
+/// The putting end of a ring. Not `Clone`: a single-producer ring has exactly
+/// one.
 pub struct RingProducer(Arc<Inner>);
 
-/// The taking end of a ring. Not `Clone`: a single-consumer ring has exactly one.
+/// The taking end of a ring. Not `Clone`: a single-consumer ring has exactly
+/// one.
 pub struct RingConsumer {
     inner: Arc<Inner>,
     /// It is the only one: what is in the ring will be taken here.
@@ -118,12 +148,19 @@ pub struct RingConsumer {
     left: usize,
 }
 
-/// A ring of `size` entries (a power of two; one stays free) with so many ends: DPDK's cheaper single-ended code is used where
-/// there is one producer, or one consumer.
+/// A ring of `size` entries (a power of two; one stays free) with so many ends:
+/// DPDK's cheaper single-ended code is used where there is one producer, or one
+/// consumer.
 ///
 /// # Errors
 /// When the size is no power of two or the memory isn't there.
-pub fn ring(eal: &Eal, name: &str, size: u32, producers: usize, consumers: usize) -> Result<(Vec<RingProducer>, Vec<RingConsumer>)> {
+pub fn ring(
+    eal: &Eal,
+    name: &str,
+    size: u32,
+    producers: usize,
+    consumers: usize,
+) -> Result<(Vec<RingProducer>, Vec<RingConsumer>)> {
     let mut flags = 0;
     if producers == 1 {
         flags |= sys::MPFWD_RING_SP_ENQ;
@@ -133,12 +170,16 @@ pub fn ring(eal: &Eal, name: &str, size: u32, producers: usize, consumers: usize
     }
     let inner = Inner::create(eal, name, size, flags)?;
     let puts = (0..producers).map(|_| RingProducer(inner.clone())).collect();
-    let takes = (0..consumers).map(|_| RingConsumer { inner: inner.clone(), alone: consumers == 1, asked: 0, left: 0 }).collect();
+    let takes = (0..consumers)
+        .map(|_| RingConsumer { inner: inner.clone(), alone: consumers == 1, asked: 0, left: 0 })
+        .collect();
     Ok((puts, takes))
 }
 
-/// As [`ring`], with one end of each kind that counts as one of many, synchronised head with tail (HTS): an lcore that is stopped in
-/// the middle of a put or a take holds up fewer others than in a ring of the default kind, which costs more.
+/// As [`ring`], with one end of each kind that counts as one of many,
+/// synchronised head with tail (HTS): an lcore that is stopped in the middle of
+/// a put or a take holds up fewer others than in a ring of the default kind,
+/// which costs more.
 ///
 /// # Errors
 /// When the size is no power of two or the memory isn't there.
@@ -148,7 +189,8 @@ pub fn hts_ring(eal: &Eal, name: &str, size: u32) -> Result<(RingProducer, RingC
 }
 
 impl RingProducer {
-    /// Moves packets from the front of the burst into the ring; those that find no room stay. Returns how many went.
+    /// Moves packets from the front of the burst into the ring; those that find
+    /// no room stay. Returns how many went.
     #[inline]
     pub fn put(&mut self, burst: &mut Burst) -> usize {
         self.0.enqueue(burst)
@@ -175,7 +217,8 @@ impl RingConsumer {
         taken
     }
 
-    /// As `take`, into an empty burst whose packets' headers are about to be read: asks for those that nobody asked for before.
+    /// As `take`, into an empty burst whose packets' headers are about to be
+    /// read: asks for those that nobody asked for before.
     #[inline]
     pub fn take_to_read(&mut self, burst: &mut Burst, want: usize) -> usize {
         let asked = self.asked;
@@ -184,7 +227,8 @@ impl RingConsumer {
         taken
     }
 
-    /// Asks for the headers of the packets that will be taken next, up to the `pkts`-th, as far as they were there at the last take and nobody has
+    /// Asks for the headers of the packets that will be taken next, up to the
+    /// `pkts`-th, as far as they were there at the last take and nobody has
     /// asked for them yet. For none where another lcore may take them.
     #[inline]
     pub fn ask_ahead(&mut self, pkts: usize) {
@@ -209,38 +253,54 @@ impl RingConsumer {
         self.inner.len()
     }
 
-    /// The arrival stamp of the oldest packet, without taking it. With several consumers a hint: it may be gone by now.
+    /// The arrival stamp of the oldest packet, without taking it. With several
+    /// consumers a hint: it may be gone by now.
     #[inline]
     pub fn head_stamp(&self, field: StampField) -> Option<u64> {
         self.inner.head_stamp(field)
     }
 }
 
-/// A pair of rings under a net_ring port: what the port receives from, and what it sends to.
+/// A pair of rings under a net_ring port: what the port receives from, and what
+/// it sends to.
 pub struct RxTxRing {
     rx: Arc<Inner>,
     tx: Arc<Inner>,
 }
 
 impl RxTxRing {
-    /// Makes the rings and a net_ring port of that name on them, with one queue each way. Returns its port number too.
+    /// Makes the rings and a net_ring port of that name on them, with one queue
+    /// each way. Returns its port number too.
     ///
     /// # Errors
     /// When a ring or the port can't be made.
     pub fn create(eal: &Eal, name: &str, size: u32) -> Result<(Self, u16)> {
-        let [rx, tx] = ["rx", "tx"].map(|end| Inner::create(eal, &format!("{name}_{end}"), size, 0));
+        let [rx, tx] =
+            ["rx", "tx"].map(|end| Inner::create(eal, &format!("{name}_{end}"), size, 0));
         let pair = Self { rx: rx?, tx: tx? };
         let c_name = super::c_string(name)?;
         let mut rx_rings = [pair.rx.ring.as_ptr()];
         let mut tx_rings = [pair.tx.ring.as_ptr()];
-        // SAFETY: the name and both arrays outlive the call, which copies the pointers. The rings outlive the port's traffic,
-        // because `self` is kept by whoever puts and takes, and multi-ended, because the port's ends are the driver's.
-        let port = unsafe { sys::rte_eth_from_rings(c_name.as_ptr(), rx_rings.as_mut_ptr(), 1, tx_rings.as_mut_ptr(), 1, 0) };
+        // SAFETY: the name and both arrays outlive the call, which copies the
+        // pointers. The rings outlive the port's traffic, because `self` is
+        // kept by whoever puts and takes, and multi-ended, because the port's
+        // ends are the driver's.
+        let port = unsafe {
+            sys::rte_eth_from_rings(
+                c_name.as_ptr(),
+                rx_rings.as_mut_ptr(),
+                1,
+                tx_rings.as_mut_ptr(),
+                1,
+                0,
+            )
+        };
         let port = super::check(|| format!("no net_ring port {name}"), port)?;
         Ok((pair, port as u16))
     }
 
-    /// Gives packets to the port to receive. Returns how many fitted; the others stay in the burst.
+    /// Gives packets to the port to receive. Returns how many fitted; the
+    /// others stay in the burst.
     pub fn inject(&mut self, burst: &mut Burst) -> usize {
         self.rx.enqueue(burst)
     }

@@ -1,5 +1,6 @@
-//! Stamps that drivers put on packets when they receive them: which drivers do, what the numbers count, where they stand in an mbuf,
-//! and the reading of the clocks that they are of.
+//! Stamps that drivers put on packets when they receive them: which drivers do,
+//! what the numbers count, where they stand in an mbuf, and the reading of the
+//! clocks that they are of.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -37,19 +38,25 @@ impl StampClock {
 /// Of so many readings in a row the narrowest counts.
 const READINGS: usize = 8;
 
-/// The clocks that a driver's stamps may be of, the likeliest first, and what the stamps count; empty if it stamps nothing. `offers`:
-/// whether it has RTE_ETH_RX_OFFLOAD_TIMESTAMP. From the drivers' sources; one that is not known here is taken to stamp with the clock
-/// that it lets read.
+/// The clocks that a driver's stamps may be of, the likeliest first, and what
+/// the stamps count; empty if it stamps nothing. `offers`: whether it has
+/// RTE_ETH_RX_OFFLOAD_TIMESTAMP. From the drivers' sources; one that is not
+/// known here is taken to stamp with the clock that it lets read.
 pub(super) fn stamp_clocks(driver: &str, offers: bool) -> Vec<(Unit, StampClock)> {
     let wall = (Unit::Nanoseconds, StampClock::Wall);
     match driver {
         // Stamps without having the offload, up to 26.03.
-        "net_pcap" if sys::MPFWD_PCAP_STAMPS_NANOSECONDS == 0 => vec![(Unit::Microseconds, StampClock::Wall)],
+        "net_pcap" if sys::MPFWD_PCAP_STAMPS_NANOSECONDS == 0 => {
+            vec![(Unit::Microseconds, StampClock::Wall)]
+        }
         "net_pcap" => vec![wall],
         _ if !offers => Vec::new(),
         "net_af_packet" => vec![wall],
-        // Its stamps are of the clock for IEEE 1588; what rte_eth_read_clock tells is another one.
-        "net_ice" | "net_iavf" | "net_idpf" | "net_igc" => vec![(Unit::Nanoseconds, StampClock::Timesync)],
+        // Its stamps are of the clock for IEEE 1588; what rte_eth_read_clock
+        // tells is another one.
+        "net_ice" | "net_iavf" | "net_idpf" | "net_igc" => {
+            vec![(Unit::Nanoseconds, StampClock::Timesync)]
+        }
         "net_hns3" => vec![(Unit::SecondsNanoseconds, StampClock::Timesync)],
         // Ticks, unless the NIC is set up with its real-time clock.
         "mlx5_pci" | "mlx5_auxiliary" => vec![(Unit::Ticks, StampClock::Device), wall],
@@ -61,12 +68,14 @@ impl Port {
     /// Makes sure that the clock runs, if that has to be asked for.
     pub fn start_clock(&self, clock: StampClock) {
         if clock == StampClock::Timesync {
-            // SAFETY: the port is started. A driver that refuses may have a running clock all the same, which reading it will show.
+            // SAFETY: the port is started. A driver that refuses may have a
+            // running clock all the same, which reading it will show.
             unsafe { sys::rte_eth_timesync_enable(self.id()) };
         }
     }
 
-    /// The clock against the time stamp counter now; `None` where it can't be read.
+    /// The clock against the time stamp counter now; `None` where it can't be
+    /// read.
     pub fn sample_clock(&self, clock: StampClock) -> Option<Sample> {
         let reading = || {
             let before_ticks = tsc();
@@ -80,18 +89,25 @@ impl Port {
     fn read_clock(&self, clock: StampClock) -> Option<u64> {
         let mut value = 0;
         let code = match clock {
-            // SAFETY: the port is open as long as `self`; the value is written if the code says so.
+            // SAFETY: the port is open as long as `self`; the value is written
+            // if the code says so.
             StampClock::Device => unsafe { sys::mpfwd_read_clock(self.id(), &mut value) },
             // SAFETY: as above.
             StampClock::Timesync => unsafe { sys::mpfwd_timesync_clock(self.id(), &mut value) },
             StampClock::Emulated => return Some(tsc()),
-            StampClock::Wall => return SystemTime::now().duration_since(UNIX_EPOCH).ok().map(|since| since.as_nanos() as u64),
+            StampClock::Wall => {
+                return SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .ok()
+                    .map(|since| since.as_nanos() as u64);
+            }
         };
         (code == 0).then_some(value)
     }
 }
 
-/// Where in an mbuf a driver's stamp stands, and the flag that says that there is one.
+/// Where in an mbuf a driver's stamp stands, and the flag that says that there
+/// is one.
 #[derive(Clone, Copy, Debug)]
 pub struct RxStampField {
     offset: u32,
@@ -99,7 +115,8 @@ pub struct RxStampField {
 }
 
 impl RxStampField {
-    /// Registers DPDK's own field for it, before ports that are to stamp are started. Every call returns the same field.
+    /// Registers DPDK's own field for it, before ports that are to stamp are
+    /// started. Every call returns the same field.
     ///
     /// # Errors
     /// When the mbuf's dynamic space is taken.
@@ -108,20 +125,29 @@ impl RxStampField {
         // SAFETY: both are written before the call returns success.
         let code = unsafe { sys::rte_mbuf_dyn_rx_timestamp_register(&mut offset, &mut flag) };
         if code < 0 {
-            return Err(crate::error::Error::Setup(format!("no room for receive stamps in the mbuf: {}", super::last_reason())));
+            return Err(crate::error::Error::Setup(format!(
+                "no room for receive stamps in the mbuf: {}",
+                super::last_reason()
+            )));
         }
         Ok(Self { offset: offset as u32, flag })
     }
 
-    /// Whether the driver has stamped this packet. What drivers say of themselves is not enough: some offer stamps and set none.
+    /// Whether the driver has stamped this packet. What drivers say of
+    /// themselves is not enough: some offer stamps and set none.
     #[inline(always)]
     pub fn is_set(self, packet: &Mbuf) -> bool {
         packet.flags() & self.flag != 0
     }
 
-    /// Copies the stamp of each packet to the place beside it, changed by `even`. Returns whether all packets had one.
+    /// Copies the stamp of each packet to the place beside it, changed by
+    /// `even`. Returns whether all packets had one.
     #[inline(always)]
-    pub fn copy<'p>(self, pairs: impl Iterator<Item = (&'p mut u64, &'p Mbuf)>, even: impl Fn(u64) -> u64) -> bool {
+    pub fn copy<'p>(
+        self,
+        pairs: impl Iterator<Item = (&'p mut u64, &'p Mbuf)>,
+        even: impl Fn(u64) -> u64,
+    ) -> bool {
         let copy = |set, (to, packet): (&mut u64, &Mbuf)| {
             *to = even(self.read(packet));
             set & packet.flags()
@@ -136,7 +162,8 @@ impl RxStampField {
     }
 }
 
-/// Stamps what the driver of one queue receives, as a NIC would: packets have arrived evenly since the poll before.
+/// Stamps what the driver of one queue receives, as a NIC would: packets have
+/// arrived evenly since the poll before.
 pub struct EmulatedStamps {
     field: RxStampField,
     polled_ticks: u64,
@@ -152,7 +179,8 @@ impl RxSource for EmulatedStamps {
     #[inline]
     fn receive(&mut self, room: &mut Room<'_>) {
         let now = room.read_clock();
-        let (mut arrived, packets) = (std::mem::replace(&mut self.polled_ticks, now), room.received());
+        let (mut arrived, packets) =
+            (std::mem::replace(&mut self.polled_ticks, now), room.received());
         let apart = now.saturating_sub(arrived) / packets.len().max(1) as u64;
         for packet in packets {
             packet.set_eight_bytes(self.field.offset, arrived);
@@ -169,10 +197,17 @@ mod tests {
     #[test]
     fn who_stamps_and_with_what() {
         assert!(
-            ["net_null", "net_tap", "net_ring", "net_af_packet", "net_ice"].iter().all(|driver| stamp_clocks(driver, false).is_empty())
+            ["net_null", "net_tap", "net_ring", "net_af_packet", "net_ice"]
+                .iter()
+                .all(|driver| stamp_clocks(driver, false).is_empty())
         );
-        assert!(stamp_clocks("net_pcap", false).iter().all(|(_, clock)| *clock == StampClock::Wall));
-        assert_eq!(stamp_clocks("net_hns3", true), [(Unit::SecondsNanoseconds, StampClock::Timesync)]);
+        assert!(
+            stamp_clocks("net_pcap", false).iter().all(|(_, clock)| *clock == StampClock::Wall)
+        );
+        assert_eq!(
+            stamp_clocks("net_hns3", true),
+            [(Unit::SecondsNanoseconds, StampClock::Timesync)]
+        );
         assert_eq!(stamp_clocks("mlx5_pci", true)[0], (Unit::Ticks, StampClock::Device));
         assert_eq!(stamp_clocks("net_cnxk", true)[0].1, StampClock::Device);
     }

@@ -1,5 +1,6 @@
-//! A receive queue and its lease. `rte_eth_rx_burst` must not run twice at once for one queue, so nobody polls without the
-//! lease; who holds it polls at no further cost.
+//! A receive queue and its lease. `rte_eth_rx_burst` must not run twice at once
+//! for one queue, so nobody polls without the lease; who holds it polls at no
+//! further cost.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,7 +15,8 @@ use crate::runq::lease;
 pub struct RxQueue {
     path: FastPath,
     lease: lease::Lease,
-    /// When the last poll began that took all there was, as who gave the lease back last knew it; 0 before that. In ticks.
+    /// When the last poll began that took all there was, as who gave the lease
+    /// back last knew it; 0 before that. In ticks.
     emptied_ticks: AtomicU64,
     /// Goes before the port does.
     source: Option<Attached>,
@@ -40,13 +42,15 @@ impl RxQueue {
         self.path.queue()
     }
 
-    /// Has `source` add its packets to each poll from now on, instead of the last one.
+    /// Has `source` add its packets to each poll from now on, instead of the
+    /// last one.
     ///
     /// # Errors
     /// When DPDK has no RX callbacks.
     pub fn attach<S: RxSource + 'static>(&mut self, source: S) -> Result<()> {
         self.source = None;
-        // SAFETY: the port is open as long as its queue, and who polls has a lease, which borrows the queue: it can't be dropped meanwhile.
+        // SAFETY: the port is open as long as its queue, and who polls has a
+        // lease, which borrows the queue: it can't be dropped meanwhile.
         self.source = Some(unsafe { Attached::new(self.port(), self.queue(), source) }?);
         Ok(())
     }
@@ -72,7 +76,8 @@ impl Lease<'_> {
         self.rxq.path.queue()
     }
 
-    /// When the last poll began that took all there was, as far as the lease's holders have said so.
+    /// When the last poll began that took all there was, as far as the lease's
+    /// holders have said so.
     pub fn emptied_ticks(&self) -> u64 {
         // Relaxed: the lease orders its holders' writes.
         self.rxq.emptied_ticks.load(Ordering::Relaxed)
@@ -83,18 +88,21 @@ impl Lease<'_> {
         self.rxq.emptied_ticks.store(ticks, Ordering::Relaxed);
     }
 
-    /// When the queue's source of packets was asked in the last poll, in ticks; within, `None` where it has worked for so long that the
-    /// time says nothing. `None` where packets come from the driver alone.
+    /// When the queue's source of packets was asked in the last poll, in ticks;
+    /// within, `None` where it has worked for so long that the time says
+    /// nothing. `None` where packets come from the driver alone.
     #[inline(always)]
     pub fn source_asked(&self) -> Option<Option<u64>> {
         self.rxq.source.as_ref().map(Attached::polled_ticks)
     }
 
-    /// Fills the burst, which is empty, with up to `want` received packets. Returns how many.
+    /// Fills the burst, which is empty, with up to `want` received packets.
+    /// Returns how many.
     #[inline(always)]
     pub fn poll(&mut self, burst: &mut Burst, want: BurstSize) -> usize {
         burst.refill(want, |slots, room| {
-            // SAFETY: the port is started and the queue exists as long as the RxQueue does; the lease makes us its only user.
+            // SAFETY: the port is started and the queue exists as long as the
+            // RxQueue does; the lease makes us its only user.
             unsafe { self.rxq.path.receive(slots, room) }
         })
     }

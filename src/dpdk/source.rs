@@ -1,5 +1,6 @@
-//! An RX callback that adds packets of its own to what a driver received: `rte_eth_rx_burst` calls it in every poll, also when the
-//! driver has nothing. It belongs to the queue and runs under its lease.
+//! An RX callback that adds packets of its own to what a driver received:
+//! `rte_eth_rx_burst` calls it in every poll, also when the driver has nothing.
+//! It belongs to the queue and runs under its lease.
 
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
@@ -25,7 +26,8 @@ pub struct Room<'a> {
 }
 
 impl Room<'_> {
-    /// The time stamp counter now, which whoever polls will see too: he need not read it again to know how long it took to come here.
+    /// The time stamp counter now, which whoever polls will see too: he need
+    /// not read it again to know how long it took to come here.
     #[inline]
     pub fn read_clock(&mut self) -> u64 {
         let now = tsc();
@@ -33,7 +35,8 @@ impl Room<'_> {
         now
     }
 
-    /// The source worked for long in this poll: what the clock says does not tell what the host took.
+    /// The source worked for long in this poll: what the clock says does not
+    /// tell what the host took.
     pub fn has_worked(&mut self) {
         self.polled_ticks.store(WORKED, Ordering::Relaxed);
     }
@@ -47,22 +50,32 @@ impl Room<'_> {
     /// What the driver received.
     #[inline]
     pub fn received(&mut self) -> &mut [Mbuf] {
-        // SAFETY: the driver filled the first `filled` slots, `Mbuf` has the layout of what a slot holds, and the poll's caller gets them later.
+        // SAFETY: the driver filled the first `filled` slots, `Mbuf` has the
+        // layout of what a slot holds, and the poll's caller gets them later.
         unsafe { std::slice::from_raw_parts_mut(self.slots.as_mut_ptr().cast(), self.filled) }
     }
 
-    /// Adds up to `want` packets without content, as many as there is room and the pool has, for the caller to write. Of all others their
-    /// content is undefined.
+    /// Adds up to `want` packets without content, as many as there is room and
+    /// the pool has, for the caller to write. Of all others their content is
+    /// undefined.
     #[inline]
     pub fn alloc(&mut self, pool: &Mempool, want: usize) -> &mut [Mbuf] {
         let free = &mut self.slots[self.filled..];
         let want = want.min(free.len());
-        // SAFETY: there is room for so many pointers, and DPDK fills all of them or none.
-        let code = unsafe { sys::mpfwd_alloc_bulk(pool.as_ptr(), free.as_mut_ptr().cast(), want as u32) };
+        // SAFETY: there is room for so many pointers, and DPDK fills all of
+        // them or none.
+        let code =
+            unsafe { sys::mpfwd_alloc_bulk(pool.as_ptr(), free.as_mut_ptr().cast(), want as u32) };
         let made = if code == 0 { want } else { alloc_singly(pool, &mut free[..want]) };
         self.filled += made;
-        // SAFETY: the first `made` slots hold packets now, `Mbuf` has the layout of what a slot holds, and the poll's caller gets them later.
-        unsafe { std::slice::from_raw_parts_mut(self.slots[self.filled - made..].as_mut_ptr().cast(), made) }
+        // SAFETY: the first `made` slots hold packets now, `Mbuf` has the
+        // layout of what a slot holds, and the poll's caller gets them later.
+        unsafe {
+            std::slice::from_raw_parts_mut(
+                self.slots[self.filled - made..].as_mut_ptr().cast(),
+                made,
+            )
+        }
     }
 }
 
@@ -96,29 +109,43 @@ pub(super) struct Attached {
     free: unsafe fn(*mut c_void),
 }
 
-// SAFETY: a source may move between threads, and is only touched under the queue's lease, or when the queue is gone.
+// SAFETY: a source may move between threads, and is only touched under the
+// queue's lease, or when the queue is gone.
 unsafe impl Send for Attached {}
 // SAFETY: there is nothing that a shared reference could do with it.
 unsafe impl Sync for Attached {}
 
 impl Attached {
     /// # Safety
-    /// The port is configured and has the queue; nobody polls the queue but under its lease, and nobody does when this is dropped.
+    /// The port is configured and has the queue; nobody polls the queue but
+    /// under its lease, and nobody does when this is dropped.
     ///
     /// # Errors
     /// When DPDK was built without callbacks, or has no memory.
-    pub(super) unsafe fn new<S: RxSource + 'static>(port: u16, queue: u16, source: S) -> Result<Self> {
-        let source = Box::into_raw(Box::new(Called { polled_ticks: AtomicU64::new(WORKED), source })).cast::<c_void>();
-        // SAFETY: the function gets the pointer that it wants, which lives until the callback is removed.
-        let callback = unsafe { sys::rte_eth_add_rx_callback(port, queue, Some(receive::<S>), source) };
+    pub(super) unsafe fn new<S: RxSource + 'static>(
+        port: u16,
+        queue: u16,
+        source: S,
+    ) -> Result<Self> {
+        let source =
+            Box::into_raw(Box::new(Called { polled_ticks: AtomicU64::new(WORKED), source }))
+                .cast::<c_void>();
+        // SAFETY: the function gets the pointer that it wants, which lives
+        // until the callback is removed.
+        let callback =
+            unsafe { sys::rte_eth_add_rx_callback(port, queue, Some(receive::<S>), source) };
         let attached = Self { port, queue, callback: callback.cast(), source, free: free::<S> };
         if attached.callback.is_null() {
-            return Err(Error::Setup(format!("port {port}'s queue {queue} takes no RX callback: {}", super::last_reason())));
+            return Err(Error::Setup(format!(
+                "port {port}'s queue {queue} takes no RX callback: {}",
+                super::last_reason()
+            )));
         }
         Ok(attached)
     }
 
-    /// When the source read the clock in the last poll; `None` if it did not, or has worked for long since.
+    /// When the source read the clock in the last poll; `None` if it did not,
+    /// or has worked for long since.
     #[inline]
     pub(super) fn polled_ticks(&self) -> Option<u64> {
         // SAFETY: an atomic at the start of what lives as long as `self`.
@@ -130,12 +157,14 @@ impl Attached {
 impl Drop for Attached {
     fn drop(&mut self) {
         if !self.callback.is_null() {
-            // SAFETY: nobody polls the queue any more, as `new`'s caller has promised.
+            // SAFETY: nobody polls the queue any more, as `new`'s caller has
+            // promised.
             unsafe { sys::rte_eth_remove_rx_callback(self.port, self.queue, self.callback) };
             // SAFETY: out of DPDK's list, which leaves the memory to us.
             unsafe { sys::rte_free(self.callback.cast_mut().cast()) };
         }
-        // SAFETY: `new` made the box, as what `free` was made for; nobody calls the source any more.
+        // SAFETY: `new` made the box, as what `free` was made for; nobody calls
+        // the source any more.
         unsafe { (self.free)(self.source) };
     }
 }
@@ -153,9 +182,11 @@ unsafe extern "C" fn receive<S: RxSource>(
     max: u16,
     source: *mut c_void,
 ) -> u16 {
-    // SAFETY: the queue is polled under its lease by one at a time, and only its polls come here.
+    // SAFETY: the queue is polled under its lease by one at a time, and only
+    // its polls come here.
     let Called { polled_ticks, source } = unsafe { &mut *source.cast::<Called<S>>() };
-    // SAFETY: the poll brought room for `max` packets; `Mbuf` has the layout of a pointer to one.
+    // SAFETY: the poll brought room for `max` packets; `Mbuf` has the layout of
+    // a pointer to one.
     let slots = unsafe { std::slice::from_raw_parts_mut(packets.cast(), usize::from(max)) };
     let mut room = Room { slots, filled: usize::from(received), polled_ticks };
     source.receive(&mut room);

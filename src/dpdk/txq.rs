@@ -1,4 +1,5 @@
-//! A transmit queue: one lcore's own, or shared under a spin lock where the port has fewer queues than lcores send.
+//! A transmit queue: one lcore's own, or shared under a spin lock where the
+//! port has fewer queues than lcores send.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,10 +19,17 @@ pub struct TxQueue {
 }
 
 impl TxQueue {
-    /// As many handles of one queue as lcores send by it; they lock each other out if there is more than one.
+    /// As many handles of one queue as lcores send by it; they lock each other
+    /// out if there is more than one.
     pub(super) fn handles(port: u16, queue: u16, users: usize, started: &Started) -> Vec<Self> {
         let lock = (users > 1).then(|| Arc::new(AtomicBool::new(false)));
-        (0..users).map(|_| Self { path: FastPath::new(port, queue), lock: lock.clone(), _port: started.clone() }).collect()
+        (0..users)
+            .map(|_| Self {
+                path: FastPath::new(port, queue),
+                lock: lock.clone(),
+                _port: started.clone(),
+            })
+            .collect()
     }
 
     pub fn port(&self) -> u16 {
@@ -32,15 +40,17 @@ impl TxQueue {
         self.path.queue()
     }
 
-    /// Sends packets from the front of the burst; those that the driver does not take stay in it. Returns how many went.
+    /// Sends packets from the front of the burst; those that the driver does
+    /// not take stay in it. Returns how many went.
     #[inline(always)]
     pub fn send(&mut self, burst: &mut Burst) -> usize {
         // SAFETY: the burst owns so many packets, and forgets those that went.
         burst.give(|packets, count| unsafe { self.offer(packets, count) })
     }
 
-    /// As `send`, of the next `count` packets on their way out of a burst, of which there must be so many. Those that the driver does not take are
-    /// the next ones still.
+    /// As `send`, of the next `count` packets on their way out of a burst, of
+    /// which there must be so many. Those that the driver does not take are the
+    /// next ones still.
     #[inline]
     pub fn send_next(&mut self, packets: &mut Drain<'_>, count: usize) -> usize {
         // SAFETY: as in `send`.
@@ -50,11 +60,13 @@ impl TxQueue {
     /// Returns how many of the packets went, from the first on.
     ///
     /// # Safety
-    /// There are `count` packets, which are the caller's, and those that went no longer are.
+    /// There are `count` packets, which are the caller's, and those that went
+    /// no longer are.
     #[inline(always)]
     unsafe fn offer(&self, packets: *mut *mut sys::rte_mbuf, count: u16) -> usize {
         match &self.lock {
-            // SAFETY: the port is started and the queue exists as long as `self`, whose only handle this is. The rest is up to the caller.
+            // SAFETY: the port is started and the queue exists as long as
+            // `self`, whose only handle this is. The rest is up to the caller.
             None => usize::from(unsafe { self.path.send(packets, count) }),
             // SAFETY: up to the caller.
             Some(lock) => unsafe { self.offer_locked(lock, packets, count) },
@@ -62,7 +74,12 @@ impl TxQueue {
     }
 
     #[inline(never)]
-    unsafe fn offer_locked(&self, lock: &AtomicBool, packets: *mut *mut sys::rte_mbuf, count: u16) -> usize {
+    unsafe fn offer_locked(
+        &self,
+        lock: &AtomicBool,
+        packets: *mut *mut sys::rte_mbuf,
+        count: u16,
+    ) -> usize {
         acquire(lock);
         // SAFETY: as in `offer`; the lock makes us the queue's only user.
         let sent = unsafe { self.path.send(packets, count) };
@@ -71,7 +88,8 @@ impl TxQueue {
     }
 }
 
-/// Waits for another lcore's burst to go out; that lcore may have lost its CPU, so give ours away after a while.
+/// Waits for another lcore's burst to go out; that lcore may have lost its CPU,
+/// so give ours away after a while.
 #[cold]
 fn acquire(lock: &AtomicBool) {
     let mut tries = 0u32;

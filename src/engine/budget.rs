@@ -4,11 +4,13 @@ use crate::dpdk::clock::tsc;
 use crate::dpdk::{Mbuf, NoteField};
 use crate::error::Result;
 
-/// How long a stage of unknown cost may hold an lcore: past that it leaves its progress with the packet, and says [`Verdict::Defer`]. The
-/// expensive stage then takes the progress, and goes on from there.
+/// How long a stage of unknown cost may hold an lcore: past that it leaves its
+/// progress with the packet, and says [`Verdict::Defer`]. The expensive stage
+/// then takes the progress, and goes on from there.
 ///
-/// To give work up after a while because most of it is short is called *task assignment by guessing size* (Harchol-Balter, JACM 49(2),
-/// 2002), and the time the *cutoff*; there the work starts anew.
+/// To give work up after a while because most of it is short is called *task
+/// assignment by guessing size* (Harchol-Balter, JACM 49(2), 2002), and the
+/// time the *cutoff*; there the work starts anew.
 ///
 /// [`Verdict::Defer`]: super::Verdict::Defer
 #[derive(Clone, Copy, Debug)]
@@ -62,8 +64,9 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// To be called now and then: whether the time is over, and the stage should leave its progress and say `Defer`. Costs one reading of
-    /// the time stamp counter.
+    /// To be called now and then: whether the time is over, and the stage
+    /// should leave its progress and say `Defer`. Costs one reading of the time
+    /// stamp counter.
     #[inline]
     pub fn yield_point(&self) -> bool {
         tsc().wrapping_sub(self.until_ticks) as i64 >= 0

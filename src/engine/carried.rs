@@ -1,4 +1,5 @@
-//! `spin` where the traffic's source has drawn what each packet costs: any forwarding engine, made as expensive as the packet says.
+//! `spin` where the traffic's source has drawn what each packet costs: any
+//! forwarding engine, made as expensive as the packet says.
 
 use super::{Class, Cutoff, Engine, Verdict};
 use crate::dpdk::clock::busy_wait;
@@ -19,9 +20,17 @@ pub struct Carried<E> {
 }
 
 impl<E: Engine> Carried<E> {
-    /// `field`: where the source has written the cost of every packet. With `known` expensive ones are deferred; without, they are given up
-    /// after `cutoff`, if there is one. `gap_ticks`: from here on a pause is the host's.
-    pub fn new(forward: E, field: CostField, known: bool, cutoff: Option<Cutoff>, gap_ticks: u64) -> Self {
+    /// `field`: where the source has written the cost of every packet. With
+    /// `known` expensive ones are deferred; without, they are given up after
+    /// `cutoff`, if there is one. `gap_ticks`: from here on a pause is the
+    /// host's.
+    pub fn new(
+        forward: E,
+        field: CostField,
+        known: bool,
+        cutoff: Option<Cutoff>,
+        gap_ticks: u64,
+    ) -> Self {
         Self { forward, field, known, cutoff, gap_ticks, gaps: Gaps::default() }
     }
 

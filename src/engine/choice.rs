@@ -1,6 +1,7 @@
 //! One of several engines, told apart per packet.
 
-/// An enum of engines that is an engine itself: each call goes on to whichever it is.
+/// An enum of engines that is an engine itself: each call goes on to whichever
+/// it is.
 macro_rules! choice {
     ($(#[$about:meta])* pub enum $name:ident { $($variant:ident($engine:ty)),+ $(,)? }) => {
         $(#[$about])*

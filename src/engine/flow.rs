@@ -1,19 +1,24 @@
 //! A packet's headers and its flow, however the packet is parted into segments.
 
-use super::headers::{ETHERNET_HEADER, FRONT_MAX, Family, Headers, parse_front, plain_flow_hash, plain_mac_hash};
+use super::headers::{
+    ETHERNET_HEADER, FRONT_MAX, Family, Headers, parse_front, plain_flow_hash, plain_mac_hash,
+};
 use crate::dpdk::Mbuf;
 
 /// What a packet's flow is told by, also after an engine has had the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flows {
-    /// The engine leaves a packet's pair of MAC addresses what it was, perhaps swapped. Where it does not, all packets without IP are one flow.
+    /// The engine leaves a packet's pair of MAC addresses what it was, perhaps
+    /// swapped. Where it does not, all packets without IP are one flow.
     pub macs_stay: bool,
 }
 
 impl Flows {
-    /// A number for the packet's flow, the same for all packets of a flow: the NIC's RSS hash where the packet has one, else that of
-    /// [`FlowKey`](super::headers::FlowKey), which both directions share. (RSS does so where the NIC was given a key that is symmetric, and is
-    /// one number per direction where not.)
+    /// A number for the packet's flow, the same for all packets of a flow: the
+    /// NIC's RSS hash where the packet has one, else that of
+    /// [`FlowKey`](super::headers::FlowKey), which both directions share. (RSS
+    /// does so where the NIC was given a key that is symmetric, and is one
+    /// number per direction where not.)
     #[inline(always)]
     pub fn hash(self, packet: &Mbuf) -> u32 {
         let front = packet.data();
@@ -26,16 +31,19 @@ impl Flows {
         }
     }
 
-    /// As `hash`, of packet after packet. Those without IP most often have the Ethernet header of the one before, which is sooner compared than
-    /// hashed.
+    /// As `hash`, of packet after packet. Those without IP most often have the
+    /// Ethernet header of the one before, which is sooner compared than hashed.
     #[inline(always)]
     pub fn hash_next(self, packet: &Mbuf, before: &mut FlowBefore) -> u32 {
         let header = packet.data().first_chunk();
-        if header.is_some_and(|header| before.header == Some(*header)) && packet.rss_hash().is_none() {
+        if header.is_some_and(|header| before.header == Some(*header))
+            && packet.rss_hash().is_none()
+        {
             return before.hash;
         }
         let hash = self.hash(packet);
-        let plain = header.filter(|header| packet.rss_hash().is_none() && plain_mac_hash(&header[..]).is_some());
+        let plain = header
+            .filter(|header| packet.rss_hash().is_none() && plain_mac_hash(&header[..]).is_some());
         *before = FlowBefore { header: plain.copied(), hash };
         hash
     }
@@ -54,7 +62,8 @@ impl Flows {
     }
 }
 
-/// The Ethernet header of the last packet, if that was one without IP, and the hash of its flow.
+/// The Ethernet header of the last packet, if that was one without IP, and the
+/// hash of its flow.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FlowBefore {
     header: Option<[u8; ETHERNET_HEADER]>,

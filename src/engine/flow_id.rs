@@ -1,4 +1,5 @@
-//! Flows as tables know them: one 64-bit number for the two directions of a flow.
+//! Flows as tables know them: one 64-bit number for the two directions of a
+//! flow.
 
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
@@ -6,8 +7,9 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::headers::FlowKey;
 
-/// Makes numbers of flow keys, another number in each run: nobody outside can choose two flows that have the same one. Otherwise two flows
-/// do by chance, once in 2^64 pairs.
+/// Makes numbers of flow keys, another number in each run: nobody outside can
+/// choose two flows that have the same one. Otherwise two flows do by chance,
+/// once in 2^64 pairs.
 #[derive(Clone, Copy, Debug)]
 pub struct FlowIds {
     seed: u64,

@@ -1,5 +1,6 @@
-//! Any of the engines whose packets may cost much, told apart per packet: beside that work it is nothing, and it spares the loop from being
-//! compiled for each of them once more.
+//! Any of the engines whose packets may cost much, told apart per packet:
+//! beside that work it is nothing, and it spares the loop from being compiled
+//! for each of them once more.
 
 use super::choice::choice;
 use super::{Any, Carried, Dpi, Spin};

@@ -32,7 +32,12 @@ impl Engine for Io {
     }
 
     #[inline]
-    fn cheap_burst(&mut self, _: &mut Burst, from: u16, _: impl FnMut(Mbuf, DropCause)) -> Option<u16> {
+    fn cheap_burst(
+        &mut self,
+        _: &mut Burst,
+        from: u16,
+        _: impl FnMut(Mbuf, DropCause),
+    ) -> Option<u16> {
         Some(self.peers.out(from))
     }
 }

@@ -1,5 +1,6 @@
-//! What all lcores go by and another thread may replace while they do: routes, rules. Nobody waits: who replaces it leaves the old one
-//! alive until the last lcore has let go of it, and frees it then, so that no lcore ever does.
+//! What all lcores go by and another thread may replace while they do: routes,
+//! rules. Nobody waits: who replaces it leaves the old one alive until the last
+//! lcore has let go of it, and frees it then, so that no lcore ever does.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,14 +17,22 @@ pub struct Live<T> {
 
 impl<T> Live<T> {
     pub fn new(first: T) -> Self {
-        Self { current: Mutex::new(Arc::new(first)), version: AtomicU64::new(0), replaced: Mutex::default() }
+        Self {
+            current: Mutex::new(Arc::new(first)),
+            version: AtomicU64::new(0),
+            replaced: Mutex::default(),
+        }
     }
 
     /// One user's view of it.
     pub fn hold(self: &Arc<Self>) -> Held<T> {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         // Relaxed: whoever changes the version holds the lock.
-        Held { version: self.version.load(Ordering::Relaxed), value: current.clone(), live: self.clone() }
+        Held {
+            version: self.version.load(Ordering::Relaxed),
+            value: current.clone(),
+            live: self.clone(),
+        }
     }
 
     /// Has everybody go by `next` from when they look again.
@@ -36,11 +45,13 @@ impl<T> Live<T> {
         self.replaced.lock().unwrap_or_else(PoisonError::into_inner).push(before);
     }
 
-    /// Hands over those that nobody goes by any more. Returns whether there are others left.
+    /// Hands over those that nobody goes by any more. Returns whether there are
+    /// others left.
     pub fn sweep(&self, mut last: impl FnMut(T)) -> bool {
         let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
         // Nobody can take hold of them again: it is theirs or only ours.
-        let (over, held): (Vec<_>, _) = replaced.drain(..).partition(|value| Arc::strong_count(value) == 1);
+        let (over, held): (Vec<_>, _) =
+            replaced.drain(..).partition(|value| Arc::strong_count(value) == 1);
         *replaced = held;
         over.into_iter().filter_map(Arc::into_inner).for_each(&mut last);
         !replaced.is_empty()
@@ -56,7 +67,8 @@ pub struct Held<T> {
 }
 
 impl<T> Held<T> {
-    /// Goes on with the present value; returns whether it is another one. Costs one load where it is not.
+    /// Goes on with the present value; returns whether it is another one. Costs
+    /// one load where it is not.
     #[inline(always)]
     pub fn follow(&mut self) -> bool {
         // Relaxed: what is there is read under the lock.
@@ -113,7 +125,8 @@ mod tests {
         assert_eq!(over, [1, 2]);
     }
 
-    /// Each value is freed by who replaces it, once, and never while somebody reads it.
+    /// Each value is freed by who replaces it, once, and never while somebody
+    /// reads it.
     #[test]
     fn readers_never_see_what_was_freed() {
         const VALUES: usize = if cfg!(miri) { 50 } else { 5_000 };

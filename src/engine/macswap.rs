@@ -17,7 +17,8 @@ impl Addresses for Swap {
     }
 }
 
-/// One load, one shuffle, one store: a CPU that DPDK runs on has the instruction.
+/// One load, one shuffle, one store: a CPU that DPDK runs on has the
+/// instruction.
 #[cfg(target_feature = "ssse3")]
 #[inline(always)]
 fn swap_by_shuffle(front: &mut [u8; 16]) {

@@ -1,4 +1,5 @@
-//! What is done to a packet. An engine says what a packet costs and does it; where that happens is not its business.
+//! What is done to a packet. An engine says what a packet costs and does it;
+//! where that happens is not its business.
 
 mod any;
 mod budget;
@@ -48,7 +49,8 @@ pub enum Class {
     Cheap,
     /// It needs the expensive stage.
     Defer,
-    /// The cheap stage may turn out to be expensive: it is run with nothing held in private behind it.
+    /// The cheap stage may turn out to be expensive: it is run with nothing
+    /// held in private behind it.
     Unknown,
 }
 
@@ -58,7 +60,8 @@ pub enum Verdict {
     /// Send it by this port.
     Forward(u16),
     Drop(DropCause),
-    /// Only now it shows that it needs the expensive stage, or it has taken too long. The expensive stage itself must not say this.
+    /// Only now it shows that it needs the expensive stage, or it has taken too
+    /// long. The expensive stage itself must not say this.
     Defer,
 }
 
@@ -70,70 +73,93 @@ impl Verdict {
     }
 }
 
-/// A network function of two stages. Each lcore has an engine of its own, so that nothing in it is shared unless it chooses to.
+/// A network function of two stages. Each lcore has an engine of its own, so
+/// that nothing in it is shared unless it chooses to.
 ///
-/// An engine of one's own runs in every mode by [`crate::app::main_with`]; `examples/arp_guard.rs` is a whole program of one:
+/// An engine of one's own runs in every mode by [`crate::app::main_with`];
+/// `examples/arp_guard.rs` is a whole program of one:
 ///
-/// * `classify` says what is known in advance. It is asked for every packet of a burst before any of them is served
+/// * `classify` says what is known in advance. It is asked for every packet of
+///   a burst before any of them is served
 /// * `cheap` serves the packets where they came in, most often in bursts
-/// * `expensive` serves those that were deferred, one by one and in most modes on other lcores: what an engine has learnt in one stage, the
-///   other knows only if both share it
+/// * `expensive` serves those that were deferred, one by one and in most modes
+///   on other lcores: what an engine has learnt in one stage, the other knows
+///   only if both share it
 ///
-/// A stage must not wait, lock for long, allocate per packet, or fail: whatever comes of a packet is a [`Verdict`].
+/// A stage must not wait, lock for long, allocate per packet, or fail: whatever
+/// comes of a packet is a [`Verdict`].
 ///
 /// # Work that takes long
-/// If it shows only on the way that a packet is expensive, `classify` says [`Class::Unknown`]. Then the cheap stage may start a
-/// [`Budget`] by [`Cutoff::start`], ask its [`yield_point`](Budget::yield_point) now and then, and once that is true leave its progress
-/// with the packet ([`Cutoff::leave`]) and say [`Verdict::Defer`]. The packet goes to where deferred ones go in this mode, to pool B where there is
-/// one, and the expensive stage goes on from what [`Cutoff::resume`] gives it.
+/// If it shows only on the way that a packet is expensive, `classify` says
+/// [`Class::Unknown`]. Then the cheap stage may start a [`Budget`] by
+/// [`Cutoff::start`], ask its [`yield_point`](Budget::yield_point) now and
+/// then, and once that is true leave its progress with the packet
+/// ([`Cutoff::leave`]) and say [`Verdict::Defer`]. The packet goes to where
+/// deferred ones go in this mode, to pool B where there is one, and the
+/// expensive stage goes on from what [`Cutoff::resume`] gives it.
 pub trait Engine: Send {
-    /// Which stage a packet that came in by port `from` needs. Asked once per packet, but for those that wait in a run queue between.
+    /// Which stage a packet that came in by port `from` needs. Asked once per
+    /// packet, but for those that wait in a run queue between.
     fn classify(&mut self, packet: &Mbuf, from: u16) -> Class;
 
-    /// The cheap stage, for a packet that came in by port `from`. It and the others may change the packet, but not IP addresses and ports: by
-    /// them the flow is known in which the packet has to leave in order.
+    /// The cheap stage, for a packet that came in by port `from`. It and the
+    /// others may change the packet, but not IP addresses and ports: by them
+    /// the flow is known in which the packet has to leave in order.
     fn cheap(&mut self, packet: &mut Mbuf, from: u16) -> Verdict;
 
-    /// The expensive stage, for a packet that came in by port `from`. It goes on where the cheap stage gave up, if that did.
+    /// The expensive stage, for a packet that came in by port `from`. It goes
+    /// on where the cheap stage gave up, if that did.
     fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict;
 
-    /// The expensive stage of packets that came in by port `from`, one after the other. `verdicts`, which are as many, say what has become of each.
+    /// The expensive stage of packets that came in by port `from`, one after
+    /// the other. `verdicts`, which are as many, say what has become of each.
     /// An engine of engines passes this on, to tell them apart once.
     #[inline]
     fn expensive_all(&mut self, packets: &mut [Mbuf], from: u16, verdicts: &mut [Verdict]) {
         one_by_one(self, packets, from, verdicts);
     }
 
-    /// Sees a whole burst before its packets are classified one by one, where [`Engine::cheap_burst`] was not asked or did not serve it: for
-    /// what is cheaper to find out of many packets at once. What is found has to be left on the packets, because each of them may go on
-    /// by another lcore; those that were left over when it was their turn are not seen again.
+    /// Sees a whole burst before its packets are classified one by one, where
+    /// [`Engine::cheap_burst`] was not asked or did not serve it: for what is
+    /// cheaper to find out of many packets at once. What is found has to be
+    /// left on the packets, because each of them may go on by another lcore;
+    /// those that were left over when it was their turn are not seen again.
     #[inline]
     fn look_ahead(&mut self, burst: &mut Burst, from: u16) {
         let _ = (burst, from);
     }
 
-    /// Whether all packets of a burst are to be deferred, where that can be said without a look at each. `false`: go packet by packet.
+    /// Whether all packets of a burst are to be deferred, where that can be
+    /// said without a look at each. `false`: go packet by packet.
     #[inline]
     fn defers_burst(&mut self, burst: &Burst, from: u16) -> bool {
         let _ = (burst, from);
         false
     }
 
-    /// Called again and again while there is nothing to do. An engine that goes by what others may replace lets go of the old one here: packets
-    /// may not come for long.
+    /// Called again and again while there is nothing to do. An engine that goes
+    /// by what others may replace lets go of the old one here: packets may not
+    /// come for long.
     #[inline]
     fn rest(&mut self) {}
 
-    /// The time that the host took while this engine worked, since it was asked last; as far as the engine can tell.
+    /// The time that the host took while this engine worked, since it was asked
+    /// last; as far as the engine can tell.
     fn host_gaps(&mut self) -> Gaps {
         Gaps::default()
     }
 
-    /// Classifies and serves a whole burst of one queue at once, if all of it is cheap and leaves by one port, which is
-    /// returned; packets to drop are taken out of the burst and handed to `dropped`. `None`: nothing was done but at most what
-    /// [`Engine::look_ahead`] does; go packet by packet.
+    /// Classifies and serves a whole burst of one queue at once, if all of it
+    /// is cheap and leaves by one port, which is returned; packets to drop are
+    /// taken out of the burst and handed to `dropped`. `None`: nothing was done
+    /// but at most what [`Engine::look_ahead`] does; go packet by packet.
     #[inline]
-    fn cheap_burst(&mut self, burst: &mut Burst, from: u16, dropped: impl FnMut(Mbuf, DropCause)) -> Option<u16> {
+    fn cheap_burst(
+        &mut self,
+        burst: &mut Burst,
+        from: u16,
+        dropped: impl FnMut(Mbuf, DropCause),
+    ) -> Option<u16> {
         let _ = (burst, from, dropped);
         None
     }
@@ -141,8 +167,16 @@ pub trait Engine: Send {
 
 /// Runs the expensive stage of each packet.
 #[inline]
-fn one_by_one<E: Engine + ?Sized>(engine: &mut E, packets: &mut [Mbuf], from: u16, verdicts: &mut [Verdict]) {
-    packets.iter_mut().zip(verdicts).for_each(|(packet, verdict)| *verdict = engine.expensive(packet, from));
+fn one_by_one<E: Engine + ?Sized>(
+    engine: &mut E,
+    packets: &mut [Mbuf],
+    from: u16,
+    verdicts: &mut [Verdict],
+) {
+    packets
+        .iter_mut()
+        .zip(verdicts)
+        .for_each(|(packet, verdict)| *verdict = engine.expensive(packet, from));
 }
 
 /// What there is to know when an lcore's engine is made.
@@ -158,10 +192,12 @@ pub struct EngineSetup<'a> {
     pub cutoff: Option<Cutoff>,
 }
 
-/// For each port the one that its packets leave by, and the addresses that they leave with.
+/// For each port the one that its packets leave by, and the addresses that they
+/// leave with.
 #[derive(Clone, Debug)]
 pub struct Peers {
-    /// By incoming port: destination and source address as the first 12 bytes of the frame.
+    /// By incoming port: destination and source address as the first 12 bytes
+    /// of the frame.
     headers: [[u8; 12]; MAX_PORTS],
     out: [u16; MAX_PORTS],
 }
@@ -172,7 +208,8 @@ impl Peers {
         Self { headers: [[0; 12]; MAX_PORTS], out: [u16::MAX; MAX_PORTS] }
     }
 
-    /// What comes in by `from` leaves by `out`, whose own address is `own`, towards `peer`.
+    /// What comes in by `from` leaves by `out`, whose own address is `own`,
+    /// towards `peer`.
     pub fn join(&mut self, from: u16, out: u16, peer: [u8; 6], own: [u8; 6]) {
         let header = &mut self.headers[usize::from(from) % MAX_PORTS];
         header[..6].copy_from_slice(&peer);

@@ -1,5 +1,6 @@
-//! Guessing what a packet will cost from what its flow's packets have cost: of work whose cost shows only while it is done, that of
-//! flows that were expensive need not be begun where it came in.
+//! Guessing what a packet will cost from what its flow's packets have cost: of
+//! work whose cost shows only while it is done, that of flows that were
+//! expensive need not be begun where it came in.
 
 use std::sync::Arc;
 
@@ -15,7 +16,8 @@ use crate::stats::{DropCause, Gaps, PredictionCounts};
 pub enum Estimate {
     /// The cost of the flow's last packet.
     Last,
-    /// The exponentially weighted moving average of its packets' costs, the newest with a weight of 1/8 (Jacobson, SIGCOMM'88).
+    /// The exponentially weighted moving average of its packets' costs, the
+    /// newest with a weight of 1/8 (Jacobson, SIGCOMM'88).
     Ewma,
 }
 
@@ -30,7 +32,8 @@ impl Estimate {
     }
 }
 
-/// What all lcores have learnt of flows' costs, and what of it counts as expensive.
+/// What all lcores have learnt of flows' costs, and what of it counts as
+/// expensive.
 #[derive(Clone)]
 pub struct Prediction {
     pub estimate: Estimate,
@@ -42,7 +45,8 @@ pub struct Prediction {
     pub counts: Arc<PredictionCounts>,
 }
 
-/// A packet that takes less than this part of the cutoff is no news of a flow that nothing is known of.
+/// A packet that takes less than this part of the cutoff is no news of a flow
+/// that nothing is known of.
 const NEWS_PART: u64 = 8;
 
 impl Prediction {
@@ -63,7 +67,8 @@ impl Prediction {
     }
 }
 
-/// Any engine, with a prediction of what costs its [`Class::Unknown`] packets will turn out to have.
+/// Any engine, with a prediction of what costs its [`Class::Unknown`] packets
+/// will turn out to have.
 pub struct Predicting<E> {
     engine: E,
     prediction: Option<Prediction>,
@@ -81,7 +86,9 @@ impl<E: Engine> Engine for Predicting<E> {
     fn classify(&mut self, packet: &Mbuf, from: u16) -> Class {
         let class = self.engine.classify(packet, from);
         match &self.prediction {
-            Some(prediction) if class == Class::Unknown && prediction.expects_much(packet) => Class::Defer,
+            Some(prediction) if class == Class::Unknown && prediction.expects_much(packet) => {
+                Class::Defer
+            }
             _ => class,
         }
     }
@@ -101,8 +108,11 @@ impl<E: Engine> Engine for Predicting<E> {
 
     #[inline]
     fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
-        // Of what was given up half-way it is known already that it is expensive; the rest would say otherwise.
-        let Some(prediction) = self.prediction.as_ref().filter(|prediction| !prediction.cutoff.is_resumed(packet)) else {
+        // Of what was given up half-way it is known already that it is
+        // expensive; the rest would say otherwise.
+        let Some(prediction) =
+            self.prediction.as_ref().filter(|prediction| !prediction.cutoff.is_resumed(packet))
+        else {
             return self.engine.expensive(packet, from);
         };
         let flow_id = prediction.flow_id(packet);
@@ -143,7 +153,12 @@ impl<E: Engine> Engine for Predicting<E> {
     }
 
     #[inline]
-    fn cheap_burst(&mut self, burst: &mut Burst, from: u16, dropped: impl FnMut(Mbuf, DropCause)) -> Option<u16> {
+    fn cheap_burst(
+        &mut self,
+        burst: &mut Burst,
+        from: u16,
+        dropped: impl FnMut(Mbuf, DropCause),
+    ) -> Option<u16> {
         self.engine.cheap_burst(burst, from, dropped)
     }
 }

@@ -1,4 +1,5 @@
-//! Engines that change a frame's MAC addresses and nothing else; which way, `mac` and `macswap` say.
+//! Engines that change a frame's MAC addresses and nothing else; which way,
+//! `mac` and `macswap` say.
 
 use std::marker::PhantomData;
 
@@ -6,10 +7,12 @@ use super::{Class, Engine, Peers, Verdict};
 use crate::dpdk::{Burst, Mbuf};
 use crate::stats::DropCause;
 
-/// A way of changing a frame's destination and source address, its first 12 bytes.
+/// A way of changing a frame's destination and source address, its first 12
+/// bytes.
 pub trait Addresses: Clone + Send {
-    /// `frame`: all of an Ethernet header, and what of the frame follows it in the first segment. `outgoing`: the addresses of the
-    /// port that the frame leaves by, its peer's and its own.
+    /// `frame`: all of an Ethernet header, and what of the frame follows it in
+    /// the first segment. `outgoing`: the addresses of the port that the frame
+    /// leaves by, its peer's and its own.
     fn change(frame: &mut [u8], outgoing: &[u8; 12]);
 }
 
@@ -47,7 +50,12 @@ impl<A: Addresses> Engine for Rewrite<A> {
     }
 
     #[inline]
-    fn cheap_burst(&mut self, burst: &mut Burst, from: u16, dropped: impl FnMut(Mbuf, DropCause)) -> Option<u16> {
+    fn cheap_burst(
+        &mut self,
+        burst: &mut Burst,
+        from: u16,
+        dropped: impl FnMut(Mbuf, DropCause),
+    ) -> Option<u16> {
         let outgoing = *self.peers.header(from);
         rewrite_burst(burst, |frame| A::change(frame, &outgoing), dropped);
         Some(self.peers.out(from))
@@ -57,10 +65,16 @@ impl<A: Addresses> Engine for Rewrite<A> {
 /// Bytes of an Ethernet header.
 const ETHERNET_HEADER: usize = 14;
 
-/// Changes the addresses of every frame of a burst, and drops those that have none. Nothing is asked for ahead: a packet takes so
-/// few instructions, independent of the others', that the CPU has a burst's worth of misses under way by itself.
+/// Changes the addresses of every frame of a burst, and drops those that have
+/// none. Nothing is asked for ahead: a packet takes so few instructions,
+/// independent of the others', that the CPU has a burst's worth of misses under
+/// way by itself.
 #[inline(always)]
-fn rewrite_burst(burst: &mut Burst, mut rewrite: impl FnMut(&mut [u8]), mut dropped: impl FnMut(Mbuf, DropCause)) {
+fn rewrite_burst(
+    burst: &mut Burst,
+    mut rewrite: impl FnMut(&mut [u8]),
+    mut dropped: impl FnMut(Mbuf, DropCause),
+) {
     let mut runts = 0;
     for packet in burst.packets_mut() {
         match frame(packet) {
@@ -69,7 +83,10 @@ fn rewrite_burst(burst: &mut Burst, mut rewrite: impl FnMut(&mut [u8]), mut drop
         }
     }
     if runts > 0 {
-        burst.retain(|packet| usize::from(packet.data_len()) >= ETHERNET_HEADER, |packet| dropped(packet, DropCause::Runt));
+        burst.retain(
+            |packet| usize::from(packet.data_len()) >= ETHERNET_HEADER,
+            |packet| dropped(packet, DropCause::Runt),
+        );
     }
 }
 

@@ -1,5 +1,6 @@
-//! `spin`: any forwarding engine made as expensive as asked, to measure schedulers with work of a known cost. Some packets are
-//! marked, and cost more.
+//! `spin`: any forwarding engine made as expensive as asked, to measure
+//! schedulers with work of a known cost. Some packets are marked, and cost
+//! more.
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -20,19 +21,23 @@ pub struct SpinTicks {
     pub gap: u64,
 }
 
-/// Which packets are marked: each with the same probability, found by its bytes, or by chance where all of a port's are alike.
+/// Which packets are marked: each with the same probability, found by its
+/// bytes, or by chance where all of a port's are alike.
 #[derive(Clone, Debug)]
 pub struct Marking {
-    /// A packet whose hash is below this is marked: the same packet always, or never.
+    /// A packet whose hash is below this is marked: the same packet always, or
+    /// never.
     below: u128,
     sequence: Sequence,
-    /// By incoming port, a bit each: whether the sequence marks its packets instead of the hash.
+    /// By incoming port, a bit each: whether the sequence marks its packets
+    /// instead of the hash.
     by_sequence: u64,
 }
 
 impl Marking {
-    /// Marks packets with probability `p` (0 to 1). `by_sequence` has a bit for each port where a sequence does it: the same seed
-    /// marks the same places of it.
+    /// Marks packets with probability `p` (0 to 1). `by_sequence` has a bit for
+    /// each port where a sequence does it: the same seed marks the same places
+    /// of it.
     pub fn new(p: f64, seed: u64, by_sequence: u64) -> Self {
         Self { below: (p * 2f64.powi(64)) as u128, sequence: Sequence::new(p, seed), by_sequence }
     }
@@ -44,7 +49,11 @@ impl Marking {
 
     #[inline]
     fn marks(&mut self, packet: &Mbuf, from: u16) -> bool {
-        if self.is_by_sequence(from) { self.sequence.next_is_marked() } else { self.marks_bytes(packet.data()) }
+        if self.is_by_sequence(from) {
+            self.sequence.next_is_marked()
+        } else {
+            self.marks_bytes(packet.data())
+        }
     }
 
     #[inline]
@@ -53,7 +62,8 @@ impl Marking {
     }
 }
 
-/// Bytes that the hash looks at: Ethernet, IPv6 and TCP headers and a little of the payload.
+/// Bytes that the hash looks at: Ethernet, IPv6 and TCP headers and a little of
+/// the payload.
 const HASHED_BYTES: usize = 96;
 
 #[inline]
@@ -61,8 +71,9 @@ fn hash(data: &[u8]) -> u64 {
     xxh3_64(&data[..data.len().min(HASHED_BYTES)])
 }
 
-/// Independent trials of probability `p`, one per packet, that cost nothing between two marked packets: the distance to the next
-/// one is drawn from the geometric distribution.
+/// Independent trials of probability `p`, one per packet, that cost nothing
+/// between two marked packets: the distance to the next one is drawn from the
+/// geometric distribution.
 #[derive(Clone, Debug)]
 struct Sequence {
     random: SmallRng,
@@ -77,7 +88,8 @@ impl Sequence {
     fn new(p: f64, seed: u64) -> Self {
         let p = p.clamp(0.0, 1.0);
         let distances = Geometric::new(p).expect("a clamped probability is valid");
-        let mut sequence = Self { random: SmallRng::seed_from_u64(seed), distances, always: p == 1.0, to_pass: 0 };
+        let mut sequence =
+            Self { random: SmallRng::seed_from_u64(seed), distances, always: p == 1.0, to_pass: 0 };
         sequence.to_pass = sequence.distance();
         sequence
     }
@@ -129,13 +141,21 @@ impl<E: Engine> Spin<E> {
         }
     }
 
-    /// With `known` marked packets are deferred; without, a packet is found to be expensive while it is being served, and given up after
-    /// `cutoff`, if there is one.
-    pub fn new(forward: E, ticks: SpinTicks, marking: Marking, known: bool, cutoff: Option<Cutoff>) -> Self {
+    /// With `known` marked packets are deferred; without, a packet is found to
+    /// be expensive while it is being served, and given up after `cutoff`, if
+    /// there is one.
+    pub fn new(
+        forward: E,
+        ticks: SpinTicks,
+        marking: Marking,
+        known: bool,
+        cutoff: Option<Cutoff>,
+    ) -> Self {
         Self { forward, ticks, marking, known, cutoff, gaps: Gaps::default() }
     }
 
-    /// What a packet has still to take that may have been begun, or whose cost is not known.
+    /// What a packet has still to take that may have been begun, or whose cost
+    /// is not known.
     #[inline(never)]
     fn ticks_left(&mut self, packet: &mut Mbuf, from: u16) -> u64 {
         let begun = self.cutoff.and_then(|cutoff| Some((cutoff.resume(packet)?, cutoff.ticks())));
@@ -178,7 +198,11 @@ impl<E: Engine> Engine for Spin<E> {
 
     #[inline]
     fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
-        let ticks = if self.known && self.cutoff.is_none() { self.ticks.expensive } else { self.ticks_left(packet, from) };
+        let ticks = if self.known && self.cutoff.is_none() {
+            self.ticks.expensive
+        } else {
+            self.ticks_left(packet, from)
+        };
         self.spin(ticks);
         self.forward.cheap(packet, from)
     }
@@ -203,8 +227,17 @@ impl<E: Engine> Engine for Spin<E> {
     }
 
     #[inline]
-    fn cheap_burst(&mut self, burst: &mut Burst, from: u16, dropped: impl FnMut(Mbuf, DropCause)) -> Option<u16> {
-        if self.ticks.cheap > 0 || !self.known || !self.marking.is_by_sequence(from) || !self.marking.sequence.pass(burst.len() as u64) {
+    fn cheap_burst(
+        &mut self,
+        burst: &mut Burst,
+        from: u16,
+        dropped: impl FnMut(Mbuf, DropCause),
+    ) -> Option<u16> {
+        if self.ticks.cheap > 0
+            || !self.known
+            || !self.marking.is_by_sequence(from)
+            || !self.marking.sequence.pass(burst.len() as u64)
+        {
             return None;
         }
         self.forward.cheap_burst(burst, from, dropped)
@@ -250,10 +283,15 @@ mod tests {
         let packets = 200_000;
         for p in [0.0, 0.001, 0.1, 0.5, 0.9, 1.0] {
             let marking = Marking::new(p, 1, 0);
-            let marks = |n: &u32| marking.marks_bytes(&[[0u8; 60].as_slice(), &n.to_be_bytes()].concat());
+            let marks =
+                |n: &u32| marking.marks_bytes(&[[0u8; 60].as_slice(), &n.to_be_bytes()].concat());
             let marked: Vec<u32> = (0..packets).filter(marks).collect();
             let deviation = (p * (1.0 - p) / f64::from(packets)).sqrt();
-            assert!((marked.len() as f64 / f64::from(packets) - p).abs() <= 5.0 * deviation, "p = {p}: {}", marked.len());
+            assert!(
+                (marked.len() as f64 / f64::from(packets) - p).abs() <= 5.0 * deviation,
+                "p = {p}: {}",
+                marked.len()
+            );
             assert!(marked.iter().all(marks), "the same packets again");
         }
     }
@@ -273,7 +311,9 @@ mod tests {
 
     #[test]
     fn the_hash_spreads_and_repeats() {
-        let below = (0..100_000u32).filter(|n| hash(&[[0u8; 60].as_slice(), &n.to_be_bytes()].concat()) < u64::MAX / 10).count();
+        let below = (0..100_000u32)
+            .filter(|n| hash(&[[0u8; 60].as_slice(), &n.to_be_bytes()].concat()) < u64::MAX / 10)
+            .count();
         assert!((9_500..10_500).contains(&below), "{below}");
         assert_eq!(hash(b"same"), hash(b"same"));
         assert_ne!(hash(&[0; 8]), hash(&[0; 16]));

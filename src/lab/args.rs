@@ -10,7 +10,8 @@ use super::lcores::Lcores;
 use super::mode::LabMode;
 use crate::cli::{Pools, parse_seconds, parse_time};
 
-/// Experiments with mpfwd that need no NIC: the same traffic in every mode, side by side
+/// Experiments with mpfwd that need no NIC: the same traffic in every mode,
+/// side by side
 #[derive(Debug, Parser)]
 #[command(name = "mplab", version)]
 pub(super) struct Args {
@@ -20,20 +21,25 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Measure modes in short interleaved rounds, and show their latencies side by side
+    /// Measure modes in short interleaved rounds, and show their latencies side
+    /// by side
     Compare(CompareArgs),
-    /// 5,000,000 packets, of which one in ten thousand is expensive, in two pools and in a single one
+    /// 5,000,000 packets, of which one in ten thousand is expensive, in two
+    /// pools and in a single one
     Bimodal(BimodalArgs),
-    /// Draw percentile curves, distribution functions and incidents of comparisons and of mpfwd's reports
+    /// Draw percentile curves, distribution functions and incidents of
+    /// comparisons and of mpfwd's reports
     Plot(PlotArgs),
-    /// Make a file of random routes for mpfwd --forward-mode l3, with the prefix lengths of the Internet's table
+    /// Make a file of random routes for mpfwd --forward-mode l3, with the
+    /// prefix lengths of the Internet's table
     Routes(RoutesArgs),
 }
 
 /// Where it runs.
 #[derive(Debug, clap::Args)]
 pub(super) struct MachineArgs {
-    /// The lcores, as EAL takes them: 0-1, 0@2,1@3, (0-9)@(0-1) [default: one per CPU, up to ten]
+    /// The lcores, as EAL takes them: 0-1, 0@2,1@3, (0-9)@(0-1) [default: one
+    /// per CPU, up to ten]
     #[arg(short = 'l', long, value_name = "LIST")]
     pub lcores: Option<Lcores>,
     /// How modes with two pools split them [default: about four to one]
@@ -42,7 +48,8 @@ pub(super) struct MachineArgs {
     /// With mode steal-every: try to steal every N packets
     #[arg(long, value_name = "N", default_value = "61")]
     pub steal_every: NonZeroU64,
-    /// Descriptors of each virtual receive queue, a power of two: what a stuck lcore makes late, and what it makes lost
+    /// Descriptors of each virtual receive queue, a power of two: what a stuck
+    /// lcore makes late, and what it makes lost
     #[arg(long, value_name = "N", default_value_t = 32_768, value_parser = clap::value_parser!(u16).range(32..))]
     pub rxd: u16,
     /// Further arguments for EAL, as one word: "--in-memory --log-level=8"
@@ -59,7 +66,8 @@ pub(super) struct MachineArgs {
 /// What packets cost, and how many come.
 #[derive(Debug, clap::Args)]
 pub(super) struct TrafficArgs {
-    /// The share of all lcores' time that the packets' costs take, unless --source has a rate=
+    /// The share of all lcores' time that the packets' costs take, unless
+    /// --source has a rate=
     #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
     pub load: f64,
     /// What a cheap packet costs
@@ -77,10 +85,12 @@ pub(super) struct TrafficArgs {
     /// Packets don't tell what they cost before they are run
     #[arg(long)]
     pub unknown: bool,
-    /// Other costs, as mpfwd's --work has them: "spin:dist=pareto,min=200ns,max=1ms,shape=1.1"
+    /// Other costs, as mpfwd's --work has them:
+    /// "spin:dist=pareto,min=200ns,max=1ms,shape=1.1"
     #[arg(long, value_name = "SPEC", conflicts_with_all = ["p", "expensive_load", "unknown"])]
     pub work: Option<String>,
-    /// Keys of mpfwd's --source: "rate=1M,arrivals=on-off,on=1ms,off=1ms,skew=1"
+    /// Keys of mpfwd's --source:
+    /// "rate=1M,arrivals=on-off,on=1ms,off=1ms,skew=1"
     #[arg(long, value_name = "KEYS")]
     pub source: Option<String>,
 }
@@ -88,7 +98,12 @@ pub(super) struct TrafficArgs {
 #[derive(Debug, clap::Args)]
 pub(super) struct CompareArgs {
     /// The modes
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "rtc,steal,steal-every,shed-random,pools,hybrid")]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "rtc,steal,steal-every,shed-random,pools,hybrid"
+    )]
     pub modes: Vec<LabMode>,
     #[command(flatten)]
     pub machine: MachineArgs,
@@ -110,7 +125,8 @@ pub(super) struct CompareArgs {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct BimodalArgs {
-    /// pools: one pool that polls and one that works; single: one pool that steals; or any mode of compare
+    /// pools: one pool that polls and one that works; single: one pool that
+    /// steals; or any mode of compare
     #[arg(long, value_enum, value_delimiter = ',', default_value = "pools,single")]
     pub mode: Vec<LabMode>,
     #[command(flatten)]
@@ -178,7 +194,18 @@ pub(super) enum Panel {
 }
 
 /// Of packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    clap::ValueEnum,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Class {
     Cheap,
@@ -217,12 +244,17 @@ mod tests {
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
         let line = "mplab compare --modes rtc,hybrid -l 0-1 --load 0.7 --p 1e-5 --eal --in-memory -- --burst 16";
-        let Command::Compare(args) = Args::try_parse_from(line.split(' ')).unwrap().command else { panic!("compare") };
+        let Command::Compare(args) = Args::try_parse_from(line.split(' ')).unwrap().command else {
+            panic!("compare")
+        };
         assert_eq!(
             (args.modes, args.rounds, args.machine.own),
             (vec![LabMode::Rtc, LabMode::Hybrid], 7, vec!["--burst".into(), "16".into()])
         );
-        let Command::Bimodal(args) = Args::try_parse_from(["mplab", "bimodal"]).unwrap().command else { panic!("bimodal") };
+        let Command::Bimodal(args) = Args::try_parse_from(["mplab", "bimodal"]).unwrap().command
+        else {
+            panic!("bimodal")
+        };
         assert_eq!(args.mode, [LabMode::Pools, LabMode::Steal]);
     }
 

@@ -1,5 +1,6 @@
-//! `mplab bimodal`: the benchmark that the micropools were first shown with, on mpfwd. Packets come open loop, and latency runs from
-//! the time at which a packet was due.
+//! `mplab bimodal`: the benchmark that the micropools were first shown with, on
+//! mpfwd. Packets come open loop, and latency runs from the time at which a
+//! packet was due.
 
 use std::time::Duration;
 
@@ -32,7 +33,13 @@ const STEPS: u64 = 100;
 pub(super) fn bimodal(args: &BimodalArgs) -> Result<()> {
     let lcores = args.machine.lcores.clone().unwrap_or_else(|| Lcores::of_machine(LCORES));
     let one_works = Pools { a: lcores.count().saturating_sub(1).max(1), b: 1 };
-    let workload = Workload::two_costs((args.cheap, args.expensive), Share::Of(args.p), true, (args.load, None), lcores.count())?;
+    let workload = Workload::two_costs(
+        (args.cheap, args.expensive),
+        Share::Of(args.p),
+        true,
+        (args.load, None),
+        lcores.count(),
+    )?;
     let bench = Bench::new(&args.machine, lcores, args.machine.pools.unwrap_or(one_works))?;
     let end = End::Packets(args.packets);
     args.mode.iter().try_for_each(|&mode| bench.check(mode, &workload, end))?;
@@ -53,7 +60,8 @@ pub(super) fn bimodal(args: &BimodalArgs) -> Result<()> {
         bench.lcores.text()
     ));
     let interrupts = Interrupts::catch()?;
-    let folder = tempfile::tempdir().map_err(|error| Error::Setup(format!("no folder for reports: {error}")))?;
+    let folder = tempfile::tempdir()
+        .map_err(|error| Error::Setup(format!("no folder for reports: {error}")))?;
     let report = folder.path().join("report.json");
     let time = expected(args, bench.lcores.count());
     let bar = progress(STEPS * args.mode.len() as u64);
@@ -85,7 +93,9 @@ pub(super) fn bimodal(args: &BimodalArgs) -> Result<()> {
 /// How long the packets take to come.
 fn expected(args: &BimodalArgs, lcores: usize) -> Duration {
     let mean_s = (1.0 - args.p) * args.cheap.as_secs_f64() + args.p * args.expensive.as_secs_f64();
-    Duration::from_secs_f64((args.packets as f64 * mean_s / (args.load * lcores as f64)).clamp(0.0, 43_200.0))
+    Duration::from_secs_f64(
+        (args.packets as f64 * mean_s / (args.load * lcores as f64)).clamp(0.0, 43_200.0),
+    )
 }
 
 /// Of the bar, for a mode that has been running for so long.
@@ -103,7 +113,9 @@ fn broken(mode: LabMode, failure: Failure) -> Error {
 }
 
 fn print(mode: LabMode, bench: &Bench, run: &Measured) -> Result<()> {
-    let Some(latency) = &run.latency else { return Err(Error::Setup(format!("mode {}: mpfwd measured no latencies", mode.name()))) };
+    let Some(latency) = &run.latency else {
+        return Err(Error::Setup(format!("mode {}: mpfwd measured no latencies", mode.name())));
+    };
     let both = merged(Class::ALL.map(|class| latency.of(class).buckets.as_slice()));
     say("");
     match mode.has_pools() {
@@ -116,7 +128,9 @@ fn print(mode: LabMode, bench: &Bench, run: &Measured) -> Result<()> {
     say(Log2::of(&both));
     say(format_args!("  mode {}; bucket i: 2^i to 2^(i+1) ns", mode.name()));
     say(percentiles("all", &of_buckets(&both)));
-    Class::ALL.iter().for_each(|&class| say(percentiles(class.name(), &of_buckets(&latency.of(class).buckets))));
+    Class::ALL
+        .iter()
+        .for_each(|&class| say(percentiles(class.name(), &of_buckets(&latency.of(class).buckets))));
     say(beside(run, latency));
     latency.qualified_by().iter().for_each(|line| say(format_args!("  {line}")));
     Ok(())
@@ -124,14 +138,28 @@ fn print(mode: LabMode, bench: &Bench, run: &Measured) -> Result<()> {
 
 fn percentiles(name: &str, histogram: &hdrhistogram::Histogram<u64>) -> String {
     let at = |quantile: f64| time(histogram.value_at_quantile(quantile));
-    let named = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.95", 0.9995), ("p99.99", 0.9999)];
-    let cells: Vec<String> = named.iter().map(|(name, quantile)| format!("{name} {}", at(*quantile))).collect();
-    format!("  {name}: {} packets, {}, max {}", grouped(histogram.len()), cells.join(", "), time(histogram.max()))
+    let named = [
+        ("p50", 0.5),
+        ("p90", 0.9),
+        ("p99", 0.99),
+        ("p99.9", 0.999),
+        ("p99.95", 0.9995),
+        ("p99.99", 0.9999),
+    ];
+    let cells: Vec<String> =
+        named.iter().map(|(name, quantile)| format!("{name} {}", at(*quantile))).collect();
+    format!(
+        "  {name}: {} packets, {}, max {}",
+        grouped(histogram.len()),
+        cells.join(", "),
+        time(histogram.max())
+    )
 }
 
 /// What else has a part in the figures.
 fn beside(run: &Measured, latency: &Latency) -> String {
-    let mut text = format!("  {:.3} Mpps", run.tx_pkts as f64 / run.elapsed_s.max(f64::MIN_POSITIVE) / 1e6);
+    let mut text =
+        format!("  {:.3} Mpps", run.tx_pkts as f64 / run.elapsed_s.max(f64::MIN_POSITIVE) / 1e6);
     if let Some(source) = &run.source {
         let lost = source.missed_pkts + source.nombuf_pkts + run.dropped_pkts();
         text += &format!(" of {:.3} asked for, {} packets lost", source.asked_mpps, grouped(lost));

@@ -1,7 +1,9 @@
-//! One mpfwd, from its start to its report. It has a process group of its own, so that Ctrl-C reaches this program alone, which passes
-//! it on once: mpfwd would take a second signal for an order to drop what it has.
+//! One mpfwd, from its start to its report. It has a process group of its own,
+//! so that Ctrl-C reaches this program alone, which passes it on once: mpfwd
+//! would take a second signal for an order to drop what it has.
 //!
-//! While a round runs nothing here wakes up, or once a second where somebody looks on: on a small machine that takes time from its lcores.
+//! While a round runs nothing here wakes up, or once a second where somebody
+//! looks on: on a small machine that takes time from its lcores.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -19,7 +21,8 @@ use signal_hook::iterator::Signals;
 use super::measured::Measured;
 use crate::error::{Error, Result};
 
-/// Beyond its own time: set-up, draining, tear-down, on a machine that others use too.
+/// Beyond its own time: set-up, draining, tear-down, on a machine that others
+/// use too.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often somebody who looks on is told.
@@ -50,7 +53,8 @@ impl Interrupts {
     /// When the kernel refuses a handler.
     pub(super) fn catch() -> Result<Self> {
         let own = Self { asked: Arc::default(), child: Arc::default() };
-        let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| Error::Setup(format!("no handlers for signals: {error}")))?;
+        let mut signals = Signals::new([SIGINT, SIGTERM])
+            .map_err(|error| Error::Setup(format!("no handlers for signals: {error}")))?;
         let watcher = own.clone();
         std::thread::spawn(move || {
             for _ in signals.forever() {
@@ -80,7 +84,8 @@ impl Interrupts {
 /// Told once a second for how long a round has been running.
 pub(super) type OnLooker<'a> = &'a mut dyn FnMut(Duration);
 
-/// Runs mpfwd with these arguments, which have it write its report to `report`, and reads that. `time` is how long it should take.
+/// Runs mpfwd with these arguments, which have it write its report to `report`,
+/// and reads that. `time` is how long it should take.
 pub(super) fn round(
     mpfwd: &Path,
     args: &[String],
@@ -92,7 +97,8 @@ pub(super) fn round(
     if interrupts.asked() { Err(Failure::Interrupted) } else { read(&output, report) }
 }
 
-/// As `round`, but what an interrupted one has measured until then counts: `interrupts` tells.
+/// As `round`, but what an interrupted one has measured until then counts:
+/// `interrupts` tells.
 pub(super) fn part(
     mpfwd: &Path,
     args: &[String],
@@ -110,7 +116,13 @@ pub(super) fn part(
 fn read(output: &Output, report: &Path) -> std::result::Result<Measured, Failure> {
     let text = String::from_utf8_lossy(&output.stderr);
     let own = |line: &&str| line.starts_with("mpfwd: ") && !line.starts_with("mpfwd: warning: ");
-    let said = text.lines().rev().find(own).or(text.lines().last()).unwrap_or("it says nothing").to_owned();
+    let said = text
+        .lines()
+        .rev()
+        .find(own)
+        .or(text.lines().last())
+        .unwrap_or("it says nothing")
+        .to_owned();
     match output.status.code() {
         Some(0) => Measured::read(report).map_err(|error| Failure::Broken(error.to_string())),
         Some(2) => Err(Failure::Refused(said)),
@@ -126,13 +138,20 @@ fn run(
     looks_on: Option<OnLooker<'_>>,
 ) -> std::result::Result<Output, Failure> {
     let mut command = Command::new(mpfwd);
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .process_group(0);
     // Held until the process is known, so that no signal comes in between.
     let mut place = interrupts.child();
     if interrupts.asked() {
         return Err(Failure::Interrupted);
     }
-    let child = command.spawn().map_err(|error| Failure::Refused(format!("{} does not start: {error}", mpfwd.display())))?;
+    let child = command.spawn().map_err(|error| {
+        Failure::Refused(format!("{} does not start: {error}", mpfwd.display()))
+    })?;
     *place = Some(Pid::from_raw(child.id() as i32));
     drop(place);
     let (sender, ended) = channel();
@@ -148,13 +167,20 @@ fn run(
         Ok(Err(error)) => Err(Failure::Broken(format!("mpfwd's end was missed: {error}"))),
         Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
             interrupts.signal(Signal::SIGKILL);
-            Err(Failure::Broken(format!("mpfwd had not ended after {} s, and was killed", limit.as_secs())))
+            Err(Failure::Broken(format!(
+                "mpfwd had not ended after {} s, and was killed",
+                limit.as_secs()
+            )))
         }
     }
 }
 
 /// The process's end, for as long as `limit`.
-fn wait<T>(ended: &Receiver<T>, limit: Duration, looks_on: Option<OnLooker<'_>>) -> std::result::Result<T, RecvTimeoutError> {
+fn wait<T>(
+    ended: &Receiver<T>,
+    limit: Duration,
+    looks_on: Option<OnLooker<'_>>,
+) -> std::result::Result<T, RecvTimeoutError> {
     let Some(looks_on) = looks_on else { return ended.recv_timeout(limit) };
     let start = Instant::now();
     loop {
@@ -173,13 +199,21 @@ mod tests {
     /// A shell in mpfwd's place.
     fn shell(script: &str, limit_ms: u64) -> std::result::Result<Output, Failure> {
         let interrupts = Interrupts { asked: Arc::default(), child: Arc::default() };
-        run(Path::new("/bin/sh"), &["-c".into(), script.into()], Duration::from_millis(limit_ms), &interrupts, None)
+        run(
+            Path::new("/bin/sh"),
+            &["-c".into(), script.into()],
+            Duration::from_millis(limit_ms),
+            &interrupts,
+            None,
+        )
     }
 
     #[test]
     fn processes_end_or_are_ended() {
         assert!(shell("exit 3", 10_000).unwrap().status.code() == Some(3));
-        let Err(Failure::Broken(why)) = shell("exec sleep 60", 50) else { panic!("it should have been killed") };
+        let Err(Failure::Broken(why)) = shell("exec sleep 60", 50) else {
+            panic!("it should have been killed")
+        };
         assert!(why.contains("was killed"), "{why}");
     }
 
@@ -187,12 +221,26 @@ mod tests {
     fn a_round_says_what_mpfwd_said() {
         let interrupts = Interrupts { asked: Arc::default(), child: Arc::default() };
         let round = |script: &str| {
-            round(Path::new("/bin/sh"), &["-c".into(), script.into()], Path::new("/nowhere.json"), Duration::ZERO, &interrupts).unwrap_err()
+            round(
+                Path::new("/bin/sh"),
+                &["-c".into(), script.into()],
+                Path::new("/nowhere.json"),
+                Duration::ZERO,
+                &interrupts,
+            )
+            .unwrap_err()
         };
-        let refused = round("echo 'mpfwd: no ports: give EAL one' >&2; echo 'mpfwd: warning: x' >&2; exit 2");
-        assert!(matches!(&refused, Failure::Refused(line) if line == "mpfwd: no ports: give EAL one"), "{refused:?}");
+        let refused =
+            round("echo 'mpfwd: no ports: give EAL one' >&2; echo 'mpfwd: warning: x' >&2; exit 2");
+        assert!(
+            matches!(&refused, Failure::Refused(line) if line == "mpfwd: no ports: give EAL one"),
+            "{refused:?}"
+        );
         let broken = round("echo 'mpfwd: CONSERVATION BROKEN: see the report' >&2; exit 3");
-        assert!(matches!(&broken, Failure::Broken(line) if line.contains("CONSERVATION")), "{broken:?}");
+        assert!(
+            matches!(&broken, Failure::Broken(line) if line.contains("CONSERVATION")),
+            "{broken:?}"
+        );
         assert!(matches!(round("true"), Failure::Broken(line) if line.contains("/nowhere.json")));
         interrupts.asked.store(true, Ordering::Relaxed);
         assert!(matches!(round("true"), Failure::Interrupted));
@@ -204,7 +252,8 @@ mod tests {
         let mut told = Vec::new();
         let mut note = |elapsed: Duration| told.push(elapsed.as_secs());
         let sleep = ["-c".to_owned(), "exec sleep 2.5".to_owned()];
-        run(Path::new("/bin/sh"), &sleep, Duration::from_secs(60), &interrupts, Some(&mut note)).unwrap();
+        run(Path::new("/bin/sh"), &sleep, Duration::from_secs(60), &interrupts, Some(&mut note))
+            .unwrap();
         assert_eq!(told[..2], [1, 2]);
     }
 }

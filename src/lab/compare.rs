@@ -17,10 +17,12 @@ use crate::output;
 const EXPENSIVE_LOAD: f64 = 0.3;
 
 /// # Errors
-/// Bad input; an mpfwd that refuses to run; nothing measured; a file that can't be written; rounds that failed, when all others were shown
-/// and written.
+/// Bad input; an mpfwd that refuses to run; nothing measured; a file that can't
+/// be written; rounds that failed, when all others were shown and written.
 pub(super) fn compare(args: &CompareArgs) -> Result<()> {
-    if let Some(twice) = args.modes.iter().enumerate().find(|(at, mode)| args.modes[..*at].contains(mode)) {
+    if let Some(twice) =
+        args.modes.iter().enumerate().find(|(at, mode)| args.modes[..*at].contains(mode))
+    {
         return Err(Error::Usage(format!("--modes has {} twice: leave one out", twice.1.name())));
     }
     let lcores = args.machine.lcores.clone().unwrap_or_default();
@@ -35,15 +37,24 @@ pub(super) fn compare(args: &CompareArgs) -> Result<()> {
     let format = args.plot.as_deref().map(plot::Format::of).transpose()?;
     let measured = measure(args, &bench, &workload)?;
     if measured.runs.is_empty() {
-        let why = measured.failed.last().map_or("interrupted before the first round had ended".into(), |last| last.why.clone());
+        let why = measured
+            .failed
+            .last()
+            .map_or("interrupted before the first round had ended".into(), |last| last.why.clone());
         return Err(Error::Setup(format!("nothing was measured: {why}")));
     }
     let failed = measured.failed.len();
-    let comparison = Comparison::of(parameters(args, &bench, &workload), &measured.runs, measured.failed, measured.interrupted);
+    let comparison = Comparison::of(
+        parameters(args, &bench, &workload),
+        &measured.runs,
+        measured.failed,
+        measured.interrupted,
+    );
     output::say(tables::text(&comparison));
     if let Some(path) = &args.json {
-        let text = serde_json::to_string(&comparison)
-            .map_err(|error| Error::Output(format!("the comparison can't be written as JSON: {error}")))?;
+        let text = serde_json::to_string(&comparison).map_err(|error| {
+            Error::Output(format!("the comparison can't be written as JSON: {error}"))
+        })?;
         output::write(path, "the comparison", text + "\n")?;
         output::say(format_args!("JSON: {}", path.display()));
     }
@@ -53,7 +64,10 @@ pub(super) fn compare(args: &CompareArgs) -> Result<()> {
     }
     match failed {
         0 => Ok(()),
-        _ => Err(Error::Incomplete(format!("{failed} of {} rounds failed: the warnings say why", args.rounds as usize * args.modes.len()))),
+        _ => Err(Error::Incomplete(format!(
+            "{failed} of {} rounds failed: the warnings say why",
+            args.rounds as usize * args.modes.len()
+        ))),
     }
 }
 
@@ -63,7 +77,13 @@ fn workload(traffic: &TrafficArgs, lcores: usize) -> Result<Workload> {
         return Workload::as_told(work, demand);
     }
     let busy = || Share::KeepsBusy(traffic.expensive_load.unwrap_or(EXPENSIVE_LOAD));
-    Workload::two_costs((traffic.cheap, traffic.expensive), traffic.p.map_or_else(busy, Share::Of), !traffic.unknown, demand, lcores)
+    Workload::two_costs(
+        (traffic.cheap, traffic.expensive),
+        traffic.p.map_or_else(busy, Share::Of),
+        !traffic.unknown,
+        demand,
+        lcores,
+    )
 }
 
 fn parameters(args: &CompareArgs, bench: &Bench, workload: &Workload) -> Parameters {
@@ -96,19 +116,23 @@ struct Rounds {
 }
 
 /// # Errors
-/// When mpfwd refuses a mode that it has not run yet: it would go on refusing it.
+/// When mpfwd refuses a mode that it has not run yet: it would go on refusing
+/// it.
 fn measure(args: &CompareArgs, bench: &Bench, workload: &Workload) -> Result<Rounds> {
     let interrupts = Interrupts::catch()?;
-    let folder = tempfile::tempdir().map_err(|error| Error::Setup(format!("no folder for reports: {error}")))?;
+    let folder = tempfile::tempdir()
+        .map_err(|error| Error::Setup(format!("no folder for reports: {error}")))?;
     let report = folder.path().join("report.json");
     let bar = progress(u64::from(args.rounds) * args.modes.len() as u64);
     let mut rounds = Rounds::default();
-    let turns = (1..=args.rounds).flat_map(|round| turns(&args.modes, round).map(move |mode| (round, mode)));
+    let turns = (1..=args.rounds)
+        .flat_map(|round| turns(&args.modes, round).map(move |mode| (round, mode)));
     for (number, mode) in turns {
         bar.set_message(mode.name());
         // What an earlier round wrote must not pass for this one's.
         let _ = std::fs::remove_file(&report);
-        let words = bench.args(mode, workload, u64::from(number), End::After(args.round_time), &report);
+        let words =
+            bench.args(mode, workload, u64::from(number), End::After(args.round_time), &report);
         match round(&bench.mpfwd, &words, &report, args.round_time, &interrupts) {
             Ok(run) => rounds.note(mode, number, run),
             Err(Failure::Interrupted) => rounds.interrupted = true,
@@ -117,7 +141,11 @@ fn measure(args: &CompareArgs, bench: &Bench, workload: &Workload) -> Result<Rou
                 return Err(Error::Setup(format!("mode {}: {why}", mode.name())));
             }
             Err(Failure::Refused(why) | Failure::Broken(why)) => {
-                rounds.failed.push(FailedRound { mode: mode.name().to_owned(), round: number, why });
+                rounds.failed.push(FailedRound {
+                    mode: mode.name().to_owned(),
+                    round: number,
+                    why,
+                });
             }
         }
         if rounds.interrupted {
@@ -129,8 +157,9 @@ fn measure(args: &CompareArgs, bench: &Bench, workload: &Workload) -> Result<Rou
     Ok(rounds)
 }
 
-/// The modes in the order of that round, which is from 1 on: each round begins with the next one, so that none is always the first one, or
-/// behind the same one.
+/// The modes in the order of that round, which is from 1 on: each round begins
+/// with the next one, so that none is always the first one, or behind the same
+/// one.
 fn turns(modes: &[LabMode], round: u32) -> impl Iterator<Item = LabMode> {
     let first = (round as usize - 1) % modes.len();
     modes[first..].iter().chain(&modes[..first]).copied()
@@ -141,7 +170,11 @@ impl Rounds {
         let name = mode.name().to_owned();
         match run.latency.is_some() && run.source.is_some() {
             true => self.runs.push((name, round, run)),
-            false => self.failed.push(FailedRound { mode: name, round, why: "mpfwd measured no latencies".into() }),
+            false => self.failed.push(FailedRound {
+                mode: name,
+                round,
+                why: "mpfwd measured no latencies".into(),
+            }),
         }
     }
 
@@ -153,7 +186,8 @@ impl Rounds {
 /// Moves with each round here, not with a clock: the lcores have the CPUs.
 pub(super) fn progress(steps: u64) -> ProgressBar {
     let bar = ProgressBar::new(steps);
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}, {eta} left").expect("a constant template is valid");
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}, {eta} left")
+        .expect("a constant template is valid");
     bar.set_style(style);
     bar
 }

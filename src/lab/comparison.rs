@@ -1,5 +1,6 @@
-//! What a comparison came to, as docs/mplab.md describes its JSON: a row per mode, class and round, medians over the rounds, and what
-//! pictures are drawn of. How rounds came about is not known here.
+//! What a comparison came to, as docs/mplab.md describes its JSON: a row per
+//! mode, class and round, medians over the rounds, and what pictures are drawn
+//! of. How rounds came about is not known here.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +19,8 @@ pub(super) struct Parameters {
     pub lcore_count: usize,
     pub pools: String,
     pub memory: String,
-    /// mpfwd's `--work` and `--source`, without the seeds, which are the rounds' numbers.
+    /// mpfwd's `--work` and `--source`, without the seeds, which are the
+    /// rounds' numbers.
     pub work: String,
     pub source: String,
     pub load: Option<f64>,
@@ -48,7 +50,8 @@ pub(super) enum Median {
     Median,
 }
 
-/// One class of packets in one round; or the medians of each figure over all rounds. Percentiles are none where there were no packets.
+/// One class of packets in one round; or the medians of each figure over all
+/// rounds. Percentiles are none where there were no packets.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Row {
     pub mode: String,
@@ -73,7 +76,8 @@ pub(super) struct Row {
     pub tx_mpps: f64,
     pub asked_mpps: f64,
     pub offered_mpps: f64,
-    /// Packets that were due and not sent: they found no descriptor or no buffer, or were dropped.
+    /// Packets that were due and not sent: they found no descriptor or no
+    /// buffer, or were dropped.
     pub lost_pkts: u64,
     pub lost_share: f64,
     pub sheds: u64,
@@ -118,7 +122,8 @@ pub(super) struct Comparison {
     /// What latencies were measured by, and what that does not see.
     pub clock: String,
     pub bound: String,
-    /// The share of all lcores' time that packets' costs take at the rate that was asked for, by mpfwd's own account.
+    /// The share of all lcores' time that packets' costs take at the rate that
+    /// was asked for, by mpfwd's own account.
     #[serde(default)]
     pub source_load: f64,
     /// A signal ended it before all rounds were measured.
@@ -131,7 +136,8 @@ pub(super) struct Comparison {
     pub incidents: Vec<ModeIncidents>,
 }
 
-/// The middle of some figures; of an even number the mean of the two in the middle.
+/// The middle of some figures; of an even number the mean of the two in the
+/// middle.
 pub(super) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
@@ -165,7 +171,11 @@ impl Row {
             p50_max_ns: None,
             p99_min_ns: None,
             p99_max_ns: None,
-            tx_mpps: if run.elapsed_s > 0.0 { run.tx_pkts as f64 / run.elapsed_s / 1e6 } else { 0.0 },
+            tx_mpps: if run.elapsed_s > 0.0 {
+                run.tx_pkts as f64 / run.elapsed_s / 1e6
+            } else {
+                0.0
+            },
             asked_mpps: source.asked_mpps,
             offered_mpps: source.offered_mpps,
             lost_pkts,
@@ -183,13 +193,17 @@ impl Row {
     /// The medians of some rows of one mode and class.
     fn median(rows: &[&Self]) -> Option<Self> {
         let first = rows.first()?;
-        let figure = |pick: fn(&Self) -> f64| median(rows.iter().map(|row| pick(row))).unwrap_or(0.0);
-        let count = |pick: fn(&Self) -> u64| median(rows.iter().map(|row| pick(row) as f64)).unwrap_or(0.0).round() as u64;
-        let time = |pick: fn(&Self) -> Option<u64>| {
-            median(rows.iter().filter_map(|row| pick(row)).map(|ns| ns as f64)).map(|ns| ns.round() as u64)
+        let figure =
+            |pick: fn(&Self) -> f64| median(rows.iter().map(|row| pick(row))).unwrap_or(0.0);
+        let count = |pick: fn(&Self) -> u64| {
+            median(rows.iter().map(|row| pick(row) as f64)).unwrap_or(0.0).round() as u64
         };
-        let [p50s, p99s] =
-            [|row: &Self| row.p50_ns, |row: &Self| row.p99_ns].map(|pick| move || rows.iter().filter_map(move |row| pick(row)));
+        let time = |pick: fn(&Self) -> Option<u64>| {
+            median(rows.iter().filter_map(|row| pick(row)).map(|ns| ns as f64))
+                .map(|ns| ns.round() as u64)
+        };
+        let [p50s, p99s] = [|row: &Self| row.p50_ns, |row: &Self| row.p99_ns]
+            .map(|pick| move || rows.iter().filter_map(move |row| pick(row)));
         Some(Self {
             mode: first.mode.clone(),
             class: first.class,
@@ -237,13 +251,21 @@ const LOST_SHARE: f64 = 1e-4;
 
 impl Comparison {
     /// Of rounds in the order in which they were measured: mode, round, report.
-    pub(super) fn of(parameters: Parameters, runs: &[(String, u32, Measured)], failed: Vec<FailedRound>, interrupted: bool) -> Self {
+    pub(super) fn of(
+        parameters: Parameters,
+        runs: &[(String, u32, Measured)],
+        failed: Vec<FailedRound>,
+        interrupted: bool,
+    ) -> Self {
         let latency = runs.iter().find_map(|(_, _, run)| run.latency.as_ref());
         let mut comparison = Self {
             dpdk: runs.first().map_or(String::new(), |(_, _, run)| run.dpdk.clone()),
             clock: latency.map_or(String::new(), |latency| latency.clock.clone()),
             bound: latency.map_or(String::new(), |latency| latency.bound.clone()),
-            source_load: runs.iter().find_map(|(_, _, run)| run.source.as_ref()).map_or(0.0, |source| source.load),
+            source_load: runs
+                .iter()
+                .find_map(|(_, _, run)| run.source.as_ref())
+                .map_or(0.0, |source| source.load),
             interrupted,
             failed,
             notes: Vec::new(),
@@ -253,19 +275,30 @@ impl Comparison {
             parameters,
         };
         for mode in comparison.parameters.modes.clone() {
-            let own: Vec<(u32, &Measured)> = runs.iter().filter(|run| run.0 == mode).map(|run| (run.1, &run.2)).collect();
+            let own: Vec<(u32, &Measured)> =
+                runs.iter().filter(|run| run.0 == mode).map(|run| (run.1, &run.2)).collect();
             for class in Class::ALL {
-                let rows: Vec<Row> = own.iter().filter_map(|(round, run)| Row::of(&mode, class, *round, run)).collect();
+                let rows: Vec<Row> = own
+                    .iter()
+                    .filter_map(|(round, run)| Row::of(&mode, class, *round, run))
+                    .collect();
                 let median = Row::median(&rows.iter().collect::<Vec<_>>());
                 comparison.rows.extend(rows.into_iter().chain(median));
-                let buckets =
-                    merged(own.iter().filter_map(|(_, run)| run.latency.as_ref()).map(|latency| latency.of(class).buckets.as_slice()));
+                let buckets = merged(
+                    own.iter()
+                        .filter_map(|(_, run)| run.latency.as_ref())
+                        .map(|latency| latency.of(class).buckets.as_slice()),
+                );
                 if !buckets.is_empty() {
                     comparison.curves.push(Curve { mode: mode.clone(), class, buckets });
                 }
             }
             if let Some((round, run)) = own.last().filter(|(_, run)| !run.incidents.is_empty()) {
-                comparison.incidents.push(ModeIncidents { mode: mode.clone(), round: *round, incidents: run.incidents.clone() });
+                comparison.incidents.push(ModeIncidents {
+                    mode: mode.clone(),
+                    round: *round,
+                    incidents: run.incidents.clone(),
+                });
             }
         }
         comparison.notes = comparison.notes();
@@ -282,15 +315,19 @@ impl Comparison {
         self.rows.iter().filter(move |row| row.class == class && row.is_median())
     }
 
-    /// The share of all lcores' time that the packets' costs take: as asked for, or as the rate that was asked for comes to.
+    /// The share of all lcores' time that the packets' costs take: as asked
+    /// for, or as the rate that was asked for comes to.
     pub(super) fn load(&self) -> f64 {
         self.parameters.load.unwrap_or(self.source_load)
     }
 
-    /// What the host took in each mode, as a share of the lcores' time; and the longest gap that any round had.
+    /// What the host took in each mode, as a share of the lcores' time; and the
+    /// longest gap that any round had.
     pub(super) fn host_gaps(&self) -> String {
         let lcores_ns = self.parameters.lcore_count as f64 * self.parameters.round_s * 1e9;
-        let shares = self.medians(Class::Cheap).map(|row| format!("{} {:.2} %", row.mode, row.host_gap_ns as f64 / lcores_ns * 100.0));
+        let shares = self
+            .medians(Class::Cheap)
+            .map(|row| format!("{} {:.2} %", row.mode, row.host_gap_ns as f64 / lcores_ns * 100.0));
         let longest = self.rows.iter().map(|row| row.host_gap_max_ns).max().unwrap_or(0);
         format!(
             "the host took of the lcores' time, as far as they noticed (medians): {}; at most {} at once",
@@ -305,7 +342,8 @@ impl Comparison {
             notes.push("interrupted: the round that was being measured is left out, and those that were to come".to_owned());
         }
         for mode in &self.parameters.modes {
-            let failed: Vec<&FailedRound> = self.failed.iter().filter(|failed| failed.mode == *mode).collect();
+            let failed: Vec<&FailedRound> =
+                self.failed.iter().filter(|failed| failed.mode == *mode).collect();
             if let Some(last) = failed.last() {
                 notes.push(format!(
                     "{mode}: {} of {} rounds failed, the last one (round {}): {}",
@@ -328,9 +366,12 @@ impl Comparison {
             }
         }
         let lcores_ns = self.parameters.lcore_count as f64 * self.parameters.round_s * 1e9;
-        let shares = self.medians(Class::Cheap).map(|row| (&row.mode, row.host_gap_ns as f64 / lcores_ns));
-        let shares: Vec<String> =
-            shares.filter(|(_, share)| *share >= GAP_SHARE).map(|(mode, share)| format!("{mode} {:.0} %", share * 100.0)).collect();
+        let shares =
+            self.medians(Class::Cheap).map(|row| (&row.mode, row.host_gap_ns as f64 / lcores_ns));
+        let shares: Vec<String> = shares
+            .filter(|(_, share)| *share >= GAP_SHARE)
+            .map(|(mode, share)| format!("{mode} {:.0} %", share * 100.0))
+            .collect();
         if !shares.is_empty() {
             let shares = shares.join(", ");
             notes.push(format!("the host took much of the lcores' time, and tails are its doing as much as the modes': {shares}"));
@@ -345,7 +386,8 @@ impl Comparison {
             ));
         }
         let lost = self.medians(Class::Cheap).filter(|row| row.lost_share >= LOST_SHARE);
-        let lost: Vec<String> = lost.map(|row| format!("{} {:.2} %", row.mode, row.lost_share * 100.0)).collect();
+        let lost: Vec<String> =
+            lost.map(|row| format!("{} {:.2} %", row.mode, row.lost_share * 100.0)).collect();
         if !lost.is_empty() {
             let lost = lost.join(", ");
             notes.push(format!("packets were lost (no descriptor, no buffer, or dropped), and percentiles are of the others only: {lost}"));

@@ -1,4 +1,5 @@
-//! The lcores of an experiment, as EAL is told them: how many there are, and whether they share CPUs.
+//! The lcores of an experiment, as EAL is told them: how many there are, and
+//! whether they share CPUs.
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
@@ -20,10 +21,14 @@ pub(super) struct Lcores {
 }
 
 impl Lcores {
-    /// One per CPU that this process may use, `most` at most and two at least, which share a CPU if there is only one.
+    /// One per CPU that this process may use, `most` at most and two at least,
+    /// which share a CPU if there is only one.
     pub(super) fn of_machine(most: usize) -> Self {
         let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap_or_default();
-        let cpus: Vec<usize> = (0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu).unwrap_or(false)).take(most).collect();
+        let cpus: Vec<usize> = (0..CpuSet::count())
+            .filter(|&cpu| allowed.is_set(cpu).unwrap_or(false))
+            .take(most)
+            .collect();
         Self::on(&cpus)
     }
 
@@ -32,7 +37,8 @@ impl Lcores {
             [] => Self { text: "(0-1)@0".into(), count: 2, cpus: 1 },
             [cpu] => Self { text: format!("(0-1)@{cpu}"), count: 2, cpus: 1 },
             _ => {
-                let pairs: Vec<String> = cpus.iter().enumerate().map(|(lcore, cpu)| format!("{lcore}@{cpu}")).collect();
+                let pairs: Vec<String> =
+                    cpus.iter().enumerate().map(|(lcore, cpu)| format!("{lcore}@{cpu}")).collect();
                 Self { text: pairs.join(","), count: cpus.len(), cpus: cpus.len() }
             }
         }
@@ -68,7 +74,11 @@ impl FromStr for Lcores {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?}: write lcores as EAL takes them, for example 0-1, 0@2,1@3 or (0-9)@(0-1)");
+        let wrong = || {
+            format!(
+                "{text:?}: write lcores as EAL takes them, for example 0-1, 0@2,1@3 or (0-9)@(0-1)"
+            )
+        };
         let (mut lcores, mut cpus) = (BTreeSet::new(), BTreeSet::new());
         for part in parts(text).ok_or_else(wrong)? {
             let (own, on) = part.split_once('@').unwrap_or((part, part));

@@ -1,9 +1,11 @@
-//! Latencies by powers of two, in the layout of the benchmark that the micropools were first shown with: a row of 49 counts, and for
-//! some quantiles the number of the bucket that they are in.
+//! Latencies by powers of two, in the layout of the benchmark that the
+//! micropools were first shown with: a row of 49 counts, and for some quantiles
+//! the number of the bucket that they are in.
 
 use crate::stats::Bucket;
 
-/// Bucket i counts latencies from 2^i to 2^(i+1) nanoseconds, the first one from 0, the last one all that are longer.
+/// Bucket i counts latencies from 2^i to 2^(i+1) nanoseconds, the first one
+/// from 0, the last one all that are longer.
 const BUCKETS: usize = 49;
 
 /// The quantiles, as they are written there: the last one without its point.
@@ -23,7 +25,8 @@ impl Log2 {
         Self { counts }
     }
 
-    /// The bucket of the packet that `quantile` of them are not behind; 0 without any.
+    /// The bucket of the packet that `quantile` of them are not behind; 0
+    /// without any.
     fn bucket(&self, quantile: f64) -> usize {
         let total: u64 = self.counts.iter().sum();
         let rank = ((quantile * total as f64).ceil() as u64).max(1);
@@ -38,7 +41,8 @@ impl Log2 {
 impl std::fmt::Display for Log2 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let counts: Vec<String> = self.counts.iter().map(|count| format!("{count:6}")).collect();
-        let quantiles = QUANTILES.map(|(quantile, name)| format!("{name}: {}", self.bucket(quantile)));
+        let quantiles =
+            QUANTILES.map(|(quantile, name)| format!("{name}: {}", self.bucket(quantile)));
         write!(f, "latency:[{}]\nQuartiles: {}", counts.join(","), quantiles.join(", "))
     }
 }
@@ -61,8 +65,10 @@ mod tests {
     fn the_layout_and_the_quantiles_are_those_of_the_first_benchmark() {
         for text in SEED {
             let inner = text.split(['[', ']']).nth(1).unwrap();
-            let counts: Vec<u64> = inner.split(',').map(|count| count.trim().parse().unwrap()).collect();
-            let buckets: Vec<Bucket> = counts.iter().enumerate().map(|(at, &count)| (1 << at, count)).collect();
+            let counts: Vec<u64> =
+                inner.split(',').map(|count| count.trim().parse().unwrap()).collect();
+            let buckets: Vec<Bucket> =
+                counts.iter().enumerate().map(|(at, &count)| (1 << at, count)).collect();
             assert_eq!(Log2::of(&buckets).to_string(), text);
         }
     }

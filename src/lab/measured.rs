@@ -1,4 +1,5 @@
-//! What is read of mpfwd's reports (docs/report.md): as much as experiments and pictures need.
+//! What is read of mpfwd's reports (docs/report.md): as much as experiments and
+//! pictures need.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -39,7 +40,8 @@ pub(super) struct Latency {
 }
 
 impl Latency {
-    /// What qualifies the figures beside their clock and its bound, a line each.
+    /// What qualifies the figures beside their clock and its bound, a line
+    /// each.
     pub(super) fn qualified_by(&self) -> Vec<String> {
         qualified_by(self.censored_pkts, self.off.as_deref())
     }
@@ -103,11 +105,13 @@ impl Measured {
 /// # Errors
 /// When the file is not there.
 pub(super) fn read(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).map_err(|error| Error::Usage(format!("{}: {error}", path.display())))
+    std::fs::read_to_string(path)
+        .map_err(|error| Error::Usage(format!("{}: {error}", path.display())))
 }
 
 /// # Errors
-/// What is wrong, in one line: the text is cut off, is no JSON, or is of something else.
+/// What is wrong, in one line: the text is cut off, is no JSON, or is of
+/// something else.
 pub(super) fn from_json<T: DeserializeOwned>(path: &Path, text: &str, what: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| {
         let path = path.display();
@@ -117,7 +121,9 @@ pub(super) fn from_json<T: DeserializeOwned>(path: &Path, text: &str, what: &str
             (_, true) => format!("it is no JSON: {error}"),
             _ => error.to_string(),
         };
-        Error::Usage(format!("{path} is not {what}: {why}; write it again by mplab compare --json or mpfwd --report"))
+        Error::Usage(format!(
+            "{path} is not {what}: {why}; write it again by mplab compare --json or mpfwd --report"
+        ))
     })
 }
 
@@ -127,13 +133,27 @@ mod tests {
 
     #[test]
     fn what_is_no_report_is_said_in_one_line() {
-        for (text, says) in
-            [("", "empty"), ("{\"mode\": \"rtc\",\n\"pools\"", "cut off in line 2"), ("rtc", "no JSON"), ("{}", "missing field `mode`")]
-        {
-            let error = from_json::<Measured>(Path::new("r.json"), text, "a report of mpfwd").unwrap_err();
+        for (text, says) in [
+            ("", "empty"),
+            ("{\"mode\": \"rtc\",\n\"pools\"", "cut off in line 2"),
+            ("rtc", "no JSON"),
+            ("{}", "missing field `mode`"),
+        ] {
+            let error =
+                from_json::<Measured>(Path::new("r.json"), text, "a report of mpfwd").unwrap_err();
             let message = error.to_string();
-            assert!(error.exit_code() == 2 && message.contains(says) && message.starts_with("r.json is not"), "{message}");
+            assert!(
+                error.exit_code() == 2
+                    && message.contains(says)
+                    && message.starts_with("r.json is not"),
+                "{message}"
+            );
         }
-        assert!(Measured::read(Path::new("/nowhere.json")).unwrap_err().to_string().contains("/nowhere.json"));
+        assert!(
+            Measured::read(Path::new("/nowhere.json"))
+                .unwrap_err()
+                .to_string()
+                .contains("/nowhere.json")
+        );
     }
 }

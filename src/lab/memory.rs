@@ -1,10 +1,12 @@
-//! Where mpfwd is to get its memory from: hugepages where enough are free and usable, else plain memory.
+//! Where mpfwd is to get its memory from: hugepages where enough are free and
+//! usable, else plain memory.
 
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
-/// Room of a packet buffer with its headers and its place in the pool, in bytes.
+/// Room of a packet buffer with its headers and its place in the pool, in
+/// bytes.
 const MBUF_BYTES: u64 = 2_560;
 /// EAL's own, rings, queues.
 const OTHER_BYTES: u64 = 64 << 20;
@@ -17,7 +19,8 @@ pub(super) fn needed_bytes(mbufs: u32) -> u64 {
 /// EAL's arguments for it; with hugepages there are none.
 pub(super) fn eal_args(needed_bytes: u64) -> Vec<String> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let usable = mounted(&read("/proc/mounts")).is_some_and(|path| access(&path, AccessFlags::W_OK).is_ok());
+    let usable =
+        mounted(&read("/proc/mounts")).is_some_and(|path| access(&path, AccessFlags::W_OK).is_ok());
     match usable && free_bytes(&read("/proc/meminfo")) >= needed_bytes {
         true => Vec::new(),
         false => plain(needed_bytes),
@@ -38,8 +41,14 @@ fn mounted(mounts: &str) -> Option<PathBuf> {
 
 /// Free hugepages of the default size that nobody has a right to.
 fn free_bytes(meminfo: &str) -> u64 {
-    let number = |name: &str| meminfo.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse::<u64>().ok());
-    let pages = number("HugePages_Free:").unwrap_or(0).saturating_sub(number("HugePages_Rsvd:").unwrap_or(0));
+    let number = |name: &str| {
+        meminfo.lines().find_map(|line| {
+            line.strip_prefix(name)?.split_whitespace().next()?.parse::<u64>().ok()
+        })
+    };
+    let pages = number("HugePages_Free:")
+        .unwrap_or(0)
+        .saturating_sub(number("HugePages_Rsvd:").unwrap_or(0));
     pages * number("Hugepagesize:").unwrap_or(0) * 1024
 }
 
@@ -49,8 +58,7 @@ mod tests {
 
     #[test]
     fn what_the_kernel_says_is_understood() {
-        let meminfo =
-            "MemTotal: 1 kB\nHugePages_Total:    1024\nHugePages_Free:     100\nHugePages_Rsvd:       10\nHugepagesize:       2048 kB\n";
+        let meminfo = "MemTotal: 1 kB\nHugePages_Total:    1024\nHugePages_Free:     100\nHugePages_Rsvd:       10\nHugepagesize:       2048 kB\n";
         assert_eq!(free_bytes(meminfo), 90 << 21);
         assert_eq!(free_bytes(""), 0);
         let mounts = "proc /proc proc rw 0 0\nnone /mnt/huge hugetlbfs rw,pagesize=2M 0 0\n";

@@ -1,11 +1,14 @@
-//! Experiments: the same open-loop traffic in every mode, measured in short interleaved rounds, shown as tables and pictures.
+//! Experiments: the same open-loop traffic in every mode, measured in short
+//! interleaved rounds, shown as tables and pictures.
 //!
-//! Each round is an mpfwd of its own, a process that is told what to do by its arguments and leaves a JSON report. So nothing of DPDK
-//! runs in here, and a round can neither warm up nor wear out the next one. Arguments are checked by mpfwd's own `cli` and `config`
-//! before anything starts.
+//! Each round is an mpfwd of its own, a process that is told what to do by its
+//! arguments and leaves a JSON report. So nothing of DPDK runs in here, and a
+//! round can neither warm up nor wear out the next one. Arguments are checked
+//! by mpfwd's own `cli` and `config` before anything starts.
 //!
 //! * `args`, `mode`, `lcores`, `workload`: what is asked for
-//! * `bench`, `memory`, `child`, `measured`: an mpfwd that runs, and what it reports
+//! * `bench`, `memory`, `child`, `measured`: an mpfwd that runs, and what it
+//!   reports
 //! * `compare`, `comparison`, `tables`; `bimodal`, `log2`: the experiments
 //! * `plot`: pictures of what they leave
 //! * `routes`: a table for `l3`
@@ -40,7 +43,11 @@ use crate::error::{Error, Result};
 pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<()> {
     let args = match args::Args::try_parse_from(in_utf8(args)?) {
         Ok(args) => args,
-        Err(error) if !error.use_stderr() || error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+        Err(error)
+            if !error.use_stderr()
+                || error.kind()
+                    == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand =>
+        {
             print!("{error}");
             return Ok(());
         }

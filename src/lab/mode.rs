@@ -1,4 +1,5 @@
-//! The modes that are compared, each a word and the arguments that mpfwd is given for it.
+//! The modes that are compared, each a word and the arguments that mpfwd is
+//! given for it.
 
 use std::num::NonZeroU64;
 
@@ -6,7 +7,8 @@ use clap::ValueEnum;
 
 use crate::cli::Pools;
 
-/// What is compared: mpfwd's modes, and stealing with and without obligation as two.
+/// What is compared: mpfwd's modes, and stealing with and without obligation as
+/// two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum LabMode {
     /// RSS and run-to-completion
@@ -62,7 +64,9 @@ mod tests {
     fn names_are_those_of_the_command_line_and_mpfwd_knows_all() {
         for mode in LabMode::value_variants() {
             assert_eq!(mode.to_possible_value().expect("none is hidden").get_name(), mode.name());
-            let cli = Cli::read(&mode.args(Pools { a: 1, b: 1 }, NonZeroU64::new(61).unwrap())).unwrap().unwrap();
+            let cli = Cli::read(&mode.args(Pools { a: 1, b: 1 }, NonZeroU64::new(61).unwrap()))
+                .unwrap()
+                .unwrap();
             let scheduling = check_alone(&cli).unwrap();
             assert!(mode.name().starts_with(scheduling.mode.name()));
             assert_eq!(scheduling.steal_every.is_some(), *mode == LabMode::StealEvery);

@@ -1,4 +1,5 @@
-//! `mplab routes`: makes a routes file for mpfwd's `l3` as large as the Internet's table, or any other size; the same seed makes the same.
+//! `mplab routes`: makes a routes file for mpfwd's `l3` as large as the
+//! Internet's table, or any other size; the same seed makes the same.
 
 use std::collections::HashSet;
 use std::io::{BufWriter, Write};
@@ -10,8 +11,10 @@ use rand::{Rng, SeedableRng};
 use super::args::RoutesArgs;
 use crate::error::{Error, Result};
 
-/// How many prefixes of a thousand have each length: roughly what BGP's IPv4 table of the Internet has had for years, where six in ten are
-/// the longest that most networks accept. Ten longer ones are in it as a network's own table has them.
+/// How many prefixes of a thousand have each length: roughly what BGP's IPv4
+/// table of the Internet has had for years, where six in ten are the longest
+/// that most networks accept. Ten longer ones are in it as a network's own
+/// table has them.
 const IPV4_LENGTHS: [(u8, u32); 20] = [
     (24, 592),
     (23, 100),
@@ -36,8 +39,20 @@ const IPV4_LENGTHS: [(u8, u32); 20] = [
 ];
 
 /// As above, of IPv6's.
-const IPV6_LENGTHS: [(u8, u32); 12] =
-    [(48, 480), (32, 120), (44, 90), (40, 80), (36, 60), (29, 40), (46, 40), (47, 40), (28, 20), (64, 20), (20, 5), (128, 5)];
+const IPV6_LENGTHS: [(u8, u32); 12] = [
+    (48, 480),
+    (32, 120),
+    (44, 90),
+    (40, 80),
+    (36, 60),
+    (29, 40),
+    (46, 40),
+    (47, 40),
+    (28, 20),
+    (64, 20),
+    (20, 5),
+    (128, 5),
+];
 
 /// # Errors
 /// When the file can't be written.
@@ -53,22 +68,37 @@ pub(super) fn routes(args: &RoutesArgs) -> Result<()> {
 fn write(args: &RoutesArgs, out: impl Write) -> std::io::Result<()> {
     let mut out = BufWriter::new(out);
     let mut random = SmallRng::seed_from_u64(args.seed);
-    writeln!(out, "# mplab routes --count {} --ipv6-count {} --ports {} --seed {}", args.count, args.ipv6_count, args.ports, args.seed)?;
+    writeln!(
+        out,
+        "# mplab routes --count {} --ipv6-count {} --ports {} --seed {}",
+        args.count, args.ipv6_count, args.ports, args.seed
+    )?;
     let mut seen = HashSet::with_capacity(args.count as usize);
     while seen.len() < args.count as usize {
         let (prefix, length) = (ipv4_unicast(&mut random), length(&mut random, &IPV4_LENGTHS));
         let prefix = prefix & (u32::MAX << (32 - length));
         if seen.insert((prefix, length)) {
-            writeln!(out, "{}/{length} {}", Ipv4Addr::from_bits(prefix), next_hop(&mut random, args.ports))?;
+            writeln!(
+                out,
+                "{}/{length} {}",
+                Ipv4Addr::from_bits(prefix),
+                next_hop(&mut random, args.ports)
+            )?;
         }
     }
     let mut seen = HashSet::with_capacity(args.ipv6_count as usize);
     while seen.len() < args.ipv6_count as usize {
         // Global unicast is 2000::/3 (RFC 4291).
-        let (prefix, length) = (random.random::<u128>() >> 3 | 1 << 125, length(&mut random, &IPV6_LENGTHS));
+        let (prefix, length) =
+            (random.random::<u128>() >> 3 | 1 << 125, length(&mut random, &IPV6_LENGTHS));
         let prefix = prefix & (u128::MAX << (128 - length));
         if seen.insert((prefix, length)) {
-            writeln!(out, "{}/{length} {}", Ipv6Addr::from_bits(prefix), next_hop(&mut random, args.ports))?;
+            writeln!(
+                out,
+                "{}/{length} {}",
+                Ipv6Addr::from_bits(prefix),
+                next_hop(&mut random, args.ports)
+            )?;
         }
     }
     out.flush()
@@ -109,7 +139,8 @@ mod tests {
 
     fn made(count: u32, ipv6_count: u32, seed: u64) -> String {
         let mut text = Vec::new();
-        write(&RoutesArgs { count, ipv6_count, ports: 3, seed, out: None }, &mut text).expect("a vector takes all");
+        write(&RoutesArgs { count, ipv6_count, ports: 3, seed, out: None }, &mut text)
+            .expect("a vector takes all");
         String::from_utf8(text).expect("text")
     }
 

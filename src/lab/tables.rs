@@ -15,13 +15,25 @@ pub(super) fn text(comparison: &Comparison) -> String {
     }
     text += &format!(
         "medians over rounds of {} s; lcores {}, pools {} where there are two, {}; DPDK {}\n--work {} --source {}\n",
-        parameters.round_s, parameters.lcores, parameters.pools, parameters.memory, comparison.dpdk, parameters.work, parameters.source
+        parameters.round_s,
+        parameters.lcores,
+        parameters.pools,
+        parameters.memory,
+        comparison.dpdk,
+        parameters.work,
+        parameters.source
     );
     if let (Some(p), Some(busy)) = (parameters.p, parameters.expensive_load) {
-        text += &format!("expensive packets (p = {p:.3e}) keep {busy:.3} of {} lcores busy\n", parameters.lcore_count);
+        text += &format!(
+            "expensive packets (p = {p:.3e}) keep {busy:.3} of {} lcores busy\n",
+            parameters.lcore_count
+        );
     }
     if let Some(row) = comparison.medians(Class::Cheap).next() {
-        text += &format!("the source's own work, {:.1} ns per packet, is on top of what packets cost\n", row.source_pkt_ns);
+        text += &format!(
+            "the source's own work, {:.1} ns per packet, is on top of what packets cost\n",
+            row.source_pkt_ns
+        );
     }
     text += &format!("latency is {}; {}\n", comparison.clock, comparison.bound);
     text += "host gap: time that the host took from the lcores, as far as they noticed; a tail of that length is the host's";
@@ -70,7 +82,11 @@ fn cells(row: &Row) -> Vec<String> {
     };
     let mut cells = vec![row.mode.clone(), row.rounds.to_string(), grouped(row.pkts)];
     cells.extend([or_none(row.p50_ns), spread(row.p50_min_ns, row.p50_max_ns)]);
-    cells.extend([or_none(row.p90_ns), or_none(row.p99_ns), spread(row.p99_min_ns, row.p99_max_ns)]);
+    cells.extend([
+        or_none(row.p90_ns),
+        or_none(row.p99_ns),
+        spread(row.p99_min_ns, row.p99_max_ns),
+    ]);
     cells.extend([row.p999_ns, row.p9999_ns, row.max_ns].map(or_none));
     cells.extend([format!("{:.3}", row.tx_mpps), lost]);
     cells.extend([row.sheds, row.steals, row.takeovers].map(grouped));
@@ -86,9 +102,22 @@ mod tests {
     #[test]
     fn each_class_with_packets_has_a_table_with_a_row_per_mode() {
         let text = text(&comparison());
-        let rows = |mode: &str| text.lines().filter(|line| line.split_whitespace().next() == Some(mode)).count();
-        assert_eq!((rows("rtc"), rows("hybrid"), rows("cheap"), rows("expensive")), (1, 1, 1, 1), "one table, and a line on p: {text}");
-        for says in ["2.00 us..9.01 us", "1.00 us..9.01 us", "33.33 %", "p = 1.000e-5", "warning: interrupted", "50.0 ns per packet"] {
+        let rows = |mode: &str| {
+            text.lines().filter(|line| line.split_whitespace().next() == Some(mode)).count()
+        };
+        assert_eq!(
+            (rows("rtc"), rows("hybrid"), rows("cheap"), rows("expensive")),
+            (1, 1, 1, 1),
+            "one table, and a line on p: {text}"
+        );
+        for says in [
+            "2.00 us..9.01 us",
+            "1.00 us..9.01 us",
+            "33.33 %",
+            "p = 1.000e-5",
+            "warning: interrupted",
+            "50.0 ns per packet",
+        ] {
             assert!(text.contains(says), "{says}: {text}");
         }
     }

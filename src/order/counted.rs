@@ -1,5 +1,7 @@
-//! Where no order is kept: packets have numbers, and each that is sent is compared with the newest of its bucket. Who defines the order of
-//! arrival writes nothing that who sends writes too, so that counting costs neither of them the other's cache lines.
+//! Where no order is kept: packets have numbers, and each that is sent is
+//! compared with the newest of its bucket. Who defines the order of arrival
+//! writes nothing that who sends writes too, so that counting costs neither of
+//! them the other's cache lines.
 
 use super::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::runq::Line;
@@ -56,7 +58,8 @@ pub(super) struct Counted {
     /// By bucket, how many have a number. Belongs to who holds the lease.
     arrived: Box<[AtomicU32]>,
     departed: Box<[Departed]>,
-    /// A bucket's queue is its number without so many bits: a division would be dearer than all the rest of counting a packet.
+    /// A bucket's queue is its number without so many bits: a division would be
+    /// dearer than all the rest of counting a packet.
     bucket_bits: u32,
 }
 
@@ -65,9 +68,13 @@ impl Counted {
     pub(super) fn new(queues: usize, buckets_per_queue: usize) -> Self {
         let buckets = queues * buckets_per_queue;
         Self {
-            queues: (0..queues).map(|_| Queue { entered: Line(AtomicU32::new(0)), left: Line(AtomicU32::new(0)) }).collect(),
+            queues: (0..queues)
+                .map(|_| Queue { entered: Line(AtomicU32::new(0)), left: Line(AtomicU32::new(0)) })
+                .collect(),
             arrived: (0..buckets).map(|_| AtomicU32::new(0)).collect(),
-            departed: (0..buckets).map(|_| Departed { newest: AtomicU64::new(0), left: AtomicU32::new(0) }).collect(),
+            departed: (0..buckets)
+                .map(|_| Departed { newest: AtomicU64::new(0), left: AtomicU32::new(0) })
+                .collect(),
             bucket_bits: buckets_per_queue.trailing_zeros(),
         }
     }
@@ -80,15 +87,18 @@ impl Counted {
     #[inline(always)]
     pub(super) fn is_idle(&self, queue: usize) -> bool {
         // Relaxed: nothing but a count depends on it.
-        self.queues[queue].left.load(Ordering::Relaxed) == self.queues[queue].entered.load(Ordering::Relaxed)
+        self.queues[queue].left.load(Ordering::Relaxed)
+            == self.queues[queue].entered.load(Ordering::Relaxed)
     }
 
     #[inline]
     pub(super) fn is_ahead(&self, bucket: u32) -> bool {
-        self.departed[bucket as usize].left.load(Ordering::Relaxed) != self.arrived[bucket as usize].load(Ordering::Relaxed)
+        self.departed[bucket as usize].left.load(Ordering::Relaxed)
+            != self.arrived[bucket as usize].load(Ordering::Relaxed)
     }
 
-    /// Numbers for so many packets of one bucket, of which the first is returned: each precedes the next.
+    /// Numbers for so many packets of one bucket, of which the first is
+    /// returned: each precedes the next.
     #[inline]
     pub(super) fn enter(&self, bucket: u32, pkts: u32) -> Number {
         let so_many_more = |count: &AtomicU32| {
@@ -100,13 +110,15 @@ impl Counted {
         Number { bucket, sequence: so_many_more(&self.arrived[bucket as usize]).wrapping_add(1) }
     }
 
-    /// So many were sent, from this one on in the order of their numbers. Tells of each that was late by how many, and returns how many were not.
+    /// So many were sent, from this one on in the order of their numbers. Tells
+    /// of each that was late by how many, and returns how many were not.
     #[inline]
     pub(super) fn sent(&self, first: Number, pkts: u32, mut late_by: impl FnMut(u64)) -> u64 {
         let newest = &self.departed[first.bucket as usize].newest;
         let before = newest.load(Ordering::Relaxed);
         // As far from the newest as it is on the circle of 2^32 numbers.
-        let first = before.wrapping_add_signed(i64::from(first.sequence.wrapping_sub(before as u32) as i32));
+        let first = before
+            .wrapping_add_signed(i64::from(first.sequence.wrapping_sub(before as u32) as i32));
         // Relaxed: it is a count, and no memory is passed on by it.
         let before = newest.fetch_max(first + u64::from(pkts) - 1, Ordering::Relaxed);
         let late_pkts = before.saturating_sub(first).min(u64::from(pkts));

@@ -1,6 +1,7 @@
-//! A packet's place in its flow, while the packet is out of the hands that received it. Two things have to happen before it may be
-//! sent, in either order and on any lcores: its stage is over, and what came before it in its flow has gone. Who brings the second
-//! one sends it.
+//! A packet's place in its flow, while the packet is out of the hands that
+//! received it. Two things have to happen before it may be sent, in either
+//! order and on any lcores: its stage is over, and what came before it in its
+//! flow has gone. Who brings the second one sends it.
 
 use std::sync::PoisonError;
 
@@ -29,15 +30,18 @@ pub(super) struct Record<T> {
     sequence: AtomicU64,
     /// How often it has been in use. Only for who holds the lease.
     generation: AtomicU64,
-    /// Never contended: written before `DONE` is set, taken by who finds both events, or brings the second. The lock says so to the compiler.
+    /// Never contended: written before `DONE` is set, taken by who finds both
+    /// events, or brings the second. The lock says so to the compiler.
     parked: Mutex<Option<T>>,
 }
 
 /// What a packet that has gone leaves to do.
 pub(super) enum Next<T> {
-    /// Nothing: nobody comes behind it, or who does is not ready yet and will be sent by who makes it so.
+    /// Nothing: nobody comes behind it, or who does is not ready yet and will
+    /// be sent by who makes it so.
     Nothing,
-    /// The next packet of the flow has been ready before, and is the caller's to send.
+    /// The next packet of the flow has been ready before, and is the caller's
+    /// to send.
     Send(T),
     /// The next one was given up before: it has gone too.
     Gone,
@@ -76,7 +80,8 @@ impl<T> Record<T> {
         self.sequence.load(Ordering::Relaxed)
     }
 
-    /// Takes it into use. Nobody else knows of it yet, so nothing here is ordered.
+    /// Takes it into use. Nobody else knows of it yet, so nothing here is
+    /// ordered.
     #[inline]
     pub(super) fn begin(&self, bucket: u32, sequence: u64) {
         self.generation.store(self.generation().wrapping_add(1), Ordering::Relaxed);
@@ -86,10 +91,12 @@ impl<T> Record<T> {
         self.sequence.store(sequence, Ordering::Relaxed);
     }
 
-    /// Puts record `at`, which was begun, behind this one. Returns false if this one's packet has gone.
+    /// Puts record `at`, which was begun, behind this one. Returns false if
+    /// this one's packet has gone.
     #[inline]
     pub(super) fn link(&self, at: u32) -> bool {
-        // Release: who lets the successor go finds it begun. Acquire on failure: what has gone was sent before anything that we send.
+        // Release: who lets the successor go finds it begun. Acquire on
+        // failure: what has gone was sent before anything that we send.
         self.next.compare_exchange(NONE, at, Ordering::Release, Ordering::Acquire).is_ok()
     }
 
@@ -106,7 +113,8 @@ impl<T> Record<T> {
         self.state.store(FREE_TO_GO, Ordering::Relaxed);
     }
 
-    /// Its packet's stage is over. The packet comes back if it may be sent, and otherwise is parked here.
+    /// Its packet's stage is over. The packet comes back if it may be sent, and
+    /// otherwise is parked here.
     #[inline]
     pub(super) fn finish(&self, packet: T) -> Option<T> {
         // Acquire: pairs with the predecessor's `let_go`.
@@ -119,16 +127,20 @@ impl<T> Record<T> {
         if before & FREE_TO_GO != 0 { self.parked().take() } else { None }
     }
 
-    /// Its packet is sent, or will never be. Returns false if what came before has not gone yet: the packet then goes when that does.
+    /// Its packet is sent, or will never be. Returns false if what came before
+    /// has not gone yet: the packet then goes when that does.
     #[inline]
     pub(super) fn give_up(&self) -> bool {
-        self.state.load(Ordering::Acquire) & FREE_TO_GO != 0 || self.state.fetch_or(DONE, Ordering::AcqRel) & FREE_TO_GO != 0
+        self.state.load(Ordering::Acquire) & FREE_TO_GO != 0
+            || self.state.fetch_or(DONE, Ordering::AcqRel) & FREE_TO_GO != 0
     }
 
-    /// Its packet has gone, and so has all that came before. Returns the successor; from now on there will be no other.
+    /// Its packet has gone, and so has all that came before. Returns the
+    /// successor; from now on there will be no other.
     #[inline]
     pub(super) fn close(&self) -> Option<u32> {
-        // Release: who finds this closed sends after us. Acquire: the successor was begun before it was linked.
+        // Release: who finds this closed sends after us. Acquire: the successor
+        // was begun before it was linked.
         let next = self.next.swap(CLOSED, Ordering::AcqRel);
         (next != NONE).then_some(next)
     }
@@ -136,7 +148,8 @@ impl<T> Record<T> {
     /// What came before this one has gone.
     #[inline]
     pub(super) fn let_go(&self) -> Next<T> {
-        // Release: what is sent by this record is sent after what came before. Acquire: the packet was parked before its stage was over.
+        // Release: what is sent by this record is sent after what came before.
+        // Acquire: the packet was parked before its stage was over.
         let before = self.state.fetch_or(FREE_TO_GO, Ordering::AcqRel);
         if before != DONE {
             // Not ready; or sent right behind its predecessor.
@@ -145,12 +158,18 @@ impl<T> Record<T> {
         self.parked().take().map_or(Next::Gone, Next::Send)
     }
 
-    /// The successor that is ready and that `fits`, to be sent right behind this one's packet, by the same queue.
+    /// The successor that is ready and that `fits`, to be sent right behind
+    /// this one's packet, by the same queue.
     #[inline]
-    pub(super) fn follower(&self, records: &[Self], fits: impl FnOnce(&T) -> bool) -> Option<(u32, T)> {
+    pub(super) fn follower(
+        &self,
+        records: &[Self],
+        fits: impl FnOnce(&T) -> bool,
+    ) -> Option<(u32, T)> {
         let next = self.next.load(Ordering::Acquire);
         let follower = records.get(next as usize)?;
-        // Acquire: pairs with `finish`. Nobody but us can let it go, so it stays as it is.
+        // Acquire: pairs with `finish`. Nobody but us can let it go, so it
+        // stays as it is.
         if follower.state.load(Ordering::Acquire) != DONE {
             return None;
         }

@@ -1,4 +1,5 @@
-//! The atomics that this room is made of: the standard library's, or loom's under `--cfg loom`.
+//! The atomics that this room is made of: the standard library's, or loom's
+//! under `--cfg loom`.
 
 #[cfg(loom)]
 pub(super) use loom::sync::{

@@ -1,4 +1,5 @@
-//! Random schedules: whatever the order in which stages end and drivers accept, each bucket's packets go in the order of arrival.
+//! Random schedules: whatever the order in which stages end and drivers accept,
+//! each bucket's packets go in the order of arrival.
 
 use proptest::prelude::*;
 
@@ -8,7 +9,8 @@ const QUEUES: usize = 2;
 const BUCKETS: usize = 4;
 const RECORDS: usize = 12;
 
-/// A packet by what it is: queue, bucket, how many of that bucket arrived before it.
+/// A packet by what it is: queue, bucket, how many of that bucket arrived
+/// before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Packet {
     queue: usize,
@@ -16,7 +18,8 @@ struct Packet {
     number: u32,
 }
 
-/// What happens next; a choice among what there is stands as a number that is taken modulo.
+/// What happens next; a choice among what there is stands as a number that is
+/// taken modulo.
 #[derive(Clone, Copy, Debug)]
 enum Event {
     /// A packet arrives; `away`: it needs a ticket in any case.
@@ -25,7 +28,8 @@ enum Event {
     Finish(usize),
     /// A packet is dropped instead.
     Drop(usize),
-    /// A driver takes up to so many of those that are offered to it, one by one or with their followers.
+    /// A driver takes up to so many of those that are offered to it, one by one
+    /// or with their followers.
     Send { pkts: usize, follow: bool },
 }
 
@@ -39,7 +43,8 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     prop::collection::vec(event, 1..200)
 }
 
-/// Everything outside of the room: packets being worked at, packets offered to the one driver, and what that has taken.
+/// Everything outside of the room: packets being worked at, packets offered to
+/// the one driver, and what that has taken.
 struct World {
     order: Order<Packet>,
     arrived: [[u32; BUCKETS]; QUEUES],
@@ -54,7 +59,15 @@ impl World {
     fn new() -> Self {
         let order = Order::with_buckets(QUEUES, RECORDS, BUCKETS, true);
         let arrived = [[0; BUCKETS]; QUEUES];
-        Self { order, arrived, worked_at: Vec::new(), offered: Vec::new(), sent: Vec::new(), dropped: 0, late_pkts: 0 }
+        Self {
+            order,
+            arrived,
+            worked_at: Vec::new(),
+            offered: Vec::new(),
+            sent: Vec::new(),
+            dropped: 0,
+            late_pkts: 0,
+        }
     }
 
     fn arrive(&mut self, queue: usize, flow_hash: u32, away: bool) {
@@ -81,7 +94,9 @@ impl World {
                 self.offered.insert(at + 1, next);
             }
         }
-        for (ticket, packet) in self.offered.drain(..pkts.min(self.offered.len())).collect::<Vec<_>>() {
+        for (ticket, packet) in
+            self.offered.drain(..pkts.min(self.offered.len())).collect::<Vec<_>>()
+        {
             self.late_pkts += usize::from(self.order.count_sent(ticket) > 0);
             self.sent.push(packet);
             self.leave(ticket);
@@ -93,7 +108,8 @@ impl World {
             Event::Arrive { queue, flow_hash, away } => self.arrive(queue, flow_hash, away),
             Event::Finish(at) if !self.worked_at.is_empty() => {
                 let (ticket, packet) = self.worked_at.swap_remove(at % self.worked_at.len());
-                self.offered.extend(self.order.finish(ticket, packet).map(|packet| (ticket, packet)));
+                self.offered
+                    .extend(self.order.finish(ticket, packet).map(|packet| (ticket, packet)));
             }
             Event::Drop(at) if !self.worked_at.is_empty() => {
                 let (ticket, _) = self.worked_at.swap_remove(at % self.worked_at.len());
@@ -190,7 +206,9 @@ fn numbers_go_round() {
         let in_order = order.count_all_sent(number(first), pkts, |late_by| late.push(late_by));
         (in_order, late)
     };
-    [1 << 30, 1 << 31, 3 << 30, u32::MAX - 5].iter().for_each(|&first| assert_eq!(late(first, 1), (1, vec![])));
+    [1 << 30, 1 << 31, 3 << 30, u32::MAX - 5]
+        .iter()
+        .for_each(|&first| assert_eq!(late(first, 1), (1, vec![])));
     assert_eq!(late(0, 1), (1, vec![]));
     assert_eq!(late(u32::MAX - 1, 2), (0, vec![2, 1]));
     assert_eq!(late(u32::MAX - 4, 2), (0, vec![5, 4]));

@@ -1,5 +1,6 @@
-//! `hybrid`: pools whose lcores help each other out. Shedding is the rule; stealing and takeover are for an lcore that is stuck, and
-//! for workers that would be idle.
+//! `hybrid`: pools whose lcores help each other out. Shedding is the rule;
+//! stealing and takeover are for an lcore that is stuck, and for workers that
+//! would be idle.
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -8,13 +9,19 @@ use super::{Help, PeerHint, PeersView, Place, Policy, Pool, Step, View, Why};
 
 /// As `pools`, and besides:
 ///
-/// * Expensive work goes on at no more lcores at a time than the cap says, and never at all lcores of pool A (see `Permits`).
-/// * Workers poll receive queues of their own while no expensive work waits, so that without any the mode is run-to-completion on all
-///   lcores. A worker that takes expensive work gives its leases back first, and the others poll its queues from then on.
+/// * Expensive work goes on at no more lcores at a time than the cap says, and
+///   never at all lcores of pool A (see `Permits`).
+/// * Workers poll receive queues of their own while no expensive work waits, so
+///   that without any the mode is run-to-completion on all lcores. A worker
+///   that takes expensive work gives its leases back first, and the others poll
+///   its queues from then on.
 /// * A worker without expensive work steals from run queues.
-/// * An lcore of pool A takes expensive work only when it has nothing of its own, nobody to rescue, and a permit.
-/// * An lcore that is away longer than `rescue_after_ticks` in a packet of unknown cost is rescued: idle lcores steal its run queue, and
-///   all poll its receive queues. Pool A gets a head start over workers of a quarter of that time.
+/// * An lcore of pool A takes expensive work only when it has nothing of its
+///   own, nobody to rescue, and a permit.
+/// * An lcore that is away longer than `rescue_after_ticks` in a packet of
+///   unknown cost is rescued: idle lcores steal its run queue, and all poll its
+///   receive queues. Pool A gets a head start over workers of a quarter of that
+///   time.
 ///
 /// Every lcore, workers included, sheds to a shard of its own.
 #[derive(Clone, Debug)]
@@ -24,8 +31,9 @@ pub struct Hybrid {
 }
 
 impl Hybrid {
-    /// `seed`: another one for each lcore, so that rescuers spread over those who need them. `rescue_after_ticks`: how long an
-    /// lcore may be in one packet before others come to its rescue.
+    /// `seed`: another one for each lcore, so that rescuers spread over those
+    /// who need them. `rescue_after_ticks`: how long an lcore may be in one
+    /// packet before others come to its rescue.
     pub fn new(seed: u64, rescue_after_ticks: u64) -> Self {
         Self { rng: SmallRng::seed_from_u64(seed), rescue_after_ticks }
     }
@@ -39,12 +47,14 @@ impl Hybrid {
         }
     }
 
-    /// Whom to rescue: those whose packets can be stolen before those whose receive queues can be polled, because the former have
-    /// waited longer.
+    /// Whom to rescue: those whose packets can be stolen before those whose
+    /// receive queues can be polled, because the former have waited longer.
     #[inline]
     fn rescue(&mut self, peers: &PeersView<'_>) -> Option<Help> {
         let (patience, why) = (self.patience_ticks(peers.pool), Why::Rescue);
-        if let Some(victim) = peers.random(&mut self.rng, |peer| is_stuck(peer, patience) && peer.waiting_pkts > 0) {
+        if let Some(victim) =
+            peers.random(&mut self.rng, |peer| is_stuck(peer, patience) && peer.waiting_pkts > 0)
+        {
             return Some(Help::Steal { victim, why });
         }
         if peers.draining {
@@ -81,8 +91,9 @@ impl Policy for Hybrid {
         pool == Pool::A
     }
 
-    /// What waits in the run queue first: it is little when nothing is polled meanwhile, and has waited longest. A worker then takes
-    /// what is expensive, since nobody else will; while it does, others poll for it.
+    /// What waits in the run queue first: it is little when nothing is polled
+    /// meanwhile, and has waited longest. A worker then takes what is
+    /// expensive, since nobody else will; while it does, others poll for it.
     #[inline]
     fn next(&mut self, view: &View) -> Step {
         if view.run_queue_pkts > 0 {
@@ -122,11 +133,20 @@ impl Policy for Hybrid {
 mod tests {
     use super::*;
     const RESCUE_AFTER: u64 = 100;
-    const BUSY: PeerHint = PeerHint { pool: Pool::A, waiting_pkts: 0, away_ticks: None, declared: false };
+    const BUSY: PeerHint =
+        PeerHint { pool: Pool::A, waiting_pkts: 0, away_ticks: None, declared: false };
 
     fn help(pool: Pool, peer: PeerHint) -> Help {
         let peers = [BUSY, peer];
-        let view = PeersView { me: 0, pool, draining: false, refused: false, shards_wait: true, may_take: true, peers: &peers };
+        let view = PeersView {
+            me: 0,
+            pool,
+            draining: false,
+            refused: false,
+            shards_wait: true,
+            may_take: true,
+            peers: &peers,
+        };
         Hybrid::new(1, RESCUE_AFTER).help(&view)
     }
 
@@ -137,18 +157,28 @@ mod tests {
         assert_eq!(help(Pool::A, away(RESCUE_AFTER)), Help::Take);
         assert_eq!(help(Pool::A, away(RESCUE_AFTER + 1)), Help::TakeOver { victim, why });
         assert_eq!(help(Pool::B, away(RESCUE_AFTER + RESCUE_AFTER / 4)), Help::Rest);
-        assert_eq!(help(Pool::B, away(RESCUE_AFTER + RESCUE_AFTER / 4 + 1)), Help::TakeOver { victim, why });
+        assert_eq!(
+            help(Pool::B, away(RESCUE_AFTER + RESCUE_AFTER / 4 + 1)),
+            Help::TakeOver { victim, why }
+        );
         let waiting = PeerHint { waiting_pkts: 1, ..away(RESCUE_AFTER + 1) };
         assert_eq!(help(Pool::A, waiting), Help::Steal { victim, why });
         let worker = PeerHint { pool: Pool::B, declared: true, ..away(1) };
-        assert_eq!(help(Pool::A, worker), Help::TakeOver { victim, why }, "it said that it won't be back soon");
+        assert_eq!(
+            help(Pool::A, worker),
+            Help::TakeOver { victim, why },
+            "it said that it won't be back soon"
+        );
     }
 
     #[test]
     fn only_idle_workers_help_before_rescue_is_due() {
         let (victim, why) = (1, Why::Idle);
         let waiting = PeerHint { waiting_pkts: 40, ..BUSY };
-        assert_eq!((help(Pool::A, waiting), help(Pool::B, waiting)), (Help::Take, Help::Steal { victim, why }));
+        assert_eq!(
+            (help(Pool::A, waiting), help(Pool::B, waiting)),
+            (Help::Take, Help::Steal { victim, why })
+        );
     }
 
     #[test]
@@ -157,9 +187,23 @@ mod tests {
         for pool in [Pool::A, Pool::B] {
             for at in 0..16 {
                 let is = |bit: usize| at >> bit & 1 == 1;
-                let view = View { kept_pkts: at & 1, found_nothing: is(1), refused: is(2), draining: is(3), ..View::empty(pool) };
-                assert_eq!(hybrid.next(&View { run_queue_pkts: 1, ..view }), Step::Serve, "{view:?}");
-                assert!(!(is(3) && hybrid.next(&view) == Step::Poll) && hybrid.next(&view) != Step::Rest, "{view:?}");
+                let view = View {
+                    kept_pkts: at & 1,
+                    found_nothing: is(1),
+                    refused: is(2),
+                    draining: is(3),
+                    ..View::empty(pool)
+                };
+                assert_eq!(
+                    hybrid.next(&View { run_queue_pkts: 1, ..view }),
+                    Step::Serve,
+                    "{view:?}"
+                );
+                assert!(
+                    !(is(3) && hybrid.next(&view) == Step::Poll)
+                        && hybrid.next(&view) != Step::Rest,
+                    "{view:?}"
+                );
             }
         }
     }

@@ -1,9 +1,11 @@
-//! What an lcore does next, as pure decisions over a view of the queues: one file per mode. Carries nothing out, and knows no
-//! packets, so that the same code can decide in the datapath and in a simulation.
+//! What an lcore does next, as pure decisions over a view of the queues: one
+//! file per mode. Carries nothing out, and knows no packets, so that the same
+//! code can decide in the datapath and in a simulation.
 //!
-//! A decision has two parts. `next` sees only what is the lcore's own, and so costs a few instructions per burst. Only when it answers
-//! `LookAround` is a `PeersView` made of the other lcores' hints, and `help` asked: an lcore that has work never reads another's
-//! cache lines.
+//! A decision has two parts. `next` sees only what is the lcore's own, and so
+//! costs a few instructions per burst. Only when it answers `LookAround` is a
+//! `PeersView` made of the other lcores' hints, and `help` asked: an lcore that
+//! has work never reads another's cache lines.
 
 mod hybrid;
 #[cfg(test)]
@@ -34,7 +36,8 @@ pub enum Pool {
     B,
 }
 
-/// The next thing to do. Each is done for one burst, or one packet where it may be expensive.
+/// The next thing to do. Each is done for one burst, or one packet where it may
+/// be expensive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Poll the next receive queue and serve what it has.
@@ -43,11 +46,13 @@ pub enum Step {
     Serve,
     /// Run one deferred packet here; under a cap only with a permit.
     Run,
-    /// Put the kept packets into the own shard again, as far as it has room now.
+    /// Put the kept packets into the own shard again, as far as it has room
+    /// now.
     Shed,
     /// Run one packet of the own inbox.
     Unbox,
-    /// Take from the shards and run the expensive stage; under a cap only with a permit.
+    /// Take from the shards and run the expensive stage; under a cap only with
+    /// a permit.
     Take,
     /// See what the other lcores have, and ask `help`.
     LookAround,
@@ -58,10 +63,13 @@ pub enum Step {
 /// What to do for others, or with what others left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Help {
-    /// Steal half of that lcore's run queue, and serve a burst of it in the same step; only the rest goes into the own run queue. A
-    /// thief that only moved packets could be robbed of them before it serves, and idle lcores pass a packet round for ever.
+    /// Steal half of that lcore's run queue, and serve a burst of it in the
+    /// same step; only the rest goes into the own run queue. A thief that only
+    /// moved packets could be robbed of them before it serves, and idle lcores
+    /// pass a packet round for ever.
     Steal { victim: usize, why: Why },
-    /// If a lease of that lcore's receive queues is free: poll a burst, serve or shed it, give the lease back.
+    /// If a lease of that lcore's receive queues is free: poll a burst, serve
+    /// or shed it, give the lease back.
     TakeOver { victim: usize, why: Why },
     /// Take from the shards, with a permit.
     Take,
@@ -93,10 +101,11 @@ pub enum Place {
 pub trait Policy: Send {
     /// Where a deferred packet goes.
     const DEFERRED: Place;
-    /// Whether run queues are stolen from: what waits has to be where others can take it, and hinted at.
+    /// Whether run queues are stolen from: what waits has to be where others
+    /// can take it, and hinted at.
     const STEALS: bool = false;
-    /// Whether lcores are rescued: each publishes when it starts on a packet of unknown or expensive cost, and gives its leases back
-    /// until it returns.
+    /// Whether lcores are rescued: each publishes when it starts on a packet of
+    /// unknown or expensive cost, and gives its leases back until it returns.
     const RESCUES: bool = false;
     /// Whether pool B polls receive queues too, when it has no expensive work.
     const WORKERS_POLL: bool = false;
@@ -104,13 +113,15 @@ pub trait Policy: Send {
     const COUNTS: bool = false;
     /// Whether `Step::Run`, `Step::Take` and `Help::Take` need a permit.
     const CAPPED: bool = false;
-    /// How many times it polls all its queues in vain before it has found nothing: more where looking around is dear beside a poll.
+    /// How many times it polls all its queues in vain before it has found
+    /// nothing: more where looking around is dear beside a poll.
     const VAIN_ROUNDS: usize = 1;
 
     /// The next step of the lcore that sees `view`.
     fn next(&mut self, view: &View) -> Step;
 
-    /// Whether an lcore of `pool` whose last poll brought a burst that left as a whole, and which holds nothing else, polls again in any case: what
+    /// Whether an lcore of `pool` whose last poll brought a burst that left as
+    /// a whole, and which holds nothing else, polls again in any case: what
     /// else there is to see then changes nothing.
     #[inline]
     fn polls_on(pool: Pool) -> bool {
@@ -118,22 +129,25 @@ pub trait Policy: Send {
         false
     }
 
-    /// Whether an lcore that polls, and has work itself, polls for `peer` too, whose leases are free. Asked now and then.
+    /// Whether an lcore that polls, and has work itself, polls for `peer` too,
+    /// whose leases are free. Asked now and then.
     #[inline]
     fn adopts(&self, peer: &PeerHint) -> bool {
         let _ = peer;
         false
     }
 
-    /// What the lcore does that asked to look around. Never names the asking lcore as victim.
+    /// What the lcore does that asked to look around. Never names the asking
+    /// lcore as victim.
     #[inline]
     fn help(&mut self, peers: &PeersView<'_>) -> Help {
         let _ = peers;
         Help::Rest
     }
 
-    /// The lcore, below `lcores`, whose inbox gets a deferred packet; asked only where `DEFERRED` is `Place::Inbox`. `pkts` tells how
-    /// many packets an lcore's inbox holds, the one that is being run included.
+    /// The lcore, below `lcores`, whose inbox gets a deferred packet; asked
+    /// only where `DEFERRED` is `Place::Inbox`. `pkts` tells how many packets
+    /// an lcore's inbox holds, the one that is being run included.
     #[inline]
     fn inbox(&mut self, lcores: usize, pkts: impl Fn(usize) -> usize) -> usize {
         let _ = (lcores, pkts);

@@ -1,5 +1,6 @@
-//! A small world in which several lcores carry out a policy's decisions in any order, and which checks after each step what has to
-//! hold in every mode. One turn of an lcore is one step, or a bit of the long packet that it is in.
+//! A small world in which several lcores carry out a policy's decisions in any
+//! order, and which checks after each step what has to hold in every mode. One
+//! turn of an lcore is one step, or a bit of the long packet that it is in.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
@@ -13,7 +14,8 @@ enum Packet {
     Cheap,
     /// Known to be expensive.
     Deferred,
-    /// As expensive, but nobody knows before it has been run: it is run where it is.
+    /// As expensive, but nobody knows before it has been run: it is run where
+    /// it is.
     Unknown,
 }
 
@@ -31,7 +33,8 @@ struct Lcore<'a> {
     done: u64,
     found_nothing: bool,
     refused: bool,
-    /// When it started on the long packet that it is in, and how many turns that still takes.
+    /// When it started on the long packet that it is in, and how many turns
+    /// that still takes.
     away: Option<(u64, u32)>,
     permit: Option<Permit<'a>>,
     /// The long packet was known to be expensive.
@@ -58,7 +61,10 @@ impl<'a, P: Policy> World<'a, P> {
 
     /// Whether an lcore may end: nothing is left that could still come to it.
     fn is_over(&self) -> bool {
-        let holds = |lcore: &Lcore<'_>| lcore.run_queue.len() + lcore.kept + lcore.inbox + lcore.shard > 0 || lcore.away.is_some();
+        let holds = |lcore: &Lcore<'_>| {
+            lcore.run_queue.len() + lcore.kept + lcore.inbox + lcore.shard > 0
+                || lcore.away.is_some()
+        };
         self.draining && !self.lcores.iter().any(holds)
     }
 
@@ -98,7 +104,8 @@ impl<'a, P: Policy> World<'a, P> {
             Step::Shed => {
                 let lcore = &mut self.lcores[me];
                 let room = SHARD_ROOM.saturating_sub(lcore.shard).min(lcore.kept);
-                (lcore.shard, lcore.kept, lcore.refused) = (lcore.shard + room, lcore.kept - room, false);
+                (lcore.shard, lcore.kept, lcore.refused) =
+                    (lcore.shard + room, lcore.kept - room, false);
             }
             Step::Unbox => {
                 assert!(P::DEFERRED == Place::Inbox && self.lcores[me].inbox > 0);
@@ -107,7 +114,10 @@ impl<'a, P: Policy> World<'a, P> {
             }
             Step::Take => self.take(me),
             Step::LookAround => self.look_around(me, pool),
-            Step::Rest => assert!(view.run_queue_pkts + view.kept_pkts + view.inbox_pkts == 0, "rests on work: {view:?}"),
+            Step::Rest => assert!(
+                view.run_queue_pkts + view.kept_pkts + view.inbox_pkts == 0,
+                "rests on work: {view:?}"
+            ),
         }
     }
 
@@ -148,7 +158,11 @@ impl<'a, P: Policy> World<'a, P> {
                     Place::Shed if lcore.shard < SHARD_ROOM => lcore.shard += 1,
                     Place::Shed => lcore.kept += 1,
                     Place::Inbox => {
-                        let inboxes: Vec<usize> = self.lcores.iter().map(|lcore| lcore.inbox + usize::from(lcore.away.is_some())).collect();
+                        let inboxes: Vec<usize> = self
+                            .lcores
+                            .iter()
+                            .map(|lcore| lcore.inbox + usize::from(lcore.away.is_some()))
+                            .collect();
                         let at = self.policies[me].inbox(inboxes.len(), |at| inboxes[at]);
                         self.lcores[at].inbox += 1;
                     }
@@ -157,7 +171,8 @@ impl<'a, P: Policy> World<'a, P> {
         }
     }
 
-    /// Starts on a packet known to be expensive, if there is a permit where one is needed.
+    /// Starts on a packet known to be expensive, if there is a permit where one
+    /// is needed.
     fn start(&mut self, me: usize) -> bool {
         if P::CAPPED {
             self.lcores[me].permit = self.permits.try_take(self.pool(me));
@@ -166,7 +181,8 @@ impl<'a, P: Policy> World<'a, P> {
                 return false;
             }
         }
-        (self.lcores[me].away, self.lcores[me].declared) = (Some((self.turn, self.cost_turns)), true);
+        (self.lcores[me].away, self.lcores[me].declared) =
+            (Some((self.turn, self.cost_turns)), true);
         true
     }
 
@@ -191,16 +207,30 @@ impl<'a, P: Policy> World<'a, P> {
         let peers: Vec<PeerHint> = self.lcores.iter().enumerate().map(hint).collect();
         let shards_wait = self.lcores.iter().any(|lcore| lcore.shard > 0);
         let (may_take, refused) = (self.permits.may_take(pool), self.lcores[me].refused);
-        let view = PeersView { me, pool, draining: self.draining, refused, shards_wait, may_take, peers: &peers };
+        let view = PeersView {
+            me,
+            pool,
+            draining: self.draining,
+            refused,
+            shards_wait,
+            may_take,
+            peers: &peers,
+        };
         let help = self.policies[me].help(&view);
         (self.lcores[me].found_nothing, self.lcores[me].refused) = (false, false);
         match help {
             Help::Steal { victim, why } => {
                 assert!(P::STEALS && victim != me && !self.lcores[victim].run_queue.is_empty());
                 assert!(
-                    why == Why::Idle || P::RESCUES && (peers[victim].declared || peers[victim].away_ticks.unwrap() > RESCUE_AFTER_TURNS)
+                    why == Why::Idle
+                        || P::RESCUES
+                            && (peers[victim].declared
+                                || peers[victim].away_ticks.unwrap() > RESCUE_AFTER_TURNS)
                 );
-                assert!(!P::RESCUES || pool == Pool::B || why == Why::Rescue, "pool A steals to rescue only");
+                assert!(
+                    !P::RESCUES || pool == Pool::B || why == Why::Rescue,
+                    "pool A steals to rescue only"
+                );
                 let half = self.lcores[victim].run_queue.len().div_ceil(2);
                 let stolen: Vec<Packet> = self.lcores[victim].run_queue.drain(..half).collect();
                 self.lcores[me].run_queue.extend(stolen);
@@ -208,8 +238,13 @@ impl<'a, P: Policy> World<'a, P> {
                 self.helped[0] += 1;
             }
             Help::TakeOver { victim, .. } => {
-                let away = peers[victim].away_ticks.expect("its leases are free only while it is away");
-                assert!(P::RESCUES && victim != me && (peers[victim].declared || away > RESCUE_AFTER_TURNS));
+                let away =
+                    peers[victim].away_ticks.expect("its leases are free only while it is away");
+                assert!(
+                    P::RESCUES
+                        && victim != me
+                        && (peers[victim].declared || away > RESCUE_AFTER_TURNS)
+                );
                 self.helped[1] += u64::from(!self.lcores[victim].rx.is_empty());
                 self.poll(me, victim);
             }
@@ -224,7 +259,10 @@ impl<'a, P: Policy> World<'a, P> {
 
     fn check(&self, cap: usize) {
         let expensive = |at: &usize| self.lcores[*at].permit.is_some();
-        let (all, of_pool_a) = ((0..self.lcores.len()).filter(expensive).count(), (0..self.pool_a).filter(expensive).count());
+        let (all, of_pool_a) = (
+            (0..self.lcores.len()).filter(expensive).count(),
+            (0..self.pool_a).filter(expensive).count(),
+        );
         if P::CAPPED {
             assert!(all <= cap, "{all} lcores in expensive work, {cap} may be");
             assert!(of_pool_a < self.pool_a, "all of pool A is in expensive work");
@@ -245,15 +283,25 @@ struct Story {
 
 fn story() -> impl Strategy<Value = Story> {
     let arrivals = prop::collection::vec(
-        (0..64usize, prop_oneof![6 => Just(Packet::Cheap), 3 => Just(Packet::Deferred), 1 => Just(Packet::Unknown)]),
+        (
+            0..64usize,
+            prop_oneof![6 => Just(Packet::Cheap), 3 => Just(Packet::Deferred), 1 => Just(Packet::Unknown)],
+        ),
         0..80,
     );
-    (1..5usize, 1..4usize, 1..4usize, 1..40u32, arrivals, prop::collection::vec(0..64usize, 1..400)).prop_map(
-        |(pool_a, pool_b, cap, cost_turns, arrivals, turns)| Story { pool_a, pool_b, cap: cap.min(pool_b), cost_turns, arrivals, turns },
-    )
+    (1..5usize, 1..4usize, 1..4usize, 1..40u32, arrivals, prop::collection::vec(0..64usize, 1..400))
+        .prop_map(|(pool_a, pool_b, cap, cost_turns, arrivals, turns)| Story {
+            pool_a,
+            pool_b,
+            cap: cap.min(pool_b),
+            cost_turns,
+            arrivals,
+            turns,
+        })
 }
 
-/// Lets the story happen, then drains with all lcores taking turns, and returns how often they helped.
+/// Lets the story happen, then drains with all lcores taking turns, and returns
+/// how often they helped.
 fn tell<P: Policy>(story: &Story, workers: usize, policy: impl Fn(usize) -> P) -> [u64; 3] {
     let lcores = story.pool_a + workers;
     let permits = Permits::new(story.cap, story.pool_a);
@@ -278,8 +326,10 @@ fn tell<P: Policy>(story: &Story, workers: usize, policy: impl Fn(usize) -> P) -
         world.check(story.cap);
     }
     world.draining = true;
-    // Even if all that was received is expensive and run one after the other, with a few steps around each, it is over by then.
-    let enough = (story.arrivals.len() as u64 + 1) * u64::from(story.cost_turns + 20) * lcores as u64;
+    // Even if all that was received is expensive and run one after the other,
+    // with a few steps around each, it is over by then.
+    let enough =
+        (story.arrivals.len() as u64 + 1) * u64::from(story.cost_turns + 20) * lcores as u64;
     let end = world.turn + enough;
     while !world.is_over() {
         assert!(world.turn < end, "no progress");
@@ -310,7 +360,8 @@ proptest! {
     }
 }
 
-/// So that the checks above are not passed by policies that never do anything for others.
+/// So that the checks above are not passed by policies that never do anything
+/// for others.
 #[test]
 fn each_kind_of_help_occurs() {
     let mixed = |at: usize| {
@@ -333,6 +384,8 @@ fn each_kind_of_help_occurs() {
     };
     let [stolen, taken_over, _] = tell(&story(1), 0, |at| Steal::new(at as u64));
     assert!(stolen > 0 && taken_over == 0);
-    let helped = (1..4).map(|pool_b| tell(&story(pool_b), pool_b, hybrid)).fold([0; 3], |sum, one| [0, 1, 2].map(|at| sum[at] + one[at]));
+    let helped = (1..4)
+        .map(|pool_b| tell(&story(pool_b), pool_b, hybrid))
+        .fold([0; 3], |sum, one| [0, 1, 2].map(|at| sum[at] + one[at]));
     assert!(helped.iter().all(|&times| times > 0), "stole, took over, took: {helped:?}");
 }

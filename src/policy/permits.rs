@@ -1,16 +1,19 @@
-//! How many lcores may be in expensive work at a time: a count that all lcores share, touched only around such work.
+//! How many lcores may be in expensive work at a time: a count that all lcores
+//! share, touched only around such work.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::Pool;
 
-/// Permits for expensive work. Two rules hold at every moment, whoever asks at the same time: no more permits are out than the cap,
-/// and one lcore of pool A at least has none.
+/// Permits for expensive work. Two rules hold at every moment, whoever asks at
+/// the same time: no more permits are out than the cap, and one lcore of pool A
+/// at least has none.
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct Permits {
-    /// Permits that are out: in the upper half all of them, in the lower half those of pool A. In one word, so that both rules are
-    /// checked and the permit taken in one step.
+    /// Permits that are out: in the upper half all of them, in the lower half
+    /// those of pool A. In one word, so that both rules are checked and the
+    /// permit taken in one step.
     out: AtomicU32,
     cap: u32,
     pool_a_max: u32,
@@ -28,7 +31,8 @@ pub struct Permit<'a> {
 }
 
 impl Permits {
-    /// `cap`: permits at a time, from 1. `pool_a`: lcores of pool A. Both are taken to be at most 65,535.
+    /// `cap`: permits at a time, from 1. `pool_a`: lcores of pool A. Both are
+    /// taken to be at most 65,535.
     pub fn new(cap: usize, pool_a: usize) -> Self {
         let half = |count: usize| count.min(usize::from(u16::MAX)) as u32;
         Self { out: AtomicU32::new(0), cap: half(cap), pool_a_max: half(pool_a).saturating_sub(1) }
@@ -40,21 +44,24 @@ impl Permits {
         all < self.cap && (pool == Pool::B || of_pool_a < self.pool_a_max)
     }
 
-    /// Whether an lcore of `pool` could have a permit now. A hint: another may be faster.
+    /// Whether an lcore of `pool` could have a permit now. A hint: another may
+    /// be faster.
     #[inline]
     pub fn may_take(&self, pool: Pool) -> bool {
         self.allows(self.out.load(Ordering::Relaxed), pool)
     }
 
-    /// A permit for one lcore of `pool`, if the rules allow one more. An lcore has one at most. Does not wait; retries only when
-    /// another lcore has succeeded meanwhile.
+    /// A permit for one lcore of `pool`, if the rules allow one more. An lcore
+    /// has one at most. Does not wait; retries only when another lcore has
+    /// succeeded meanwhile.
     #[inline]
     pub fn try_take(&self, pool: Pool) -> Option<Permit<'_>> {
         let taken = match pool {
             Pool::A => ALL + OF_POOL_A,
             Pool::B => ALL,
         };
-        // Relaxed suffices: the count guards no other memory, and one word has one order of changes.
+        // Relaxed suffices: the count guards no other memory, and one word has
+        // one order of changes.
         let grant = |out: u32| self.allows(out, pool).then(|| out + taken);
         self.out.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grant).ok()?;
         Some(Permit { permits: self, taken })
@@ -87,7 +94,11 @@ mod tests {
     fn the_last_of_pool_a_gets_none() {
         let permits = Permits::new(8, 2);
         let first = permits.try_take(Pool::A).unwrap();
-        assert!(permits.try_take(Pool::A).is_none() && !permits.may_take(Pool::A) && permits.may_take(Pool::B));
+        assert!(
+            permits.try_take(Pool::A).is_none()
+                && !permits.may_take(Pool::A)
+                && permits.may_take(Pool::B)
+        );
         drop(first);
         assert!(permits.try_take(Pool::A).is_some());
         assert!(Permits::new(8, 1).try_take(Pool::A).is_none());
@@ -95,7 +106,8 @@ mod tests {
 
     #[test]
     fn both_rules_hold_between_threads() {
-        let (permits, all, of_pool_a) = (Permits::new(3, 3), AtomicUsize::new(0), AtomicUsize::new(0));
+        let (permits, all, of_pool_a) =
+            (Permits::new(3, 3), AtomicUsize::new(0), AtomicUsize::new(0));
         thread::scope(|scope| {
             for pool in [Pool::A, Pool::A, Pool::A, Pool::B, Pool::B] {
                 let (permits, all, of_pool_a) = (&permits, &all, &of_pool_a);

@@ -2,8 +2,10 @@
 
 use super::{Place, Policy, Pool, Step, View};
 
-/// Pool A polls and runs the cheap stage; what is deferred goes to pool B by way of the shards. A deferred packet that found its
-/// shard full and may not be dropped is run where it is, before anything else is polled: that holds the lcore's arrivals back.
+/// Pool A polls and runs the cheap stage; what is deferred goes to pool B by
+/// way of the shards. A deferred packet that found its shard full and may not
+/// be dropped is run where it is, before anything else is polled: that holds
+/// the lcore's arrivals back.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pools;
 

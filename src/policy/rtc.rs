@@ -2,7 +2,8 @@
 
 use super::{Place, Policy, Pool, Step, View};
 
-/// Every lcore serves its own queues in order of arrival, whatever a packet costs.
+/// Every lcore serves its own queues in order of arrival, whatever a packet
+/// costs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rtc;
 

@@ -1,16 +1,20 @@
-//! `shed-random`: the lcore that finds a deferred packet pushes it to the shorter of two random lcores. The power of two choices,
-//! one of the load balancers that McClure et al. compare (Efficient Scheduling Policies for Microsecond-Scale Tasks, NSDI'22).
+//! `shed-random`: the lcore that finds a deferred packet pushes it to the
+//! shorter of two random lcores. The power of two choices, one of the load
+//! balancers that McClure et al. compare (Efficient Scheduling Policies for
+//! Microsecond-Scale Tasks, NSDI'22).
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::{Place, Policy, Step, View};
 
-/// Every lcore polls, and has an inbox for deferred packets. Two lcores are drawn, the drawing one among them perhaps; the packet
-/// goes where fewer wait, the one that is being run included.
+/// Every lcore polls, and has an inbox for deferred packets. Two lcores are
+/// drawn, the drawing one among them perhaps; the packet goes where fewer wait,
+/// the one that is being run included.
 ///
-/// An inbox is served one packet at a time, and the own receive queues are polled between two: what is in the inbox was received
-/// first, so it goes first, but an inbox that never empties must not keep the lcore from polling.
+/// An inbox is served one packet at a time, and the own receive queues are
+/// polled between two: what is in the inbox was received first, so it goes
+/// first, but an inbox that never empties must not keep the lcore from polling.
 #[derive(Clone, Debug)]
 pub struct ShedRandom {
     rng: SmallRng,
@@ -19,7 +23,8 @@ pub struct ShedRandom {
 }
 
 impl ShedRandom {
-    /// `seed`: another one for each lcore, so that they do not all draw the same pair.
+    /// `seed`: another one for each lcore, so that they do not all draw the
+    /// same pair.
     pub fn new(seed: u64) -> Self {
         Self { rng: SmallRng::seed_from_u64(seed), unboxed: false }
     }
@@ -63,7 +68,8 @@ mod tests {
             let at = policy.inbox(inboxes.len(), |at| inboxes[at]);
             inboxes[at] += 1;
         }
-        // Azar et al. (1994): with two choices the longest exceeds the mean by about log2(log2 n), not by a root of the mean.
+        // Azar et al. (1994): with two choices the longest exceeds the mean by
+        // about log2(log2 n), not by a root of the mean.
         assert!(inboxes.iter().all(|pkts| (9_990..=10_010).contains(pkts)), "{inboxes:?}");
     }
 }

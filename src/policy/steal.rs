@@ -1,19 +1,22 @@
-//! `steal`: every lcore polls; what waits while one runs something expensive may be stolen by those that have nothing to do.
+//! `steal`: every lcore polls; what waits while one runs something expensive
+//! may be stolen by those that have nothing to do.
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use super::{Help, PeersView, Place, Policy, Pool, Rtc, Step, View, Why};
 
-/// Run-to-completion, but the rest of a burst waits where others can take it. Receive queues are not taken over: what a stuck
-/// lcore has not polled waits for it.
+/// Run-to-completion, but the rest of a burst waits where others can take it.
+/// Receive queues are not taken over: what a stuck lcore has not polled waits
+/// for it.
 #[derive(Clone, Debug)]
 pub struct Steal {
     rng: SmallRng,
 }
 
 impl Steal {
-    /// `seed`: another one for each lcore, so that idle lcores do not all ask the same peer.
+    /// `seed`: another one for each lcore, so that idle lcores do not all ask
+    /// the same peer.
     pub fn new(seed: u64) -> Self {
         Self { rng: SmallRng::seed_from_u64(seed) }
     }

@@ -1,5 +1,6 @@
-//! `steal` with `--steal-every N`: as `steal`, and an attempt to steal is due every N packets, idle or not. Go's and Tokio's
-//! schedulers look elsewhere every 61 tasks, for fairness to a queue that nobody is idle for.
+//! `steal` with `--steal-every N`: as `steal`, and an attempt to steal is due
+//! every N packets, idle or not. Go's and Tokio's schedulers look elsewhere
+//! every 61 tasks, for fairness to a queue that nobody is idle for.
 
 use std::num::NonZeroU64;
 
@@ -15,7 +16,8 @@ pub struct StealEvery {
 }
 
 impl StealEvery {
-    /// `seed`: as for `Steal`. `every_pkts`: packets finished from one obligatory attempt to the next.
+    /// `seed`: as for `Steal`. `every_pkts`: packets finished from one
+    /// obligatory attempt to the next.
     pub fn new(seed: u64, every_pkts: NonZeroU64) -> Self {
         Self { steal: Steal::new(seed), every_pkts, due_at: every_pkts.get() }
     }
@@ -26,7 +28,8 @@ impl Policy for StealEvery {
     const STEALS: bool = true;
     const COUNTS: bool = true;
 
-    /// A burst may carry the count past several attempts: they are one, because nothing has changed between them.
+    /// A burst may carry the count past several attempts: they are one, because
+    /// nothing has changed between them.
     #[inline]
     fn next(&mut self, view: &View) -> Step {
         if view.done_pkts >= self.due_at {

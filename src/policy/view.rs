@@ -1,11 +1,13 @@
-//! What an lcore sees when it decides: its own plain fields, and, only when it looks around, the hints that others publish.
+//! What an lcore sees when it decides: its own plain fields, and, only when it
+//! looks around, the hints that others publish.
 
 use rand::Rng;
 use rand::rngs::SmallRng;
 
 use super::Pool;
 
-/// What is the lcore's own. Made before every step, of fields that no other lcore writes but where it is said.
+/// What is the lcore's own. Made before every step, of fields that no other
+/// lcore writes but where it is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct View {
     pub pool: Pool,
@@ -13,16 +15,21 @@ pub struct View {
     pub run_queue_pkts: usize,
     /// The deferred packets that it must run itself.
     pub kept_pkts: usize,
-    /// Something is in a shard. False for an lcore that takes from none, or that must not be told (pool A, which asks when idle).
+    /// Something is in a shard. False for an lcore that takes from none, or
+    /// that must not be told (pool A, which asks when idle).
     pub shards_wait: bool,
-    /// The packets in its inbox, which others write: 0 unless the mode's `DEFERRED` is `Place::Inbox`.
+    /// The packets in its inbox, which others write: 0 unless the mode's
+    /// `DEFERRED` is `Place::Inbox`.
     pub inbox_pkts: usize,
-    /// Packets that it has finished since the run began, in either stage; 0 unless the mode `COUNTS` them.
+    /// Packets that it has finished since the run began, in either stage; 0
+    /// unless the mode `COUNTS` them.
     pub done_pkts: u64,
-    /// Each of its own sources (the queues it polls; for a worker the shards) was empty when it was asked last, `VAIN_ROUNDS` times, and it
-    /// has not looked around since. True if it has no source.
+    /// Each of its own sources (the queues it polls; for a worker the shards)
+    /// was empty when it was asked last, `VAIN_ROUNDS` times, and it has not
+    /// looked around since. True if it has no source.
     pub found_nothing: bool,
-    /// It wanted a permit and got none; false again after it polled, looked around or shed.
+    /// It wanted a permit and got none; false again after it polled, looked
+    /// around or shed.
     pub refused: bool,
     /// The run is to end: receive nothing more, finish what is there.
     pub draining: bool,
@@ -46,14 +53,17 @@ impl View {
     }
 }
 
-/// What another lcore lets be seen of itself: coarse, seldom written, and late by the time it is read.
+/// What another lcore lets be seen of itself: coarse, seldom written, and late
+/// by the time it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerHint {
     pub pool: Pool,
-    /// About how many packets wait in its run queue; 0 only when none do, or none did a moment ago.
+    /// About how many packets wait in its run queue; 0 only when none do, or
+    /// none did a moment ago.
     pub waiting_pkts: u32,
-    /// For how long it has been in one packet of unknown or expensive cost, in ticks; `None` when it isn't. While it is, the leases
-    /// of its receive queues are free.
+    /// For how long it has been in one packet of unknown or expensive cost, in
+    /// ticks; `None` when it isn't. While it is, the leases of its receive
+    /// queues are free.
     pub away_ticks: Option<u64>,
     /// It knew that the packet is expensive: it will not be back soon.
     pub declared: bool,
@@ -77,10 +87,15 @@ pub struct PeersView<'a> {
 }
 
 impl PeersView<'_> {
-    /// The first lcore from a random place on, other than this one, that is `wanted`. Cheap rather than uniform: one that follows
-    /// many that are not wanted is found more often than others.
+    /// The first lcore from a random place on, other than this one, that is
+    /// `wanted`. Cheap rather than uniform: one that follows many that are not
+    /// wanted is found more often than others.
     #[inline]
-    pub(super) fn random(&self, rng: &mut SmallRng, wanted: impl Fn(&PeerHint) -> bool) -> Option<usize> {
+    pub(super) fn random(
+        &self,
+        rng: &mut SmallRng,
+        wanted: impl Fn(&PeerHint) -> bool,
+    ) -> Option<usize> {
         let count = self.peers.len();
         if count < 2 {
             return None;

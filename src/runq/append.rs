@@ -1,11 +1,15 @@
-//! Growing horizontally: when the newest ring is full, another one is appended. Thieves choose a ring at random, so that several of
-//! them work at once, each on lines of its own.
+//! Growing horizontally: when the newest ring is full, another one is appended.
+//! Thieves choose a ring at random, so that several of them work at once, each
+//! on lines of its own.
 //!
-//! The owner pushes to the newest ring and pops from the oldest. A ring that is drained is retired, and used again when the next one
-//! is wanted. That it is the same ring, whose indexes go on counting, is what makes retiring safe: a thief that comes late finds it
-//! empty, or finds items of this queue that it may take. Which rings are active is therefore a hint and no more.
+//! The owner pushes to the newest ring and pops from the oldest. A ring that is
+//! drained is retired, and used again when the next one is wanted. That it is
+//! the same ring, whose indexes go on counting, is what makes retiring safe: a
+//! thief that comes late finds it empty, or finds items of this queue that it
+//! may take. Which rings are active is therefore a hint and no more.
 //!
-//! Order: oldest first in each ring. A thief may take from any ring, so items overtake one another by up to as many as wait.
+//! Order: oldest first in each ring. A thief may take from any ring, so items
+//! overtake one another by up to as many as wait.
 
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
@@ -18,16 +22,19 @@ use super::ring::{OwnerEnd, Ring};
 use super::sync::{Arc, AtomicPtr, AtomicU64, Line, Ordering};
 use super::word::Word;
 
-/// As many rings as a mask of active ones has bits. Models are explored with fewer.
+/// As many rings as a mask of active ones has bits. Models are explored with
+/// fewer.
 const RINGS_MAX: usize = if cfg!(loom) { 4 } else { 64 };
 /// With all rings half empty, they still hold as many items as allowed.
 const RINGS_WHEN_FULL: usize = RINGS_MAX / 2;
 
-/// What thieves share: the rings that were ever made, and which of them are worth a look.
+/// What thieves share: the rings that were ever made, and which of them are
+/// worth a look.
 pub struct Table<T: Word> {
     /// A bit for each ring between the oldest and the newest.
     active: Line<AtomicU64>,
-    /// Each a clone of the owner's `Arc`, as a raw pointer; null until it is first needed, then never changed.
+    /// Each a clone of the owner's `Arc`, as a raw pointer; null until it is
+    /// first needed, then never changed.
     rings: [AtomicPtr<Ring<T>>; RINGS_MAX],
 }
 
@@ -58,7 +65,8 @@ impl<T: Word> Drop for Table<T> {
     }
 }
 
-/// `--grow append`. Nothing is ever copied; the rings are of one size, `capacity` or a 32nd of `max`, whichever is more.
+/// `--grow append`. Nothing is ever copied; the rings are of one size,
+/// `capacity` or a 32nd of `max`, whichever is more.
 pub struct Append<T: Word> {
     table: Arc<Table<T>>,
     /// In the order of the table.
@@ -125,7 +133,8 @@ impl<T: Word> Append<T> {
         at
     }
 
-    /// Leaves a drained oldest ring for the next one. Returns whether there is one.
+    /// Leaves a drained oldest ring for the next one. Returns whether there is
+    /// one.
     #[cold]
     fn leave_oldest(&mut self) -> bool {
         if self.order.len() == 1 {
@@ -146,7 +155,8 @@ impl<T: Word> Append<T> {
     }
 }
 
-// SAFETY: a ring's owner and thieves claim what they take, and each item is claimed once.
+// SAFETY: a ring's owner and thieves claim what they take, and each item is
+// claimed once.
 unsafe impl<T: Word> Growth<T> for Append<T> {
     type Shared = Table<T>;
 
@@ -222,7 +232,8 @@ unsafe impl<T: Word> Growth<T> for Append<T> {
         self.grown
     }
 
-    /// Half of what waits in a ring chosen at random, or in another one where there is nothing.
+    /// Half of what waits in a ring chosen at random, or in another one where
+    /// there is nothing.
     fn steal(table: &Table<T>, random: &mut SmallRng, into: &mut [MaybeUninit<T>]) -> Stolen {
         let mut active = table.active.load(Ordering::Relaxed);
         let mut outcome = Stolen::Nothing;

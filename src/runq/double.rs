@@ -1,4 +1,5 @@
-//! Growing vertically: one ring, which doubles when it is full. Strictly oldest first, for everybody.
+//! Growing vertically: one ring, which doubles when it is full. Strictly oldest
+//! first, for everybody.
 
 use std::mem::MaybeUninit;
 
@@ -9,17 +10,20 @@ use super::ring::{OwnerEnd, Ring};
 use super::sync::Arc;
 use super::word::Word;
 
-/// `--grow double`. Doubling copies what waits, once per doubling: less than one copy per item ever pushed, but all of them at once.
+/// `--grow double`. Doubling copies what waits, once per doubling: less than
+/// one copy per item ever pushed, but all of them at once.
 pub struct Double<T: Word> {
     end: OwnerEnd<T>,
-    /// How many items may wait before it has to grow: its capacity or `max`, whichever is less.
+    /// How many items may wait before it has to grow: its capacity or `max`,
+    /// whichever is less.
     limit: usize,
     max: usize,
     grown: u64,
 }
 
 impl<T: Word> Double<T> {
-    /// Doubles until `want` more items fit, or as far as it may. Returns how many fit.
+    /// Doubles until `want` more items fit, or as far as it may. Returns how
+    /// many fit.
     #[cold]
     fn grow(&mut self, want: usize) -> usize {
         loop {
@@ -34,7 +38,8 @@ impl<T: Word> Double<T> {
     }
 }
 
-// SAFETY: a ring's owner and thieves claim what they take, and each item is claimed once.
+// SAFETY: a ring's owner and thieves claim what they take, and each item is
+// claimed once.
 unsafe impl<T: Word> Growth<T> for Double<T> {
     type Shared = Ring<T>;
 

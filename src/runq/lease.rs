@@ -1,9 +1,11 @@
-//! A lease: the right to use what must not be used twice at once, such as a receive queue. Try-lock only: who does not get it does
-//! something else.
+//! A lease: the right to use what must not be used twice at once, such as a
+//! receive queue. Try-lock only: who does not get it does something else.
 //!
-//! The protocol. The owner takes the lease once and then uses the queue at no cost per poll. Before it runs something of unknown or
-//! expensive cost it gives the lease back, and tries to take it again afterwards. A rescuer takes it for a burst and gives it back.
-//! Who takes a lease sees all that its last holder did to the queue.
+//! The protocol. The owner takes the lease once and then uses the queue at no
+//! cost per poll. Before it runs something of unknown or expensive cost it
+//! gives the lease back, and tries to take it again afterwards. A rescuer takes
+//! it for a burst and gives it back. Who takes a lease sees all that its last
+//! holder did to the queue.
 
 use super::sync::{AtomicBool, Ordering};
 
@@ -21,11 +23,13 @@ impl Lease {
     /// The lease, unless somebody has it.
     #[inline]
     pub fn try_take(&self) -> Option<Held<'_>> {
-        // A look first: an idle lcore that asks in vain does not take the line away from the holder.
+        // A look first: an idle lcore that asks in vain does not take the line
+        // away from the holder.
         if self.is_held() {
             return None;
         }
-        // Acquire: pairs with the release by the last holder, so that what it wrote is seen.
+        // Acquire: pairs with the release by the last holder, so that what it
+        // wrote is seen.
         let taken = self.held.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
         // Made only now: to drop one gives the lease back.
         taken.is_ok().then(|| Held { lease: self })

@@ -1,4 +1,5 @@
-//! The run queue's two kinds of end, the owner's and the thieves', over either way of growing.
+//! The run queue's two kinds of end, the owner's and the thieves', over either
+//! way of growing.
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -28,26 +29,31 @@ impl Stolen {
     }
 }
 
-/// A way of growing: [`Double`](super::Double) or [`Append`](super::Append). Chosen once, by monomorphisation.
+/// A way of growing: [`Double`](super::Double) or [`Append`](super::Append).
+/// Chosen once, by monomorphisation.
 ///
 /// # Safety
-/// `pop` and `steal` have initialised as many items as they say, from the front of the room on, and nobody else has these.
+/// `pop` and `steal` have initialised as many items as they say, from the front
+/// of the room on, and nobody else has these.
 pub unsafe trait Growth<T: Word>: Send + Sized {
     /// What thieves share.
     type Shared: Send + Sync;
 
-    /// Room for `capacity` items without allocation, and for `max` after growing.
+    /// Room for `capacity` items without allocation, and for `max` after
+    /// growing.
     fn new(capacity: usize, max: usize) -> Self;
 
     fn shared(&self) -> &Arc<Self::Shared>;
 
-    /// Moves items from the front to the queue's end, as many as it takes. Returns how many.
+    /// Moves items from the front to the queue's end, as many as it takes.
+    /// Returns how many.
     ///
     /// # Safety
     /// The caller forgets as many from the front.
     unsafe fn push(&mut self, items: &[T]) -> usize;
 
-    /// Moves the oldest items out. Returns how many: they are initialised from the front.
+    /// Moves the oldest items out. Returns how many: they are initialised from
+    /// the front.
     fn pop(&mut self, into: &mut [MaybeUninit<T>]) -> usize;
 
     fn len(&self) -> usize;
@@ -66,7 +72,8 @@ pub unsafe trait Growth<T: Word>: Send + Sized {
     fn len_hint(shared: &Self::Shared) -> usize;
 }
 
-/// The owner's end of a run queue. Its operations take `&mut self`: one thread at a time, and nothing of that is paid for.
+/// The owner's end of a run queue. Its operations take `&mut self`: one thread
+/// at a time, and nothing of that is paid for.
 ///
 /// What is left when the queue and its last stealer are gone is dropped.
 pub struct RunQueue<T: Word, G: Growth<T> = Double<T>> {
@@ -76,8 +83,9 @@ pub struct RunQueue<T: Word, G: Growth<T> = Double<T>> {
 }
 
 impl<T: Word, G: Growth<T>> RunQueue<T, G> {
-    /// Room for `capacity` items without allocation, and for at most `max` after growing. The capacity is rounded up to a power
-    /// of two and is at least 2.
+    /// Room for `capacity` items without allocation, and for at most `max`
+    /// after growing. The capacity is rounded up to a power of two and is at
+    /// least 2.
     ///
     /// # Panics
     /// When `max` is zero.
@@ -86,7 +94,8 @@ impl<T: Word, G: Growth<T>> RunQueue<T, G> {
         Self { growth: G::new(capacity, max), stealers: 0, items: PhantomData }
     }
 
-    /// How many items wait. Thieves may take some at any moment; nobody else adds any.
+    /// How many items wait. Thieves may take some at any moment; nobody else
+    /// adds any.
     #[inline]
     pub fn len(&self) -> usize {
         self.growth.len()
@@ -114,7 +123,8 @@ impl<T: Word, G: Growth<T>> RunQueue<T, G> {
         Ok(())
     }
 
-    /// Moves items from the front of the batch to the queue, oldest first. Returns how many: less than all when the queue is full.
+    /// Moves items from the front of the batch to the queue, oldest first.
+    /// Returns how many: less than all when the queue is full.
     #[inline]
     pub fn push_burst(&mut self, from: &mut impl Batch<T>) -> usize {
         // SAFETY: the queue owns what it took, and the batch forgets as many.
@@ -133,7 +143,8 @@ impl<T: Word, G: Growth<T>> RunQueue<T, G> {
         Some(unsafe { item.assume_init() })
     }
 
-    /// Moves up to `want` of the oldest items to the end of the batch. Returns how many.
+    /// Moves up to `want` of the oldest items to the end of the batch. Returns
+    /// how many.
     #[inline]
     pub fn pop_burst(&mut self, want: usize, into: &mut impl Batch<T>) -> usize {
         let want = want.min(self.growth.len_bound());
@@ -147,20 +158,25 @@ impl<T: Word, G: Growth<T>> RunQueue<T, G> {
     /// Another end for thieves.
     pub fn stealer(&mut self) -> Stealer<T, G> {
         self.stealers += 1;
-        Stealer { shared: self.growth.shared().clone(), random: SmallRng::seed_from_u64(self.stealers) }
+        Stealer {
+            shared: self.growth.shared().clone(),
+            random: SmallRng::seed_from_u64(self.stealers),
+        }
     }
 }
 
 /// A thief's end of a run queue: any number of them, on any threads.
 pub struct Stealer<T: Word, G: Growth<T> = Double<T>> {
     shared: Arc<G::Shared>,
-    /// Where there is a choice of rings, thieves should not all make the same one.
+    /// Where there is a choice of rings, thieves should not all make the same
+    /// one.
     random: SmallRng,
 }
 
 impl<T: Word, G: Growth<T>> Stealer<T, G> {
-    /// Moves up to half of what waits, rounded up, and no more than `limit`, to the end of the batch: the oldest first. Never
-    /// waits, and never makes the owner or another thief wait.
+    /// Moves up to half of what waits, rounded up, and no more than `limit`, to
+    /// the end of the batch: the oldest first. Never waits, and never makes the
+    /// owner or another thief wait.
     #[inline]
     pub fn steal(&mut self, limit: usize, into: &mut impl Batch<T>) -> Stolen {
         let mut stolen = Stolen::Nothing;
@@ -173,8 +189,9 @@ impl<T: Word, G: Growth<T>> Stealer<T, G> {
         stolen
     }
 
-    /// About how many items wait. Looks at lines that the owner keeps writing: an idle lcore that does so all the time slows the
-    /// owner down several times over. The hint in a heartbeat is for that.
+    /// About how many items wait. Looks at lines that the owner keeps writing:
+    /// an idle lcore that does so all the time slows the owner down several
+    /// times over. The hint in a heartbeat is for that.
     pub fn len_hint(&self) -> usize {
         G::len_hint(&self.shared)
     }

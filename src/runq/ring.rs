@@ -1,14 +1,19 @@
 //! One ring: what its owner and its thieves share, and the owner's private end.
 //!
-//! `head` and `tail` count items and never wrap within a machine's life. Items `head..tail` wait. The owner alone writes slots and
-//! `tail`; whoever takes items, the owner too, moves `head` over them by compare-and-swap: that is the only contended step.
+//! `head` and `tail` count items and never wrap within a machine's life. Items
+//! `head..tail` wait. The owner alone writes slots and `tail`; whoever takes
+//! items, the owner too, moves `head` over them by compare-and-swap: that is
+//! the only contended step.
 //!
-//! * The owner claims first and reads its slots then: nobody else could overwrite them.
-//! * A thief reads first and claims then: once it has claimed, the owner may overwrite. A thief whose claim fails forgets what it
-//!   read; somebody else made progress. Nobody ever waits for a thief, wherever it is stopped.
+//! * The owner claims first and reads its slots then: nobody else could
+//!   overwrite them.
+//! * A thief reads first and claims then: once it has claimed, the owner may
+//!   overwrite. A thief whose claim fails forgets what it read; somebody else
+//!   made progress. Nobody ever waits for a thief, wherever it is stopped.
 //!
-//! Why a claim that succeeds proves that what was read is what waited at these indexes: to overwrite the slot of an item, the owner
-//! must have seen `head` beyond it, and `head` never comes back.
+//! Why a claim that succeeds proves that what was read is what waited at these
+//! indexes: to overwrite the slot of an item, the owner must have seen `head`
+//! beyond it, and `head` never comes back.
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -19,11 +24,13 @@ use super::slots::Slots;
 use super::sync::{Arc, AtomicPtr, AtomicU64, Line, Ordering};
 use super::word::Word;
 
-/// What owner and thieves share, on lines of their own: a push writes none that a thief writes.
+/// What owner and thieves share, on lines of their own: a push writes none that
+/// a thief writes.
 pub struct Ring<T: Word> {
     /// The oldest item's index.
     head: Line<AtomicU64>,
-    /// The index behind the newest item's. Never less than what `head` was when it was read before.
+    /// The index behind the newest item's. Never less than what `head` was when
+    /// it was read before.
     tail: Line<AtomicU64>,
     /// Written when the ring grows.
     slots: Line<AtomicPtr<Slots>>,
@@ -31,28 +38,40 @@ pub struct Ring<T: Word> {
 }
 
 impl<T: Word> Ring<T> {
-    /// Half of what waits, rounded up, but no more than there is room for: the oldest.
+    /// Half of what waits, rounded up, but no more than there is room for: the
+    /// oldest.
     pub(super) fn steal(&self, into: &mut [MaybeUninit<T>]) -> Stolen {
         expect_to_write(&self.head);
-        // Acquire: pairs with the release by whoever moved `head` here, who had seen a tail at or beyond it. So the tail that is
-        // read next is no less than `head`.
+        // Acquire: pairs with the release by whoever moved `head` here, who had
+        // seen a tail at or beyond it. So the tail that is read next is no less
+        // than `head`.
         let head = self.head.load(Ordering::Acquire);
-        // Acquire: pairs with the push: all slots before this tail, and the slots' own place, are seen as that push left them.
+        // Acquire: pairs with the push: all slots before this tail, and the
+        // slots' own place, are seen as that push left them.
         let tail = self.tail.load(Ordering::Acquire);
         let waiting = tail - head;
         if waiting == 0 || into.is_empty() {
             return Stolen::Nothing;
         }
-        // Acquire: growing may have come after the push, and then its copies have to be seen.
+        // Acquire: growing may have come after the push, and then its copies
+        // have to be seen.
         let slots = self.slots.load(Ordering::Acquire);
         // SAFETY: slots that were ever published live as long as the ring.
         let slots = unsafe { &*slots };
-        // Where `head` is long out of date, more seems to wait than there are slots.
+        // Where `head` is long out of date, more seems to wait than there are
+        // slots.
         let count = into.len().min(waiting.div_ceil(2) as usize).min(slots.capacity());
         slots.peek(head, &mut into[..count]);
-        // Release: the owner, which acquires `head`, overwrites these slots only after we have read them; and the next thief, who
-        // does too, sees the tail that we saw. It need not acquire: what the items hold came with the tail.
-        match self.head.compare_exchange(head, head + count as u64, Ordering::Release, Ordering::Relaxed) {
+        // Release: the owner, which acquires `head`, overwrites these slots
+        // only after we have read them; and the next thief, who does too, sees
+        // the tail that we saw. It need not acquire: what the items hold came
+        // with the tail.
+        match self.head.compare_exchange(
+            head,
+            head + count as u64,
+            Ordering::Release,
+            Ordering::Relaxed,
+        ) {
             Ok(_) => Stolen::Items(count),
             Err(_) => Stolen::Lost,
         }
@@ -65,12 +84,15 @@ impl<T: Word> Ring<T> {
     }
 }
 
-/// Asks for a line that is read first and written then, so that it comes once and not twice.
+/// Asks for a line that is read first and written then, so that it comes once
+/// and not twice.
 #[inline(always)]
 fn expect_to_write(line: &AtomicU64) {
-    // As assembly, because the compiler falls back to a prefetch for reading unless it is told of newer CPUs.
+    // As assembly, because the compiler falls back to a prefetch for reading
+    // unless it is told of newer CPUs.
     #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
-    // SAFETY: a prefetch never faults; a CPU that does not know this one does nothing.
+    // SAFETY: a prefetch never faults; a CPU that does not know this one does
+    // nothing.
     unsafe {
         core::arch::asm!("prefetchw [{}]", in(reg) std::ptr::from_ref(line), options(nostack, preserves_flags, readonly));
     }
@@ -81,7 +103,8 @@ fn expect_to_write(line: &AtomicU64) {
 impl<T: Word> Drop for Ring<T> {
     fn drop(&mut self) {
         let (head, tail) = (self.head.load(Ordering::Relaxed), self.tail.load(Ordering::Relaxed));
-        // SAFETY: `owner_of` made it from a box, and nobody is left that uses it.
+        // SAFETY: `owner_of` made it from a box, and nobody is left that uses
+        // it.
         let slots = unsafe { Box::from_raw(self.slots.load(Ordering::Relaxed)) };
         for at in head..tail {
             let mut item = [MaybeUninit::<T>::uninit()];
@@ -92,17 +115,20 @@ impl<T: Word> Drop for Ring<T> {
     }
 }
 
-/// The owner's end of a ring: what only the owner writes, it also keeps here, and reads no shared line for it.
+/// The owner's end of a ring: what only the owner writes, it also keeps here,
+/// and reads no shared line for it.
 pub(super) struct OwnerEnd<T: Word> {
     ring: Arc<Ring<T>>,
     /// What the owner last published.
     tail: u64,
-    /// Where `head` was when the owner saw it last: it may have moved on. Never more than `tail`.
+    /// Where `head` was when the owner saw it last: it may have moved on. Never
+    /// more than `tail`.
     head_seen: u64,
     slots: NonNull<Slots>,
 }
 
-// SAFETY: the slots belong to the ring, which is kept alive here; the owner may be any one thread.
+// SAFETY: the slots belong to the ring, which is kept alive here; the owner may
+// be any one thread.
 unsafe impl<T: Word> Send for OwnerEnd<T> {}
 
 impl<T: Word> OwnerEnd<T> {
@@ -150,7 +176,8 @@ impl<T: Word> OwnerEnd<T> {
         self.len_bound() == 0 || self.len() == 0
     }
 
-    /// How many of `want` items may be pushed such that no more than `limit` wait, itself no more than the capacity.
+    /// How many of `want` items may be pushed such that no more than `limit`
+    /// wait, itself no more than the capacity.
     #[inline(always)]
     pub(super) fn room(&mut self, want: usize, limit: usize) -> usize {
         let free = limit.saturating_sub(self.len_bound());
@@ -160,12 +187,14 @@ impl<T: Word> OwnerEnd<T> {
     /// As `room`, after a look at the shared line.
     #[cold]
     fn room_now(&mut self, want: usize, limit: usize) -> usize {
-        // Acquire: pairs with the thieves' release; they have read what we are about to overwrite.
+        // Acquire: pairs with the thieves' release; they have read what we are
+        // about to overwrite.
         self.head_seen = self.ring.head.load(Ordering::Acquire);
         want.min(limit.saturating_sub(self.len_bound()))
     }
 
-    /// Moves the items to the ring's end; there is room for all of them. The caller forgets them.
+    /// Moves the items to the ring's end; there is room for all of them. The
+    /// caller forgets them.
     #[inline(always)]
     pub(super) fn push(&mut self, items: &[T]) {
         debug_assert!(self.len_bound() + items.len() <= self.capacity());
@@ -184,9 +213,15 @@ impl<T: Word> OwnerEnd<T> {
             if count == 0 {
                 return 0;
             }
-            // Acquire: as in `room`. Release: a thief that sees this head sees our tail, which is no less. A claim can only fail
-            // because a thief has succeeded.
-            match self.ring.head.compare_exchange(head, head + count as u64, Ordering::AcqRel, Ordering::Acquire) {
+            // Acquire: as in `room`. Release: a thief that sees this head sees
+            // our tail, which is no less. A claim can only fail because a thief
+            // has succeeded.
+            match self.ring.head.compare_exchange(
+                head,
+                head + count as u64,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
                 Ok(_) => {
                     self.head_seen = head + count as u64;
                     self.slots().take(head, &mut into[..count]);
@@ -197,12 +232,14 @@ impl<T: Word> OwnerEnd<T> {
         }
     }
 
-    /// Goes over to twice as many slots. Thieves that still read the old ones find there all that waited until now: nobody writes
-    /// them again, and they are freed with the ring.
+    /// Goes over to twice as many slots. Thieves that still read the old ones
+    /// find there all that waited until now: nobody writes them again, and they
+    /// are freed with the ring.
     #[cold]
     pub(super) fn double(&mut self) {
         self.head_seen = self.ring.head.load(Ordering::Acquire);
-        // SAFETY: the slots come from a box, only the owner writes slots, and it goes over to the new ones here.
+        // SAFETY: the slots come from a box, only the owner writes slots, and
+        // it goes over to the new ones here.
         let new = Box::new(unsafe { Slots::twice(self.slots, self.head_seen, self.tail) });
         self.slots = NonNull::from(Box::leak(new));
         // Release: the copies are seen by whoever sees these slots.

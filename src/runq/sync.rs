@@ -1,4 +1,5 @@
-//! The atomics that this room is made of: the standard library's, or loom's under `--cfg loom`.
+//! The atomics that this room is made of: the standard library's, or loom's
+//! under `--cfg loom`.
 
 #[cfg(loom)]
 pub(super) use loom::sync::{
@@ -11,7 +12,8 @@ pub(super) use std::sync::{
     atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering},
 };
 
-/// A value on a pair of cache lines of its own: the adjacent-line prefetcher makes neighbours of two lines.
+/// A value on a pair of cache lines of its own: the adjacent-line prefetcher
+/// makes neighbours of two lines.
 #[repr(align(128))]
 pub struct Line<T>(pub T);
 

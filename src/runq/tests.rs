@@ -1,4 +1,5 @@
-//! The run queue against a model, and under two threads: nothing lost, nothing twice, the owner's order kept.
+//! The run queue against a model, and under two threads: nothing lost, nothing
+//! twice, the owner's order kept.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,7 +32,12 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 }
 
 /// With `oldest_first`, thieves too take only from the front.
-fn check_against_model<G: Growth<Item>>(capacity: usize, max: usize, acts: Vec<Act>, oldest_first: bool) -> Result<(), TestCaseError> {
+fn check_against_model<G: Growth<Item>>(
+    capacity: usize,
+    max: usize,
+    acts: Vec<Act>,
+    oldest_first: bool,
+) -> Result<(), TestCaseError> {
     let mut queue = RunQueue::<Item, G>::new(capacity, max);
     let mut thief = queue.stealer();
     let mut model = VecDeque::new();
@@ -56,7 +62,10 @@ fn check_against_model<G: Growth<Item>>(capacity: usize, max: usize, acts: Vec<A
                 let numbers: Vec<u32> = items.iter().map(|item| **item).collect();
                 let pushed = queue.push_burst(&mut items);
                 prop_assert_eq!(pushed, count.min(max - model.len()));
-                prop_assert_eq!(items.iter().map(|item| **item).collect::<Vec<_>>(), &numbers[pushed..]);
+                prop_assert_eq!(
+                    items.iter().map(|item| **item).collect::<Vec<_>>(),
+                    &numbers[pushed..]
+                );
                 model.extend(&numbers[..pushed]);
             }
             Act::Pop => prop_assert_eq!(queue.pop().map(|item| *item), model.pop_front()),
@@ -71,19 +80,28 @@ fn check_against_model<G: Growth<Item>>(capacity: usize, max: usize, acts: Vec<A
                 prop_assert!(got.len() <= limit.min(model.len().div_ceil(2)));
                 prop_assert_eq!(stolen == Stolen::Nothing, model.is_empty() || limit == 0);
                 for item in got {
-                    let at = model.iter().position(|&number| number == *item).expect("a stolen item was waiting");
+                    let at = model
+                        .iter()
+                        .position(|&number| number == *item)
+                        .expect("a stolen item was waiting");
                     prop_assert!(at == 0 || !oldest_first);
                     model.remove(at);
                 }
             }
         }
-        prop_assert_eq!((queue.len(), queue.is_empty(), thief.len_hint()), (model.len(), model.is_empty(), model.len()));
+        prop_assert_eq!(
+            (queue.len(), queue.is_empty(), thief.len_hint()),
+            (model.len(), model.is_empty(), model.len())
+        );
     }
     Ok(())
 }
 
 fn cases() -> ProptestConfig {
-    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(if cfg!(miri) { 8 } else { 256 }) }
+    ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(if cfg!(miri) { 8 } else { 256 })
+    }
 }
 
 proptest! {
@@ -110,7 +128,10 @@ fn what_is_left_is_dropped_with_the_last_end() {
     let mut thief = queue.stealer();
     drop(queue);
     let mut got = Vec::new();
-    assert_eq!((thief.steal(100, &mut got), thief.another().steal(1, &mut got)), (Stolen::Items(5), Stolen::Items(1)));
+    assert_eq!(
+        (thief.steal(100, &mut got), thief.another().steal(1, &mut got)),
+        (Stolen::Items(5), Stolen::Items(1))
+    );
     drop((thief, got));
     assert_eq!(std::sync::Arc::strong_count(&witness), 1);
 }
@@ -140,7 +161,8 @@ fn rob<G: Growth<Item>>(mut thief: Stealer<Item, G>, over: &AtomicBool, tallies:
     }
 }
 
-/// Checksums of the items that somebody got: two runs with an item lost or twice differ in one of them.
+/// Checksums of the items that somebody got: two runs with an item lost or
+/// twice differ in one of them.
 #[derive(Default, Debug, PartialEq, Eq)]
 struct Tally {
     count: u64,
@@ -159,8 +181,9 @@ impl Tally {
     }
 }
 
-/// The owner pushes and pops in bursts of changing size, while two thieves take. Every item has to arrive once, and those that the
-/// owner gets of a queue that is strictly oldest first, in order.
+/// The owner pushes and pops in bursts of changing size, while two thieves
+/// take. Every item has to arrive once, and those that the owner gets of a
+/// queue that is strictly oldest first, in order.
 fn stress<G: Growth<Item>>(in_order: bool) {
     let items = if cfg!(miri) { 300 } else { 400_000 };
     let mut queue = RunQueue::<Item, G>::new(4, 300);
@@ -197,7 +220,11 @@ fn stress<G: Growth<Item>>(in_order: bool) {
     });
     let mut all = Tally::default();
     for tally in tallies {
-        all = Tally { count: all.count + tally.count, sum: all.sum + tally.sum, squares: all.squares.wrapping_add(tally.squares) };
+        all = Tally {
+            count: all.count + tally.count,
+            sum: all.sum + tally.sum,
+            squares: all.squares.wrapping_add(tally.squares),
+        };
     }
     assert_eq!(all, expected);
 }

@@ -1,7 +1,8 @@
-//! How many items a worker takes at once: as many as fit a small time by their expected cost.
+//! How many items a worker takes at once: as many as fit a small time by their
+//! expected cost.
 
-/// Takes a full burst where work is known to be cheap, and one item where it may be expensive: what a worker has taken, no other
-/// worker can help with.
+/// Takes a full burst where work is known to be cheap, and one item where it
+/// may be expensive: what a worker has taken, no other worker can help with.
 #[derive(Clone, Debug)]
 pub struct TakeBudget {
     budget_ticks: u64,
@@ -10,11 +11,13 @@ pub struct TakeBudget {
     expected_ticks: u64,
 }
 
-/// The expectation falls by one part in `2^FALL_SHIFT` of its distance per observation.
+/// The expectation falls by one part in `2^FALL_SHIFT` of its distance per
+/// observation.
 const FALL_SHIFT: u32 = 3;
 
 impl TakeBudget {
-    /// Knows nothing yet, so it starts with one item at a time. `burst` is the most it ever takes, at least 1.
+    /// Knows nothing yet, so it starts with one item at a time. `burst` is the
+    /// most it ever takes, at least 1.
     pub fn new(budget_ticks: u64, burst: usize) -> Self {
         let budget_ticks = budget_ticks.max(1);
         Self { budget_ticks, burst, expected_ticks: budget_ticks }
@@ -27,8 +30,9 @@ impl TakeBudget {
         (fitting as usize).clamp(1, self.burst)
     }
 
-    /// What `items` items cost together. The expectation rises at once and falls slowly: to expect too much costs a little
-    /// throughput, to expect too little leaves items stuck behind one another.
+    /// What `items` items cost together. The expectation rises at once and
+    /// falls slowly: to expect too much costs a little throughput, to expect
+    /// too little leaves items stuck behind one another.
     #[inline]
     pub fn observe(&mut self, items: usize, ticks: u64) {
         let each = ticks / items.max(1) as u64;

@@ -1,18 +1,20 @@
-//! Which shard a worker takes from next. `oldest` is the one to use; the others are there to be compared with it.
+//! Which shard a worker takes from next. `oldest` is the one to use; the others
+//! are there to be compared with it.
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::{Shard, is_before};
 
-/// A way of choosing. None reports a queue as empty in which it could see an item: what finds nothing where it looks first looks
-/// everywhere else.
+/// A way of choosing. None reports a queue as empty in which it could see an
+/// item: what finds nothing where it looks first looks everywhere else.
 pub trait Pick {
     /// The shard to take from, or `None` if all are empty.
     fn pick<S: Shard>(&mut self, shards: &[S]) -> Option<usize>;
 }
 
-/// Names of the choices, as they are written on the command line and in the report.
+/// Names of the choices, as they are written on the command line and in the
+/// report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ShardPick {
@@ -50,8 +52,8 @@ fn next_of<S: Shard>(shards: &[S], first: usize) -> Option<usize> {
 
 /// The shard whose head has waited longest; of equals the first.
 ///
-/// With one worker and stamps taken before items are put, this serves items in the order of their stamps among what the shards
-/// show during one scan.
+/// With one worker and stamps taken before items are put, this serves items in
+/// the order of their stamps among what the shards show during one scan.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Oldest;
 
@@ -65,9 +67,11 @@ impl Pick for Oldest {
     }
 }
 
-/// The older head of two shards drawn at random, which may be the same one twice: the MultiQueue of Rihani, Sanders and Dementiev
-/// (SPAA'15). Reads two heads however many shards there are. Over shards that fill unevenly it starves the fullest: one of S shards
-/// is drawn in at most 1 - (1 - 1/S)^2 of the takes.
+/// The older head of two shards drawn at random, which may be the same one
+/// twice: the MultiQueue of Rihani, Sanders and Dementiev (SPAA'15). Reads two
+/// heads however many shards there are. Over shards that fill unevenly it
+/// starves the fullest: one of S shards is drawn in at most 1 - (1 - 1/S)^2 of
+/// the takes.
 #[derive(Clone, Debug)]
 pub struct TwoChoice(SmallRng);
 
@@ -113,8 +117,9 @@ impl Pick for RoundRobin {
     }
 }
 
-/// The oldest of the worker's own shards; the oldest of all when these are empty. With W workers, shard s belongs to worker s mod W;
-/// with fewer shards than workers some have none of their own.
+/// The oldest of the worker's own shards; the oldest of all when these are
+/// empty. With W workers, shard s belongs to worker s mod W; with fewer shards
+/// than workers some have none of their own.
 #[derive(Clone, Copy, Debug)]
 pub struct Affine {
     worker: usize,
@@ -131,7 +136,8 @@ impl Affine {
 impl Pick for Affine {
     #[inline]
     fn pick<S: Shard>(&mut self, shards: &[S]) -> Option<usize> {
-        oldest_of(shards, (self.worker..shards.len()).step_by(self.workers)).or_else(|| Oldest.pick(shards))
+        oldest_of(shards, (self.worker..shards.len()).step_by(self.workers))
+            .or_else(|| Oldest.pick(shards))
     }
 }
 
@@ -146,7 +152,8 @@ pub enum Picker {
 }
 
 impl Picker {
-    /// For the `worker`-th of `workers`, counted from 0. `seed`: another one for each worker, so that they don't draw the same shards.
+    /// For the `worker`-th of `workers`, counted from 0. `seed`: another one
+    /// for each worker, so that they don't draw the same shards.
     pub fn new(choice: ShardPick, seed: u64, worker: usize, workers: usize) -> Self {
         match choice {
             ShardPick::Oldest => Self::Oldest(Oldest),
@@ -183,7 +190,9 @@ mod tests {
     type TestShard = VecDeque<u64>;
 
     fn all_picks(seed: u64, worker: usize, workers: usize) -> impl Iterator<Item = Picker> {
-        ShardPick::value_variants().iter().map(move |&choice| Picker::new(choice, seed, worker, workers))
+        ShardPick::value_variants()
+            .iter()
+            .map(move |&choice| Picker::new(choice, seed, worker, workers))
     }
 
     #[test]
@@ -193,14 +202,16 @@ mod tests {
 
     #[test]
     fn round_robin_goes_round() {
-        let shards: Vec<TestShard> = [vec![1], vec![], vec![2], vec![3]].map(TestShard::from).into();
+        let shards: Vec<TestShard> =
+            [vec![1], vec![], vec![2], vec![3]].map(TestShard::from).into();
         let mut pick = RoundRobin::default();
         assert_eq!([0; 4].map(|_| pick.pick(&shards)), [Some(0), Some(2), Some(3), Some(0)]);
     }
 
     #[test]
     fn affine_leaves_its_own_shards_only_when_they_are_empty() {
-        let mut shards: Vec<TestShard> = [vec![9], vec![2], vec![8], vec![1]].map(TestShard::from).into();
+        let mut shards: Vec<TestShard> =
+            [vec![9], vec![2], vec![8], vec![1]].map(TestShard::from).into();
         let mut pick = Affine::new(0, 2);
         let mut order = Vec::new();
         while let Some(at) = pick.pick(&shards) {
@@ -213,8 +224,9 @@ mod tests {
     #[test]
     fn two_choices_starve_the_fullest_and_oldest_does_not() {
         let served = |choice| {
-            let mut shards: Vec<TestShard> =
-                (0..8).map(|at| if at == 0 { (0..8_000).collect() } else { (100_000..108_000).collect() }).collect();
+            let mut shards: Vec<TestShard> = (0..8)
+                .map(|at| if at == 0 { (0..8_000).collect() } else { (100_000..108_000).collect() })
+                .collect();
             let mut pick = Picker::new(choice, 3, 0, 1);
             let mut of_first = 0;
             for _ in 0..8_000 {
@@ -226,7 +238,11 @@ mod tests {
         };
         let drawn = 1.0 - (1.0 - 1.0 / 8.0f64).powi(2);
         assert_eq!(served(ShardPick::Oldest), 1.0);
-        assert!((served(ShardPick::TwoChoice) - drawn).abs() < 0.02, "{} instead of {drawn}", served(ShardPick::TwoChoice));
+        assert!(
+            (served(ShardPick::TwoChoice) - drawn).abs() < 0.02,
+            "{} instead of {drawn}",
+            served(ShardPick::TwoChoice)
+        );
     }
 
     proptest! {

@@ -1,21 +1,27 @@
-//! How far a worker's takes are from the order of arrival, sampled while it works.
+//! How far a worker's takes are from the order of arrival, sampled while it
+//! works.
 //!
 //! Two counts, of the item at the head of the shard that was picked:
 //!
-//! * *Rank error*: older items still queued. One shard is in the order of its stamps, so the heads alone bound it: in each other shard
-//!   whose head is older, at least one item and at most all of them are. Shards whose head is younger hold none.
-//! * *Overtakes*: younger items taken before it, among the last `WINDOW` takes of this worker. What other workers took, or this one
-//!   longer ago, is not seen: a lower bound. Every overtake is one item's rank error and another's overtake, so that over a run that
-//!   ends with empty shards both have the same mean.
+//! * *Rank error*: older items still queued. One shard is in the order of its
+//!   stamps, so the heads alone bound it: in each other shard whose head is
+//!   older, at least one item and at most all of them are. Shards whose head is
+//!   younger hold none.
+//! * *Overtakes*: younger items taken before it, among the last `WINDOW` takes
+//!   of this worker. What other workers took, or this one longer ago, is not
+//!   seen: a lower bound. Every overtake is one item's rank error and another's
+//!   overtake, so that over a run that ends with empty shards both have the
+//!   same mean.
 //!
-//! Where several items are taken at once, only the first is looked at. While others put and take, the heads change during the look:
-//! each sample may be off by what they published or took in that time.
+//! Where several items are taken at once, only the first is looked at. While
+//! others put and take, the heads change during the look: each sample may be
+//! off by what they published or took in that time.
 
 use super::{Shard, ShardPick, is_before};
 use crate::stats::RankCounts;
 
-/// Every so many takes one is looked at; also how many takes back overtakes are looked for. The look reads all heads, so it should
-/// be seldom.
+/// Every so many takes one is looked at; also how many takes back overtakes are
+/// looked for. The look reads all heads, so it should be seldom.
 const WINDOW: usize = 64;
 
 /// Samples one worker's takes.
@@ -31,7 +37,8 @@ impl RankMeter {
         Self { taken: [0; WINDOW], takes: 0 }
     }
 
-    /// To be called before each take, with the shard that was picked. Only the lcore that owns `counts` may call this.
+    /// To be called before each take, with the shard that was picked. Only the
+    /// lcore that owns `counts` may call this.
     #[inline]
     pub fn before_take<S: Shard>(&mut self, shards: &[S], picked: usize, counts: &RankCounts) {
         let Some(stamp) = shards[picked].head_stamp() else { return };
@@ -45,14 +52,17 @@ impl RankMeter {
 
     #[cold]
     fn sample<S: Shard>(&self, shards: &[S], picked: usize, stamp: u64, counts: &RankCounts) {
-        let is_older = |(at, shard): &(usize, &S)| *at != picked && shard.head_stamp().is_some_and(|head| is_before(head, stamp));
+        let is_older = |(at, shard): &(usize, &S)| {
+            *at != picked && shard.head_stamp().is_some_and(|head| is_before(head, stamp))
+        };
         let (mut older_shards, mut older_items) = (0, 0);
         for (_, shard) in shards.iter().enumerate().filter(is_older) {
             older_shards += 1;
             // It may have been emptied since; its head was older all the same.
             older_items += shard.len().max(1) as u64;
         }
-        let overtakes = self.taken[..WINDOW - 1].iter().filter(|&&taken| is_before(stamp, taken)).count();
+        let overtakes =
+            self.taken[..WINDOW - 1].iter().filter(|&&taken| is_before(stamp, taken)).count();
         counts.add_sample(older_shards, older_items, overtakes as u64);
     }
 }
@@ -63,14 +73,18 @@ impl Default for RankMeter {
     }
 }
 
-/// The rank error to expect of `choice` over `shards` shards, where that is known.
+/// The rank error to expect of `choice` over `shards` shards, where that is
+/// known.
 ///
-/// * `Oldest`: 0 while nobody else puts or takes; else at most what is published during one scan of the heads.
-/// * `TwoChoice`: 5S/6 - 1 + 1/(6S) in the mean (Walzer and Williams, A Simple yet Exact Analysis of the MultiQueue, ESA'25). Their
-///   model: each item goes to a random shard, one item is taken at a time, and no shard runs empty. Shards that are filled each by its
-///   own lcore can be far worse.
-/// * `Random`: it has no bound, it grows with the run (Alistarh et al., The Power of Choice in Priority Scheduling, PODC'17). So it
-///   does for `RoundRobin` and `Affine`, as soon as shards don't fill evenly.
+/// * `Oldest`: 0 while nobody else puts or takes; else at most what is
+///   published during one scan of the heads.
+/// * `TwoChoice`: 5S/6 - 1 + 1/(6S) in the mean (Walzer and Williams, A Simple
+///   yet Exact Analysis of the MultiQueue, ESA'25). Their model: each item goes
+///   to a random shard, one item is taken at a time, and no shard runs empty.
+///   Shards that are filled each by its own lcore can be far worse.
+/// * `Random`: it has no bound, it grows with the run (Alistarh et al., The
+///   Power of Choice in Priority Scheduling, PODC'17). So it does for
+///   `RoundRobin` and `Affine`, as soon as shards don't fill evenly.
 pub fn rank_error_bound(choice: ShardPick, shards: usize) -> Option<f64> {
     let count = shards.max(1) as f64;
     match choice {
@@ -91,13 +105,15 @@ mod tests {
     use super::*;
     use crate::shed::{Pick, Picker};
 
-    /// One item put and one taken in turn, over `count` shards that never run empty. Returns the exact mean rank error and overtakes,
-    /// and what the meter counted.
+    /// One item put and one taken in turn, over `count` shards that never run
+    /// empty. Returns the exact mean rank error and overtakes, and what the
+    /// meter counted.
     fn simulate(choice: ShardPick, count: usize) -> (f64, f64, RankCounts) {
         const ITEMS: u64 = 40_000;
         let mut rng = SmallRng::seed_from_u64(1);
         let mut shards = vec![VecDeque::new(); count];
-        (0..1_000 * count as u64).for_each(|stamp| shards[rng.random_range(0..count)].push_back(stamp));
+        (0..1_000 * count as u64)
+            .for_each(|stamp| shards[rng.random_range(0..count)].push_back(stamp));
         let mut pick = Picker::new(choice, 2, 0, 1);
         let (mut meter, counts) = (RankMeter::new(), RankCounts::default());
         let mut taken = vec![];
@@ -107,11 +123,19 @@ mod tests {
             let at = pick.pick(&shards).expect("they never run empty");
             meter.before_take(&shards, at, &counts);
             let item = shards[at].pop_front().expect("it is not empty");
-            rank_errors += shards.iter().map(|shard| shard.partition_point(|&other| other < item)).sum::<usize>();
+            rank_errors += shards
+                .iter()
+                .map(|shard| shard.partition_point(|&other| other < item))
+                .sum::<usize>();
             taken.push(item);
         }
-        let overtakes: usize =
-            taken.iter().enumerate().map(|(at, item)| taken[at.saturating_sub(500)..at].iter().filter(|other| *other > item).count()).sum();
+        let overtakes: usize = taken
+            .iter()
+            .enumerate()
+            .map(|(at, item)| {
+                taken[at.saturating_sub(500)..at].iter().filter(|other| *other > item).count()
+            })
+            .sum();
         (rank_errors as f64 / ITEMS as f64, overtakes as f64 / ITEMS as f64, counts)
     }
 
@@ -120,7 +144,10 @@ mod tests {
         for shards in [1, 2, 8] {
             let (rank_error, overtakes, counts) = simulate(ShardPick::Oldest, shards);
             assert_eq!((rank_error, overtakes), (0.0, 0.0));
-            assert_eq!((counts.mean_at_least(), counts.mean_at_most(), counts.mean_overtakes()), (0.0, 0.0, 0.0));
+            assert_eq!(
+                (counts.mean_at_least(), counts.mean_at_most(), counts.mean_overtakes()),
+                (0.0, 0.0, 0.0)
+            );
             assert_eq!(counts.samples(), 40_000 / WINDOW as u64);
         }
     }
@@ -130,10 +157,19 @@ mod tests {
         for shards in [1, 2, 4, 8] {
             let (rank_error, overtakes, counts) = simulate(ShardPick::TwoChoice, shards);
             let theory = rank_error_bound(ShardPick::TwoChoice, shards).unwrap();
-            assert!((rank_error - theory).abs() <= 0.05 * theory, "{shards} shards: {rank_error} instead of {theory}");
-            assert!((overtakes - rank_error).abs() <= 0.05 * theory, "{shards} shards: {overtakes} overtakes, {rank_error} rank error");
+            assert!(
+                (rank_error - theory).abs() <= 0.05 * theory,
+                "{shards} shards: {rank_error} instead of {theory}"
+            );
+            assert!(
+                (overtakes - rank_error).abs() <= 0.05 * theory,
+                "{shards} shards: {overtakes} overtakes, {rank_error} rank error"
+            );
             let sampling_error = 0.25 * theory;
-            assert!(counts.mean_at_least() <= rank_error + sampling_error && rank_error <= counts.mean_at_most() + sampling_error);
+            assert!(
+                counts.mean_at_least() <= rank_error + sampling_error
+                    && rank_error <= counts.mean_at_most() + sampling_error
+            );
             assert!(counts.mean_overtakes() <= overtakes + sampling_error);
             assert!(shards == 1 || counts.mean_at_least() > 0.0 && counts.mean_overtakes() > 0.0);
         }
@@ -141,9 +177,13 @@ mod tests {
 
     #[test]
     fn the_bounds_enclose_what_is_older() {
-        let shards = [vec![50, 60], vec![10, 20, 70], vec![], vec![55], vec![40]].map(VecDeque::from);
+        let shards =
+            [vec![50, 60], vec![10, 20, 70], vec![], vec![55], vec![40]].map(VecDeque::from);
         let (mut meter, counts) = (RankMeter::new(), RankCounts::default());
         (0..WINDOW).for_each(|_| meter.before_take(&shards, 0, &counts));
-        assert_eq!((counts.samples(), counts.mean_at_least(), counts.mean_at_most()), (1, 2.0, 4.0));
+        assert_eq!(
+            (counts.samples(), counts.mean_at_least(), counts.mean_at_most()),
+            (1, 2.0, 4.0)
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Counters with a single writer: an lcore adds without a locked instruction, anybody may read at any time.
+//! Counters with a single writer: an lcore adds without a locked instruction,
+//! anybody may read at any time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,7 +14,8 @@ impl Counter {
         Self(AtomicU64::new(0))
     }
 
-    /// Only the lcore that owns the counter may call this: a load and a store, not an atomic addition.
+    /// Only the lcore that owns the counter may call this: a load and a store,
+    /// not an atomic addition.
     #[inline(always)]
     pub fn add(&self, count: u64) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
@@ -25,30 +27,36 @@ impl Counter {
     }
 }
 
-/// Why a packet was dropped. Every packet that is received is sent or has exactly one of these.
+/// Why a packet was dropped. Every packet that is received is sent or has
+/// exactly one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropCause {
     /// Its shard was full, and `--on-full drop` says not to run it here.
     ShardFull,
-    /// The transmit queue and the list of packets that wait for it were full, the link being up.
+    /// The transmit queue and the list of packets that wait for it were full,
+    /// the link being up.
     TxFull,
     /// As `TxFull`, but the link was down.
     LinkDown,
-    /// Its first segment is shorter than the Ethernet header that was to be changed.
+    /// Its first segment is shorter than the Ethernet header that was to be
+    /// changed.
     Runt,
     /// It is no IP packet, and has to be routed.
     NotIp,
-    /// Its IP header is cut off, contradicts itself or the frame, or has a wrong checksum.
+    /// Its IP header is cut off, contradicts itself or the frame, or has a
+    /// wrong checksum.
     BadHeader,
     /// Its time to live, or hop limit, ends here.
     TtlExpired,
     /// No route leads to its destination.
     NoRoute,
-    /// The engine does not let it pass: a rule of `dpi`'s, or an engine of one's own.
+    /// The engine does not let it pass: a rule of `dpi`'s, or an engine of
+    /// one's own.
     Denied,
     /// It had to wait in a run queue that was as long as it may be.
     RunQueueFull,
-    /// It had to keep its place in its flow, and all records of its receive queue were in use.
+    /// It had to keep its place in its flow, and all records of its receive
+    /// queue were in use.
     OrderFull,
     /// The run ended and it could not be finished in time.
     Shutdown,
@@ -103,7 +111,8 @@ impl PortQueue {
     }
 }
 
-/// All that one lcore counts. On cache lines of its own (two: neighbours are prefetched in pairs).
+/// All that one lcore counts. On cache lines of its own (two: neighbours are
+/// prefetched in pairs).
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct LcoreStats {
@@ -118,7 +127,8 @@ pub struct LcoreStats {
     pub cheap_pkts: Counter,
     /// Packets that went through the expensive stage here.
     pub expensive_pkts: Counter,
-    /// Packets that the cheap stage turned out to be too little for, or gave up.
+    /// Packets that the cheap stage turned out to be too little for, or gave
+    /// up.
     pub yielded_pkts: Counter,
     /// Packets put into this lcore's shard.
     pub shed_pkts: Counter,
@@ -129,17 +139,20 @@ pub struct LcoreStats {
     /// How often its run queues have grown. Counted at the end of the run.
     pub grown: Counter,
     drops: [Counter; DropCause::ALL.len()],
-    /// Time from the stamp until the driver accepted the packet, in ticks, for packets of the cheap stage.
+    /// Time from the stamp until the driver accepted the packet, in ticks, for
+    /// packets of the cheap stage.
     pub cheap_latency: Histogram,
     /// As above, for packets of the expensive stage.
     pub expensive_latency: Histogram,
     /// What these times consist of, of those packets where that was measured.
     pub cheap_parts: Parts,
     pub expensive_parts: Parts,
-    /// By how much packets may have come earlier than the poll that brought them: the time since a poll of the same queue found it empty
-    /// behind what it took. In ticks.
+    /// By how much packets may have come earlier than the poll that brought
+    /// them: the time since a poll of the same queue found it empty behind what
+    /// it took. In ticks.
     pub unseen_wait: Histogram,
-    /// Of packets of measured bursts where that is known: latency as their poll has it, and as it was had they come when that time began.
+    /// Of packets of measured bursts where that is known: latency as their poll
+    /// has it, and as it was had they come when that time began.
     pub at_least: Histogram,
     pub at_most: Histogram,
     /// How far its takes from shards were from the order of arrival.
@@ -155,9 +168,12 @@ pub struct LcoreStats {
 }
 
 impl LcoreStats {
-    /// `rx`: the receive queues it polls. `tx`: for each port the transmit queue it sends by.
+    /// `rx`: the receive queues it polls. `tx`: for each port the transmit
+    /// queue it sends by.
     pub fn new(rx: &[(u16, u16)], tx: &[(u16, u16)]) -> Self {
-        let queues = |list: &[(u16, u16)]| list.iter().map(|&(port, queue)| PortQueue::new(port, queue)).collect();
+        let queues = |list: &[(u16, u16)]| {
+            list.iter().map(|&(port, queue)| PortQueue::new(port, queue)).collect()
+        };
         Self {
             rx: queues(rx),
             tx: queues(tx),
@@ -195,9 +211,12 @@ impl LcoreStats {
         self.drops[cause as usize].get()
     }
 
-    /// Counts packets of a queue that it may poll; one of another lcore, so that it is looked for.
+    /// Counts packets of a queue that it may poll; one of another lcore, so
+    /// that it is looked for.
     pub fn add_received(&self, port: u16, queue: u16, count: u64) {
-        if let Some(of_queue) = self.rx.iter().find(|of_queue| (of_queue.port, of_queue.queue) == (port, queue)) {
+        if let Some(of_queue) =
+            self.rx.iter().find(|of_queue| (of_queue.port, of_queue.queue) == (port, queue))
+        {
             of_queue.pkts.add(count);
         }
     }

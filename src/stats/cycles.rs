@@ -1,4 +1,5 @@
-//! Where the loop's cycles go, added up per step. The loop is compiled without this unless it is asked for.
+//! Where the loop's cycles go, added up per step. The loop is compiled without
+//! this unless it is asked for.
 
 use super::Counter;
 
@@ -40,7 +41,8 @@ impl StepMeter {
         self.ticks[lap as usize].get()
     }
 
-    /// How often the step was measured: each time costs two readings of the clock.
+    /// How often the step was measured: each time costs two readings of the
+    /// clock.
     pub fn laps(&self, lap: Lap) -> u64 {
         self.laps[lap as usize].get()
     }

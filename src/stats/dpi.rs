@@ -15,7 +15,8 @@ pub struct RuleCounts {
     pub hit_pkts: Counter,
     /// Flows that it decided.
     pub flows: Counter,
-    /// Packets that its action was applied to, those in which it was found included.
+    /// Packets that its action was applied to, those in which it was found
+    /// included.
     pub pkts: Counter,
 }
 
@@ -28,7 +29,8 @@ pub struct DpiCounts {
     /// Packets whose payload was scanned to the end, and its bytes.
     pub scanned_pkts: Counter,
     pub scanned_bytes: Counter,
-    /// Flows that the table got, and those of them that took another one's place.
+    /// Flows that the table got, and those of them that took another one's
+    /// place.
     pub new_flows: Counter,
     pub evicted_flows: Counter,
     /// Flows in which nothing was found for as many packets as are looked at.
@@ -90,7 +92,12 @@ pub struct DpiReport {
 
 impl DpiReport {
     /// `rules`: name and action of each, by number.
-    pub fn of(rules: impl Iterator<Item = (String, String)>, counts: &DpiCounts, flows_max: usize, live_flows: usize) -> Self {
+    pub fn of(
+        rules: impl Iterator<Item = (String, String)>,
+        counts: &DpiCounts,
+        flows_max: usize,
+        live_flows: usize,
+    ) -> Self {
         let row = |((name, action), rule): ((String, String), &RuleCounts)| RuleRow {
             name,
             action,
@@ -151,7 +158,10 @@ mod tests {
         let all = DpiCounts::new(2);
         lcores.iter().for_each(|lcore| all.add(lcore));
         let report = DpiReport::of(names.into_iter(), &all, 7, 2);
-        assert_eq!((report.rules[0].hit_pkts, report.rules[1].hit_pkts, report.scanned_pkts), (0, 6, 1_234));
+        assert_eq!(
+            (report.rules[0].hit_pkts, report.rules[1].hit_pkts, report.scanned_pkts),
+            (0, 6, 1_234)
+        );
         assert!(report.to_string().contains("scanned 1,234 packets"), "{report}");
     }
 }

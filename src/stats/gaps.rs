@@ -1,5 +1,6 @@
-//! Time that the host took from an lcore: gaps in its own time that its work does not explain. On a shared machine a tail may be made
-//! of nothing else, so they are shown beside it.
+//! Time that the host took from an lcore: gaps in its own time that its work
+//! does not explain. On a shared machine a tail may be made of nothing else, so
+//! they are shown beside it.
 
 use std::fmt;
 
@@ -36,7 +37,8 @@ pub struct HostGaps {
     max_ticks: Counter,
 }
 
-/// The same in the report. Only time in which the lcore would notice counts: while it polls in vain, and in work of a known length.
+/// The same in the report. Only time in which the lcore would notice counts:
+/// while it polls in vain, and in work of a known length.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct HostGapRow {
     pub gaps: u64,
@@ -47,7 +49,10 @@ pub struct HostGapRow {
 impl fmt::Display for HostGapRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (gaps, all, longest) = (grouped(self.gaps), time(self.gap_ns), time(self.gap_max_ns));
-        write!(f, "the host took {all} from the lcores that they noticed, in {gaps} gaps of up to {longest}")
+        write!(
+            f,
+            "the host took {all} from the lcores that they noticed, in {gaps} gaps of up to {longest}"
+        )
     }
 }
 
@@ -61,7 +66,11 @@ impl HostGaps {
 
     /// With times in nanoseconds by `to_ns`.
     pub fn row(&self, to_ns: impl Fn(u64) -> u64) -> HostGapRow {
-        HostGapRow { gaps: self.count.get(), gap_ns: to_ns(self.ticks.get()), gap_max_ns: to_ns(self.max_ticks.get()) }
+        HostGapRow {
+            gaps: self.count.get(),
+            gap_ns: to_ns(self.ticks.get()),
+            gap_max_ns: to_ns(self.max_ticks.get()),
+        }
     }
 }
 

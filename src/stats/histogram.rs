@@ -1,5 +1,5 @@
-//! A log-linear histogram that its lcore writes in a few cycles. Percentiles, merging and files are hdrhistogram's: this only
-//! holds the counts until then.
+//! A log-linear histogram that its lcore writes in a few cycles. Percentiles,
+//! merging and files are hdrhistogram's: this only holds the counts until then.
 
 use hdrhistogram::Histogram as HdrHistogram;
 use multiversion::multiversion;
@@ -7,10 +7,12 @@ use multiversion::multiversion;
 use super::Counter;
 use super::stamps::Ages;
 
-/// Each power of two is split into `2^PRECISION_BITS` buckets of equal width: a value is known to 1.6 %.
+/// Each power of two is split into `2^PRECISION_BITS` buckets of equal width: a
+/// value is known to 1.6 %.
 const PRECISION_BITS: u32 = 6;
 const SPLIT: usize = 1 << PRECISION_BITS;
-/// Values up to 2^40 ticks (minutes) have buckets; longer ones count in the last.
+/// Values up to 2^40 ticks (minutes) have buckets; longer ones count in the
+/// last.
 const VALUE_BITS: u32 = 40;
 const BUCKETS: usize = SPLIT * VALUE_BITS as usize;
 /// What ages come to: they have 31 bits.
@@ -29,7 +31,8 @@ impl Histogram {
         Self { buckets: Box::new([const { Counter::new() }; BUCKETS]) }
     }
 
-    /// Counts `count` packets that all took `ticks`. Only the owner may call this.
+    /// Counts `count` packets that all took `ticks`. Only the owner may call
+    /// this.
     #[inline(always)]
     pub fn record(&self, ticks: u64, count: u64) {
         self.buckets[bucket(ticks)].add(count);
@@ -40,19 +43,23 @@ impl Histogram {
         self.buckets[bucket(ticks)].add(count.wrapping_neg());
     }
 
-    /// Counts packets that a clock has stamped, each with its age: a burst's most often. Less than a tick, or nothing, counts as one
-    /// tick; 2^31 ticks or more are too much.
+    /// Counts packets that a clock has stamped, each with its age: a burst's
+    /// most often. Less than a tick, or nothing, counts as one tick; 2^31 ticks
+    /// or more are too much.
     #[inline]
     pub fn record_ages(&self, stamps: &[u64], ages: Ages) {
         let mut at = [0; AT_ONCE];
         for stamps in stamps.chunks(AT_ONCE) {
             age_buckets(stamps, ages, &mut at);
-            at[..stamps.len()].iter().for_each(|&at| self.buckets[usize::from(at) % FINE_BUCKETS].add(1));
+            at[..stamps.len()]
+                .iter()
+                .for_each(|&at| self.buckets[usize::from(at) % FINE_BUCKETS].add(1));
         }
     }
 
-    /// Adds all that was recorded to `into`, as nanoseconds by `to_ns`; each bucket counts as its highest value, so that no
-    /// percentile is reported lower than it was.
+    /// Adds all that was recorded to `into`, as nanoseconds by `to_ns`; each
+    /// bucket counts as its highest value, so that no percentile is reported
+    /// lower than it was.
     pub fn add_to(&self, into: &mut HdrHistogram<u64>, to_ns: impl Fn(u64) -> u64) {
         for (at, counter) in self.buckets.iter().enumerate() {
             let count = counter.get();
@@ -72,13 +79,17 @@ impl HistogramCounts {
     pub fn of<'h>(histograms: impl IntoIterator<Item = &'h Histogram>) -> Self {
         let mut sums = Self::default();
         for histogram in histograms {
-            sums.0.iter_mut().zip(histogram.buckets.iter()).for_each(|(sum, counter)| *sum += counter.get());
+            sums.0
+                .iter_mut()
+                .zip(histogram.buckets.iter())
+                .for_each(|(sum, counter)| *sum += counter.get());
         }
         sums
     }
 
-    /// The ticks within which a share of those lies that were counted since `before`, from 0 to 1; rounded up to the end of the bucket.
-    /// `None` if there are none.
+    /// The ticks within which a share of those lies that were counted since
+    /// `before`, from 0 to 1; rounded up to the end of the bucket. `None` if
+    /// there are none.
     pub fn quantile_since(&self, before: &Self, share: f64) -> Option<u64> {
         let since = |at: usize| self.0[at] - before.0[at];
         let total: u64 = (0..BUCKETS).map(since).sum();
@@ -105,15 +116,19 @@ impl Default for Histogram {
     }
 }
 
-/// A double already holds what is asked for, a value's magnitude and then the bits behind its leading one: it is converted and
-/// cut off, in a third of the instructions that counting zeros takes. Zero counts as one. Small values leave some buckets empty.
+/// A double already holds what is asked for, a value's magnitude and then the
+/// bits behind its leading one: it is converted and cut off, in a third of the
+/// instructions that counting zeros takes. Zero counts as one. Small values
+/// leave some buckets empty.
 #[inline(always)]
 fn bucket(value: u64) -> usize {
     buckets_behind(1.0, value.max(1) as i64 as f64).min(BUCKETS - 1)
 }
 
-/// As `bucket`, of values with 32 bits behind the point: the point is in the double's exponent. With 31 bits before it at most, and those
-/// of its magnitude rounded up, none lies beyond `FINE_BUCKETS`. A loop of its own, because some CPUs do several at once.
+/// As `bucket`, of values with 32 bits behind the point: the point is in the
+/// double's exponent. With 31 bits before it at most, and those of its
+/// magnitude rounded up, none lies beyond `FINE_BUCKETS`. A loop of its own,
+/// because some CPUs do several at once.
 #[multiversion(targets("x86_64+avx512f"))]
 fn age_buckets(stamps: &[u64], ages: Ages, at: &mut [u16; AT_ONCE]) {
     for (at, &stamp) in at.iter_mut().zip(stamps) {
@@ -127,7 +142,8 @@ fn fine_bucket(value: i64) -> usize {
     buckets_behind(TICK, (value as f64).max(TICK))
 }
 
-/// By how many buckets a value lies behind the first one of `one`, a power of two that is not greater.
+/// By how many buckets a value lies behind the first one of `one`, a power of
+/// two that is not greater.
 #[inline(always)]
 fn buckets_behind(one: f64, value: f64) -> usize {
     const CUT_OFF: u32 = f64::MANTISSA_DIGITS - 1 - PRECISION_BITS;
@@ -150,14 +166,16 @@ mod tests {
         #[test]
         fn fine_values_go_where_their_ticks_go(bits in 1..=31u32, value in 1..1i64 << 31, fraction in 0..1i64 << 32) {
             let value = (value >> (31 - bits)).max(1);
-            // A fraction of a tick, or a double rounded up, may make it one more.
+            // A fraction of a tick, or a double rounded up, may make it one
+            // more.
             let top = highest(fine_bucket(value << 32 | fraction)) as i64;
             prop_assert!(top >= value && top <= highest(bucket(value as u64 + 1)) as i64, "{} in {}", value, top);
             prop_assert_eq!(fine_bucket(value << 32), bucket(value as u64));
             prop_assert_eq!(fine_bucket(-value), bucket(1));
         }
 
-        /// Whatever this CPU's version of `age_buckets` is, and whatever is left over of its width.
+        /// Whatever this CPU's version of `age_buckets` is, and whatever is
+        /// left over of its width.
         #[test]
         fn ages_of_a_burst_go_where_each_goes(ages in prop::collection::vec(0..1u64 << 30, 0..200), ticks_per_unit in 1..1u64 << 34) {
             use crate::stats::stamps::Conversion;
@@ -201,7 +219,8 @@ mod tests {
         assert_eq!(before.quantile_since(&before, 0.5), None);
         (1..=100).for_each(|value| histogram.record(value * 100, 1));
         let now = HistogramCounts::of([&histogram]);
-        let (p50, p99) = (now.quantile_since(&before, 0.5).unwrap(), now.quantile_since(&before, 0.99).unwrap());
+        let (p50, p99) =
+            (now.quantile_since(&before, 0.5).unwrap(), now.quantile_since(&before, 0.99).unwrap());
         assert!((5_000..=5_100).contains(&p50) && (9_900..=10_100).contains(&p99), "{p50} {p99}");
         assert!(now.quantile_since(&HistogramCounts::default(), 0.5).unwrap() >= 1_000_000);
     }

@@ -1,5 +1,7 @@
-//! The record of lcores that were stuck: who, on which packet, how long, who came to the rescue, and what waited. Each lcore writes only
-//! what it did itself, as owner or as rescuer, into a ring of its own; whoever reads joins them. Nobody waits for anybody.
+//! The record of lcores that were stuck: who, on which packet, how long, who
+//! came to the rescue, and what waited. Each lcore writes only what it did
+//! itself, as owner or as rescuer, into a ring of its own; whoever reads joins
+//! them. Nobody waits for anybody.
 
 use comfy_table::Table;
 use serde::{Deserialize, Serialize};
@@ -10,11 +12,13 @@ use super::report::{grouped, table, time};
 
 mod log;
 
-/// Records that each lcore keeps, and incidents that a reader gets: the last ones.
+/// Records that each lcore keeps, and incidents that a reader gets: the last
+/// ones.
 pub const INCIDENTS_MAX: usize = 64;
 
-/// How many of its last records a rescuer looks through for the incident that it is helping with: about as many lcores can be stuck
-/// at a time as it would tell apart.
+/// How many of its last records a rescuer looks through for the incident that
+/// it is helping with: about as many lcores can be stuck at a time as it would
+/// tell apart.
 const OPEN_MAX: u64 = 8;
 
 /// The stage that a packet was in.
@@ -37,7 +41,8 @@ impl IncidentStage {
     }
 }
 
-/// What an lcore is in, as it publishes it: names the incident, if it becomes one.
+/// What an lcore is in, as it publishes it: names the incident, if it becomes
+/// one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stuck {
     /// The lcore's place in the map.
@@ -69,10 +74,12 @@ pub struct Incident {
     pub stage: IncidentStage,
     /// From the start of the run until the packet was begun.
     pub started_ns: u64,
-    /// How long the lcore was in it; until now if it still is, and at least so long if it returned just as others came.
+    /// How long the lcore was in it; until now if it still is, and at least so
+    /// long if it returned just as others came.
     pub stuck_ns: u64,
     pub returned: bool,
-    /// From the packet's begin until the first of those that waited behind it were taken; none if nobody came.
+    /// From the packet's begin until the first of those that waited behind it
+    /// were taken; none if nobody came.
     pub rescued_after_ns: Option<u64>,
     /// Who took packets, in the order of the map.
     pub rescuers: Vec<u32>,
@@ -82,8 +89,8 @@ pub struct Incident {
     pub polled_pkts: u64,
     /// How long the oldest rescued packet had waited.
     pub longest_wait_ns: u64,
-    /// How much longer the rescued packets would have waited for the lcore's return (until now if it has not returned), summed over
-    /// packets.
+    /// How much longer the rescued packets would have waited for the lcore's
+    /// return (until now if it has not returned), summed over packets.
     pub saved_ns: u64,
 }
 
@@ -108,16 +115,23 @@ impl Incidents {
         Self { logs: (0..lcores).map(|_| Log::new()).collect() }
     }
 
-    /// Lcore `me` took packets that waited for `stuck`. Only that lcore may call this. What it takes several times during one incident
-    /// is added up in one record. Returns whether it was the first time.
+    /// Lcore `me` took packets that waited for `stuck`. Only that lcore may
+    /// call this. What it takes several times during one incident is added up
+    /// in one record. Returns whether it was the first time.
     #[cold]
     pub fn rescued(&self, me: usize, stuck: Stuck, rescued: Rescued) -> bool {
         let log = &self.logs[me];
-        let open = log.last(OPEN_MAX).find_map(|slot| slot.read().filter(|record| record.is_of(stuck)).map(|record| (slot, record)));
-        let mut record = open.map_or(Record { first_ticks: rescued.at_ticks, ..Record::of(stuck) }, |(_, record)| record);
+        let open = log.last(OPEN_MAX).find_map(|slot| {
+            slot.read().filter(|record| record.is_of(stuck)).map(|record| (slot, record))
+        });
+        let mut record = open.map_or(
+            Record { first_ticks: rescued.at_ticks, ..Record::of(stuck) },
+            |(_, record)| record,
+        );
         let pkts = rescued.stolen_pkts + rescued.polled_pkts;
         let since_start = rescued.at_ticks.saturating_sub(stuck.started_ticks);
-        record.sum_since_start_ticks = record.sum_since_start_ticks.saturating_add(pkts.saturating_mul(since_start));
+        record.sum_since_start_ticks =
+            record.sum_since_start_ticks.saturating_add(pkts.saturating_mul(since_start));
         record.stolen_pkts += rescued.stolen_pkts;
         record.polled_pkts += rescued.polled_pkts;
         record.longest_wait_ticks = record.longest_wait_ticks.max(rescued.longest_wait_ticks);
@@ -128,32 +142,52 @@ impl Incidents {
         open.is_none()
     }
 
-    /// The lcore that was stuck returned, at `now_ticks`; only that lcore may call this, and should only where it was away for longer
-    /// than `--rescue-after`. What nobody came for is kept only if it took `noteworthy_ticks`: on a shared machine lcores stand still for
-    /// a moment all the time, and those would soon be all that is on record. Returns by how much longer its rescued packets would have
-    /// waited, in ticks, summed over packets; packets that rescuers are writing down just now are left out.
+    /// The lcore that was stuck returned, at `now_ticks`; only that lcore may
+    /// call this, and should only where it was away for longer than
+    /// `--rescue-after`. What nobody came for is kept only if it took
+    /// `noteworthy_ticks`: on a shared machine lcores stand still for a moment
+    /// all the time, and those would soon be all that is on record. Returns by
+    /// how much longer its rescued packets would have waited, in ticks, summed
+    /// over packets; packets that rescuers are writing down just now are left
+    /// out.
     #[cold]
     pub fn returned(&self, stuck: Stuck, now_ticks: u64, noteworthy_ticks: u64) -> u64 {
         let rescuers = self.logs.iter().enumerate().filter(|(at, _)| *at != stuck.lcore);
-        let records = rescuers.filter_map(|(_, log)| log.last(OPEN_MAX).find_map(|slot| slot.read().filter(|record| record.is_of(stuck))));
-        let (rescuers, saved_ticks) = records.fold((0, 0), |(count, sum), record| (count + 1, sum + record.saved_ticks(now_ticks)));
+        let records = rescuers.filter_map(|(_, log)| {
+            log.last(OPEN_MAX).find_map(|slot| slot.read().filter(|record| record.is_of(stuck)))
+        });
+        let (rescuers, saved_ticks) = records
+            .fold((0, 0), |(count, sum), record| (count + 1, sum + record.saved_ticks(now_ticks)));
         if rescuers > 0 || now_ticks.saturating_sub(stuck.started_ticks) >= noteworthy_ticks {
-            self.logs[stuck.lcore].append(Record { ended_ticks: now_ticks.max(1), ..Record::of(stuck) });
+            self.logs[stuck.lcore]
+                .append(Record { ended_ticks: now_ticks.max(1), ..Record::of(stuck) });
         }
         saved_ticks
     }
 
-    /// The last incidents, oldest first, at any time from any thread. `away`: lcores that are stuck now, and may have been found by nobody
-    /// yet.
-    pub fn read(&self, away: &[Stuck], map: &Map<'_>, now_ticks: u64, to_ns: impl Fn(u64) -> u64) -> Vec<Incident> {
+    /// The last incidents, oldest first, at any time from any thread. `away`:
+    /// lcores that are stuck now, and may have been found by nobody yet.
+    pub fn read(
+        &self,
+        away: &[Stuck],
+        map: &Map<'_>,
+        now_ticks: u64,
+        to_ns: impl Fn(u64) -> u64,
+    ) -> Vec<Incident> {
         let mut joined: BTreeMap<(u64, u64), Vec<(usize, Record)>> = BTreeMap::new();
         for (writer, log) in self.logs.iter().enumerate() {
             for record in log.slots.iter().filter_map(Slot::read) {
-                joined.entry((record.started_ticks, record.victim)).or_default().push((writer, record));
+                joined
+                    .entry((record.started_ticks, record.victim))
+                    .or_default()
+                    .push((writer, record));
             }
         }
         for stuck in away {
-            joined.entry((stuck.started_ticks, stuck.lcore as u64)).or_default().push((stuck.lcore, Record::of(*stuck)));
+            joined
+                .entry((stuck.started_ticks, stuck.lcore as u64))
+                .or_default()
+                .push((stuck.lcore, Record::of(*stuck)));
         }
         let skipped = joined.len().saturating_sub(INCIDENTS_MAX);
         let incidents = joined.into_values().skip(skipped);
@@ -161,13 +195,22 @@ impl Incidents {
     }
 }
 
-/// Makes one incident of what its owner and its rescuers wrote, each with its writer's place in the map.
-fn join(records: &[(usize, Record)], map: &Map<'_>, now: u64, to_ns: &impl Fn(u64) -> u64) -> Option<Incident> {
+/// Makes one incident of what its owner and its rescuers wrote, each with its
+/// writer's place in the map.
+fn join(
+    records: &[(usize, Record)],
+    map: &Map<'_>,
+    now: u64,
+    to_ns: &impl Fn(u64) -> u64,
+) -> Option<Incident> {
     let first = records.first()?.1;
     let rescues = || records.iter().filter(|(writer, record)| *writer as u64 != record.victim);
     let ended = records.iter().map(|(_, record)| record.ended_ticks).find(|&ticks| ticks > 0);
-    let still = records.iter().any(|(writer, record)| *writer as u64 == record.victim && record.ended_ticks == 0);
-    // Who returns just as the first one comes sees nobody, and writes nothing: it was stuck at least until then.
+    let still = records
+        .iter()
+        .any(|(writer, record)| *writer as u64 == record.victim && record.ended_ticks == 0);
+    // Who returns just as the first one comes sees nobody, and writes nothing:
+    // it was stuck at least until then.
     let came = rescues().map(|(_, record)| record.first_ticks).max().unwrap_or(first.started_ticks);
     let until = ended.unwrap_or(if still { now } else { came });
     let sum = |count: fn(&Record) -> u64| rescues().map(|(_, record)| count(record)).sum::<u64>();
@@ -179,11 +222,15 @@ fn join(records: &[(usize, Record)], map: &Map<'_>, now: u64, to_ns: &impl Fn(u6
         started_ns: to_ns(first.started_ticks.saturating_sub(map.run_start_ticks)),
         stuck_ns: to_ns(until.saturating_sub(first.started_ticks)),
         returned: !still,
-        rescued_after_ns: rescues().map(|(_, record)| to_ns(record.first_ticks.saturating_sub(record.started_ticks))).min(),
+        rescued_after_ns: rescues()
+            .map(|(_, record)| to_ns(record.first_ticks.saturating_sub(record.started_ticks)))
+            .min(),
         rescuers: rescues().filter_map(|(writer, _)| id(*writer)).collect(),
         stolen_pkts: sum(|record| record.stolen_pkts),
         polled_pkts: sum(|record| record.polled_pkts),
-        longest_wait_ns: to_ns(rescues().map(|(_, record)| record.longest_wait_ticks).max().unwrap_or(0)),
+        longest_wait_ns: to_ns(
+            rescues().map(|(_, record)| record.longest_wait_ticks).max().unwrap_or(0),
+        ),
         saved_ns: to_ns(rescues().map(|(_, record)| record.saved_ticks(until)).sum()),
     })
 }
@@ -193,13 +240,28 @@ const PRINTED_MAX: usize = 5;
 
 /// The last few incidents; `None` if there are none.
 pub fn incident_table(incidents: &[Incident]) -> Option<Table> {
-    let mut table = table(&["stuck lcore", "at", "for", "flow", "stage", "rescued after", "by", "stolen", "polled", "waited up to"]);
+    let mut table = table(&[
+        "stuck lcore",
+        "at",
+        "for",
+        "flow",
+        "stage",
+        "rescued after",
+        "by",
+        "stolen",
+        "polled",
+        "waited up to",
+    ]);
     for incident in &incidents[incidents.len().saturating_sub(PRINTED_MAX)..] {
         let rescuers: Vec<String> = incident.rescuers.iter().map(u32::to_string).collect();
         table.add_row(vec![
             incident.lcore.to_string(),
             time(incident.started_ns),
-            format!("{}{}", time(incident.stuck_ns), if incident.returned { "" } else { ", still" }),
+            format!(
+                "{}{}",
+                time(incident.stuck_ns),
+                if incident.returned { "" } else { ", still" }
+            ),
             format!("{:08x}", incident.flow_hash),
             format!("{:?}", incident.stage).to_lowercase(),
             incident.rescued_after_ns.map_or("-".to_owned(), time),
@@ -231,13 +293,22 @@ mod tests {
     }
 
     fn read_with(incidents: &Incidents, away: &[Stuck], now: u64) -> Vec<Incident> {
-        incidents.read(away, &Map { lcore_ids: &[10, 11, 12], run_start_ticks: 100 }, now, |ticks| ticks)
+        incidents.read(
+            away,
+            &Map { lcore_ids: &[10, 11, 12], run_start_ticks: 100 },
+            now,
+            |ticks| ticks,
+        )
     }
 
     #[test]
     fn owner_and_rescuers_write_one_incident() {
         let incidents = Incidents::new(3);
-        incidents.rescued(1, stuck(0, 1000), Rescued { stolen_pkts: 3, polled_pkts: 0, at_ticks: 1030, longest_wait_ticks: 35 });
+        incidents.rescued(
+            1,
+            stuck(0, 1000),
+            Rescued { stolen_pkts: 3, polled_pkts: 0, at_ticks: 1030, longest_wait_ticks: 35 },
+        );
         incidents.rescued(2, stuck(0, 1000), polled(1040, 2));
         incidents.rescued(1, stuck(0, 1000), polled(1060, 1));
         let mut expected = Incident {
@@ -256,7 +327,8 @@ mod tests {
         };
         assert_eq!(read_with(&incidents, &[stuck(0, 1000)], 1080), [expected.clone()]);
         assert_eq!(incidents.returned(stuck(0, 1000), 1100, 1000), 3 * 70 + 2 * 60 + 40);
-        (expected.stuck_ns, expected.returned, expected.saved_ns) = (100, true, 3 * 70 + 2 * 60 + 40);
+        (expected.stuck_ns, expected.returned, expected.saved_ns) =
+            (100, true, 3 * 70 + 2 * 60 + 40);
         assert_eq!(read(&incidents, 5000), [expected]);
     }
 
@@ -268,15 +340,22 @@ mod tests {
             incidents.rescued(2, stuck(1, 1500), polled(2000 + at, 2));
         }
         let seen = read(&incidents, 3000);
-        assert_eq!(seen.iter().map(|incident| (incident.lcore, incident.polled_pkts)).collect::<Vec<_>>(), [(10, 100), (11, 200)]);
+        assert_eq!(
+            seen.iter().map(|incident| (incident.lcore, incident.polled_pkts)).collect::<Vec<_>>(),
+            [(10, 100), (11, 200)]
+        );
     }
 
     #[test]
     fn who_is_stuck_now_is_seen_before_anybody_comes() {
-        let (incidents, map) = (Incidents::new(3), Map { lcore_ids: &[10, 11, 12], run_start_ticks: 100 });
+        let (incidents, map) =
+            (Incidents::new(3), Map { lcore_ids: &[10, 11, 12], run_start_ticks: 100 });
         incidents.rescued(1, stuck(0, 1000), polled(1040, 2));
         let seen = incidents.read(&[stuck(0, 1000), stuck(2, 1500)], &map, 2000, |ticks| ticks);
-        let seen: Vec<_> = seen.into_iter().map(|seen| (seen.lcore, seen.stuck_ns, seen.returned, seen.rescuers)).collect();
+        let seen: Vec<_> = seen
+            .into_iter()
+            .map(|seen| (seen.lcore, seen.stuck_ns, seen.returned, seen.rescuers))
+            .collect();
         assert_eq!(seen, [(10, 1000, false, vec![11]), (12, 500, false, vec![])]);
     }
 
@@ -317,14 +396,31 @@ mod tests {
             scope.spawn(|| {
                 for at in 1..50_000u64 {
                     let whole = Stuck { flow_hash: at as u32, ..stuck(0, at) };
-                    incidents.rescued(1, whole, Rescued { at_ticks: 2 * at, stolen_pkts: at, polled_pkts: at, longest_wait_ticks: at });
+                    incidents.rescued(
+                        1,
+                        whole,
+                        Rescued {
+                            at_ticks: 2 * at,
+                            stolen_pkts: at,
+                            polled_pkts: at,
+                            longest_wait_ticks: at,
+                        },
+                    );
                 }
                 ended.store(true, Ordering::Release);
             });
             while !ended.load(Ordering::Acquire) {
-                for seen in incidents.read(&[], &Map { lcore_ids: &[10, 11, 12], run_start_ticks: 0 }, u64::MAX, |ticks| ticks) {
+                for seen in incidents.read(
+                    &[],
+                    &Map { lcore_ids: &[10, 11, 12], run_start_ticks: 0 },
+                    u64::MAX,
+                    |ticks| ticks,
+                ) {
                     let start = seen.started_ns;
-                    assert_eq!((u64::from(seen.flow_hash), seen.stolen_pkts, seen.polled_pkts), (start, start, start));
+                    assert_eq!(
+                        (u64::from(seen.flow_hash), seen.stolen_pkts, seen.polled_pkts),
+                        (start, start, start)
+                    );
                     assert_eq!((seen.rescued_after_ns, seen.longest_wait_ns), (Some(start), start));
                 }
             }

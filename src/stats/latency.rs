@@ -18,16 +18,20 @@ pub struct Latency {
     pub clock: String,
     /// What the stamp does not see.
     pub bound: String,
-    /// By how much a NIC's clock may have been wrong, after conversion; none by other clocks.
+    /// By how much a NIC's clock may have been wrong, after conversion; none by
+    /// other clocks.
     pub error_ns: Option<u64>,
-    /// Why latency was not counted to the end; what is here was counted before. None if it was.
+    /// Why latency was not counted to the end; what is here was counted before.
+    /// None if it was.
     pub off: Option<String>,
     /// Packets that were lost before they had a stamp.
     pub censored_pkts: u64,
-    /// With polls as stamps: by how much packets may have come earlier than their poll.
+    /// With polls as stamps: by how much packets may have come earlier than
+    /// their poll.
     pub unseen_wait: Option<TimeRow>,
-    /// With polls as stamps: the latency of cheap packets of measured bursts, from their poll on and from the earliest time at which they
-    /// can have come.
+    /// With polls as stamps: the latency of cheap packets of measured bursts,
+    /// from their poll on and from the earliest time at which they can have
+    /// come.
     pub at_least: Option<TimeRow>,
     pub at_most: Option<TimeRow>,
     pub cheap: LatencyRow,
@@ -43,7 +47,8 @@ pub struct LcoreLatency {
 }
 
 impl Latency {
-    /// What qualifies the figures beside their clock and its bound, a line each.
+    /// What qualifies the figures beside their clock and its bound, a line
+    /// each.
     pub fn qualified_by(&self) -> Vec<String> {
         qualified_by(self.censored_pkts, self.off.as_deref())
     }
@@ -51,22 +56,33 @@ impl Latency {
 
 /// As `Latency::qualified_by`, of a report that was read again.
 pub(crate) fn qualified_by(censored_pkts: u64, off: Option<&str>) -> Vec<String> {
-    let censored = (censored_pkts > 0)
-        .then(|| format!("{} packets were lost before they had a stamp: no latency here is theirs", grouped(censored_pkts)));
-    censored.into_iter().chain(off.map(|why| format!("LATENCY WAS NOT COUNTED TO THE END: {why}"))).collect()
+    let censored = (censored_pkts > 0).then(|| {
+        format!(
+            "{} packets were lost before they had a stamp: no latency here is theirs",
+            grouped(censored_pkts)
+        )
+    });
+    censored
+        .into_iter()
+        .chain(off.map(|why| format!("LATENCY WAS NOT COUNTED TO THE END: {why}")))
+        .collect()
 }
 
-/// Whether it is known how long packets may have waited before the poll that brought them: whether queues were ever left empty.
+/// Whether it is known how long packets may have waited before the poll that
+/// brought them: whether queues were ever left empty.
 pub fn is_bounded(unseen: &TimeRow, elapsed_s: f64) -> bool {
     unseen.pkts > 0 && (unseen.max_ns as f64) < elapsed_s * 1e9
 }
 
-/// How long packets may have waited before the poll that brought them, in words; `elapsed_s` is the length of the run.
+/// How long packets may have waited before the poll that brought them, in
+/// words; `elapsed_s` is the length of the run.
 pub fn unseen_text(unseen: &TimeRow, elapsed_s: f64) -> String {
     // Since the start: no poll has ever left that queue empty.
     match unseen.pkts {
         0 => "how long is not known, as none was measured".into(),
-        _ if !is_bounded(unseen, elapsed_s) => "how long is not known, as a queue was full whenever it was polled".into(),
+        _ if !is_bounded(unseen, elapsed_s) => {
+            "how long is not known, as a queue was full whenever it was polled".into()
+        }
         _ => {
             let [p50, p99, max] = [unseen.p50_ns, unseen.p99_ns, unseen.max_ns].map(time);
             format!("at most {p50} (p50), {p99} (p99), {max} (max)")
@@ -74,13 +90,20 @@ pub fn unseen_text(unseen: &TimeRow, elapsed_s: f64) -> String {
     }
 }
 
-/// Who sent what how late; `None` where one lcore sent all, which the other table says already.
-pub(super) fn lcore_table<'l>(lcores: impl IntoIterator<Item = (u32, &'l LcoreLatency)>) -> Option<Table> {
+/// Who sent what how late; `None` where one lcore sent all, which the other
+/// table says already.
+pub(super) fn lcore_table<'l>(
+    lcores: impl IntoIterator<Item = (u32, &'l LcoreLatency)>,
+) -> Option<Table> {
     let sent = |latency: &LcoreLatency| latency.cheap.pkts + latency.expensive.pkts > 0;
-    let lcores: Vec<(u32, &LcoreLatency)> = lcores.into_iter().filter(|(_, latency)| sent(latency)).collect();
+    let lcores: Vec<(u32, &LcoreLatency)> =
+        lcores.into_iter().filter(|(_, latency)| sent(latency)).collect();
     let mut table = table(&["sent by lcore", "latency", "packets", "p50", "p99", "max"]);
     for (lcore, latency) in &lcores {
-        for (class, row) in [("cheap", latency.cheap), ("expensive", latency.expensive)].iter().filter(|(_, row)| row.pkts > 0) {
+        for (class, row) in [("cheap", latency.cheap), ("expensive", latency.expensive)]
+            .iter()
+            .filter(|(_, row)| row.pkts > 0)
+        {
             let mut cells = vec![lcore.to_string(), (*class).to_owned(), grouped(row.pkts)];
             cells.extend([row.p50_ns, row.p99_ns, row.max_ns].map(time));
             table.add_row(cells);
@@ -91,7 +114,8 @@ pub(super) fn lcore_table<'l>(lcores: impl IntoIterator<Item = (u32, &'l LcoreLa
 
 fn bounds_table(least: TimeRow, most: TimeRow) -> Table {
     let mut table = table(&["cheap latency", "measured", "p50", "p99", "p99.9", "max"]);
-    for (name, row) in [("from the poll: at least", least), ("from the poll before: at most", most)] {
+    for (name, row) in [("from the poll: at least", least), ("from the poll before: at most", most)]
+    {
         let mut cells = vec![name.to_owned(), grouped(row.pkts)];
         cells.extend([row.p50_ns, row.p99_ns, row.p999_ns, row.max_ns].map(time));
         table.add_row(cells);
@@ -101,22 +125,42 @@ fn bounds_table(least: TimeRow, most: TimeRow) -> Table {
 
 impl fmt::Display for Latency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut table = table(&["latency", "packets", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"]);
+        let mut table =
+            table(&["latency", "packets", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"]);
         for (class, row) in [("cheap", &self.cheap), ("expensive", &self.expensive)] {
             if row.pkts > 0 {
                 let mut cells = vec![class.to_owned(), grouped(row.pkts)];
-                cells.extend([row.mean_ns, row.p50_ns, row.p90_ns, row.p99_ns, row.p999_ns, row.p9999_ns, row.max_ns].map(time));
+                cells.extend(
+                    [
+                        row.mean_ns,
+                        row.p50_ns,
+                        row.p90_ns,
+                        row.p99_ns,
+                        row.p999_ns,
+                        row.p9999_ns,
+                        row.max_ns,
+                    ]
+                    .map(time),
+                );
                 table.add_row(cells);
             }
         }
         write!(f, "{table}\nlatency is {}; {}", self.clock, self.bound)?;
         if let Some(table) = parts_table(&self.parts) {
             let every = self.parts.every_bursts;
-            write!(f, "\n{table}\nparts: one in {every} bursts that were cheap was measured, the wait in the NIC of all")?;
+            write!(
+                f,
+                "\n{table}\nparts: one in {every} bursts that were cheap was measured, the wait in the NIC of all"
+            )?;
         }
-        if let (Some(least), Some(most)) = (self.at_least.filter(|row| row.pkts > 0), self.at_most) {
+        if let (Some(least), Some(most)) = (self.at_least.filter(|row| row.pkts > 0), self.at_most)
+        {
             let every = self.parts.every_bursts;
-            write!(f, "\n{}\nbounds: of cheap packets that left with their burst, one burst in {every}", bounds_table(least, most))?;
+            write!(
+                f,
+                "\n{}\nbounds: of cheap packets that left with their burst, one burst in {every}",
+                bounds_table(least, most)
+            )?;
         }
         self.qualified_by().iter().try_for_each(|line| write!(f, "\n{line}"))
     }
@@ -128,8 +172,17 @@ mod tests {
 
     #[test]
     fn what_polls_do_not_see_has_numbers_or_a_reason() {
-        let unseen = TimeRow { pkts: 3, p50_ns: 1_500, p99_ns: 20_000, max_ns: 40_000, ..TimeRow::default() };
-        assert_eq!(unseen_text(&unseen, 1.0), "at most 1.50 us (p50), 20.0 us (p99), 40.0 us (max)");
+        let unseen = TimeRow {
+            pkts: 3,
+            p50_ns: 1_500,
+            p99_ns: 20_000,
+            max_ns: 40_000,
+            ..TimeRow::default()
+        };
+        assert_eq!(
+            unseen_text(&unseen, 1.0),
+            "at most 1.50 us (p50), 20.0 us (p99), 40.0 us (max)"
+        );
         assert!(unseen_text(&unseen, 1e-5).contains("full whenever"));
         assert!(unseen_text(&TimeRow::default(), 1.0).contains("none was measured"));
     }
@@ -138,9 +191,14 @@ mod tests {
     fn lcores_are_told_apart_where_there_are_several() {
         let sent = |pkts| TimeRow { pkts, p50_ns: 1_000, p99_ns: 2_000, p999_ns: 0, max_ns: 3_000 };
         let both = LcoreLatency { cheap: sent(7), expensive: sent(1) };
-        let (one, none) = (LcoreLatency { cheap: sent(9), ..LcoreLatency::default() }, LcoreLatency::default());
+        let (one, none) =
+            (LcoreLatency { cheap: sent(9), ..LcoreLatency::default() }, LcoreLatency::default());
         let printed = lcore_table([(0, &both), (1, &none), (5, &one)]).unwrap().to_string();
-        assert_eq!(printed.matches("1.00 us").count(), 3, "a row per class that was sent: {printed}");
+        assert_eq!(
+            printed.matches("1.00 us").count(),
+            3,
+            "a row per class that was sent: {printed}"
+        );
         assert!(printed.lines().last().unwrap().trim_start().starts_with("5"), "{printed}");
         assert!(lcore_table([(0, &both), (1, &none)]).is_none());
     }
@@ -149,6 +207,11 @@ mod tests {
     fn what_is_missing_is_said() {
         assert!(qualified_by(0, None).is_empty());
         let lines = qualified_by(1_234, Some("port 0 has a clock that went back"));
-        assert!(lines.len() == 2 && lines[0].starts_with("1,234 packets were lost") && lines[1].ends_with("went back"), "{lines:?}");
+        assert!(
+            lines.len() == 2
+                && lines[0].starts_with("1,234 packets were lost")
+                && lines[1].ends_with("went back"),
+            "{lines:?}"
+        );
     }
 }

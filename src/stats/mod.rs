@@ -1,4 +1,5 @@
-//! Counters that one lcore writes and others read, latency histograms, and the report made of them.
+//! Counters that one lcore writes and others read, latency histograms, and the
+//! report made of them.
 
 mod counters;
 mod cycles;
@@ -22,7 +23,9 @@ pub use cycles::{Lap, StepMeter};
 pub use dpi::{DpiCounts, DpiReport, RuleCounts, RuleRow};
 pub use gaps::{GAP_NS_MIN, Gaps, HostGapRow, HostGaps};
 pub use histogram::{Histogram, HistogramCounts};
-pub use incidents::{INCIDENTS_MAX, Incident, IncidentStage, Incidents, Map, Rescued, Stuck, incident_table};
+pub use incidents::{
+    INCIDENTS_MAX, Incident, IncidentStage, Incidents, Map, Rescued, Stuck, incident_table,
+};
 pub(crate) use latency::qualified_by;
 pub use latency::{Latency, LcoreLatency, is_bounded, unseen_text};
 pub use order::{OrderCounts, OrderRow};
@@ -35,5 +38,6 @@ pub(crate) use report::{grouped, table, time};
 pub use rescue::{RescueRow, RescueStats};
 pub use source::{SourceQueueRow, SourceReport};
 pub use stamps::{
-    BurstClock, ClockModel, Distrust, Fit, PortClock, Published, Reading, Sample, StampClocks, StampSpan, Stamps, Step, Unit, Verdict,
+    BurstClock, ClockModel, Distrust, Fit, PortClock, Published, Reading, Sample, StampClocks,
+    StampSpan, Stamps, Step, Unit, Verdict,
 };

@@ -1,5 +1,5 @@
-//! What was sent out of order within flows, in the terms of RFC 4737. `order` says which packets have numbers, and docs/report.md what
-//! that does not see.
+//! What was sent out of order within flows, in the terms of RFC 4737. `order`
+//! says which packets have numbers, and docs/report.md what that does not see.
 
 use std::fmt;
 
@@ -18,7 +18,8 @@ pub struct OrderCounts {
 }
 
 impl OrderCounts {
-    /// A packet with a number was sent: so many before the newest that had gone, 0 if it was the newest itself.
+    /// A packet with a number was sent: so many before the newest that had
+    /// gone, 0 if it was the newest itself.
     #[inline]
     pub fn add_sent(&self, late_by_pkts: u64) {
         if late_by_pkts > 0 { self.add_late(late_by_pkts) } else { self.add_in_order(1) }
@@ -51,7 +52,8 @@ pub struct OrderRow {
     pub kept: String,
     /// Packets whose place was looked at when they were sent.
     pub checked_pkts: u64,
-    /// Those of them that were sent behind one of their bucket that had arrived later (RFC 4737, section 3.3).
+    /// Those of them that were sent behind one of their bucket that had arrived
+    /// later (RFC 4737, section 3.3).
     pub reordered_pkts: u64,
     /// The share of all packets sent that these are.
     pub reordered_ratio: f64,
@@ -59,16 +61,25 @@ pub struct OrderRow {
     pub extent_p50_pkts: u64,
     pub extent_p99_pkts: u64,
     pub extent_max_pkts: u64,
-    /// Packets that were ready, and were held back until others of their flow had gone.
+    /// Packets that were ready, and were held back until others of their flow
+    /// had gone.
     pub parked_pkts: u64,
-    /// The most packets that may have a place in a flow at a time, per receive queue.
+    /// The most packets that may have a place in a flow at a time, per receive
+    /// queue.
     pub records_per_queue: usize,
 }
 
 impl OrderRow {
     /// Of all lcores' `counts` together; `tx_pkts`: all that they sent.
-    pub fn new<'c>(kept: String, records_per_queue: usize, tx_pkts: u64, counts: impl Iterator<Item = &'c OrderCounts> + Clone) -> Self {
-        let sum = |count: fn(&OrderCounts) -> &Counter| counts.clone().map(|counts| count(counts).get()).sum::<u64>();
+    pub fn new<'c>(
+        kept: String,
+        records_per_queue: usize,
+        tx_pkts: u64,
+        counts: impl Iterator<Item = &'c OrderCounts> + Clone,
+    ) -> Self {
+        let sum = |count: fn(&OrderCounts) -> &Counter| {
+            counts.clone().map(|counts| count(counts).get()).sum::<u64>()
+        };
         let mut extents = histogram_ns();
         counts.clone().for_each(|counts| counts.extents.add_to(&mut extents, |pkts| pkts));
         let reordered_pkts = sum(|counts| &counts.reordered_pkts);
@@ -89,12 +100,21 @@ impl OrderRow {
 impl fmt::Display for OrderRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [reordered, checked] = [self.reordered_pkts, self.checked_pkts].map(grouped);
-        write!(f, "order {}: {reordered} packets reordered ({:.6} of those sent; {checked} checked)", self.kept, self.reordered_ratio)?;
+        write!(
+            f,
+            "order {}: {reordered} packets reordered ({:.6} of those sent; {checked} checked)",
+            self.kept, self.reordered_ratio
+        )?;
         if self.reordered_pkts > 0 {
-            let [p50, p99, max] = [self.extent_p50_pkts, self.extent_p99_pkts, self.extent_max_pkts].map(grouped);
+            let [p50, p99, max] =
+                [self.extent_p50_pkts, self.extent_p99_pkts, self.extent_max_pkts].map(grouped);
             write!(f, ", late by p50 {p50}, p99 {p99}, max {max} packets")?;
         }
-        if self.parked_pkts > 0 { write!(f, "; {} waited for others of their flow", grouped(self.parked_pkts)) } else { Ok(()) }
+        if self.parked_pkts > 0 {
+            write!(f, "; {} waited for others of their flow", grouped(self.parked_pkts))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -109,7 +129,10 @@ mod tests {
         lcores[1].add_sent(5);
         lcores[1].add_parked();
         let row = OrderRow::new("none".into(), 8192, 40, lcores.iter());
-        assert_eq!((row.checked_pkts, row.reordered_pkts, row.reordered_ratio, row.parked_pkts), (4, 2, 0.05, 1));
+        assert_eq!(
+            (row.checked_pkts, row.reordered_pkts, row.reordered_ratio, row.parked_pkts),
+            (4, 2, 0.05, 1)
+        );
         assert_eq!((row.extent_p50_pkts, row.extent_max_pkts), (3, 5));
         let text = row.to_string();
         assert_eq!(

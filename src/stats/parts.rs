@@ -1,4 +1,5 @@
-//! Where latency goes: the parts that a packet's time from its stamp to the driver's acceptance consists of.
+//! Where latency goes: the parts that a packet's time from its stamp to the
+//! driver's acceptance consists of.
 
 use comfy_table::Table;
 use hdrhistogram::Histogram as HdrHistogram;
@@ -7,8 +8,9 @@ use serde::Serialize;
 use super::Histogram;
 use super::report::{grouped, table, time};
 
-/// Of so many bursts of the cheap stage, the parts of one are measured, as that takes two readings of the clock; but the wait in the NIC,
-/// which takes none, of all. Expensive packets that are run one by one are all measured.
+/// Of so many bursts of the cheap stage, the parts of one are measured, as that
+/// takes two readings of the clock; but the wait in the NIC, which takes none,
+/// of all. Expensive packets that are run one by one are all measured.
 pub const PARTS_EVERY_BURSTS: u32 = 64;
 
 /// The longest time that is told from longer ones, in nanoseconds: an hour.
@@ -17,16 +19,21 @@ const LONGEST_NS: u64 = 3_600_000_000_000;
 /// What one lcore measured for one class of packets, in ticks. One writer.
 #[derive(Debug, Default)]
 pub struct Parts {
-    /// From the packet's own stamp to the poll that brought it, of every packet that has one. In a burst that is cheap as a whole, that of its
-    /// first packet counts for all.
+    /// From the packet's own stamp to the poll that brought it, of every packet
+    /// that has one. In a burst that is cheap as a whole, that of its first
+    /// packet counts for all.
     pub nic_wait: Histogram,
-    /// From that poll to the start of the stage: classification, run queue, shard or inbox.
+    /// From that poll to the start of the stage: classification, run queue,
+    /// shard or inbox.
     pub queue_wait: Histogram,
-    /// The stage, with that of the packets that were served together with this one.
+    /// The stage, with that of the packets that were served together with this
+    /// one.
     pub service: Histogram,
-    /// From the end of the stage until the packet's turn in its flow came, of those that had to wait for it.
+    /// From the end of the stage until the packet's turn in its flow came, of
+    /// those that had to wait for it.
     pub order_wait: Histogram,
-    /// From the end of the stage, or its turn if it had to wait for that, until the driver had accepted the packet.
+    /// From the end of the stage, or its turn if it had to wait for that, until
+    /// the driver had accepted the packet.
     pub transmit: Histogram,
 }
 
@@ -41,12 +48,23 @@ pub struct TimeRow {
 }
 
 impl TimeRow {
-    /// Of several lcores' histograms together, with times in nanoseconds by `to_ns`.
-    pub fn of<'h>(histograms: impl IntoIterator<Item = &'h Histogram>, to_ns: impl Fn(u64) -> u64) -> Self {
-        let mut hdr = HdrHistogram::<u64>::new_with_bounds(1, LONGEST_NS, 3).expect("constant bounds are valid");
+    /// Of several lcores' histograms together, with times in nanoseconds by
+    /// `to_ns`.
+    pub fn of<'h>(
+        histograms: impl IntoIterator<Item = &'h Histogram>,
+        to_ns: impl Fn(u64) -> u64,
+    ) -> Self {
+        let mut hdr = HdrHistogram::<u64>::new_with_bounds(1, LONGEST_NS, 3)
+            .expect("constant bounds are valid");
         histograms.into_iter().for_each(|histogram| histogram.add_to(&mut hdr, &to_ns));
         let at = |quantile| hdr.value_at_quantile(quantile);
-        Self { pkts: hdr.len(), p50_ns: at(0.5), p99_ns: at(0.99), p999_ns: at(0.999), max_ns: hdr.max() }
+        Self {
+            pkts: hdr.len(),
+            p50_ns: at(0.5),
+            p99_ns: at(0.99),
+            p999_ns: at(0.999),
+            max_ns: hdr.max(),
+        }
     }
 }
 
@@ -62,9 +80,12 @@ pub struct PartRows {
 }
 
 impl PartRows {
-    /// Of all lcores' parts of one class. `stamped`: whether packets brought stamps of their own.
+    /// Of all lcores' parts of one class. `stamped`: whether packets brought
+    /// stamps of their own.
     pub fn of(parts: &[&Parts], stamped: bool, to_ns: impl Fn(u64) -> u64) -> Self {
-        let row = |pick: fn(&Parts) -> &Histogram| TimeRow::of(parts.iter().map(|parts| pick(parts)), &to_ns);
+        let row = |pick: fn(&Parts) -> &Histogram| {
+            TimeRow::of(parts.iter().map(|parts| pick(parts)), &to_ns)
+        };
         Self {
             nic_wait: stamped.then(|| row(|parts| &parts.nic_wait)),
             queue_wait: row(|parts| &parts.queue_wait),
@@ -95,7 +116,11 @@ pub(super) fn parts_table(parts: &LatencyParts) -> Option<Table> {
             ("order wait", Some(rows.order_wait)),
             ("transmit", Some(rows.transmit)),
         ];
-        for (name, row) in parts.into_iter().filter_map(|(name, row)| Some((name, row?))).filter(|(_, row)| row.pkts > 0) {
+        for (name, row) in parts
+            .into_iter()
+            .filter_map(|(name, row)| Some((name, row?)))
+            .filter(|(_, row)| row.pkts > 0)
+        {
             let mut cells = vec![format!("{class} {name}"), grouped(row.pkts)];
             cells.extend([row.p50_ns, row.p99_ns, row.p999_ns, row.max_ns].map(time));
             table.add_row(cells);
@@ -116,9 +141,18 @@ mod tests {
         let rows = PartRows::of(&[&lcores[0], &lcores[1]], false, |ticks| ticks * 2);
         assert!(rows.nic_wait.is_none());
         assert_eq!(rows.service.pkts, 4);
-        assert!((200..=206).contains(&rows.service.p50_ns) && (2000..=2060).contains(&rows.service.max_ns), "{rows:?}");
+        assert!(
+            (200..=206).contains(&rows.service.p50_ns)
+                && (2000..=2060).contains(&rows.service.max_ns),
+            "{rows:?}"
+        );
         let parts = LatencyParts { every_bursts: 16, cheap: rows, expensive: PartRows::default() };
         let printed = parts_table(&parts).unwrap().to_string();
-        assert!(printed.contains("cheap service") && !printed.contains("NIC wait") && !printed.contains("expensive"), "{printed}");
+        assert!(
+            printed.contains("cheap service")
+                && !printed.contains("NIC wait")
+                && !printed.contains("expensive"),
+            "{printed}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! What is told of latencies: percentiles, the whole histogram, and the file that HdrHistogram's tools read.
+//! What is told of latencies: percentiles, the whole histogram, and the file
+//! that HdrHistogram's tools read.
 
 use std::fmt::Write;
 
@@ -19,7 +20,8 @@ pub struct LatencyRow {
     pub p999_ns: u64,
     pub p9999_ns: u64,
     pub max_ns: u64,
-    /// The whole histogram by rising value, without empty buckets. Each value is its bucket's highest.
+    /// The whole histogram by rising value, without empty buckets. Each value
+    /// is its bucket's highest.
     #[serde(serialize_with = "on_one_line")]
     pub buckets: Vec<Bucket>,
 }
@@ -37,7 +39,10 @@ impl LatencyRow {
             p999_ns: at(0.999),
             p9999_ns: at(0.9999),
             max_ns: histogram.max(),
-            buckets: histogram.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value())).collect(),
+            buckets: histogram
+                .iter_recorded()
+                .map(|step| (step.value_iterated_to(), step.count_at_value()))
+                .collect(),
         }
     }
 }
@@ -50,41 +55,59 @@ pub fn histogram_ns() -> HdrHistogram<u64> {
 /// The histogram that these buckets are of.
 pub fn of_buckets<'b>(buckets: impl IntoIterator<Item = &'b Bucket>) -> HdrHistogram<u64> {
     let mut histogram = histogram_ns();
-    buckets.into_iter().for_each(|&(value_ns, count)| histogram.saturating_record_n(value_ns, count));
+    buckets
+        .into_iter()
+        .for_each(|&(value_ns, count)| histogram.saturating_record_n(value_ns, count));
     histogram
 }
 
-/// A pretty-printer would put each number on a line of its own, thousands of them.
+/// A pretty-printer would put each number on a line of its own, thousands of
+/// them.
 fn on_one_line<S: Serializer>(buckets: &[Bucket], serializer: S) -> Result<S::Ok, S::Error> {
     let text = serde_json::to_string(buckets).and_then(serde_json::value::RawValue::from_string);
     text.map_err(serde::ser::Error::custom)?.serialize(serializer)
 }
 
-/// Steps per halving of the distance to 100 %, as HdrHistogram's own tools have it.
+/// Steps per halving of the distance to 100 %, as HdrHistogram's own tools have
+/// it.
 const STEPS_PER_HALF: u32 = 5;
 
-/// The percentile distribution in microseconds, as HdrHistogram's `outputPercentileDistribution` writes it and its plotter reads it.
-/// `about` says in comments, a line each, what was measured and what that does not show.
+/// The percentile distribution in microseconds, as HdrHistogram's
+/// `outputPercentileDistribution` writes it and its plotter reads it. `about`
+/// says in comments, a line each, what was measured and what that does not
+/// show.
 pub fn hgrm(buckets: &[Bucket], about: &[String]) -> String {
     let histogram = of_buckets(buckets);
     let us = |ns: f64| ns / 1e3;
-    let mut text = format!("{:>12} {:>14} {:>10} {:>14}\n\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)");
+    let mut text = format!(
+        "{:>12} {:>14} {:>10} {:>14}\n\n",
+        "Value", "Percentile", "TotalCount", "1/(1-Percentile)"
+    );
     let mut total = 0;
     // Writing to a string does not fail.
     for step in histogram.iter_quantiles(STEPS_PER_HALF) {
         total += step.count_since_last_iteration();
         let (value, quantile) = (us(step.value_iterated_to() as f64), step.quantile_iterated_to());
         let _ = match quantile < 1.0 {
-            true => writeln!(text, "{value:12.3} {quantile:2.12} {total:10} {:14.2}", 1.0 / (1.0 - quantile)),
+            true => writeln!(
+                text,
+                "{value:12.3} {quantile:2.12} {total:10} {:14.2}",
+                1.0 / (1.0 - quantile)
+            ),
             false => writeln!(text, "{value:12.3} {quantile:2.12} {total:10}"),
         };
     }
-    let (mean, deviation, max) = (us(histogram.mean()), us(histogram.stdev()), us(histogram.max() as f64));
+    let (mean, deviation, max) =
+        (us(histogram.mean()), us(histogram.stdev()), us(histogram.max() as f64));
     let _ = writeln!(text, "#[Mean    = {mean:12.3}, StdDeviation   = {deviation:12.3}]");
     let _ = writeln!(text, "#[Max     = {max:12.3}, Total count    = {:12}]", histogram.len());
     // Each bucket but the first shares its lower half with the one before it.
     let buckets = usize::from(histogram.buckets());
-    let _ = writeln!(text, "#[Buckets = {buckets:12}, SubBuckets     = {:12}]", 2 * histogram.distinct_values() / (buckets + 1));
+    let _ = writeln!(
+        text,
+        "#[Buckets = {buckets:12}, SubBuckets     = {:12}]",
+        2 * histogram.distinct_values() / (buckets + 1)
+    );
     let _ = writeln!(text, "# values in microseconds");
     about.iter().for_each(|line| text += &format!("# {}\n", line.replace('\n', " ")));
     text
@@ -118,10 +141,14 @@ mod tests {
         assert_eq!(serde_json::from_str::<LatencyRow>(&text).unwrap().buckets, row.buckets);
     }
 
-    /// What HdrHistogram's plotter does: it splits lines at blanks, passes over those that are a comment, a heading or have no
-    /// fourth column, and draws the first column over the fourth.
+    /// What HdrHistogram's plotter does: it splits lines at blanks, passes over
+    /// those that are a comment, a heading or have no fourth column, and draws
+    /// the first column over the fourth.
     fn plotted(text: &str) -> Vec<(f64, f64)> {
-        let rows = text.lines().filter(|line| !line.starts_with('#')).map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let rows = text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| line.split_whitespace().collect::<Vec<_>>());
         rows.filter_map(|row| Some((row.get(3)?.parse().ok()?, row[0].parse().ok()?))).collect()
     }
 
@@ -132,12 +159,23 @@ mod tests {
         let points = plotted(&text);
         assert!(points.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1), "{text}");
         assert_eq!(points[0], (1.0, 1.0), "from the least value on: {text}");
-        let at = |quantile: f64| points.iter().find(|point| point.0 >= 1.0 / (1.0 - quantile)).unwrap().1;
-        assert!((at(0.8) - 1.0).abs() < 0.01 && (at(0.95) - 2.0).abs() < 0.01 && points.last().unwrap().1 > 1_000.0, "{text}");
-        assert!(text.contains("1.000000000000       1000\n#[Mean    ="), "the last line has no fourth column: {text}");
+        let at = |quantile: f64| {
+            points.iter().find(|point| point.0 >= 1.0 / (1.0 - quantile)).unwrap().1
+        };
+        assert!(
+            (at(0.8) - 1.0).abs() < 0.01
+                && (at(0.95) - 2.0).abs() < 0.01
+                && points.last().unwrap().1 > 1_000.0,
+            "{text}"
+        );
+        assert!(
+            text.contains("1.000000000000       1000\n#[Mean    ="),
+            "the last line has no fourth column: {text}"
+        );
         assert!(
             text.contains("Total count    =         1000]")
-                && text.ends_with("# values in microseconds\n# open-loop clock\n# 3 packets lost\n"),
+                && text
+                    .ends_with("# values in microseconds\n# open-loop clock\n# 3 packets lost\n"),
             "{text}"
         );
         assert!(plotted(&hgrm(&[], &[])).len() <= 1, "no packets, no curve");

@@ -1,4 +1,5 @@
-//! What came of guessing what a packet will cost from what its flow's packets have.
+//! What came of guessing what a packet will cost from what its flow's packets
+//! have.
 
 use std::fmt;
 
@@ -12,7 +13,8 @@ use super::report::grouped;
 pub struct PredictionCounts {
     /// Packets of unknown cost that were deferred at once.
     pub predicted_pkts: Counter,
-    /// Those of them, among what this lcore then ran, that were cheaper than the cutoff.
+    /// Those of them, among what this lcore then ran, that were cheaper than
+    /// the cutoff.
     pub wrong_pkts: Counter,
 }
 
@@ -27,8 +29,14 @@ pub struct PredictionRow {
 
 impl PredictionRow {
     pub fn of(lcores: &[&PredictionCounts], live_flows: usize) -> Self {
-        let sum = |count: fn(&PredictionCounts) -> &Counter| lcores.iter().map(|lcore| count(lcore).get()).sum();
-        Self { predicted_pkts: sum(|lcore| &lcore.predicted_pkts), wrong_pkts: sum(|lcore| &lcore.wrong_pkts), live_flows }
+        let sum = |count: fn(&PredictionCounts) -> &Counter| {
+            lcores.iter().map(|lcore| count(lcore).get()).sum()
+        };
+        Self {
+            predicted_pkts: sum(|lcore| &lcore.predicted_pkts),
+            wrong_pkts: sum(|lcore| &lcore.wrong_pkts),
+            live_flows,
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! What a worker counted of the order in which it took from the shards: `shed::RankMeter` says what each count means.
+//! What a worker counted of the order in which it took from the shards:
+//! `shed::RankMeter` says what each count means.
 
 use serde::Serialize;
 
@@ -14,7 +15,8 @@ pub struct RankCounts {
 }
 
 impl RankCounts {
-    /// One take: between `at_least` and `at_most` older items were still queued, and `overtakes` younger ones had been taken before.
+    /// One take: between `at_least` and `at_most` older items were still
+    /// queued, and `overtakes` younger ones had been taken before.
     #[inline]
     pub fn add_sample(&self, at_least: u64, at_most: u64, overtakes: u64) {
         self.samples.add(1);
@@ -68,18 +70,25 @@ pub struct RankRow {
     pub shards: usize,
     /// Takes that were looked at.
     pub samples: u64,
-    /// Older packets that were still queued when one was taken, in the mean: between these two.
+    /// Older packets that were still queued when one was taken, in the mean:
+    /// between these two.
     pub rank_error_at_least: f64,
     pub rank_error_at_most: f64,
     /// How often a packet was overtaken, in the mean: not less than this.
     pub overtakes_at_least: f64,
-    /// What theory says of the mean rank error; null where it grows without bound.
+    /// What theory says of the mean rank error; null where it grows without
+    /// bound.
     pub rank_error_theory: Option<f64>,
 }
 
 impl RankRow {
     /// Of all workers' `counts` together.
-    pub fn new(shard_pick: String, shards: usize, counts: &RankCounts, rank_error_theory: Option<f64>) -> Self {
+    pub fn new(
+        shard_pick: String,
+        shards: usize,
+        counts: &RankCounts,
+        rank_error_theory: Option<f64>,
+    ) -> Self {
         Self {
             shard_pick,
             shards,
@@ -94,11 +103,17 @@ impl RankRow {
 
 impl std::fmt::Display for RankRow {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let theory = self.rank_error_theory.map_or("no bound".to_owned(), |theory| format!("{theory:.2}"));
+        let theory =
+            self.rank_error_theory.map_or("no bound".to_owned(), |theory| format!("{theory:.2}"));
         write!(
             f,
             "shard pick {}, {} shards: rank error {:.2} to {:.2} (theory: {theory}), overtakes {:.2} or more; {} samples",
-            self.shard_pick, self.shards, self.rank_error_at_least, self.rank_error_at_most, self.overtakes_at_least, self.samples
+            self.shard_pick,
+            self.shards,
+            self.rank_error_at_least,
+            self.rank_error_at_most,
+            self.overtakes_at_least,
+            self.samples
         )
     }
 }

@@ -1,4 +1,5 @@
-//! What a run came to: one structure, printed as a table and written as JSON. Its keys are described in docs/report.md.
+//! What a run came to: one structure, printed as a table and written as JSON.
+//! Its keys are described in docs/report.md.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,14 +30,17 @@ pub struct Report {
     pub elapsed_s: f64,
     pub rx_pkts: u64,
     pub tx_pkts: u64,
-    /// Packets by why they were dropped; all causes, also those that did not occur.
+    /// Packets by why they were dropped; all causes, also those that did not
+    /// occur.
     pub drops: BTreeMap<&'static str, u64>,
-    /// Whether rx_pkts == tx_pkts + drops, and every buffer is back in the pool that no driver keeps.
+    /// Whether rx_pkts == tx_pkts + drops, and every buffer is back in the pool
+    /// that no driver keeps.
     pub conserved: bool,
     pub mbufs: u32,
     /// Buffers that were in the pool after all ports were closed.
     pub mbufs_free: u32,
-    /// The ports whose drivers keep buffers when they are closed: how many, nobody knows.
+    /// The ports whose drivers keep buffers when they are closed: how many,
+    /// nobody knows.
     pub mbufs_kept_by: Vec<String>,
     pub shed_pkts: u64,
     pub taken_pkts: u64,
@@ -65,12 +69,14 @@ pub struct Report {
     pub incidents: Vec<Incident>,
 }
 
-/// The rate of the time stamp counter, by which all of a report's times were measured.
+/// The rate of the time stamp counter, by which all of a report's times were
+/// measured.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct TscRow {
     /// Ticks per second.
     pub hz: u64,
-    /// By how many millionths that may be off, with the clock that it was measured by taken for right.
+    /// By how many millionths that may be off, with the clock that it was
+    /// measured by taken for right.
     pub error_ppm: f64,
     /// That clock; or EAL, which rounds.
     pub by: &'static str,
@@ -79,7 +85,11 @@ pub struct TscRow {
 impl fmt::Display for TscRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { hz, error_ppm, by } = self;
-        write!(f, "times are of {:.3} MHz of the time stamp counter by {by}, right to {error_ppm:.2} ppm", *hz as f64 / 1e6)
+        write!(
+            f,
+            "times are of {:.3} MHz of the time stamp counter by {by}, right to {error_ppm:.2} ppm",
+            *hz as f64 / 1e6
+        )
     }
 }
 
@@ -106,7 +116,8 @@ pub struct LcoreRow {
     pub cheap_pkts: u64,
     /// Packets that went through the expensive stage here.
     pub expensive_pkts: u64,
-    /// Packets that the cheap stage turned out to be too little for, or gave up.
+    /// Packets that the cheap stage turned out to be too little for, or gave
+    /// up.
     pub yielded_pkts: u64,
     pub shed_pkts: u64,
     pub taken_pkts: u64,
@@ -141,7 +152,8 @@ pub struct PortRow {
     pub device: DeviceStats,
 }
 
-/// Counts of the device; packets that it lost on reception never were in a burst, and are not part of `rx_pkts`.
+/// Counts of the device; packets that it lost on reception never were in a
+/// burst, and are not part of `rx_pkts`.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct DeviceStats {
     pub ipackets: u64,
@@ -170,13 +182,34 @@ impl Report {
     }
 
     fn lcore_table(&self) -> Table {
-        let mut table = table(&["lcore", "cpu", "pool", "rx", "tx", "cheap", "expensive", "shed", "taken", "waited", "dropped", "tx Mpps"]);
+        let mut table = table(&[
+            "lcore",
+            "cpu",
+            "pool",
+            "rx",
+            "tx",
+            "cheap",
+            "expensive",
+            "shed",
+            "taken",
+            "waited",
+            "dropped",
+            "tx Mpps",
+        ]);
         for row in &self.lcores {
             let name = if row.main { format!("{} main", row.lcore) } else { row.lcore.to_string() };
             let mut cells = vec![name, row.cpu.to_string(), format!("{:?}", row.pool)];
             let dropped = row.drops.values().sum::<u64>();
-            let counts =
-                [row.rx_pkts, row.tx_pkts, row.cheap_pkts, row.expensive_pkts, row.shed_pkts, row.taken_pkts, row.requeued_pkts, dropped];
+            let counts = [
+                row.rx_pkts,
+                row.tx_pkts,
+                row.cheap_pkts,
+                row.expensive_pkts,
+                row.shed_pkts,
+                row.taken_pkts,
+                row.requeued_pkts,
+                dropped,
+            ];
             cells.extend(counts.map(grouped));
             cells.push(self.mpps(row.tx_pkts));
             table.add_row(cells);
@@ -201,7 +234,8 @@ impl Report {
 
     fn device_table(&self) -> Option<Table> {
         let mut table = table(&["port", "name", "imissed", "ierrors", "rx_nombuf", "oerrors"]);
-        let lossy = self.ports.iter().filter(|row| row.device.losses().iter().any(|&count| count > 0));
+        let lossy =
+            self.ports.iter().filter(|row| row.device.losses().iter().any(|&count| count > 0));
         for row in lossy {
             let mut cells = vec![row.port.to_string(), row.name.clone()];
             cells.extend(row.device.losses().map(grouped));
@@ -223,7 +257,11 @@ pub struct Reloads {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let pools = self.pools.as_ref().map_or(String::new(), |pools| format!(" {pools}"));
-        writeln!(f, "mode {}{pools}, forward-mode {}, burst {}, {:.3} s", self.mode, self.forward_mode, self.burst, self.elapsed_s)?;
+        writeln!(
+            f,
+            "mode {}{pools}, forward-mode {}, burst {}, {:.3} s",
+            self.mode, self.forward_mode, self.burst, self.elapsed_s
+        )?;
         writeln!(f, "{}", self.lcore_table())?;
         writeln!(f, "{}", self.queue_table())?;
         if let Some(latency) = &self.latency {
@@ -233,12 +271,18 @@ impl fmt::Display for Report {
             writeln!(f, "{}", self.tsc)?;
         }
         self.dpi.iter().try_for_each(|dpi| writeln!(f, "{dpi}"))?;
-        if let Some(Reloads { done, refused }) = self.reloads.filter(|reloads| reloads.done + reloads.refused > 0) {
+        if let Some(Reloads { done, refused }) =
+            self.reloads.filter(|reloads| reloads.done + reloads.refused > 0)
+        {
             writeln!(f, "files were read again {done} times, and refused {refused} times")?;
         }
         let yielded: u64 = self.lcores.iter().map(|lcore| lcore.yielded_pkts).sum();
         if yielded > 0 {
-            writeln!(f, "{} packets were given up by the cheap stage, and went on in the expensive one", grouped(yielded))?;
+            writeln!(
+                f,
+                "{} packets were given up by the cheap stage, and went on in the expensive one",
+                grouped(yielded)
+            )?;
         }
         self.prediction.iter().try_for_each(|prediction| writeln!(f, "{prediction}"))?;
         if let Some(source) = &self.source {
@@ -247,7 +291,9 @@ impl fmt::Display for Report {
         if self.host_gaps.gaps > 0 {
             writeln!(f, "{}", self.host_gaps)?;
         }
-        for table in [rescue_table(&self.lcores), incident_table(&self.incidents)].into_iter().flatten() {
+        for table in
+            [rescue_table(&self.lcores), incident_table(&self.incidents)].into_iter().flatten()
+        {
             writeln!(f, "{table}")?;
         }
         if let Some(rank) = self.rank.as_ref().filter(|rank| rank.samples > 0) {
@@ -267,9 +313,14 @@ impl fmt::Display for Report {
             writeln!(f, "lost by devices before or after the forwarder had them:\n{table}")?;
         }
         let dropped: u64 = self.drops.values().sum();
-        let causes: Vec<String> =
-            self.drops.iter().filter(|(_, count)| **count > 0).map(|(cause, count)| format!("{cause} {}", grouped(*count))).collect();
-        let causes = if causes.is_empty() { String::new() } else { format!(" ({})", causes.join(", ")) };
+        let causes: Vec<String> = self
+            .drops
+            .iter()
+            .filter(|(_, count)| **count > 0)
+            .map(|(cause, count)| format!("{cause} {}", grouped(*count)))
+            .collect();
+        let causes =
+            if causes.is_empty() { String::new() } else { format!(" ({})", causes.join(", ")) };
         writeln!(
             f,
             "received {} ({} Mpps), sent {} ({} Mpps), dropped {}{causes}",
@@ -306,7 +357,10 @@ impl fmt::Display for Report {
 
 pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_style(TableComponent::HeaderLines, '─').set_header(header);
+    table
+        .load_preset(presets::NOTHING)
+        .set_style(TableComponent::HeaderLines, '─')
+        .set_header(header);
     for column in table.column_iter_mut() {
         column.set_cell_alignment(CellAlignment::Right);
     }

@@ -1,4 +1,5 @@
-//! What one lcore counted of stealing, takeover and rescue. As helper, but for what it was saved itself.
+//! What one lcore counted of stealing, takeover and rescue. As helper, but for
+//! what it was saved itself.
 
 use comfy_table::Table;
 use hdrhistogram::Histogram as HdrHistogram;
@@ -13,16 +14,20 @@ pub struct RescueStats {
     /// Steals that brought something, and what they brought.
     pub steals: Counter,
     pub stolen_pkts: Counter,
-    /// How long these took, in ticks: from the decision until the packets were the thief's.
+    /// How long these took, in ticks: from the decision until the packets were
+    /// the thief's.
     pub steal_ticks: Counter,
-    /// Times that it took another lcore's receive queue over and found something there, and the packets.
+    /// Times that it took another lcore's receive queue over and found
+    /// something there, and the packets.
     pub takeovers: Counter,
     pub takeover_pkts: Counter,
-    /// From the moment at which an lcore had been stuck for `--rescue-after` until the first packet was served that this lcore rescued
-    /// from it, in ticks; once per incident and rescuer.
+    /// From the moment at which an lcore had been stuck for `--rescue-after`
+    /// until the first packet was served that this lcore rescued from it, in
+    /// ticks; once per incident and rescuer.
     pub latency: Histogram,
-    /// By how much longer the packets would have waited that were rescued from this lcore, had they waited for its return: ticks,
-    /// summed over packets. Counted by this lcore, when it returns.
+    /// By how much longer the packets would have waited that were rescued from
+    /// this lcore, had they waited for its return: ticks, summed over packets.
+    /// Counted by this lcore, when it returns.
     pub saved_ticks: Counter,
 }
 
@@ -46,7 +51,8 @@ pub struct RescueRow {
 impl RescueStats {
     /// With times in nanoseconds by `to_ns`.
     pub fn row(&self, to_ns: impl Fn(u64) -> u64) -> RescueRow {
-        let mut latency = HdrHistogram::<u64>::new_with_bounds(1, 3_600_000_000_000, 3).expect("constant bounds are valid");
+        let mut latency = HdrHistogram::<u64>::new_with_bounds(1, 3_600_000_000_000, 3)
+            .expect("constant bounds are valid");
         self.latency.add_to(&mut latency, &to_ns);
         let steals = self.steals.get();
         RescueRow {
@@ -66,14 +72,34 @@ impl RescueStats {
 
 /// The lcores that helped or were helped; `None` if nobody did.
 pub(super) fn rescue_table(lcores: &[LcoreRow]) -> Option<Table> {
-    let mut table = table(&["lcore", "steals", "stolen", "each", "takeovers", "taken over", "rescues", "p50", "p99", "max", "saved"]);
+    let mut table = table(&[
+        "lcore",
+        "steals",
+        "stolen",
+        "each",
+        "takeovers",
+        "taken over",
+        "rescues",
+        "p50",
+        "p99",
+        "max",
+        "saved",
+    ]);
     for LcoreRow { lcore, rescue, .. } in lcores {
         if rescue.steals + rescue.takeovers + rescue.saved_ns == 0 {
             continue;
         }
-        let mut cells = vec![lcore.to_string(), grouped(rescue.steals), grouped(rescue.stolen_pkts), time(rescue.steal_ns)];
+        let mut cells = vec![
+            lcore.to_string(),
+            grouped(rescue.steals),
+            grouped(rescue.stolen_pkts),
+            time(rescue.steal_ns),
+        ];
         cells.extend([rescue.takeovers, rescue.takeover_pkts, rescue.rescues].map(grouped));
-        cells.extend([rescue.latency_p50_ns, rescue.latency_p99_ns, rescue.latency_max_ns, rescue.saved_ns].map(time));
+        cells.extend(
+            [rescue.latency_p50_ns, rescue.latency_p99_ns, rescue.latency_max_ns, rescue.saved_ns]
+                .map(time),
+        );
         table.add_row(cells);
     }
     (table.row_count() > 0).then_some(table)
@@ -92,7 +118,10 @@ mod tests {
         (1..=100).for_each(|ticks| stats.latency.record(ticks * 10, 1));
         let row = stats.row(|ticks| ticks * 2);
         assert_eq!((row.steal_ns, row.saved_ns, row.rescues), (500, 100, 100));
-        assert!((1000..=1020).contains(&row.latency_p50_ns) && row.latency_max_ns >= 2000, "{row:?}");
+        assert!(
+            (1000..=1020).contains(&row.latency_p50_ns) && row.latency_max_ns >= 2000,
+            "{row:?}"
+        );
         assert_eq!(RescueStats::default().row(|ticks| ticks).steal_ns, 0);
     }
 }

@@ -1,4 +1,5 @@
-//! What the traffic's source came to: what was to come, what came, and what the source itself took.
+//! What the traffic's source came to: what was to come, what came, and what the
+//! source itself took.
 
 use std::fmt;
 
@@ -7,8 +8,9 @@ use serde::Serialize;
 
 use super::report::{grouped, table, time};
 
-/// The source over all queues. Each packet that was due was received, missed, lost for want of a buffer, or was left in the queue:
-/// `offered_pkts` is the sum.
+/// The source over all queues. Each packet that was due was received, missed,
+/// lost for want of a buffer, or was left in the queue: `offered_pkts` is the
+/// sum.
 #[derive(Clone, Debug, Serialize)]
 pub struct SourceReport {
     /// What `--source` asked for, with defaults.
@@ -18,7 +20,8 @@ pub struct SourceReport {
     /// Millions of packets that were due per second of polling.
     pub offered_mpps: f64,
     pub received_mpps: f64,
-    /// The share of the lcores' time that the packets' costs should take at the rate that was asked for.
+    /// The share of the lcores' time that the packets' costs should take at the
+    /// rate that was asked for.
     pub load: f64,
     pub mean_cost_ns: f64,
     pub offered_pkts: u64,
@@ -28,7 +31,8 @@ pub struct SourceReport {
     pub nombuf_pkts: u64,
     /// Were due and not received yet when the run ended.
     pub left_pkts: u64,
-    /// The source's own work for a received packet, its median by samples; lcores do it on top of their own.
+    /// The source's own work for a received packet, its median by samples;
+    /// lcores do it on top of their own.
     pub pkt_ns: f64,
     pub queues: Vec<SourceQueueRow>,
 }
@@ -45,15 +49,18 @@ pub struct SourceQueueRow {
     pub missed_pkts: u64,
     pub nombuf_pkts: u64,
     pub left_pkts: u64,
-    /// By how much drawing packets was late at the last poll: what should have come in that time is counted nowhere.
+    /// By how much drawing packets was late at the last poll: what should have
+    /// come in that time is counted nowhere.
     pub behind_ns: u64,
 }
 
-/// From here on the source has not kept up, in nanoseconds: several of its longest polls.
+/// From here on the source has not kept up, in nanoseconds: several of its
+/// longest polls.
 const BEHIND_NS: u64 = 10_000_000;
 
 impl SourceReport {
-    /// What a reader must know before the figures: what the machine could not do.
+    /// What a reader must know before the figures: what the machine could not
+    /// do.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         let behind = self.queues.iter().map(|row| row.behind_ns).max().unwrap_or(0);
@@ -79,10 +86,17 @@ impl SourceReport {
     }
 
     fn queue_table(&self) -> Table {
-        let mut table = table(&["source", "asked", "offered", "received", "missed", "no buffer", "left"]);
+        let mut table =
+            table(&["source", "asked", "offered", "received", "missed", "no buffer", "left"]);
         for row in &self.queues {
             let mut cells = vec![format!("{} rx {}", row.port, row.queue), rate(row.asked_mpps)];
-            let counts = [row.offered_pkts, row.received_pkts, row.missed_pkts, row.nombuf_pkts, row.left_pkts];
+            let counts = [
+                row.offered_pkts,
+                row.received_pkts,
+                row.missed_pkts,
+                row.nombuf_pkts,
+                row.left_pkts,
+            ];
             cells.extend(counts.map(grouped));
             table.add_row(cells);
         }
@@ -154,7 +168,10 @@ mod tests {
     #[test]
     fn what_the_machine_could_not_do_is_said() {
         assert!(report(0, 0).warnings().is_empty());
-        assert!(report(0, 2 * BEHIND_NS).warnings()[0].contains("could not make 1.000 M packets per second"));
+        assert!(
+            report(0, 2 * BEHIND_NS).warnings()[0]
+                .contains("could not make 1.000 M packets per second")
+        );
         let text = report(10, 0).to_string();
         assert!(text.contains("warning: 10 of 1,000 packets were lost"), "{text}");
     }

@@ -11,7 +11,8 @@ pub enum Arrivals {
     Poisson,
     /// Equal gaps. Each queue starts at a random place of its first gap.
     Fixed,
-    /// Poisson for `on_ns`, then nothing for `off_ns`, all queues alike; the mean over both is the rate that was asked for.
+    /// Poisson for `on_ns`, then nothing for `off_ns`, all queues alike; the
+    /// mean over both is the rate that was asked for.
     OnOff { on_ns: u64, off_ns: u64 },
 }
 
@@ -20,7 +21,8 @@ pub enum Arrivals {
 pub(super) struct ArrivalClock {
     random: SmallRng,
     gaps: Gaps,
-    /// Mean gap between two packets, on the clock that only runs while packets come.
+    /// Mean gap between two packets, on the clock that only runs while packets
+    /// come.
     gap_ticks: f64,
     at_ticks: f64,
 }
@@ -37,14 +39,27 @@ enum Gaps {
 }
 
 impl ArrivalClock {
-    /// `mean_gap_ticks`: time per packet in the long run; infinite for a queue without packets.
-    pub(super) fn new(arrivals: Arrivals, mean_gap_ticks: f64, ticks_per_ns: f64, mut random: SmallRng) -> Self {
+    /// `mean_gap_ticks`: time per packet in the long run; infinite for a queue
+    /// without packets.
+    pub(super) fn new(
+        arrivals: Arrivals,
+        mean_gap_ticks: f64,
+        ticks_per_ns: f64,
+        mut random: SmallRng,
+    ) -> Self {
         let (gaps, gap_ticks, at_ticks) = match arrivals {
             Arrivals::Poisson => (Gaps::Exponential, mean_gap_ticks, 0.0),
-            Arrivals::Fixed => (Gaps::Equal, mean_gap_ticks, (random.random::<f64>() - 1.0) * mean_gap_ticks),
+            Arrivals::Fixed => {
+                (Gaps::Equal, mean_gap_ticks, (random.random::<f64>() - 1.0) * mean_gap_ticks)
+            }
             Arrivals::OnOff { on_ns, off_ns } => {
-                let (on_ticks, off_ticks) = (on_ns as f64 * ticks_per_ns, off_ns as f64 * ticks_per_ns);
-                (Gaps::Interrupted { on_ticks, off_ticks }, mean_gap_ticks * on_ticks / (on_ticks + off_ticks), 0.0)
+                let (on_ticks, off_ticks) =
+                    (on_ns as f64 * ticks_per_ns, off_ns as f64 * ticks_per_ns);
+                (
+                    Gaps::Interrupted { on_ticks, off_ticks },
+                    mean_gap_ticks * on_ticks / (on_ticks + off_ticks),
+                    0.0,
+                )
             }
         };
         // Without packets, infinity minus infinity would not be one.
@@ -52,7 +67,8 @@ impl ArrivalClock {
         Self { random, gaps, gap_ticks, at_ticks }
     }
 
-    /// When the next packet is due, in ticks, rounded down; `u64::MAX` if never.
+    /// When the next packet is due, in ticks, rounded down; `u64::MAX` if
+    /// never.
     #[inline]
     pub(super) fn next_ticks(&mut self) -> u64 {
         let gap = match self.gaps {
@@ -65,7 +81,9 @@ impl ArrivalClock {
         // A double holds some hours of ticks to a thousandth of one.
         self.at_ticks += gap;
         match self.gaps {
-            Gaps::Interrupted { on_ticks, off_ticks } => (self.at_ticks + (self.at_ticks / on_ticks).floor() * off_ticks) as u64,
+            Gaps::Interrupted { on_ticks, off_ticks } => {
+                (self.at_ticks + (self.at_ticks / on_ticks).floor() * off_ticks) as u64
+            }
             _ => self.at_ticks as u64,
         }
     }

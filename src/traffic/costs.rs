@@ -1,4 +1,5 @@
-//! What packets may cost: distributions of service times, their means, and how they are written in `--work`.
+//! What packets may cost: distributions of service times, their means, and how
+//! they are written in `--work`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,13 +19,15 @@ pub enum Service {
     Exponential {
         mean_ns: f64,
     },
-    /// Bounded Pareto: density a L^a x^(-a-1) / (1 - (L/H)^a) for x from L = `min_ns` to H = `max_ns`, with a = `shape`.
+    /// Bounded Pareto: density a L^a x^(-a-1) / (1 - (L/H)^a) for x from L =
+    /// `min_ns` to H = `max_ns`, with a = `shape`.
     Pareto {
         min_ns: f64,
         max_ns: f64,
         shape: f64,
     },
-    /// The values of a file in their order, again and again. Each queue starts at another place of it.
+    /// The values of a file in their order, again and again. Each queue starts
+    /// at another place of it.
     Trace {
         file: PathBuf,
         values_ns: Arc<[u64]>,
@@ -32,7 +35,8 @@ pub enum Service {
 }
 
 impl Service {
-    /// The mean, in nanoseconds. Bounded Pareto: Harchol-Balter, "Performance Modeling and Design of Computer Systems", 20.3.
+    /// The mean, in nanoseconds. Bounded Pareto: Harchol-Balter, "Performance
+    /// Modeling and Design of Computer Systems", 20.3.
     pub fn mean_ns(&self) -> f64 {
         match self {
             Self::Fixed { ns } => *ns,
@@ -48,7 +52,9 @@ impl Service {
                     l * a / (a - 1.0) * (1.0 - r.powf(a - 1.0)) / (1.0 - r.powf(a))
                 }
             }
-            Self::Trace { values_ns, .. } => values_ns.iter().map(|&ns| ns as f64).sum::<f64>() / values_ns.len() as f64,
+            Self::Trace { values_ns, .. } => {
+                values_ns.iter().map(|&ns| ns as f64).sum::<f64>() / values_ns.len() as f64
+            }
         }
     }
 }
@@ -57,17 +63,20 @@ impl Service {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Costs {
     pub service: Service,
-    /// From here on a packet is expensive. Unused with [`Service::Bimodal`], which says itself which ones are.
+    /// From here on a packet is expensive. Unused with [`Service::Bimodal`],
+    /// which says itself which ones are.
     pub expensive_from_ns: f64,
 }
 
 /// A distribution's default for what is expensive, as a multiple of its mean.
 const EXPENSIVE_MEANS: f64 = 10.0;
 
-/// The longest service time, so that no sum of a few of them overflows: an hour.
+/// The longest service time, so that no sum of a few of them overflows: an
+/// hour.
 const LONGEST_NS: u64 = 3_600_000_000_000;
 
-/// The keys of a distribution, collected one by one: `dist` and, as it needs them, `mean`, `min`, `max`, `shape`, `file`; `threshold`.
+/// The keys of a distribution, collected one by one: `dist` and, as it needs
+/// them, `mean`, `min`, `max`, `shape`, `file`; `threshold`.
 #[derive(Clone, Debug, Default)]
 pub struct CostKeys {
     dist: Option<String>,
@@ -88,79 +97,117 @@ impl CostKeys {
     /// When the value isn't what the key needs.
     pub fn note(&mut self, key: &str, value: &str) -> Result<bool, String> {
         if let Some(at) = TIMES.iter().position(|&name| name == key) {
-            let time = humantime::parse_duration(value).ok().and_then(|time| u64::try_from(time.as_nanos()).ok());
+            let time = humantime::parse_duration(value)
+                .ok()
+                .and_then(|time| u64::try_from(time.as_nanos()).ok());
             let time = time.filter(|&ns| (1..=LONGEST_NS).contains(&ns));
-            self.times_ns[at] =
-                Some(time.ok_or_else(|| format!("{key}={value}: write a time from 1ns to 1h with its unit, for example 2us"))? as f64);
+            self.times_ns[at] = Some(time.ok_or_else(|| {
+                format!("{key}={value}: write a time from 1ns to 1h with its unit, for example 2us")
+            })? as f64);
             return Ok(true);
         }
         match key {
             "dist" => self.dist = Some(value.to_owned()),
             "file" => self.file = Some(value.into()),
             "shape" => {
-                let shape = value.parse::<f64>().ok().filter(|shape| (0.01..=100.0).contains(shape));
-                self.shape = Some(shape.ok_or_else(|| format!("shape={value}: write a number from 0.01 to 100, for example 1.1"))?);
+                let shape =
+                    value.parse::<f64>().ok().filter(|shape| (0.01..=100.0).contains(shape));
+                self.shape = Some(shape.ok_or_else(|| {
+                    format!("shape={value}: write a number from 0.01 to 100, for example 1.1")
+                })?);
             }
             _ => return Ok(false),
         }
         Ok(true)
     }
 
-    /// The distribution; `None` if no key of one was there. Reads the file of a trace.
+    /// The distribution; `None` if no key of one was there. Reads the file of a
+    /// trace.
     ///
     /// # Errors
-    /// When a key is missing, or of no use to the distribution, or the file is not what it should be.
+    /// When a key is missing, or of no use to the distribution, or the file is
+    /// not what it should be.
     pub fn finish(self) -> Result<Option<Costs>, String> {
         let Self { dist, times_ns: [mean, min, max, threshold], shape, file } = self;
         let keys = [mean.is_some(), min.is_some(), max.is_some(), shape.is_some(), file.is_some()];
         let Some(dist) = dist else {
             let stray = keys.contains(&true) || threshold.is_some();
             return if stray {
-                Err(format!("{} belong to a distribution: add dist=exponential or another one", Self::NAMES))
+                Err(format!(
+                    "{} belong to a distribution: add dist=exponential or another one",
+                    Self::NAMES
+                ))
             } else {
                 Ok(None)
             };
         };
-        let needs =
-            |names: &str, example: &str| Err(format!("dist={dist} needs {names} and nothing else but threshold: for example {example}"));
+        let needs = |names: &str, example: &str| {
+            Err(format!(
+                "dist={dist} needs {names} and nothing else but threshold: for example {example}"
+            ))
+        };
         let service = match (dist.as_str(), mean, min, max, shape, file) {
             ("fixed", Some(ns), None, None, None, None) => Service::Fixed { ns },
             ("fixed", ..) => return needs("mean", "dist=fixed,mean=1us"),
-            ("exponential", Some(mean_ns), None, None, None, None) => Service::Exponential { mean_ns },
+            ("exponential", Some(mean_ns), None, None, None, None) => {
+                Service::Exponential { mean_ns }
+            }
             ("exponential", ..) => return needs("mean", "dist=exponential,mean=1us"),
             ("pareto", None, Some(min_ns), Some(max_ns), Some(shape), None) if min_ns <= max_ns => {
                 Service::Pareto { min_ns, max_ns, shape }
             }
-            ("pareto", None, Some(_), Some(_), Some(_), None) => return Err("dist=pareto: min is more than max: swap them".into()),
-            ("pareto", ..) => return needs("min, max and shape", "dist=pareto,min=200ns,max=1ms,shape=1.1"),
-            ("trace", None, None, None, None, Some(file)) => Service::Trace { values_ns: read_trace(&file)?.into(), file },
+            ("pareto", None, Some(_), Some(_), Some(_), None) => {
+                return Err("dist=pareto: min is more than max: swap them".into());
+            }
+            ("pareto", ..) => {
+                return needs("min, max and shape", "dist=pareto,min=200ns,max=1ms,shape=1.1");
+            }
+            ("trace", None, None, None, None, Some(file)) => {
+                Service::Trace { values_ns: read_trace(&file)?.into(), file }
+            }
             ("trace", ..) => return needs("file", "dist=trace,file=service_ns.txt"),
-            _ => return Err(format!("dist={dist}: write fixed, exponential, pareto or trace; cheap, expensive and p need no dist")),
+            _ => {
+                return Err(format!(
+                    "dist={dist}: write fixed, exponential, pareto or trace; cheap, expensive and p need no dist"
+                ));
+            }
         };
         let expensive_from_ns = threshold.unwrap_or(EXPENSIVE_MEANS * service.mean_ns());
         Ok(Some(Costs { service, expensive_from_ns }))
     }
 }
 
-/// Reads service times from a file: one whole number of nanoseconds per line, from 0 to an hour.
+/// Reads service times from a file: one whole number of nanoseconds per line,
+/// from 0 to an hour.
 ///
 /// # Errors
-/// When it can't be read or holds nothing, or a line holds anything else: the message has the file's name and the line's number.
+/// When it can't be read or holds nothing, or a line holds anything else: the
+/// message has the file's name and the line's number.
 pub fn read_trace(file: &Path) -> Result<Vec<u64>, String> {
     let name = file.display();
-    let text =
-        std::fs::read_to_string(file).map_err(|error| format!("{name}: {error}; write the name of a file with one time per line"))?;
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        format!("{name}: {error}; write the name of a file with one time per line")
+    })?;
     let value = |(at, line): (usize, &str)| {
         let place = format!("{name}:{}", at + 1);
         match line.trim().parse::<u64>() {
             Ok(ns) if ns <= LONGEST_NS => Ok(ns),
             Ok(ns) => Err(format!("{place}: {ns} ns is more than an hour")),
-            Err(_) if line.trim().is_empty() => Err(format!("{place}: an empty line; write a time in nanoseconds, or take the line out")),
-            Err(_) => Err(format!("{place}: {:?} is not a whole number of nanoseconds", line.chars().take(40).collect::<String>())),
+            Err(_) if line.trim().is_empty() => Err(format!(
+                "{place}: an empty line; write a time in nanoseconds, or take the line out"
+            )),
+            Err(_) => Err(format!(
+                "{place}: {:?} is not a whole number of nanoseconds",
+                line.chars().take(40).collect::<String>()
+            )),
         }
     };
     let values = text.lines().enumerate().map(value).collect::<Result<Vec<_>, _>>()?;
-    if values.is_empty() { Err(format!("{name} is empty: write one time in nanoseconds per line")) } else { Ok(values) }
+    if values.is_empty() {
+        Err(format!("{name} is empty: write one time in nanoseconds per line"))
+    } else {
+        Ok(values)
+    }
 }
 
 #[cfg(test)]
@@ -183,7 +230,10 @@ mod tests {
         assert_eq!(costs.service, Service::Pareto { min_ns: 1e3, max_ns: 1e6, shape: 1.5 });
         assert_eq!(costs.expensive_from_ns, 10.0 * costs.service.mean_ns());
         let costs = read("dist=exponential,mean=2us,threshold=5us").unwrap().unwrap();
-        assert_eq!((costs.service, costs.expensive_from_ns), (Service::Exponential { mean_ns: 2e3 }, 5e3));
+        assert_eq!(
+            (costs.service, costs.expensive_from_ns),
+            (Service::Exponential { mean_ns: 2e3 }, 5e3)
+        );
         assert_eq!(read(""), Ok(None));
         assert_eq!(CostKeys::default().note("cheap", "1us"), Ok(false));
     }
@@ -222,7 +272,10 @@ mod tests {
         ] {
             std::fs::write(&file, text).unwrap();
             let message = read_trace(&file).unwrap_err();
-            assert!(message.contains(says) && message.contains("service_ns.txt"), "{text:?}: {message}");
+            assert!(
+                message.contains(says) && message.contains("service_ns.txt"),
+                "{text:?}: {message}"
+            );
         }
         std::fs::write(&file, "100\n200\r\n0").unwrap();
         assert_eq!(read_trace(&file), Ok(vec![100, 200, 0]));

@@ -41,7 +41,8 @@ enum Kind {
     },
 }
 
-/// How many cheap packets lie between two expensive ones: drawn once per expensive packet, instead of a trial for each.
+/// How many cheap packets lie between two expensive ones: drawn once per
+/// expensive packet, instead of a trial for each.
 #[derive(Clone, Debug)]
 struct Distances {
     geometric: Geometric,
@@ -57,25 +58,43 @@ impl Distances {
 
 impl CostDraws {
     /// For the queue `queue` of `queues`; without `costs` packets cost nothing.
-    pub(super) fn new(costs: Option<&Costs>, ticks_per_ns: f64, mut random: SmallRng, queue: usize, queues: usize) -> Self {
+    pub(super) fn new(
+        costs: Option<&Costs>,
+        ticks_per_ns: f64,
+        mut random: SmallRng,
+        queue: usize,
+        queues: usize,
+    ) -> Self {
         let ticks = |ns: f64| (ns * ticks_per_ns) as u64;
-        let Some(costs) = costs else { return Self { random, kind: Kind::Nothing, expensive_from_ticks: u64::MAX } };
+        let Some(costs) = costs else {
+            return Self { random, kind: Kind::Nothing, expensive_from_ticks: u64::MAX };
+        };
         let kind = match &costs.service {
             Service::Fixed { ns } => Kind::Fixed(ticks(*ns)),
             Service::Bimodal { cheap_ns, expensive_ns, p } => {
-                let geometric = Geometric::new(p.clamp(0.0, 1.0)).expect("a clamped probability is valid");
+                let geometric =
+                    Geometric::new(p.clamp(0.0, 1.0)).expect("a clamped probability is valid");
                 let mut distances = Distances { geometric, always: *p >= 1.0, to_pass: 0 };
                 distances.to_pass = distances.draw(&mut random);
                 let cheap = Cost { ticks: ticks(*cheap_ns), expensive: false };
-                Kind::Bimodal { cheap, expensive: Cost { ticks: ticks(*expensive_ns), expensive: true }, distances }
+                Kind::Bimodal {
+                    cheap,
+                    expensive: Cost { ticks: ticks(*expensive_ns), expensive: true },
+                    distances,
+                }
             }
-            Service::Exponential { mean_ns } => Kind::Exponential { mean_ticks: mean_ns * ticks_per_ns },
-            Service::Pareto { min_ns, max_ns, shape } => {
-                Kind::Pareto { min_ticks: min_ns * ticks_per_ns, covered: 1.0 - (min_ns / max_ns).powf(*shape), exponent: -1.0 / shape }
+            Service::Exponential { mean_ns } => {
+                Kind::Exponential { mean_ticks: mean_ns * ticks_per_ns }
             }
-            Service::Trace { values_ns, .. } => {
-                Kind::Trace { values_ticks: values_ns.iter().map(|&ns| ticks(ns as f64)).collect(), next: values_ns.len() * queue / queues }
-            }
+            Service::Pareto { min_ns, max_ns, shape } => Kind::Pareto {
+                min_ticks: min_ns * ticks_per_ns,
+                covered: 1.0 - (min_ns / max_ns).powf(*shape),
+                exponent: -1.0 / shape,
+            },
+            Service::Trace { values_ns, .. } => Kind::Trace {
+                values_ticks: values_ns.iter().map(|&ns| ticks(ns as f64)).collect(),
+                next: values_ns.len() * queue / queues,
+            },
         };
         Self { random, kind, expensive_from_ticks: ticks(costs.expensive_from_ns) }
     }

@@ -1,26 +1,32 @@
-//! The packets' bytes: Ethernet, IPv4 and UDP headers that RSS and flow tables can tell flows by, then the packet's number.
+//! The packets' bytes: Ethernet, IPv4 and UDP headers that RSS and flow tables
+//! can tell flows by, then the packet's number.
 
 use super::Due;
 
-/// Bytes of the shortest frame, without its checksum, which no packet in memory has.
+/// Bytes of the shortest frame, without its checksum, which no packet in memory
+/// has.
 pub const FRAME_MIN_BYTES: u16 = 60;
 
-/// Bytes of the longest plain frame, likewise: it fits into one buffer of any pool here.
+/// Bytes of the longest plain frame, likewise: it fits into one buffer of any
+/// pool here.
 pub const FRAME_MAX_BYTES: u16 = 1514;
 
-/// Bytes that differ from what the buffer held before: the headers and the number, up to the end of the shortest frame.
+/// Bytes that differ from what the buffer held before: the headers and the
+/// number, up to the end of the shortest frame.
 const WRITTEN_BYTES: usize = FRAME_MIN_BYTES as usize;
 
 /// Where the source port stands, and behind it the destination port.
 const PORTS_AT: usize = 34;
 const NUMBER_AT: usize = 42;
 
-/// The lowest port that is used, and how many source ports there are from it on: none that means anything to anybody.
+/// The lowest port that is used, and how many source ports there are from it
+/// on: none that means anything to anybody.
 const FIRST_PORT: u16 = 1024;
 const SOURCE_PORTS: u32 = 1 << 15;
 
-/// What all packets of a queue have in common. Flows differ in their UDP ports only, so that IPv4's checksum is always the same; UDP's is
-/// 0, which stands for none.
+/// What all packets of a queue have in common. Flows differ in their UDP ports
+/// only, so that IPv4's checksum is always the same; UDP's is 0, which stands
+/// for none.
 #[derive(Clone, Debug)]
 pub struct Frame {
     bytes: [u8; WRITTEN_BYTES],
@@ -28,14 +34,16 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Frames of `frame_bytes`, from [`FRAME_MIN_BYTES`] to [`FRAME_MAX_BYTES`], to the port whose address is `destination`.
+    /// Frames of `frame_bytes`, from [`FRAME_MIN_BYTES`] to
+    /// [`FRAME_MAX_BYTES`], to the port whose address is `destination`.
     pub fn new(frame_bytes: u16, destination: [u8; 6]) -> Self {
         let len = frame_bytes.clamp(FRAME_MIN_BYTES, FRAME_MAX_BYTES);
         let mut bytes = [0; WRITTEN_BYTES];
         bytes[..6].copy_from_slice(&destination);
         bytes[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 0xfe]);
         bytes[12..14].copy_from_slice(&[0x08, 0x00]);
-        // Version and header length; total length; don't fragment; TTL 64, UDP. Addresses from 198.18.0.0/15, which is for benchmarks (RFC 2544).
+        // Version and header length; total length; don't fragment; TTL 64, UDP.
+        // Addresses from 198.18.0.0/15, which is for benchmarks (RFC 2544).
         bytes[14] = 0x45;
         bytes[16..18].copy_from_slice(&(len - 14).to_be_bytes());
         bytes[20] = 0x40;
@@ -52,7 +60,8 @@ impl Frame {
         self.len
     }
 
-    /// The first bytes of this packet; the others are whatever the buffer holds.
+    /// The first bytes of this packet; the others are whatever the buffer
+    /// holds.
     #[inline]
     pub fn bytes_of(&mut self, due: &Due) -> &[u8] {
         let source = FIRST_PORT + (due.flow % SOURCE_PORTS) as u16;
@@ -66,7 +75,8 @@ impl Frame {
 
 /// RFC 1071, of an even number of bytes whose checksum field is 0.
 fn internet_checksum(bytes: &[u8]) -> u16 {
-    let sum: u32 = bytes.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let sum: u32 =
+        bytes.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
     let folded = (sum & 0xffff) + (sum >> 16);
     !((folded & 0xffff) + (folded >> 16)) as u16
 }
@@ -89,7 +99,11 @@ mod tests {
         assert_eq!(frame.bytes_in_memory(), 124);
         assert_eq!(u16::from_be_bytes([bytes[16], bytes[17]]), 110, "IPv4's total length");
         assert_eq!(u16::from_be_bytes([bytes[38], bytes[39]]), 90, "UDP's length");
-        assert_eq!(internet_checksum(&bytes[14..34]), 0, "a header with its checksum sums up to nothing");
+        assert_eq!(
+            internet_checksum(&bytes[14..34]),
+            0,
+            "a header with its checksum sums up to nothing"
+        );
         assert_eq!(bytes[42..50], 0x0102u64.to_be_bytes());
         assert_eq!(Frame::new(60, [0; 6]).bytes_in_memory(), 60);
     }
@@ -98,7 +112,8 @@ mod tests {
     fn every_flow_has_ports_of_its_own() {
         let mut frame = Frame::new(60, [0; 6]);
         let flows = (0..200_000).chain((1 << 24) - 1000..1 << 24);
-        let ports: HashSet<[u8; 4]> = flows.map(|flow| frame.bytes_of(&due(flow, 0))[34..38].try_into().unwrap()).collect();
+        let ports: HashSet<[u8; 4]> =
+            flows.map(|flow| frame.bytes_of(&due(flow, 0))[34..38].try_into().unwrap()).collect();
         assert_eq!(ports.len(), 201_000);
     }
 }

@@ -1,4 +1,5 @@
-//! The packets of one queue, one after the other: when each is due, which flow it belongs to, and what it costs.
+//! The packets of one queue, one after the other: when each is due, which flow
+//! it belongs to, and what it costs.
 
 use rand::Rng;
 
@@ -30,7 +31,8 @@ pub struct Stream<'a> {
     pub costs: Option<&'a Costs>,
     /// The seed of arrivals and flows.
     pub seed: u64,
-    /// The seed of costs: they stay the same packet by packet when arrivals change, and the other way round.
+    /// The seed of costs: they stay the same packet by packet when arrivals
+    /// change, and the other way round.
     pub cost_seed: u64,
     /// This queue's number among all.
     pub queue: usize,
@@ -38,7 +40,8 @@ pub struct Stream<'a> {
     pub ticks_per_second: u64,
 }
 
-/// Draws one packet after the other. What it draws depends on nothing but its [`Stream`].
+/// Draws one packet after the other. What it draws depends on nothing but its
+/// [`Stream`].
 #[derive(Clone, Debug)]
 pub struct Generator {
     clock: ArrivalClock,
@@ -57,13 +60,24 @@ impl Generator {
         let &Stream { queue, queues, seed, .. } = stream;
         let ticks_per_ns = stream.ticks_per_second as f64 / 1e9;
         let gap_ticks = stream.ticks_per_second as f64 / stream.pps;
-        let mut clock = ArrivalClock::new(stream.arrivals, gap_ticks, ticks_per_ns, random(seed, queue, 0));
+        let mut clock =
+            ArrivalClock::new(stream.arrivals, gap_ticks, ticks_per_ns, random(seed, queue, 0));
         Self {
             next_ticks: clock.next_ticks(),
             clock,
-            costs: CostDraws::new(stream.costs, ticks_per_ns, random(stream.cost_seed, queue, 1), queue, queues),
+            costs: CostDraws::new(
+                stream.costs,
+                ticks_per_ns,
+                random(stream.cost_seed, queue, 1),
+                queue,
+                queues,
+            ),
             flow_seed: random(seed, queue, 2).random(),
-            own_flows: (stream.flows + queues as u32 - 1).saturating_sub(queue as u32).checked_div(queues as u32).unwrap_or(1).max(1),
+            own_flows: (stream.flows + queues as u32 - 1)
+                .saturating_sub(queue as u32)
+                .checked_div(queues as u32)
+                .unwrap_or(1)
+                .max(1),
             queue: queue as u32,
             queues: queues as u32,
             number: 0,
@@ -79,7 +93,9 @@ impl Generator {
     /// The next packet.
     #[inline]
     pub fn draw(&mut self) -> Due {
-        let own_flow = ((mixed(self.flow_seed.wrapping_add(self.number)) >> 32) * u64::from(self.own_flows)) >> 32;
+        let own_flow = ((mixed(self.flow_seed.wrapping_add(self.number)) >> 32)
+            * u64::from(self.own_flows))
+            >> 32;
         let due = Due {
             at_ticks: self.next_ticks,
             number: self.number,
@@ -92,8 +108,9 @@ impl Generator {
     }
 }
 
-/// SplitMix64's output function (Steele, Lea, Flood, OOPSLA 2014): as good as a random number of the counter `at`, without a state that one
-/// packet would have to hand on to the next.
+/// SplitMix64's output function (Steele, Lea, Flood, OOPSLA 2014): as good as a
+/// random number of the counter `at`, without a state that one packet would
+/// have to hand on to the next.
 #[inline]
 fn mixed(at: u64) -> u64 {
     let at = at.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -128,7 +145,8 @@ mod tests {
 
     #[test]
     fn the_same_seed_brings_the_same_packets() {
-        let costs = Costs { service: Service::Exponential { mean_ns: 1e3 }, expensive_from_ns: 1e4 };
+        let costs =
+            Costs { service: Service::Exponential { mean_ns: 1e3 }, expensive_from_ns: 1e4 };
         let base = stream(Some(&costs));
         assert_eq!(drawn(&base), drawn(&base));
         assert_ne!(drawn(&base), drawn(&Stream { seed: 2, ..base }));
@@ -137,10 +155,12 @@ mod tests {
 
     #[test]
     fn costs_and_arrivals_have_seeds_of_their_own() {
-        let costs = Costs { service: Service::Exponential { mean_ns: 1e3 }, expensive_from_ns: 1e4 };
+        let costs =
+            Costs { service: Service::Exponential { mean_ns: 1e3 }, expensive_from_ns: 1e4 };
         let base = stream(Some(&costs));
         let (first, other) = (drawn(&base), drawn(&Stream { cost_seed: 2, ..base }));
-        let arrivals = |list: &[Due]| list.iter().map(|due| (due.at_ticks, due.flow)).collect::<Vec<_>>();
+        let arrivals =
+            |list: &[Due]| list.iter().map(|due| (due.at_ticks, due.flow)).collect::<Vec<_>>();
         assert_eq!(arrivals(&first), arrivals(&other));
         let faster = drawn(&Stream { pps: 2e6, arrivals: Arrivals::Fixed, ..base });
         assert!(first.iter().zip(&faster).all(|(a, b)| a.cost == b.cost));
@@ -155,15 +175,24 @@ mod tests {
             }
         }
         for (flow, queues) in seen.iter().enumerate() {
-            assert!(queues.len() > 150 && queues.iter().all(|&queue| queue == flow % 3), "flow {flow}: {} packets", queues.len());
+            assert!(
+                queues.len() > 150 && queues.iter().all(|&queue| queue == flow % 3),
+                "flow {flow}: {} packets",
+                queues.len()
+            );
         }
         let few = drawn(&Stream { flows: 1, queue: 2, ..stream(None) });
-        assert!(few.iter().all(|due| due.flow == 2), "a queue without a flow of its own has one all the same");
+        assert!(
+            few.iter().all(|due| due.flow == 2),
+            "a queue without a flow of its own has one all the same"
+        );
     }
 
     #[test]
     fn a_queue_without_packets_never_has_one() {
-        for arrivals in [Arrivals::Poisson, Arrivals::Fixed, Arrivals::OnOff { on_ns: 1_000, off_ns: 1_000 }] {
+        for arrivals in
+            [Arrivals::Poisson, Arrivals::Fixed, Arrivals::OnOff { on_ns: 1_000, off_ns: 1_000 }]
+        {
             let generator = Generator::new(&Stream { pps: 0.0, arrivals, ..stream(None) });
             assert_eq!(generator.next_ticks(), u64::MAX, "{arrivals:?}");
         }

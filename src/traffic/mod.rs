@@ -1,8 +1,12 @@
-//! Open-loop traffic on a virtual port: packets arrive when they are due, whether or not anybody polls. A stall therefore shows as
-//! packets that are late or missed, never as packets that were not sent (no coordinated omission).
+//! Open-loop traffic on a virtual port: packets arrive when they are due,
+//! whether or not anybody polls. A stall therefore shows as packets that are
+//! late or missed, never as packets that were not sent (no coordinated
+//! omission).
 //!
-//! `spec` reads what is asked for. `arrivals`, `costs`, `skew` and `generator` draw it, and `ring` holds what is due: they know neither
-//! packets nor clocks, and are tested in virtual time. `queue` and `frame` make packets of it when a receive queue is polled.
+//! `spec` reads what is asked for. `arrivals`, `costs`, `skew` and `generator`
+//! draw it, and `ring` holds what is due: they know neither packets nor clocks,
+//! and are tested in virtual time. `queue` and `frame` make packets of it when
+//! a receive queue is polled.
 
 mod arrivals;
 mod costs;
@@ -32,7 +36,8 @@ pub struct Cost {
     pub expensive: bool,
 }
 
-/// Generators of random numbers that do not depend on each other: one per seed, queue and purpose.
+/// Generators of random numbers that do not depend on each other: one per seed,
+/// queue and purpose.
 fn random(seed: u64, queue: usize, purpose: u64) -> rand::rngs::SmallRng {
     let mut bytes = [0; 24];
     for (to, word) in bytes.chunks_exact_mut(8).zip([seed, queue as u64, purpose]) {

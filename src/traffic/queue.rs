@@ -1,4 +1,5 @@
-//! A virtual NIC's receive queue: makes packets of what is due, whenever the queue is polled.
+//! A virtual NIC's receive queue: makes packets of what is due, whenever the
+//! queue is polled.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,17 +9,20 @@ use crate::dpdk::clock::tsc;
 use crate::dpdk::{CostField, Mempool, Room, RxSource, StampField};
 use crate::stats::{Counter, Histogram};
 
-/// Of so many polls that bring packets, the cost of one is measured: reading the clock is not free.
+/// Of so many polls that bring packets, the cost of one is measured: reading
+/// the clock is not free.
 const MEASURE_EVERY: u32 = 64;
 
-/// What a virtual queue counts. Whoever polls the queue writes; anybody may read.
+/// What a virtual queue counts. Whoever polls the queue writes; anybody may
+/// read.
 #[derive(Debug, Default)]
 pub struct QueueCounts {
     /// Packets that were received.
     pub received_pkts: Counter,
     /// Packets for which the pool had no buffer.
     pub nombuf_pkts: Counter,
-    /// The queue's own work per packet, in ticks, of the packets that the measured polls brought.
+    /// The queue's own work per packet, in ticks, of the packets that the
+    /// measured polls brought.
     pub own_ticks: Histogram,
     offered_pkts: AtomicU64,
     missed_pkts: AtomicU64,
@@ -40,10 +44,13 @@ impl QueueCounts {
 
     /// From the first poll to the last.
     pub fn polled_for_ticks(&self) -> u64 {
-        self.polled_ticks.load(Ordering::Relaxed).saturating_sub(self.started_ticks.load(Ordering::Relaxed))
+        self.polled_ticks
+            .load(Ordering::Relaxed)
+            .saturating_sub(self.started_ticks.load(Ordering::Relaxed))
     }
 
-    /// At the last poll: how far drawing packets was behind their due times. See [`VirtualRing::behind_ticks`].
+    /// At the last poll: how far drawing packets was behind their due times.
+    /// See [`VirtualRing::behind_ticks`].
     pub fn behind_ticks(&self) -> u64 {
         self.behind_ticks.load(Ordering::Relaxed)
     }
@@ -64,8 +71,16 @@ pub struct VirtualQueue {
 }
 
 impl VirtualQueue {
-    /// A queue of `port` that allocates from `pool`. Each packet's due time is written to `stamp`, what it costs to `cost`.
-    pub fn new(ring: VirtualRing, frame: Frame, port: u16, pool: Mempool, stamp: StampField, cost: Option<CostField>) -> Self {
+    /// A queue of `port` that allocates from `pool`. Each packet's due time is
+    /// written to `stamp`, what it costs to `cost`.
+    pub fn new(
+        ring: VirtualRing,
+        frame: Frame,
+        port: u16,
+        pool: Mempool,
+        stamp: StampField,
+        cost: Option<CostField>,
+    ) -> Self {
         let counts = Arc::new(QueueCounts::default());
         Self { ring, frame, port, pool, stamp, cost, counts, to_measure: 1, started: false }
     }
@@ -75,7 +90,8 @@ impl VirtualQueue {
         self.counts.clone()
     }
 
-    /// Takes what is waiting, as far as there is room, and makes packets of it. What the pool has no buffer for is lost.
+    /// Takes what is waiting, as far as there is room, and makes packets of it.
+    /// What the pool has no buffer for is lost.
     fn make_packets(&mut self, waiting: usize, room: &mut Room<'_>) -> usize {
         let wanted = waiting.min(room.left());
         let packets = room.alloc(&self.pool, wanted);

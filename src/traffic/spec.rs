@@ -11,12 +11,14 @@ use super::{Arrivals, FRAME_MAX_BYTES, FRAME_MIN_BYTES, Skew};
 pub enum Demand {
     /// Packets per second over all queues.
     Rate(f64),
-    /// The share of all lcores' time that the packets' costs take: rate x mean cost / lcores. More than 1 is more than they can do.
+    /// The share of all lcores' time that the packets' costs take: rate x mean
+    /// cost / lcores. More than 1 is more than they can do.
     Load(f64),
 }
 
 impl Demand {
-    /// Packets per second over all queues, where a packet costs `mean_cost_ns` and so many lcores share the work.
+    /// Packets per second over all queues, where a packet costs `mean_cost_ns`
+    /// and so many lcores share the work.
     ///
     /// # Errors
     /// For a load when packets cost nothing.
@@ -37,7 +39,8 @@ pub struct OpenLoop {
     pub demand: Demand,
     pub arrivals: Arrivals,
     pub skew: Skew,
-    /// How many different flows there are over all queues; each belongs to one queue, which has at least one.
+    /// How many different flows there are over all queues; each belongs to one
+    /// queue, which has at least one.
     pub flows: u32,
     /// Bytes of a frame, without its checksum.
     pub frame_bytes: u16,
@@ -54,13 +57,22 @@ impl FromStr for OpenLoop {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let keys = text.strip_prefix("open-loop:").ok_or("the only kind is open-loop: write open-loop:rate=1M,arrivals=poisson")?;
+        let keys = text
+            .strip_prefix("open-loop:")
+            .ok_or("the only kind is open-loop: write open-loop:rate=1M,arrivals=poisson")?;
         let (mut demand, mut kind, mut on, mut off) = (None, "poisson", None, None);
-        let (mut skew, mut flows, mut frame_bytes, mut seed) = (Skew::Zipf(0.0), 1024, FRAME_MIN_BYTES, 1);
+        let (mut skew, mut flows, mut frame_bytes, mut seed) =
+            (Skew::Zipf(0.0), 1024, FRAME_MIN_BYTES, 1);
         for pair in keys.split(',') {
-            let (key, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not KEY=VALUE: the keys are {KEYS}"))?;
+            let (key, value) = pair
+                .split_once('=')
+                .ok_or_else(|| format!("{pair:?} is not KEY=VALUE: the keys are {KEYS}"))?;
             match key {
-                "rate" | "load" if demand.is_some() => return Err("rate and load both say how many packets come: write one of them".into()),
+                "rate" | "load" if demand.is_some() => {
+                    return Err(
+                        "rate and load both say how many packets come: write one of them".into()
+                    );
+                }
                 "rate" => demand = Some(Demand::Rate(rate(value)?)),
                 "load" => demand = Some(Demand::Load(load(value)?)),
                 "arrivals" => kind = value,
@@ -69,19 +81,29 @@ impl FromStr for OpenLoop {
                 "skew" => skew = value.parse()?,
                 "flows" => {
                     let count = value.parse().ok().filter(|count| (1..=FLOWS_MAX).contains(count));
-                    flows = count.ok_or_else(|| format!("flows={value}: write a number from 1 to {FLOWS_MAX}"))?;
+                    flows = count.ok_or_else(|| {
+                        format!("flows={value}: write a number from 1 to {FLOWS_MAX}")
+                    })?;
                 }
                 "size" => {
-                    let bytes = value.parse().ok().filter(|bytes| (FRAME_MIN_BYTES..=FRAME_MAX_BYTES).contains(bytes));
+                    let bytes = value
+                        .parse()
+                        .ok()
+                        .filter(|bytes| (FRAME_MIN_BYTES..=FRAME_MAX_BYTES).contains(bytes));
                     frame_bytes = bytes.ok_or_else(|| {
                         format!("size={value}: write a frame's bytes without its checksum, from {FRAME_MIN_BYTES} to {FRAME_MAX_BYTES}")
                     })?;
                 }
-                "seed" => seed = value.parse().map_err(|_| format!("seed={value}: write a whole number"))?,
+                "seed" => {
+                    seed =
+                        value.parse().map_err(|_| format!("seed={value}: write a whole number"))?
+                }
                 _ => return Err(format!("unknown key {key:?}: there are {KEYS}")),
             }
         }
-        let demand = demand.ok_or("how many packets come? write rate=1M for packets per second, or load=0.7 with --work")?;
+        let demand = demand.ok_or(
+            "how many packets come? write rate=1M for packets per second, or load=0.7 with --work",
+        )?;
         Ok(Self { demand, arrivals: arrivals(kind, on, off)?, skew, flows, frame_bytes, seed })
     }
 }
@@ -89,10 +111,14 @@ impl FromStr for OpenLoop {
 fn arrivals(kind: &str, on: Option<u64>, off: Option<u64>) -> Result<Arrivals, String> {
     match (kind, on, off) {
         ("on-off", Some(on_ns), Some(off_ns)) => Ok(Arrivals::OnOff { on_ns, off_ns }),
-        ("on-off", ..) => Err("arrivals=on-off needs both times: add for example on=1ms,off=9ms".into()),
+        ("on-off", ..) => {
+            Err("arrivals=on-off needs both times: add for example on=1ms,off=9ms".into())
+        }
         ("poisson", None, None) => Ok(Arrivals::Poisson),
         ("fixed", None, None) => Ok(Arrivals::Fixed),
-        ("poisson" | "fixed", ..) => Err(format!("arrivals={kind} has no on and off: leave them out, or write arrivals=on-off")),
+        ("poisson" | "fixed", ..) => Err(format!(
+            "arrivals={kind} has no on and off: leave them out, or write arrivals=on-off"
+        )),
         _ => Err(format!("arrivals={kind}: write poisson, fixed or on-off")),
     }
 }
@@ -105,8 +131,14 @@ fn rate(text: &str) -> Result<f64, String> {
         Some((at, 'G')) => (&text[..at], 1e9),
         _ => (text, 1.0),
     };
-    let pps = digits.parse::<f64>().ok().map(|number| number * unit).filter(|pps| (1e-3..=1e10).contains(pps));
-    pps.ok_or_else(|| format!("rate={text}: write packets per second above 0, for example 800k or 2.5M"))
+    let pps = digits
+        .parse::<f64>()
+        .ok()
+        .map(|number| number * unit)
+        .filter(|pps| (1e-3..=1e10).contains(pps));
+    pps.ok_or_else(|| {
+        format!("rate={text}: write packets per second above 0, for example 800k or 2.5M")
+    })
 }
 
 fn load(text: &str) -> Result<f64, String> {
@@ -115,9 +147,12 @@ fn load(text: &str) -> Result<f64, String> {
 }
 
 fn period(key: &str, text: &str) -> Result<u64, String> {
-    let time = humantime::parse_duration(text).ok().and_then(|time| u64::try_from(time.as_nanos()).ok());
+    let time =
+        humantime::parse_duration(text).ok().and_then(|time| u64::try_from(time.as_nanos()).ok());
     let time = time.filter(|ns| (1_000..=3_600_000_000_000).contains(ns));
-    time.ok_or_else(|| format!("{key}={text}: write a time from 1us to 1h with its unit, for example 1ms"))
+    time.ok_or_else(|| {
+        format!("{key}={text}: write a time from 1us to 1h with its unit, for example 1ms")
+    })
 }
 
 impl fmt::Display for OpenLoop {
@@ -130,11 +165,19 @@ impl fmt::Display for OpenLoop {
             Arrivals::Poisson => f.write_str(",arrivals=poisson")?,
             Arrivals::Fixed => f.write_str(",arrivals=fixed")?,
             Arrivals::OnOff { on_ns, off_ns } => {
-                let [on, off] = [on_ns, off_ns].map(|ns| humantime::format_duration(Duration::from_nanos(ns)).to_string().replace(' ', ""));
+                let [on, off] = [on_ns, off_ns].map(|ns| {
+                    humantime::format_duration(Duration::from_nanos(ns))
+                        .to_string()
+                        .replace(' ', "")
+                });
                 write!(f, ",arrivals=on-off,on={on},off={off}")?;
             }
         }
-        write!(f, ",skew={},flows={},size={},seed={}", self.skew, self.flows, self.frame_bytes, self.seed)
+        write!(
+            f,
+            ",skew={},flows={},size={},seed={}",
+            self.skew, self.flows, self.frame_bytes, self.seed
+        )
     }
 }
 
@@ -146,11 +189,15 @@ mod tests {
 
     #[test]
     fn rates_have_units_and_the_rest_has_defaults() {
-        let source: OpenLoop = "open-loop:rate=2.5M,arrivals=on-off,on=1ms,off=9ms,skew=1.2,seed=7".parse().unwrap();
+        let source: OpenLoop =
+            "open-loop:rate=2.5M,arrivals=on-off,on=1ms,off=9ms,skew=1.2,seed=7".parse().unwrap();
         assert_eq!(source.demand, Demand::Rate(2.5e6));
         assert_eq!(source.arrivals, Arrivals::OnOff { on_ns: 1_000_000, off_ns: 9_000_000 });
         assert_eq!((source.flows, source.frame_bytes, source.seed), (1024, 60, 7));
-        assert_eq!("open-loop:load=0.7".parse::<OpenLoop>().unwrap().demand.pps(2_000.0, 2), Ok(700_000.0));
+        assert_eq!(
+            "open-loop:load=0.7".parse::<OpenLoop>().unwrap().demand.pps(2_000.0, 2),
+            Ok(700_000.0)
+        );
         assert!(Demand::Load(0.7).pps(0.0, 2).unwrap_err().contains("--work"));
     }
 
@@ -183,18 +230,28 @@ mod tests {
     }
 
     fn skews() -> impl Strategy<Value = Skew> {
-        let weights =
-            prop::collection::vec(0.0..1e6f64, 2..6).prop_filter("all are 0", |weights| weights.iter().any(|&weight| weight > 0.0));
+        let weights = prop::collection::vec(0.0..1e6f64, 2..6)
+            .prop_filter("all are 0", |weights| weights.iter().any(|&weight| weight > 0.0));
         prop_oneof![(0.0..10.0f64).prop_map(Skew::Zipf), weights.prop_map(Skew::Weights)]
     }
 
     fn sources() -> impl Strategy<Value = OpenLoop> {
-        let demands = prop_oneof![(1e-3..1e10f64).prop_map(Demand::Rate), (1e-6..100.0f64).prop_map(Demand::Load)];
-        let on_off =
-            (1_000..3_600_000_000_000u64, 1_000..3_600_000_000_000u64).prop_map(|(on_ns, off_ns)| Arrivals::OnOff { on_ns, off_ns });
+        let demands = prop_oneof![
+            (1e-3..1e10f64).prop_map(Demand::Rate),
+            (1e-6..100.0f64).prop_map(Demand::Load)
+        ];
+        let on_off = (1_000..3_600_000_000_000u64, 1_000..3_600_000_000_000u64)
+            .prop_map(|(on_ns, off_ns)| Arrivals::OnOff { on_ns, off_ns });
         let arrivals = prop_oneof![Just(Arrivals::Poisson), Just(Arrivals::Fixed), on_off];
         (demands, arrivals, skews(), 1..=FLOWS_MAX, FRAME_MIN_BYTES..=FRAME_MAX_BYTES, any::<u64>())
-            .prop_map(|(demand, arrivals, skew, flows, frame_bytes, seed)| OpenLoop { demand, arrivals, skew, flows, frame_bytes, seed })
+            .prop_map(|(demand, arrivals, skew, flows, frame_bytes, seed)| OpenLoop {
+                demand,
+                arrivals,
+                skew,
+                flows,
+                frame_bytes,
+                seed,
+            })
     }
 
     proptest! {

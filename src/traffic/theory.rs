@@ -1,5 +1,6 @@
-//! What is drawn, against what theory says of it, in virtual time. Seeds are fixed, so that these tests pass always or never; tolerances
-//! are five standard deviations or more, so that another seed would do as well.
+//! What is drawn, against what theory says of it, in virtual time. Seeds are
+//! fixed, so that these tests pass always or never; tolerances are five
+//! standard deviations or more, so that another seed would do as well.
 
 use super::*;
 
@@ -7,7 +8,17 @@ use super::*;
 const HZ: u64 = 1_000_000_000;
 
 fn stream(arrivals: Arrivals, pps: f64, costs: Option<&Costs>) -> Stream<'_> {
-    Stream { arrivals, pps, flows: 1, costs, seed: 5, cost_seed: 5, queue: 0, queues: 1, ticks_per_second: HZ }
+    Stream {
+        arrivals,
+        pps,
+        flows: 1,
+        costs,
+        seed: 5,
+        cost_seed: 5,
+        queue: 0,
+        queues: 1,
+        ticks_per_second: HZ,
+    }
 }
 
 fn ring(arrivals: Arrivals, pps: f64, costs: Option<&Costs>, descriptors: usize) -> VirtualRing {
@@ -18,7 +29,8 @@ fn fixed(ns: f64) -> Costs {
     Costs { service: Service::Fixed { ns }, expensive_from_ns: f64::INFINITY }
 }
 
-/// Serves `pkts` packets one by one, as soon as the server is free, and returns their mean wait until service begins, in ticks.
+/// Serves `pkts` packets one by one, as soon as the server is free, and returns
+/// their mean wait until service begins, in ticks.
 fn mean_wait(ring: &mut VirtualRing, pkts: u64) -> f64 {
     let (mut now, mut waited) = (1, 0);
     ring.advance(now);
@@ -34,7 +46,8 @@ fn mean_wait(ring: &mut VirtualRing, pkts: u64) -> f64 {
     waited as f64 / pkts as f64
 }
 
-/// Pollaczek and Khinchine: the mean wait in M/G/1 is lambda E[S^2] / (2 (1 - rho)); in M/D/1 that is rho S / (2 (1 - rho)).
+/// Pollaczek and Khinchine: the mean wait in M/G/1 is lambda E[S^2] / (2 (1 -
+/// rho)); in M/D/1 that is rho S / (2 (1 - rho)).
 #[test]
 fn waits_are_those_of_m_d_1() {
     for rho in [0.3, 0.5, 0.7, 0.9] {
@@ -48,7 +61,8 @@ fn waits_are_those_of_m_d_1() {
 
 #[test]
 fn waits_are_those_of_m_m_1() {
-    let costs = Costs { service: Service::Exponential { mean_ns: 1_000.0 }, expensive_from_ns: 1e4 };
+    let costs =
+        Costs { service: Service::Exponential { mean_ns: 1_000.0 }, expensive_from_ns: 1e4 };
     let mut ring = ring(Arrivals::Poisson, 5e5, Some(&costs), 1 << 16);
     let wait = mean_wait(&mut ring, 2_000_000);
     assert!((wait / 1_000.0 - 1.0).abs() < 0.03, "{wait} ns instead of rho S / (1 - rho) = 1000");
@@ -66,7 +80,11 @@ fn per_ms(arrivals: Arrivals, pps: f64, ms: usize) -> Vec<u64> {
 
 fn mean_and_variance(values: &[u64]) -> (f64, f64) {
     let mean = values.iter().sum::<u64>() as f64 / values.len() as f64;
-    (mean, values.iter().map(|&value| (value as f64 - mean).powi(2)).sum::<f64>() / values.len() as f64)
+    (
+        mean,
+        values.iter().map(|&value| (value as f64 - mean).powi(2)).sum::<f64>()
+            / values.len() as f64,
+    )
 }
 
 #[test]
@@ -117,7 +135,11 @@ fn costs_have_the_means_of_their_distributions() {
         let mut generator = Generator::new(&stream(Arrivals::Poisson, 1e6, Some(&costs)));
         let drawn = (0..3_000_000).map(|_| generator.draw().cost.ticks as f64).sum::<f64>() / 3e6;
         // Cutting off what is behind the point takes half a tick on average.
-        assert!((drawn - theory).abs() < 0.5 + 0.02 * theory, "{:?}: {drawn} instead of {theory}", costs.service);
+        assert!(
+            (drawn - theory).abs() < 0.5 + 0.02 * theory,
+            "{:?}: {drawn} instead of {theory}",
+            costs.service
+        );
     }
 }
 
@@ -127,24 +149,36 @@ fn what_is_expensive_is_what_was_said() {
         let mut generator = Generator::new(&stream(Arrivals::Poisson, 1e6, Some(costs)));
         (0..1_000_000).filter(|_| generator.draw().cost.expensive).count() as f64 / 1e6
     };
-    let exponential = Costs { service: Service::Exponential { mean_ns: 1_000.0 }, expensive_from_ns: 3_000.0 };
+    let exponential =
+        Costs { service: Service::Exponential { mean_ns: 1_000.0 }, expensive_from_ns: 3_000.0 };
     assert!((share(&exponential) - (-3.0f64).exp()).abs() < 0.002);
-    let bimodal = Costs { service: Service::Bimodal { cheap_ns: 5.0, expensive_ns: 5.0, p: 0.25 }, expensive_from_ns: 0.0 };
+    let bimodal = Costs {
+        service: Service::Bimodal { cheap_ns: 5.0, expensive_ns: 5.0, p: 0.25 },
+        expensive_from_ns: 0.0,
+    };
     assert!((share(&bimodal) - 0.25).abs() < 0.003);
 }
 
 #[test]
 fn a_trace_is_replayed_from_another_place_in_each_queue() {
-    let costs = Costs { service: Service::Trace { file: "trace".into(), values_ns: vec![10, 20, 30, 40].into() }, expensive_from_ns: 35.0 };
+    let costs = Costs {
+        service: Service::Trace { file: "trace".into(), values_ns: vec![10, 20, 30, 40].into() },
+        expensive_from_ns: 35.0,
+    };
     let drawn = |queue| {
-        let mut generator = Generator::new(&Stream { queue, queues: 2, ..stream(Arrivals::Poisson, 1e6, Some(&costs)) });
+        let mut generator = Generator::new(&Stream {
+            queue,
+            queues: 2,
+            ..stream(Arrivals::Poisson, 1e6, Some(&costs))
+        });
         std::array::from_fn(|_| generator.draw().cost.ticks)
     };
     assert_eq!(drawn(0), [10, 20, 30, 40, 10]);
     assert_eq!(drawn(1), [30, 40, 10, 20, 30]);
 }
 
-/// Nobody polls for 100 ms: as many packets as came then are late or missed, each by as much as it was.
+/// Nobody polls for 100 ms: as many packets as came then are late or missed,
+/// each by as much as it was.
 #[test]
 fn a_stall_shows_as_late_and_missed_packets() {
     const STALL: u64 = 100_000_000;
@@ -165,14 +199,23 @@ fn a_stall_shows_as_late_and_missed_packets() {
         }
         assert_eq!(taken + ring.missed_pkts(), ring.offered_pkts());
         assert!(ring.offered_pkts().abs_diff(300_000) <= 1, "{}", ring.offered_pkts());
-        // A packet comes with each poll; those that come while drawing catches up are late too.
+        // A packet comes with each poll; those that come while drawing catches
+        // up are late too.
         let catching_up = 100_000 / CATCH_UP_PKTS as u64 + 1;
         let hit = late.len() as u64 + ring.missed_pkts();
-        assert!((99_998..=100_002 + catching_up).contains(&hit), "{descriptors} descriptors: {hit} packets were late or missed");
+        assert!(
+            (99_998..=100_002 + catching_up).contains(&hit),
+            "{descriptors} descriptors: {hit} packets were late or missed"
+        );
         if descriptors > 100_000 {
-            // Every length of wait is there alike: mean half the stall, maximum all of it.
+            // Every length of wait is there alike: mean half the stall, maximum
+            // all of it.
             let mean = late.iter().sum::<u64>() as f64 / late.len() as f64;
-            assert!((mean / STALL as f64 - 0.5).abs() < 0.001 && late[0].abs_diff(STALL) < 2_001, "{mean}, {}", late[0]);
+            assert!(
+                (mean / STALL as f64 - 0.5).abs() < 0.001 && late[0].abs_diff(STALL) < 2_001,
+                "{mean}, {}",
+                late[0]
+            );
             assert_eq!(ring.missed_pkts(), 0);
         } else {
             let oldest = late.iter().filter(|&&wait| wait > STALL - 1_026_000).count();
@@ -181,7 +224,8 @@ fn a_stall_shows_as_late_and_missed_packets() {
     }
 }
 
-/// Catching up in several polls comes to the same as at once: what came while nobody polled found the ring full.
+/// Catching up in several polls comes to the same as at once: what came while
+/// nobody polled found the ring full.
 #[test]
 fn drawing_is_bounded_and_loses_no_count() {
     const STALL: u64 = 10_000_000;
@@ -192,7 +236,11 @@ fn drawing_is_bounded_and_loses_no_count() {
         let waiting = ring.advance(STALL + 1);
         polls += 1;
         assert!(ring.offered_pkts() <= polls * CATCH_UP_PKTS as u64);
-        assert_eq!(waiting, 256 - taken, "nothing that came in the stall fills the room made after it");
+        assert_eq!(
+            waiting,
+            256 - taken,
+            "nothing that came in the stall fills the room made after it"
+        );
         if ring.behind_ticks(STALL + 1) == 0 {
             break;
         }
@@ -206,8 +254,18 @@ fn drawing_is_bounded_and_loses_no_count() {
 fn queues_get_their_shares() {
     let shares = Skew::Zipf(1.0).shares(4).unwrap();
     for (queue, share) in shares.iter().enumerate() {
-        let mut generator = Generator::new(&Stream { queue, queues: 4, pps: share * 1e6, ..stream(Arrivals::Poisson, 0.0, None) });
-        let count = std::iter::from_fn(|| Some(generator.draw().at_ticks)).take_while(|&at| at < HZ).count() as f64;
-        assert!((count - share * 1e6).abs() < 5.0 * (share * 1e6).sqrt(), "queue {queue}: {count} for a share of {share}");
+        let mut generator = Generator::new(&Stream {
+            queue,
+            queues: 4,
+            pps: share * 1e6,
+            ..stream(Arrivals::Poisson, 0.0, None)
+        });
+        let count = std::iter::from_fn(|| Some(generator.draw().at_ticks))
+            .take_while(|&at| at < HZ)
+            .count() as f64;
+        assert!(
+            (count - share * 1e6).abs() < 5.0 * (share * 1e6).sqrt(),
+            "queue {queue}: {count} for a share of {share}"
+        );
     }
 }

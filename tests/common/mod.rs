@@ -1,5 +1,5 @@
-//! Starts the built binary as a user does, and reads what it leaves: exit code, output, the JSON report. And the rules that every
-//! report keeps to.
+//! Starts the built binary as a user does, and reads what it leaves: exit code,
+//! output, the JSON report. And the rules that every report keeps to.
 #![allow(dead_code)] // each test file is a program of its own, and uses only some of this
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -21,7 +21,8 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_mpfwd");
 /// Memory that every machine has: hugepages or not.
 pub const NO_HUGE: &str = "--no-huge -m 512 --no-shconf";
 
-/// Far more than any run here takes, on a machine that is busy with other things too.
+/// Far more than any run here takes, on a machine that is busy with other
+/// things too.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A word for EAL's --file-prefix that nobody else has.
@@ -35,11 +36,17 @@ fn allowed_cpus() -> Vec<usize> {
     (0..CpuSet::count()).filter(|&cpu| set.is_set(cpu).unwrap_or(false)).collect()
 }
 
-/// EAL's argument for so many lcores: one per CPU where there are enough, else all of them on two.
+/// EAL's argument for so many lcores: one per CPU where there are enough, else
+/// all of them on two.
 pub fn lcores(count: usize) -> String {
     let cpus = allowed_cpus();
     if cpus.len() >= count {
-        let pairs: Vec<String> = cpus.iter().take(count).enumerate().map(|(lcore, cpu)| format!("{lcore}@{cpu}")).collect();
+        let pairs: Vec<String> = cpus
+            .iter()
+            .take(count)
+            .enumerate()
+            .map(|(lcore, cpu)| format!("{lcore}@{cpu}"))
+            .collect();
         return format!("--lcores {}", pairs.join(","));
     }
     let two: Vec<String> = cpus.iter().take(2).map(usize::to_string).collect();
@@ -53,20 +60,31 @@ pub fn words(line: &str) -> Vec<String> {
 /// The hugepages that a process of this prefix has left.
 pub fn hugepage_files(prefix: &str) -> Vec<PathBuf> {
     let start = format!("{prefix}map_");
-    let files = std::fs::read_dir("/dev/hugepages").into_iter().flatten().flatten().map(|file| file.path());
-    files.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&start))).collect()
+    let files =
+        std::fs::read_dir("/dev/hugepages").into_iter().flatten().flatten().map(|file| file.path());
+    files
+        .filter(|path| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&start))
+        })
+        .collect()
 }
 
-/// Where EAL may keep its files of a process of this prefix: root's, other users'.
+/// Where EAL may keep its files of a process of this prefix: root's, other
+/// users'.
 pub fn runtime_dirs(prefix: &str) -> [PathBuf; 2] {
     ["/var/run/dpdk", "/tmp/dpdk"].map(|folder| Path::new(folder).join(prefix))
 }
 
 /// The names of what is in the runtime folders, `.` for a folder itself.
 fn runtime_files(prefix: &str) -> Vec<String> {
-    let folders = runtime_dirs(prefix).into_iter().filter_map(|folder| std::fs::read_dir(folder).ok());
-    let name = |file: std::io::Result<std::fs::DirEntry>| file.ok().map(|file| file.file_name().to_string_lossy().into_owned());
-    let mut names: Vec<String> = folders.flat_map(|files| std::iter::once(".".to_owned()).chain(files.filter_map(name))).collect();
+    let folders =
+        runtime_dirs(prefix).into_iter().filter_map(|folder| std::fs::read_dir(folder).ok());
+    let name = |file: std::io::Result<std::fs::DirEntry>| {
+        file.ok().map(|file| file.file_name().to_string_lossy().into_owned())
+    };
+    let mut names: Vec<String> = folders
+        .flat_map(|files| std::iter::once(".".to_owned()).chain(files.filter_map(name)))
+        .collect();
     names.sort();
     names
 }
@@ -81,7 +99,8 @@ impl Drop for Leftovers {
     }
 }
 
-/// Runs mpfwd to its end on memory that every machine has. The arguments as on a command line, words parted by blanks.
+/// Runs mpfwd to its end on memory that every machine has. The arguments as on
+/// a command line, words parted by blanks.
 pub fn run(eal: &str, own: &str) -> Outcome {
     start(eal, own).finish()
 }
@@ -91,13 +110,15 @@ pub fn start(eal: &str, own: &str) -> Running {
     start_with(Command::new(BINARY), &format!("{NO_HUGE} {eal}"), own)
 }
 
-/// As `start`, with a command of one's own that ends up as mpfwd, and only EAL's arguments that are given.
+/// As `start`, with a command of one's own that ends up as mpfwd, and only
+/// EAL's arguments that are given.
 pub fn start_with(mut command: Command, eal: &str, own: &str) -> Running {
     command.arg("--no-pci");
     start_with_pci(command, eal, own)
 }
 
-/// As `start_with`, but `eal` has to keep EAL from the machine's own devices: -a NOT-THERE does.
+/// As `start_with`, but `eal` has to keep EAL from the machine's own devices:
+/// -a NOT-THERE does.
 pub fn start_with_pci(mut command: Command, eal: &str, own: &str) -> Running {
     let prefix = file_prefix();
     let folder = tempfile::tempdir().expect("a folder for the report");
@@ -107,10 +128,13 @@ pub fn start_with_pci(mut command: Command, eal: &str, own: &str) -> Running {
         command.arg("--report").arg(&report);
     }
     command.args(words(own)).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+    let mut child =
+        command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
     let (sender, lines) = mpsc::channel();
     let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
-    std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    std::thread::spawn(move || {
+        stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+    });
     let mut pipe = child.stderr.take().expect("stderr is piped");
     let stderr = std::thread::spawn(move || {
         let mut bytes = Vec::new();
@@ -151,7 +175,10 @@ impl Running {
                 Ok(line) => self.seen.push(line),
                 Err(_) => {
                     let stderr = self.stop();
-                    panic!("never printed what was waited for; its last lines: {:#?}\n{stderr}", self.last_lines());
+                    panic!(
+                        "never printed what was waited for; its last lines: {:#?}\n{stderr}",
+                        self.last_lines()
+                    );
                 }
             }
             if self.seen.last().is_some_and(|line| is_it(line)) {
@@ -203,7 +230,10 @@ impl Running {
         let status = loop {
             match self.child.try_wait().expect("the process is ours") {
                 Some(status) => break status,
-                None if Instant::now() > end => panic!("still running after {PATIENCE:?}; its last lines: {:#?}", self.last_lines()),
+                None if Instant::now() > end => panic!(
+                    "still running after {PATIENCE:?}; its last lines: {:#?}",
+                    self.last_lines()
+                ),
                 None => std::thread::sleep(Duration::from_millis(5)),
             }
         };
@@ -248,7 +278,8 @@ pub struct Outcome {
     pub stdout: Vec<String>,
     pub stderr: String,
     pub report: Option<Value>,
-    /// The names of what EAL kept of it: nothing at all, or a folder and what is in it.
+    /// The names of what EAL kept of it: nothing at all, or a folder and what
+    /// is in it.
     pub runtime_files: Vec<String>,
     pub hugepage_files: Vec<PathBuf>,
     no_shconf: bool,
@@ -257,7 +288,10 @@ pub struct Outcome {
 impl Outcome {
     /// The lines on standard error that are mpfwd's own and no warnings.
     pub fn errors(&self) -> Vec<&str> {
-        self.stderr.lines().filter(|line| line.starts_with("mpfwd: ") && !line.starts_with("mpfwd: warning: ")).collect()
+        self.stderr
+            .lines()
+            .filter(|line| line.starts_with("mpfwd: ") && !line.starts_with("mpfwd: warning: "))
+            .collect()
     }
 
     /// No hugepages, and nothing in EAL's runtime directory.
@@ -273,7 +307,10 @@ impl Outcome {
         assert_eq!(self.status.code(), Some(0), "{}\n{}", self.stdout.join("\n"), self.stderr);
         assert!(self.errors().is_empty(), "{}", self.stderr);
         self.assert_nothing_left();
-        assert!(self.no_shconf || self.runtime_files.is_empty(), "left EAL's runtime directory, which was this run's alone");
+        assert!(
+            self.no_shconf || self.runtime_files.is_empty(),
+            "left EAL's runtime directory, which was this run's alone"
+        );
         let report = self.report.as_ref().expect("a run that went well writes its report");
         assert_books_balance(report);
         report
@@ -300,7 +337,8 @@ pub fn as_json(report: &Report) -> Value {
     serde_json::to_value(report).expect("a report is JSON")
 }
 
-/// Every packet ended in exactly one counter, every buffer is back, and rows add up to totals, however the run ended.
+/// Every packet ended in exactly one counter, every buffer is back, and rows
+/// add up to totals, however the run ended.
 #[track_caller]
 pub fn assert_books_balance(report: &Value) {
     let total = |key: &str| count(report, key);
@@ -308,33 +346,51 @@ pub fn assert_books_balance(report: &Value) {
     let drops = report["drops"].as_object().expect("drops by cause");
     let all_drops: u64 = drops.values().filter_map(Value::as_u64).sum();
     assert_eq!(report["conserved"], true, "{report:#}");
-    assert_eq!(total("rx_pkts"), total("tx_pkts") + all_drops, "received = sent + dropped: {report:#}");
+    assert_eq!(
+        total("rx_pkts"),
+        total("tx_pkts") + all_drops,
+        "received = sent + dropped: {report:#}"
+    );
     assert_eq!(total("mbufs"), total("mbufs_free"), "the pool is full again");
     for key in ["rx_pkts", "tx_pkts", "shed_pkts", "taken_pkts"] {
         assert_eq!(sum(key), total(key), "{key} of lcores: {report:#}");
     }
     for (direction, key) in [("rx", "rx_pkts"), ("tx", "tx_pkts")] {
         let queues = rows(report, "queues").iter().filter(|row| row["direction"] == direction);
-        assert_eq!(queues.map(|row| count(row, "pkts")).sum::<u64>(), total(key), "{key} of queues: {report:#}");
+        assert_eq!(
+            queues.map(|row| count(row, "pkts")).sum::<u64>(),
+            total(key),
+            "{key} of queues: {report:#}"
+        );
     }
     for (cause, number) in drops {
         let by_lcore: u64 = rows(report, "lcores").iter().map(|row| dropped(row, cause)).sum();
         assert_eq!(Some(by_lcore), number.as_u64(), "{cause} of lcores: {report:#}");
     }
     let served = sum("cheap_pkts") + sum("expensive_pkts");
-    assert_eq!(served, total("tx_pkts") + dropped(report, "tx_full") + dropped(report, "link_down"), "all that was served: {report:#}");
+    assert_eq!(
+        served,
+        total("tx_pkts") + dropped(report, "tx_full") + dropped(report, "link_down"),
+        "all that was served: {report:#}"
+    );
     let in_shards = total("shed_pkts") - total("taken_pkts");
-    assert!(in_shards <= dropped(report, "shutdown"), "what was shed and not taken was dropped at the end: {report:#}");
+    assert!(
+        in_shards <= dropped(report, "shutdown"),
+        "what was shed and not taken was dropped at the end: {report:#}"
+    );
     if let Some(latency) = report["latency"].as_object() {
         let stamped = count(&latency["cheap"], "pkts") + count(&latency["expensive"], "pkts");
         match latency["off"].is_null() {
-            true => assert_eq!(stamped, total("tx_pkts"), "every packet sent has a latency: {report:#}"),
+            true => {
+                assert_eq!(stamped, total("tx_pkts"), "every packet sent has a latency: {report:#}")
+            }
             false => assert!(stamped <= total("tx_pkts"), "latency of what was sent: {report:#}"),
         }
     }
 }
 
-/// What a test says that can't be run here. Not by `eprintln`, which cargo shows of failed tests only.
+/// What a test says that can't be run here. Not by `eprintln`, which cargo
+/// shows of failed tests only.
 pub fn skipped(reason: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "skipped: {reason}");
 }

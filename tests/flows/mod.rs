@@ -1,4 +1,5 @@
-//! Packets of many flows, with headers that are right, and the reading of what a mark changes in them.
+//! Packets of many flows, with headers that are right, and the reading of what
+//! a mark changes in them.
 #![allow(dead_code)] // each test file is a program of its own, and uses only some of this
 
 /// One of many flows, and which way.
@@ -22,7 +23,10 @@ impl Flow {
 
 /// The one's complement sum of 16-bit words (RFC 1071).
 fn sum(bytes: &[u8]) -> u16 {
-    let sum: u32 = bytes.chunks(2).map(|word| u32::from(word[0]) << 8 | word.get(1).copied().map_or(0, u32::from)).sum();
+    let sum: u32 = bytes
+        .chunks(2)
+        .map(|word| u32::from(word[0]) << 8 | word.get(1).copied().map_or(0, u32::from))
+        .sum();
     let folded = (sum & 0xffff) + (sum >> 16);
     ((folded & 0xffff) + (folded >> 16)) as u16
 }
@@ -40,14 +44,17 @@ pub fn ipv4_tcp(flow: Flow, payload: &[u8]) -> Vec<u8> {
     ip.extend(flow.ends(client, [192, 0, 2, 1]).concat());
     let checksum = !sum(&ip);
     ip[10..12].copy_from_slice(&checksum.to_be_bytes());
-    let tcp = [flow.ports().as_slice(), &[0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x18, 0xff, 0xff, 0, 0, 0, 0]].concat();
+    let tcp =
+        [flow.ports().as_slice(), &[0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x18, 0xff, 0xff, 0, 0, 0, 0]]
+            .concat();
     [ethernet(0x0800), ip, tcp, payload.to_vec()].concat()
 }
 
 pub fn ipv6_udp(flow: Flow, payload: &[u8]) -> Vec<u8> {
     let address = |host: u8| [&[0x20, 0x01, 0x0d, 0xb8][..], &[0; 11], &[host]].concat();
     let len = (8 + payload.len() as u16).to_be_bytes();
-    let ip = [&[0x60, 0, 0, 0][..], &len, &[17, 64], &flow.ends(address(1), address(2)).concat()].concat();
+    let ip = [&[0x60, 0, 0, 0][..], &len, &[17, 64], &flow.ends(address(1), address(2)).concat()]
+        .concat();
     let udp = [flow.ports().as_slice(), &len, &[0, 0]].concat();
     [ethernet(0x86dd), ip, udp, payload.to_vec()].concat()
 }
@@ -59,7 +66,8 @@ pub fn dscp(frame: &[u8]) -> u8 {
     }
 }
 
-/// All ones where an IPv4 header's checksum is right, and of packets without one.
+/// All ones where an IPv4 header's checksum is right, and of packets without
+/// one.
 pub fn header_sum(frame: &[u8]) -> u16 {
     if frame[14] >> 4 == 4 { sum(&frame[14..34]) } else { 0xffff }
 }

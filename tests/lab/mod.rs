@@ -1,5 +1,6 @@
-//! EAL inside the test's own process, with net_ring ports whose packets the test puts in and takes out one by one. EAL's main lcore is
-//! the thread that starts the lab; a second thread moves packets meanwhile.
+//! EAL inside the test's own process, with net_ring ports whose packets the
+//! test puts in and takes out one by one. EAL's main lcore is the thread that
+//! starts the lab; a second thread moves packets meanwhile.
 #![allow(dead_code)] // each test file is a program of its own, and uses only some of this
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,17 +34,27 @@ pub struct Wires {
 impl Lab {
     pub fn start(lcores: usize) -> Self {
         let prefix = common::file_prefix();
-        let line = format!("lab --no-pci --file-prefix {prefix} {} {}", common::NO_HUGE, common::lcores(lcores));
+        let line = format!(
+            "lab --no-pci --file-prefix {prefix} {} {}",
+            common::NO_HUGE,
+            common::lcores(lcores)
+        );
         let host = Host::before_eal().expect("signals can be caught");
         let eal = Eal::start(&words(&line)).expect("EAL starts");
-        let pool = Mempool::create(&eal, "lab_pool", 4095, 0, ROOM + Mempool::HEADROOM, Reuse::LastFirst).expect("a pool");
+        let pool =
+            Mempool::create(&eal, "lab_pool", 4095, 0, ROOM + Mempool::HEADROOM, Reuse::LastFirst)
+                .expect("a pool");
         Self { pool, eal, host, runs: 0, _leftovers: Leftovers(prefix) }
     }
 
     /// A packet of these segments.
     pub fn packet(&self, segments: &[&[u8]]) -> Mbuf {
         let mut buffers = Burst::new();
-        assert_eq!(self.pool.alloc(&mut buffers, segments.len()), segments.len(), "the lab's pool is large enough");
+        assert_eq!(
+            self.pool.alloc(&mut buffers, segments.len()),
+            segments.len(),
+            "the lab's pool is large enough"
+        );
         let filled = buffers.drain().zip(segments).map(|(mut buffer, bytes)| {
             buffer.fill(bytes).expect("a segment fits into a buffer");
             buffer
@@ -59,14 +70,17 @@ impl Lab {
     pub fn wires(&mut self, ring_size: u32) -> Wires {
         self.runs += 1;
         let rings = ["a", "b"].map(|end| {
-            let (ring, _) = RxTxRing::create(&self.eal, &format!("lab{}{end}", self.runs), ring_size).expect("a net_ring port");
+            let (ring, _) =
+                RxTxRing::create(&self.eal, &format!("lab{}{end}", self.runs), ring_size)
+                    .expect("a net_ring port");
             ring
         });
         let ports = find_ports(&self.eal).expect("ports describe themselves");
         Wires { rings, ports: ports.try_into().expect("the ports of earlier runs are closed") }
     }
 
-    /// One run, while `traffic` moves packets on a thread of its own, and is told when the run is over.
+    /// One run, while `traffic` moves packets on a thread of its own, and is
+    /// told when the run is over.
     pub fn run<T: Send>(
         &self,
         own: &str,
@@ -95,7 +109,9 @@ impl Lab {
         traffic: impl FnOnce(&mut [RxTxRing; 2], &AtomicBool) -> T + Send,
     ) -> (Report, T) {
         // A run that misses packets should fail, not hang.
-        let cli = Cli::read(&words(&format!("--duration 30 {own}"))).expect("valid arguments").expect("no help");
+        let cli = Cli::read(&words(&format!("--duration 30 {own}")))
+            .expect("valid arguments")
+            .expect("no help");
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let mover = scope.spawn(|| traffic(&mut wires.rings, &over));
@@ -112,14 +128,23 @@ impl Lab {
     }
 }
 
-/// Puts all packets of each list into its port while taking out whatever comes, until the run is over. Returns what came out of each
-/// port, in order.
-pub fn pass_through(lists: [Vec<Mbuf>; 2], rings: &mut [RxTxRing; 2], over: &AtomicBool) -> [Vec<Vec<u8>>; 2] {
+/// Puts all packets of each list into its port while taking out whatever comes,
+/// until the run is over. Returns what came out of each port, in order.
+pub fn pass_through(
+    lists: [Vec<Mbuf>; 2],
+    rings: &mut [RxTxRing; 2],
+    over: &AtomicBool,
+) -> [Vec<Vec<u8>>; 2] {
     pass_slowly(lists, rings, over, Duration::ZERO)
 }
 
 /// As `pass_through`, with a pause between two looks at what came.
-pub fn pass_slowly(mut lists: [Vec<Mbuf>; 2], rings: &mut [RxTxRing; 2], over: &AtomicBool, pause: Duration) -> [Vec<Vec<u8>>; 2] {
+pub fn pass_slowly(
+    mut lists: [Vec<Mbuf>; 2],
+    rings: &mut [RxTxRing; 2],
+    over: &AtomicBool,
+    pause: Duration,
+) -> [Vec<Vec<u8>>; 2] {
     let mut came = [Vec::new(), Vec::new()];
     lists.iter_mut().for_each(|list| list.reverse());
     let mut going = [Burst::new(), Burst::new()];

@@ -8,7 +8,8 @@ use crate::flow_table::{FlowTable, Place, WAYS};
 
 const TIMEOUT: u64 = 1 << 7;
 
-/// A table of one set in which the flow 1 is the oldest, and the next newcomer takes its place.
+/// A table of one set in which the flow 1 is the oldest, and the next newcomer
+/// takes its place.
 fn full() -> FlowTable {
     let table = FlowTable::new(WAYS, TIMEOUT);
     for key in 1..=WAYS as u64 {

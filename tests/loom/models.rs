@@ -1,8 +1,10 @@
-//! What loom explores: each model is run once for every interleaving of its two or three threads with no more than
-//! [`PREEMPTIONS`] forced switches, and for every value that a relaxed load may return.
+//! What loom explores: each model is run once for every interleaving of its two
+//! or three threads with no more than [`PREEMPTIONS`] forced switches, and for
+//! every value that a relaxed load may return.
 //!
-//! What loom cannot show: a load that takes effect after a store behind it. So nothing here fails if the owner overwrites slots
-//! without having acquired the claim of the thief that had read them.
+//! What loom cannot show: a load that takes effect after a store behind it. So
+//! nothing here fails if the owner overwrites slots without having acquired the
+//! claim of the thief that had read them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,10 +16,12 @@ use crate::runq::heartbeat::{Busy, Heartbeat};
 use crate::runq::lease::Lease;
 use crate::runq::{Append, Double, Growth, RunQueue, Stealer};
 
-/// Two are known to show nearly all bugs of such code; three are still explored within seconds.
+/// Two are known to show nearly all bugs of such code; three are still explored
+/// within seconds.
 const PREEMPTIONS: usize = 3;
 
-/// An item that its receiver writes to: loom sees it when that does not come after everything that was done with it before.
+/// An item that its receiver writes to: loom sees it when that does not come
+/// after everything that was done with it before.
 struct Parcel(UnsafeCell<u32>);
 
 type Item = Box<Parcel>;
@@ -28,7 +32,10 @@ fn parcel(number: u32) -> Item {
 
 fn open(items: Vec<Item>) -> Vec<u32> {
     // SAFETY: the item is owned; that this is true is what loom checks.
-    items.into_iter().map(|item| item.0.with_mut(|number| unsafe { std::mem::take(&mut *number) })).collect()
+    items
+        .into_iter()
+        .map(|item| item.0.with_mut(|number| unsafe { std::mem::take(&mut *number) }))
+        .collect()
 }
 
 pub(crate) fn explore(name: &str, model: impl Fn() + Sync + Send + 'static) {
@@ -40,11 +47,18 @@ pub(crate) fn explore(name: &str, model: impl Fn() + Sync + Send + 'static) {
         counted.fetch_add(1, Ordering::Relaxed);
         model();
     });
-    println!("{name}: {} executions with up to {PREEMPTIONS} preemptions", executions.load(Ordering::Relaxed));
+    println!(
+        "{name}: {} executions with up to {PREEMPTIONS} preemptions",
+        executions.load(Ordering::Relaxed)
+    );
 }
 
 /// A thief that tries so often.
-fn thief<G: Growth<Item> + 'static>(mut stealer: Stealer<Item, G>, tries: usize, limit: usize) -> thread::JoinHandle<Vec<u32>>
+fn thief<G: Growth<Item> + 'static>(
+    mut stealer: Stealer<Item, G>,
+    tries: usize,
+    limit: usize,
+) -> thread::JoinHandle<Vec<u32>>
 where
     Stealer<Item, G>: Send,
 {
@@ -70,7 +84,12 @@ fn pop<G: Growth<Item>>(queue: &mut RunQueue<Item, G>, want: usize, got: &mut Ve
 }
 
 /// Every item came once; the owner's in order.
-fn settle<G: Growth<Item>>(mut queue: RunQueue<Item, G>, mut got: Vec<u32>, thieves: Vec<thread::JoinHandle<Vec<u32>>>, count: u32) {
+fn settle<G: Growth<Item>>(
+    mut queue: RunQueue<Item, G>,
+    mut got: Vec<u32>,
+    thieves: Vec<thread::JoinHandle<Vec<u32>>>,
+    count: u32,
+) {
     pop(&mut queue, 100, &mut got);
     assert!(got.is_sorted(), "the owner gets its items in order: {got:?}");
     for thief in thieves {
@@ -177,7 +196,8 @@ struct Guarded {
     polls: UnsafeCell<u32>,
 }
 
-// SAFETY: whoever uses `polls` holds the lease; that this suffices is what loom checks.
+// SAFETY: whoever uses `polls` holds the lease; that this suffices is what loom
+// checks.
 unsafe impl Sync for Guarded {}
 
 impl Guarded {
@@ -214,7 +234,11 @@ fn a_lease_goes_from_hand_to_hand() {
 #[test]
 fn a_heartbeat_is_seen_whole() {
     explore("heartbeat", || {
-        let busy = |number: u32| Busy { since_ticks: u64::from(number), flow_hash: 10 * number, stage: 100 * number };
+        let busy = |number: u32| Busy {
+            since_ticks: u64::from(number),
+            flow_hash: 10 * number,
+            stage: 100 * number,
+        };
         let heartbeat = Arc::new(Heartbeat::new());
         let lcore = thread::spawn({
             let heartbeat = heartbeat.clone();

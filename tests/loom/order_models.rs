@@ -1,4 +1,5 @@
-//! Packets of a flow whose stages end on several lcores, while more arrive: they reach the wire one at a time and in order.
+//! Packets of a flow whose stages end on several lcores, while more arrive:
+//! they reach the wire one at a time and in order.
 
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
@@ -7,7 +8,8 @@ use loom::thread;
 use super::models::explore;
 use crate::order::{Full, Order, Ticket};
 
-/// What a flow is sent by: who writes without having seen all that was written before is caught by loom.
+/// What a flow is sent by: who writes without having seen all that was written
+/// before is caught by loom.
 struct Wire(UnsafeCell<Vec<u32>>);
 
 // SAFETY: only who may send writes; that this suffices is what loom checks.
@@ -22,7 +24,10 @@ struct Forwarder {
 
 impl Forwarder {
     fn new(records: usize) -> Arc<Self> {
-        Arc::new(Self { order: Order::with_buckets(1, records, 1, true), wire: Wire(UnsafeCell::new(Vec::new())) })
+        Arc::new(Self {
+            order: Order::with_buckets(1, records, 1, true),
+            wire: Wire(UnsafeCell::new(Vec::new())),
+        })
     }
 
     fn put_on_wire(&self, packet: u32) {
@@ -70,7 +75,10 @@ impl Forwarder {
     }
 }
 
-fn lcore(forwarder: &Arc<Forwarder>, job: impl FnOnce(&Forwarder) + Send + 'static) -> thread::JoinHandle<()> {
+fn lcore(
+    forwarder: &Arc<Forwarder>,
+    job: impl FnOnce(&Forwarder) + Send + 'static,
+) -> thread::JoinHandle<()> {
     let forwarder = forwarder.clone();
     thread::spawn(move || job(&forwarder))
 }
@@ -80,7 +88,10 @@ fn two_lcores_finish_while_another_packet_arrives() {
     explore("two finish, one arrives", || {
         let forwarder = Forwarder::new(3);
         let (first, second) = (forwarder.enter(), forwarder.enter());
-        let lcores = [lcore(&forwarder, move |own| own.finish(first, 1)), lcore(&forwarder, move |own| own.finish(second, 2))];
+        let lcores = [
+            lcore(&forwarder, move |own| own.finish(first, 1)),
+            lcore(&forwarder, move |own| own.finish(second, 2)),
+        ];
         forwarder.arrive(3);
         lcores.into_iter().for_each(|lcore| lcore.join().unwrap());
         forwarder.assert_sent(&[1, 2, 3]);
@@ -112,11 +123,14 @@ fn a_record_is_used_again_while_its_flow_goes_on() {
         let finishes = lcore(&forwarder, move |own| own.finish(first, 1));
         let second = forwarder.enter();
         let drops_or_sends = lcore(&forwarder, move |own| own.finish(second, 2));
-        // Three more, on the two records if those are free by then; else they are dropped.
+        // Three more, on the two records if those are free by then; else they
+        // are dropped.
         (3..6).for_each(|packet| forwarder.arrive(packet));
         [finishes, drops_or_sends].into_iter().for_each(|lcore| lcore.join().unwrap());
         // SAFETY: all others have ended.
-        forwarder.wire.0.with(|wire| unsafe { assert!((*wire).is_sorted() && (&*wire)[..2] == [1, 2], "{:?}", *wire) });
+        forwarder.wire.0.with(|wire| unsafe {
+            assert!((*wire).is_sorted() && (&*wire)[..2] == [1, 2], "{:?}", *wire)
+        });
         assert!(forwarder.order.is_idle(0));
     });
 }

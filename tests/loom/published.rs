@@ -7,7 +7,10 @@ use super::models::explore;
 use crate::stamps::{Conversion, Fit, Published};
 
 fn fit(number: u64) -> Fit {
-    Fit { conversion: Conversion { clock: number, ticks: number, ticks_per_unit: number }, error_ticks: number }
+    Fit {
+        conversion: Conversion { clock: number, ticks: number, ticks_per_unit: number },
+        error_ticks: number,
+    }
 }
 
 #[test]

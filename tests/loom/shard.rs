@@ -1,6 +1,8 @@
-//! A shard as workers see it: one lcore puts packets in, several look at the head's stamp and then claim. The ring is DPDK's, which loom
-//! cannot run; this is its protocol (rte_ring's C11 memory model, multi-consumer end), with the look at the head that mpfwd adds, in
-//! the orderings that it uses. The ring is as long as what is put in, so that nobody waits for room.
+//! A shard as workers see it: one lcore puts packets in, several look at the
+//! head's stamp and then claim. The ring is DPDK's, which loom cannot run; this
+//! is its protocol (rte_ring's C11 memory model, multi-consumer end), with the
+//! look at the head that mpfwd adds, in the orderings that it uses. The ring is
+//! as long as what is put in, so that nobody waits for room.
 
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -58,7 +60,12 @@ impl Shard {
             if self.prod_tail.load(Ordering::Acquire).wrapping_sub(head) as i32 <= 0 {
                 return None;
             }
-            match self.cons_head.compare_exchange(head, head + 1, Ordering::Relaxed, Ordering::Relaxed) {
+            match self.cons_head.compare_exchange(
+                head,
+                head + 1,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => return Some(self.slots[head as usize % PKTS].load(Ordering::Relaxed)),
                 Err(moved) => head = moved,
             }
@@ -66,7 +73,8 @@ impl Shard {
     }
 }
 
-/// Looks, and takes if there was something; stamps what it got anew, as a worker that sheds it again would.
+/// Looks, and takes if there was something; stamps what it got anew, as a
+/// worker that sheds it again would.
 fn work(shard: &Shard, tries: usize) -> Vec<usize> {
     let mut got = Vec::new();
     for _ in 0..tries {
@@ -91,7 +99,9 @@ fn look_and_claim() {
         };
         let producer = {
             let shard = shard.clone();
-            thread::spawn(move || (0..PKTS).for_each(|packet| shard.put(packet, 10 + packet as u64)))
+            thread::spawn(move || {
+                (0..PKTS).for_each(|packet| shard.put(packet, 10 + packet as u64))
+            })
         };
         let mut got = work(&shard, 2);
         assert!(got.is_sorted(), "one worker's packets are in the order of their stamps");

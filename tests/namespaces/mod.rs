@@ -1,5 +1,6 @@
-//! Network namespaces of a test's own. They have no names: they, and the interfaces in them, are gone with the last file that refers to
-//! them, however the test ends.
+//! Network namespaces of a test's own. They have no names: they, and the
+//! interfaces in them, are gone with the last file that refers to them, however
+//! the test ends.
 #![allow(dead_code)] // each test file is a program of its own, and uses only some of this
 
 use std::fs::{File, OpenOptions};
@@ -20,7 +21,12 @@ impl Namespace {
             return None;
         }
         let made = (0..COUNT).map(|_| Self::new()).collect::<Result<Vec<_>, _>>();
-        made.map_err(|error| skipped(format!("no network namespaces of our own, which takes root: {error}"))).ok()?.try_into().ok()
+        made.map_err(|error| {
+            skipped(format!("no network namespaces of our own, which takes root: {error}"))
+        })
+        .ok()?
+        .try_into()
+        .ok()
     }
 
     fn new() -> std::io::Result<Self> {
@@ -28,7 +34,8 @@ impl Namespace {
             unshare(CloneFlags::CLONE_NEWNET)?;
             File::open("/proc/thread-self/ns/net").map(Self)
         };
-        // Only a thread of its own may change its namespace without taking the test along.
+        // Only a thread of its own may change its namespace without taking the
+        // test along.
         std::thread::scope(|scope| scope.spawn(made).join().expect("no panic"))
     }
 
@@ -48,18 +55,24 @@ impl Namespace {
 
     /// The same, and what it says.
     pub fn ip_says(&self, line: &str) -> String {
-        let output = self.inside(|| Command::new("ip").args(line.split(' ')).output().expect("ip runs"));
+        let output =
+            self.inside(|| Command::new("ip").args(line.split(' ')).output().expect("ip runs"));
         assert!(output.status.success(), "ip {line}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// Moves an interface from here to another namespace.
     pub fn give(&self, interface: &str, to: &Self) {
-        self.ip(&format!("link set {interface} netns /proc/{}/fd/{}", std::process::id(), to.0.as_raw_fd()));
+        self.ip(&format!(
+            "link set {interface} netns /proc/{}/fd/{}",
+            std::process::id(),
+            to.0.as_raw_fd()
+        ));
     }
 }
 
-/// Namespaces for one side, another, and mpfwd with its taps between them; or none and why.
+/// Namespaces for one side, another, and mpfwd with its taps between them; or
+/// none and why.
 pub struct Taps {
     pub between: Namespace,
     pub left: Namespace,
@@ -86,7 +99,9 @@ impl Taps {
         let mut mpfwd = self.between.inside(|| start(&eal, own));
         // Ports are set up once the map of lcores is printed.
         mpfwd.wait_for_line(|line| line.trim_start().starts_with("lcore 0 "));
-        for (interface, side, address) in [("mpfwd_l", &self.left, Self::LEFT), ("mpfwd_r", &self.right, Self::RIGHT)] {
+        for (interface, side, address) in
+            [("mpfwd_l", &self.left, Self::LEFT), ("mpfwd_r", &self.right, Self::RIGHT)]
+        {
             self.between.give(interface, side);
             side.ip(&format!("addr add {address}/24 dev {interface}"));
             side.ip(&format!("link set {interface} up"));

@@ -1,10 +1,12 @@
-//! Writing a DSCP into an IP header (RFC 2474), with its checksum, the ECN bits left as they are.
+//! Writing a DSCP into an IP header (RFC 2474), with its checksum, the ECN bits
+//! left as they are.
 
 /// Bytes of the shortest IPv4 header, and of IPv6's fixed one.
 const IPV4_HEADER: usize = 20;
 const IPV6_HEADER: usize = 40;
 
-/// Gives the packet whose IP header begins at `header` this DSCP, 0 to 63. Returns whether there is such a header, all of it.
+/// Gives the packet whose IP header begins at `header` this DSCP, 0 to 63.
+/// Returns whether there is such a header, all of it.
 pub fn set_dscp(header: &mut [u8], dscp: u8) -> bool {
     match header.first().map(|byte| byte >> 4) {
         Some(4) if header.len() >= IPV4_HEADER => {
@@ -38,7 +40,8 @@ mod tests {
 
     use super::*;
 
-    /// RFC 791: of a header whose checksum is right the one's complement sum is all ones.
+    /// RFC 791: of a header whose checksum is right the one's complement sum is
+    /// all ones.
     fn sum(header: &[u8]) -> u16 {
         let words = header.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
         let sum: u32 = words.sum();

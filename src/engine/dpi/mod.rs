@@ -1,7 +1,10 @@
-//! `dpi`: decides by what flows carry. The first packets of a flow that have a payload are scanned for the patterns of a rules file, in the
-//! expensive stage; what that came to is remembered in a table, and all that the cheap stage does is look there.
+//! `dpi`: decides by what flows carry. The first packets of a flow that have a
+//! payload are scanned for the patterns of a rules file, in the expensive
+//! stage; what that came to is remembered in a table, and all that the cheap
+//! stage does is look there.
 //!
-//! Each payload is scanned by itself: a pattern that crosses the border of two packets is not found, and streams are not put together.
+//! Each payload is scanned by itself: a pattern that crosses the border of two
+//! packets is not found, and streams are not put together.
 
 mod mark;
 mod rule_set;
@@ -32,12 +35,13 @@ pub struct Inspection {
     /// By flow: a [`FlowState`].
     pub flows: FlowTable,
     pub ids: FlowIds,
-    /// Of flows in which nothing is found, so many packets with a payload are scanned; at least 1.
+    /// Of flows in which nothing is found, so many packets with a payload are
+    /// scanned; at least 1.
     pub pkts_max: u16,
 }
 
-/// One lcore's engine. Forwards by port, and leaves all but the DSCP as it is. When the rules are replaced it goes on by the new ones with the
-/// next packet.
+/// One lcore's engine. Forwards by port, and leaves all but the DSCP as it is.
+/// When the rules are replaced it goes on by the new ones with the next packet.
 pub struct Dpi {
     shared: Arc<Inspection>,
     rules: Held<RuleSet>,
@@ -46,7 +50,8 @@ pub struct Dpi {
     peers: Peers,
     /// Of `rules`; there but while they are exchanged.
     scanner: Option<Scanner>,
-    /// After how long a scan is given up; without, it is left to the expensive stage at once.
+    /// After how long a scan is given up; without, it is left to the expensive
+    /// stage at once.
     cutoff: Option<Cutoff>,
     /// Packets of several segments are put together here.
     bytes: Vec<u8>,
@@ -67,8 +72,15 @@ impl Seen {
 }
 
 impl Dpi {
-    /// `bytes_max`: of the longest packet. `lcore`: less than the number that the rules are compiled for, and of no other engine.
-    pub fn new(shared: Arc<Inspection>, peers: Peers, cutoff: Option<Cutoff>, bytes_max: usize, lcore: usize) -> Self {
+    /// `bytes_max`: of the longest packet. `lcore`: less than the number that
+    /// the rules are compiled for, and of no other engine.
+    pub fn new(
+        shared: Arc<Inspection>,
+        peers: Peers,
+        cutoff: Option<Cutoff>,
+        bytes_max: usize,
+        lcore: usize,
+    ) -> Self {
         let rules = shared.rules.hold();
         let scanner = rules.exchange(lcore, None);
         Self { shared, rules, lcore, peers, scanner, cutoff, bytes: Vec::with_capacity(bytes_max) }
@@ -90,13 +102,19 @@ impl Dpi {
     fn look(&self, packet: &Mbuf) -> Seen {
         let headers = headers_of(packet);
         let flow_id = self.shared.ids.of(headers.key);
-        let state = self.shared.flows.get(flow_id, tsc()).map_or(FlowState::Open(0), |bits| self.rules.state(bits));
+        let state = self
+            .shared
+            .flows
+            .get(flow_id, tsc())
+            .map_or(FlowState::Open(0), |bits| self.rules.state(bits));
         Seen { headers, flow_id, state }
     }
 
     /// Does to the packet what the rule of this number says.
     fn apply(&self, rule: u16, packet: &mut Mbuf, headers: &Headers, from: u16) -> Verdict {
-        let Some(action) = self.rules.action(rule) else { return Verdict::Forward(self.peers.out(from)) };
+        let Some(action) = self.rules.action(rule) else {
+            return Verdict::Forward(self.peers.out(from));
+        };
         self.rules.counts(self.lcore).rules[usize::from(rule)].pkts.add(1);
         match action {
             Action::Forward => {}
@@ -113,11 +131,22 @@ impl Dpi {
         Verdict::Forward(self.peers.out(from))
     }
 
-    /// Scans the packet, and decides. Past the budget, if there is one, it leaves the rest to the expensive stage.
-    fn inspect(&mut self, packet: &mut Mbuf, seen: &Seen, progress: Progress, from: u16, budget: Option<(Cutoff, Budget)>) -> Verdict {
+    /// Scans the packet, and decides. Past the budget, if there is one, it
+    /// leaves the rest to the expensive stage.
+    fn inspect(
+        &mut self,
+        packet: &mut Mbuf,
+        seen: &Seen,
+        progress: Progress,
+        from: u16,
+        budget: Option<(Cutoff, Budget)>,
+    ) -> Verdict {
         let payload = payload(packet, &seen.headers, &mut self.bytes);
         let yield_point = || budget.is_some_and(|(_, budget)| budget.yield_point());
-        let scan = self.scanner.as_mut().map_or(Ok(None), |scanner| scanner.scan(payload, progress, yield_point));
+        let scan = self
+            .scanner
+            .as_mut()
+            .map_or(Ok(None), |scanner| scanner.scan(payload, progress, yield_point));
         let found = match (scan, budget) {
             (Ok(found), _) => found.map(|place| self.rules.number(place)),
             (Err(progress), Some((cutoff, _))) => {
@@ -135,22 +164,27 @@ impl Dpi {
         }
     }
 
-    /// Remembers what was found in another packet of the flow, a rule's number, and returns what is known of the flow now. Another lcore that
-    /// goes by later rules already knows better.
+    /// Remembers what was found in another packet of the flow, a rule's number,
+    /// and returns what is known of the flow now. Another lcore that goes by
+    /// later rules already knows better.
     fn note(&self, flow_id: u64, found: Option<u16>) -> FlowState {
         let (rules, counts) = (&self.rules, self.rules.counts(self.lcore));
         let mut before = FlowState::Open(0);
         let (bits, place) = self.shared.flows.update(flow_id, tsc(), |old| {
             before = old.map_or(FlowState::Open(0), |bits| rules.state(bits));
             let later = old.filter(|&bits| is_later(bits, rules.generation()));
-            later.unwrap_or_else(|| before.after(found, self.shared.pkts_max).to_bits(rules.generation()))
+            later.unwrap_or_else(|| {
+                before.after(found, self.shared.pkts_max).to_bits(rules.generation())
+            })
         });
         let after = rules.state(bits);
         if let Some(rule) = found {
             counts.rules[usize::from(rule)].hit_pkts.add(1);
         }
         match after {
-            FlowState::Decided(rule) if !matches!(before, FlowState::Decided(_)) => counts.rules[usize::from(rule)].flows.add(1),
+            FlowState::Decided(rule) if !matches!(before, FlowState::Decided(_)) => {
+                counts.rules[usize::from(rule)].flows.add(1)
+            }
             FlowState::Passed if before != after => counts.passed_flows.add(1),
             _ => {}
         }
@@ -190,22 +224,32 @@ impl Engine for Dpi {
         match (seen.state, self.cutoff) {
             (FlowState::Decided(rule), _) => self.apply(rule, packet, &seen.headers, from),
             _ if !seen.is_open() => Verdict::Forward(self.peers.out(from)),
-            (_, Some(cutoff)) => self.inspect(packet, &seen, Progress::default(), from, Some((cutoff, cutoff.start()))),
+            (_, Some(cutoff)) => self.inspect(
+                packet,
+                &seen,
+                Progress::default(),
+                from,
+                Some((cutoff, cutoff.start())),
+            ),
             // The table has forgotten the flow since it was classified.
             (_, None) => Verdict::Defer,
         }
     }
 
-    /// Scans also where the flow has passed meanwhile: this packet came before that was known, and may be among the first.
+    /// Scans also where the flow has passed meanwhile: this packet came before
+    /// that was known, and may be among the first.
     #[inline]
     fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
         self.follow();
         let progress = self.cutoff.and_then(|cutoff| cutoff.resume(packet));
-        let progress = progress.map_or(Progress::default(), |bits| Progress::from_bits(bits, self.rules.generation()));
+        let progress = progress
+            .map_or(Progress::default(), |bits| Progress::from_bits(bits, self.rules.generation()));
         let seen = self.look(packet);
         match seen.state {
             FlowState::Decided(rule) => self.apply(rule, packet, &seen.headers, from),
-            FlowState::Open(_) | FlowState::Passed => self.inspect(packet, &seen, progress, from, None),
+            FlowState::Open(_) | FlowState::Passed => {
+                self.inspect(packet, &seen, progress, from, None)
+            }
         }
     }
 
@@ -214,9 +258,15 @@ impl Engine for Dpi {
         self.follow();
     }
 
-    /// A burst in which nothing is to be scanned or changed is looked at once only.
+    /// A burst in which nothing is to be scanned or changed is looked at once
+    /// only.
     #[inline]
-    fn cheap_burst(&mut self, burst: &mut Burst, from: u16, _: impl FnMut(Mbuf, DropCause)) -> Option<u16> {
+    fn cheap_burst(
+        &mut self,
+        burst: &mut Burst,
+        from: u16,
+        _: impl FnMut(Mbuf, DropCause),
+    ) -> Option<u16> {
         self.follow();
         let passes = |packet: &Mbuf| {
             let seen = self.look(packet);

@@ -1,8 +1,11 @@
-//! A rules file as all lcores go by it, and what becomes of flows when another one takes its place.
+//! A rules file as all lcores go by it, and what becomes of flows when another
+//! one takes its place.
 //!
-//! Flows remember the rule that decided them by a number, which a rule has by its name as long as the run lasts. So a rule that is in the
-//! next file too keeps its flows and its counts, wherever it stands there and whatever its action is now; flows of a rule that is gone are
-//! looked at anew, as are those in which nothing was found so far.
+//! Flows remember the rule that decided them by a number, which a rule has by
+//! its name as long as the run lasts. So a rule that is in the next file too
+//! keeps its flows and its counts, wherever it stands there and whatever its
+//! action is now; flows of a rule that is gone are looked at anew, as are those
+//! in which nothing was found so far.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -59,7 +62,8 @@ pub struct RuleSet {
     numbers: Vec<u16>,
     /// By number: the place in the file, if the rule is there.
     places: Vec<Option<u16>>,
-    /// By lcore. Made beforehand and left here when they are over, so that lcores neither allocate nor free.
+    /// By lcore. Made beforehand and left here when they are over, so that
+    /// lcores neither allocate nor free.
     scanners: Vec<Mutex<Option<Scanner>>>,
     /// By lcore: each has one writer.
     counts: Vec<DpiCounts>,
@@ -72,12 +76,19 @@ impl RuleSet {
     ///
     /// # Errors
     /// When the run has had too many rules.
-    pub fn new(rules: Rules, automata: Automata, generation: u32, lcores: usize, names: &mut RuleNames) -> Result<Self> {
+    pub fn new(
+        rules: Rules,
+        automata: Automata,
+        generation: u32,
+        lcores: usize,
+        names: &mut RuleNames,
+    ) -> Result<Self> {
         let automata = Arc::new(automata);
         let numbers = names.number(&rules)?;
         let mut places = vec![None; names.named.len()];
         (0..).zip(&numbers).for_each(|(place, &number)| places[usize::from(number)] = Some(place));
-        let scanners = (0..lcores).map(|_| Mutex::new(Some(Scanner::new(automata.clone())))).collect();
+        let scanners =
+            (0..lcores).map(|_| Mutex::new(Some(Scanner::new(automata.clone())))).collect();
         let counts = (0..lcores).map(|_| DpiCounts::new(places.len())).collect();
         Ok(Self { generation, rules, numbers, places, scanners, counts })
     }
@@ -149,13 +160,28 @@ mod tests {
         let mut names = RuleNames::default();
         let before = set("drop a \"a\"\nforward b \"b\"\n", 0, &mut names);
         let after = set("drop c \"c\"\nmark=3 a \"a\"\n", 1, &mut names);
-        assert_eq!(([0, 1].map(|place| before.number(place)), [0, 1].map(|place| after.number(place))), ([0, 1], [2, 0]));
-        assert_eq!([0, 1, 2, 3].map(|number| after.action(number)), [Some(Action::Mark(3)), None, Some(Action::Drop), None]);
-        // b is gone; a and its flows stay; nothing is known of those that passed.
-        let [a, b, passed] = [FlowState::Decided(0), FlowState::Decided(1), FlowState::Passed].map(|state| state.to_bits(0));
-        assert_eq!([a, b, passed].map(|bits| after.state(bits)), [FlowState::Decided(0), FlowState::Open(0), FlowState::Open(0)]);
-        assert_eq!([a, b, passed].map(|bits| before.state(bits)), [FlowState::Decided(0), FlowState::Decided(1), FlowState::Passed]);
-        let named: Vec<_> = names.named().iter().map(|(name, action)| format!("{action} {name}")).collect();
+        assert_eq!(
+            ([0, 1].map(|place| before.number(place)), [0, 1].map(|place| after.number(place))),
+            ([0, 1], [2, 0])
+        );
+        assert_eq!(
+            [0, 1, 2, 3].map(|number| after.action(number)),
+            [Some(Action::Mark(3)), None, Some(Action::Drop), None]
+        );
+        // b is gone; a and its flows stay; nothing is known of those that
+        // passed.
+        let [a, b, passed] = [FlowState::Decided(0), FlowState::Decided(1), FlowState::Passed]
+            .map(|state| state.to_bits(0));
+        assert_eq!(
+            [a, b, passed].map(|bits| after.state(bits)),
+            [FlowState::Decided(0), FlowState::Open(0), FlowState::Open(0)]
+        );
+        assert_eq!(
+            [a, b, passed].map(|bits| before.state(bits)),
+            [FlowState::Decided(0), FlowState::Decided(1), FlowState::Passed]
+        );
+        let named: Vec<_> =
+            names.named().iter().map(|(name, action)| format!("{action} {name}")).collect();
         assert_eq!(named, ["mark=3 a", "forward b", "drop c"]);
     }
 }

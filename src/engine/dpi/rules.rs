@@ -1,4 +1,5 @@
-//! The rules file of `dpi`: one rule a line, read into [`Rules`], or refused with the place of what is wrong. The syntax is in docs/dpi.md.
+//! The rules file of `dpi`: one rule a line, read into [`Rules`], or refused
+//! with the place of what is wrong. The syntax is in docs/dpi.md.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,10 +11,12 @@ use regex_syntax::hir::Hir;
 use crate::engine::Mistake;
 use crate::error::{Error, Result};
 
-/// The most rules that a file may have: a flow's entry has 16 bits for the one that decided it.
+/// The most rules that a file may have: a flow's entry has 16 bits for the one
+/// that decided it.
 pub const RULES_MAX: usize = u16::MAX as usize;
 
-/// What becomes of the packets of a flow once a rule has matched one of them, that one included.
+/// What becomes of the packets of a flow once a rule has matched one of them,
+/// that one included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Forwarded, and the flow is not looked at any more.
@@ -61,13 +64,18 @@ impl Rules {
     /// Reads the file that `--rules` names.
     ///
     /// # Errors
-    /// When it can't be read, or holds no rules; and the first thing wrong in it, with file, line and column.
+    /// When it can't be read, or holds no rules; and the first thing wrong in
+    /// it, with file, line and column.
     pub fn read(path: &Path) -> Result<Self> {
         let refused = |why: String| Error::Usage(format!("--rules {}{why}", path.display()));
-        let bytes = std::fs::read(path).map_err(|error| refused(format!(": {error}; write the name of a file of rules")))?;
+        let bytes = std::fs::read(path)
+            .map_err(|error| refused(format!(": {error}; write the name of a file of rules")))?;
         let rules = Self::parse(&bytes).map_err(|mistake| refused(format!(":{mistake}")))?;
         if rules.0.is_empty() {
-            return Err(refused(": it has no rules; write one a line, for example: drop passwd \"GET /etc/passwd\"".into()));
+            return Err(refused(
+                ": it has no rules; write one a line, for example: drop passwd \"GET /etc/passwd\""
+                    .into(),
+            ));
         }
         Ok(rules)
     }
@@ -77,13 +85,17 @@ impl Rules {
     /// # Errors
     /// The first thing wrong.
     pub fn parse(bytes: &[u8]) -> std::result::Result<Self, Mistake> {
-        let text = std::str::from_utf8(bytes).map_err(|error| not_utf8(bytes, error.valid_up_to()))?;
+        let text =
+            std::str::from_utf8(bytes).map_err(|error| not_utf8(bytes, error.valid_up_to()))?;
         let (mut rules, mut lines) = (Vec::new(), HashMap::new());
         for (line, text) in (1..).zip(text.lines()) {
             let mistake = |(column, what): (usize, String)| Mistake::new(line, column as u32, what);
             let Some((column, rule)) = rule(text, line).map_err(mistake)? else { continue };
             if let Some(before) = lines.insert(rule.name.clone(), line) {
-                let what = format!("the name {} is that of the rule in line {before}: each has its own, for the report", rule.name);
+                let what = format!(
+                    "the name {} is that of the rule in line {before}: each has its own, for the report",
+                    rule.name
+                );
                 return Err(mistake((column, what)));
             }
             if rules.len() == RULES_MAX {
@@ -101,8 +113,13 @@ type At<T> = std::result::Result<T, (usize, String)>;
 fn not_utf8(bytes: &[u8], valid: usize) -> Mistake {
     let before = String::from_utf8_lossy(&bytes[..valid]);
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-    let what = format!("the byte 0x{:02x} is no UTF-8: write it as \\x{:02x}", bytes[valid], bytes[valid]);
-    Mistake::new(before.matches('\n').count() as u32 + 1, before[line_start..].chars().count() as u32 + 1, what)
+    let what =
+        format!("the byte 0x{:02x} is no UTF-8: write it as \\x{:02x}", bytes[valid], bytes[valid]);
+    Mistake::new(
+        before.matches('\n').count() as u32 + 1,
+        before[line_start..].chars().count() as u32 + 1,
+        what,
+    )
 }
 
 /// The column of a byte of the line.
@@ -110,7 +127,8 @@ fn column_of(line: &str, byte: usize) -> usize {
     line[..byte].chars().count() + 1
 }
 
-/// `ACTION NAME PATTERN`, and the name's column; none on a line that is blank or a comment.
+/// `ACTION NAME PATTERN`, and the name's column; none on a line that is blank
+/// or a comment.
 fn rule(text: &str, line: u32) -> At<Option<(usize, Rule)>> {
     let bare = text.trim_start();
     if bare.is_empty() || bare.starts_with('#') {
@@ -128,7 +146,10 @@ fn rule(text: &str, line: u32) -> At<Option<(usize, Rule)>> {
     let action = action(action_word).map_err(|what| (column_of(text, action_at), what))?;
     let (name_at, name) = word();
     if name.is_empty() || !name.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c)) {
-        let what = format!("expected the rule's name (letters, digits, '-', '_', '.'), found {}", found(name));
+        let what = format!(
+            "expected the rule's name (letters, digits, '-', '_', '.'), found {}",
+            found(name)
+        );
         return Err((column_of(text, name_at), what));
     }
     let (pattern_at, _) = word();
@@ -159,9 +180,15 @@ fn pattern(line: &str, start: usize) -> At<Pattern> {
         Some('"') => literal(line, start).map(Pattern::Literal),
         Some('/') => match text[1..].strip_suffix('/') {
             Some(regex_text) => regex(regex_text, column_of(line, start + 1)).map(Pattern::Regex),
-            None => Err((column_of(line, start + text.len()), "expected '/', the end of the regular expression".into())),
+            None => Err((
+                column_of(line, start + text.len()),
+                "expected '/', the end of the regular expression".into(),
+            )),
         },
-        _ => Err((column_of(line, start), format!("expected \"bytes\" or /regular expression/, found {}", found(text)))),
+        _ => Err((
+            column_of(line, start),
+            format!("expected \"bytes\" or /regular expression/, found {}", found(text)),
+        )),
     }
 }
 
@@ -209,12 +236,19 @@ fn escaped(chars: &mut CharIndices<'_>) -> Option<u8> {
     }
 }
 
-/// A regular expression of the regex crate's syntax, over bytes, whose first character has this column.
+/// A regular expression of the regex crate's syntax, over bytes, whose first
+/// character has this column.
 fn regex(text: &str, column: usize) -> At<Hir> {
     let parsed = regex_syntax::ParserBuilder::new().unicode(false).utf8(false).build().parse(text);
     let hir = parsed.map_err(|error| match &error {
-        regex_syntax::Error::Parse(error) => (column + error.span().start.column - 1, format!("regular expression: {}", error.kind())),
-        regex_syntax::Error::Translate(error) => (column + error.span().start.column - 1, format!("regular expression: {}", error.kind())),
+        regex_syntax::Error::Parse(error) => (
+            column + error.span().start.column - 1,
+            format!("regular expression: {}", error.kind()),
+        ),
+        regex_syntax::Error::Translate(error) => (
+            column + error.span().start.column - 1,
+            format!("regular expression: {}", error.kind()),
+        ),
         other => (column, format!("regular expression: {}", other.to_string().replace('\n', " "))),
     })?;
     match hir.properties().minimum_len() {
@@ -239,7 +273,10 @@ mod tests {
         let [passwd, voice, bytes] = &rules.0[..] else { panic!("{rules:?}") };
         assert_eq!((passwd.action, passwd.name.as_str(), passwd.line), (Action::Drop, "passwd", 3));
         assert_eq!(passwd.pattern, Pattern::Literal(b"GET /etc/passwd".to_vec()));
-        assert_eq!((voice.action, voice.action.to_string()), (Action::Mark(46), "mark=46".to_owned()));
+        assert_eq!(
+            (voice.action, voice.action.to_string()),
+            (Action::Mark(46), "mark=46".to_owned())
+        );
         assert!(matches!(&voice.pattern, Pattern::Regex(_)));
         assert_eq!(bytes.pattern, Pattern::Literal(b"\0\\\"\r\n\xc3\xa9".to_vec()));
     }

@@ -1,5 +1,6 @@
-//! Which rule matches a payload: all literals in one automaton (Aho and Corasick, CACM 18(6), 1975), regular expressions in a few, each over
-//! as many as are worth a pass. Nothing is allocated per packet.
+//! Which rule matches a payload: all literals in one automaton (Aho and
+//! Corasick, CACM 18(6), 1975), regular expressions in a few, each over as many
+//! as are worth a pass. Nothing is allocated per packet.
 
 use std::sync::Arc;
 
@@ -11,13 +12,16 @@ use regex_syntax::hir::Hir;
 use super::rules::{Pattern, RULES_MAX, Rules};
 use crate::error::{Error, Result};
 
-/// Regular expressions per automaton. More make fewer passes; fewer make passes, between which a scan may be given up, shorter.
+/// Regular expressions per automaton. More make fewer passes; fewer make
+/// passes, between which a scan may be given up, shorter.
 const REGEXES_PER_PASS: usize = 16;
 
-/// The most memory that the automaton of one pass may take, in bytes; its states are made on demand, and kept in as much again per lcore.
+/// The most memory that the automaton of one pass may take, in bytes; its
+/// states are made on demand, and kept in as much again per lcore.
 const PASS_BYTES_MAX: usize = 8 << 20;
 
-/// A regular expression that is larger than this once compiled is refused, with all of its pass.
+/// A regular expression that is larger than this once compiled is refused, with
+/// all of its pass.
 const NFA_BYTES_MAX: usize = 16 << 20;
 
 /// One pass over a payload.
@@ -42,7 +46,8 @@ pub struct Automata(Vec<Pass>);
 
 impl Automata {
     /// # Errors
-    /// When the regular expressions of a pass become too large together; says which lines those are of.
+    /// When the regular expressions of a pass become too large together; says
+    /// which lines those are of.
     pub fn compile(rules: &Rules) -> Result<Self> {
         let (mut literals, mut literal_rules, mut regexes) = (Vec::new(), Vec::new(), Vec::new());
         for (at, rule) in rules.0.iter().enumerate() {
@@ -56,11 +61,14 @@ impl Automata {
         }
         let mut passes = Vec::new();
         if !literals.is_empty() {
-            // A DFA has up to 256 entries a state: only where there are few states.
+            // A DFA has up to 256 entries a state: only where there are few
+            // states.
             let small = literals.iter().map(|literal| literal.len()).sum::<usize>() <= 4096;
             let kind = if small { AhoCorasickKind::DFA } else { AhoCorasickKind::ContiguousNFA };
             let automaton = AhoCorasick::builder().kind(Some(kind)).build(&literals);
-            let automaton = automaton.map_err(|error| Error::Usage(format!("--rules: {error}: write fewer or shorter literals")))?;
+            let automaton = automaton.map_err(|error| {
+                Error::Usage(format!("--rules: {error}: write fewer or shorter literals"))
+            })?;
             passes.push(Pass::Literals(automaton, literal_rules));
         }
         for group in regexes.chunks(REGEXES_PER_PASS) {
@@ -80,7 +88,8 @@ impl Automata {
     }
 }
 
-/// How far a scan has come that was given up, to be taken up again by another lcore.
+/// How far a scan has come that was given up, to be taken up again by another
+/// lcore.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// The next pass.
@@ -90,13 +99,15 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// As one number, by the rules of `generation`: three bits of that, 13 for the pass, and 16.
+    /// As one number, by the rules of `generation`: three bits of that, 13 for
+    /// the pass, and 16.
     pub fn to_bits(self, generation: u32) -> u32 {
         generation << 29 | u32::from(self.pass) << 16 | u32::from(self.best)
     }
 
-    /// From the start where it is of other rules. Those of eight generations ago can't be told from these; no packet waits that long, and if one
-    /// did it would be judged by other rules, not more.
+    /// From the start where it is of other rules. Those of eight generations
+    /// ago can't be told from these; no packet waits that long, and if one did
+    /// it would be judged by other rules, not more.
     pub fn from_bits(bits: u32, generation: u32) -> Self {
         if bits >> 29 != generation & 7 {
             return Self::default();
@@ -105,7 +116,8 @@ impl Progress {
     }
 }
 
-/// A pass is one of so many: that of the literals, and those of as many regular expressions as there may be rules.
+/// A pass is one of so many: that of the literals, and those of as many regular
+/// expressions as there may be rules.
 const PASS_MAX: u16 = (1 << 13) - 1;
 const _: () = assert!(RULES_MAX.div_ceil(REGEXES_PER_PASS) < PASS_MAX as usize);
 
@@ -120,14 +132,17 @@ impl Scanner {
     pub fn new(automata: Arc<Automata>) -> Self {
         let cache = |pass: &Pass| match pass {
             Pass::Literals(..) => None,
-            Pass::Regexes(regex, rules) => Some((regex.create_cache(), PatternSet::new(rules.len()))),
+            Pass::Regexes(regex, rules) => {
+                Some((regex.create_cache(), PatternSet::new(rules.len())))
+            }
         };
         let caches = automata.0.iter().map(cache).collect();
         Self { automata, caches }
     }
 
-    /// The first rule of the file that matches the payload, if any does. `Err`: `yield_point`, which is asked between two passes, was true;
-    /// how far the scan has come. It goes on from `progress`, and makes one pass at least.
+    /// The first rule of the file that matches the payload, if any does. `Err`:
+    /// `yield_point`, which is asked between two passes, was true; how far the
+    /// scan has come. It goes on from `progress`, and makes one pass at least.
     pub fn scan(
         &mut self,
         payload: &[u8],
@@ -135,7 +150,13 @@ impl Scanner {
         mut yield_point: impl FnMut() -> bool,
     ) -> std::result::Result<Option<u16>, Progress> {
         let mut best = progress.best.checked_sub(1);
-        let passes = self.automata.0.iter().zip(&mut self.caches).enumerate().skip(usize::from(progress.pass));
+        let passes = self
+            .automata
+            .0
+            .iter()
+            .zip(&mut self.caches)
+            .enumerate()
+            .skip(usize::from(progress.pass));
         for (at, (pass, cache)) in passes {
             // What this pass can find comes later in the file.
             if best.is_some_and(|best| best < pass.rules()[0]) {
@@ -188,7 +209,8 @@ mod tests {
 
     #[test]
     fn the_first_rule_of_the_file_counts() {
-        let mut scanner = scanner("drop a /b+c/\nforward b \"abc\"\ndrop c \"bc\"\nmark=1 d /^x.y$/\n");
+        let mut scanner =
+            scanner("drop a /b+c/\nforward b \"abc\"\ndrop c \"bc\"\nmark=1 d /^x.y$/\n");
         for (payload, rule) in [
             (&b"..bbc"[..], Some(0)),
             (b"zabcz", Some(0)),

@@ -5,7 +5,8 @@ use crate::engine::flow_table::VALUE_MAX;
 /// How far a flow has been looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlowState {
-    /// Not decided: so many packets with a payload were scanned, and no rule matched.
+    /// Not decided: so many packets with a payload were scanned, and no rule
+    /// matched.
     Open(u16),
     /// Nothing was found in as many packets as are looked at.
     Passed,
@@ -13,7 +14,8 @@ pub enum FlowState {
     Decided(u16),
 }
 
-/// A number has, from the top: 22 bits that tell which rules it is by, two for the kind, and 16.
+/// A number has, from the top: 22 bits that tell which rules it is by, two for
+/// the kind, and 16.
 const GENERATION_SHIFT: u32 = 18;
 const GENERATION_BITS: u32 = 22;
 const GENERATION_MASK: u64 = (1 << GENERATION_BITS) - 1;
@@ -21,7 +23,8 @@ const PASSED: u64 = 1 << 16;
 const DECIDED: u64 = 2 << 16;
 const _: () = assert!((GENERATION_MASK << GENERATION_SHIFT) + DECIDED + 0xffff <= VALUE_MAX);
 
-/// Whether a number is by later rules than those of `generation`. Right for half of all generations ahead.
+/// Whether a number is by later rules than those of `generation`. Right for
+/// half of all generations ahead.
 pub fn is_later(bits: u64, generation: u32) -> bool {
     let ahead = (bits >> GENERATION_SHIFT).wrapping_sub(u64::from(generation)) & GENERATION_MASK;
     ahead != 0 && ahead <= GENERATION_MASK / 2
@@ -38,7 +41,8 @@ impl FlowState {
         (u64::from(generation) & GENERATION_MASK) << GENERATION_SHIFT | state
     }
 
-    /// What the number says to who goes by the rules of `generation`: what other rules did not find says nothing of these, but what a rule has
+    /// What the number says to who goes by the rules of `generation`: what
+    /// other rules did not find says nothing of these, but what a rule has
     /// decided stays.
     pub fn from_bits(bits: u64, generation: u32) -> Self {
         let is_of_these = bits >> GENERATION_SHIFT == u64::from(generation) & GENERATION_MASK;
@@ -50,8 +54,10 @@ impl FlowState {
         }
     }
 
-    /// The state after another packet was scanned to the end, in which `found` matched. What a rule decided stays, whoever comes late; of flows
-    /// without a hit `pkts_max` packets are looked at, and what is scanned beyond those because it was on its way already still counts.
+    /// The state after another packet was scanned to the end, in which `found`
+    /// matched. What a rule decided stays, whoever comes late; of flows without
+    /// a hit `pkts_max` packets are looked at, and what is scanned beyond those
+    /// because it was on its way already still counts.
     pub fn after(self, found: Option<u16>, pkts_max: u16) -> Self {
         match (self, found) {
             (Self::Decided(rule), _) | (_, Some(rule)) => Self::Decided(rule),
@@ -83,8 +89,17 @@ mod tests {
 
     #[test]
     fn a_flow_is_looked_at_until_something_decides() {
-        assert_eq!((Open(0).after(None, 1), Open(0).after(None, 2), Open(1).after(None, 2)), (Passed, Open(1), Passed));
-        assert_eq!((Open(3).after(Some(7), 8), Passed.after(Some(7), 8), Passed.after(None, 8)), (Decided(7), Decided(7), Passed));
-        assert_eq!((Decided(1).after(Some(0), 8), Decided(1).after(None, 8)), (Decided(1), Decided(1)));
+        assert_eq!(
+            (Open(0).after(None, 1), Open(0).after(None, 2), Open(1).after(None, 2)),
+            (Passed, Open(1), Passed)
+        );
+        assert_eq!(
+            (Open(3).after(Some(7), 8), Passed.after(Some(7), 8), Passed.after(None, 8)),
+            (Decided(7), Decided(7), Passed)
+        );
+        assert_eq!(
+            (Decided(1).after(Some(0), 8), Decided(1).after(None, 8)),
+            (Decided(1), Decided(1))
+        );
     }
 }

@@ -23,7 +23,8 @@ fn deed() -> impl Strategy<Value = Deed> {
     ]
 }
 
-/// What a set should be: keys with their numbers, and when each was asked for last.
+/// What a set should be: keys with their numbers, and when each was asked for
+/// last.
 #[derive(Default)]
 struct Model(Vec<(u64, u64, u64)>);
 
@@ -51,7 +52,8 @@ impl Model {
 }
 
 proptest! {
-    /// Against a list, in a table of one set: what is known, who has to go, what is forgotten.
+    /// Against a list, in a table of one set: what is known, who has to go,
+    /// what is forgotten.
     #[test]
     fn a_set_is_a_list_of_those_asked_for_last(deeds in prop::collection::vec(deed(), 1..200), start in any::<u32>()) {
         let (table, mut model, mut now) = (FlowTable::new(WAYS, TIMEOUT), Model::default(), u64::from(start));
@@ -104,10 +106,15 @@ fn spread(n: u64) -> u64 {
 fn it_never_grows_and_says_who_had_to_go() {
     let table = FlowTable::new(1000, 1 << 40);
     assert_eq!(table.capacity(), 1001);
-    let evicted = (0..10_000).filter(|&n| table.update(spread(n), 5, |_| n).1 == Place::Evicted).count();
+    let evicted =
+        (0..10_000).filter(|&n| table.update(spread(n), 5, |_| n).1 == Place::Evicted).count();
     assert_eq!(table.live_flows(5), 1001, "every place is taken");
     assert_eq!(evicted, 10_000 - 1001);
-    assert!((0..10_000).filter_map(|n| table.get(spread(n), 5).map(|value| (n, value))).all(|(n, value)| n == value));
+    assert!(
+        (0..10_000)
+            .filter_map(|n| table.get(spread(n), 5).map(|value| (n, value)))
+            .all(|(n, value)| n == value)
+    );
 }
 
 /// With twice as many places as flows few have to go, although sets are small.
@@ -144,7 +151,9 @@ fn many_at_once_lose_nothing() {
         let writers = [scope.spawn(count), scope.spawn(count)];
         scope.spawn(|| {
             while !over.load(std::sync::atomic::Ordering::Acquire) {
-                (0..KEYS).for_each(|key| assert!(table.get(spread(key), 9).is_none_or(|value| value >> 32 == key)));
+                (0..KEYS).for_each(|key| {
+                    assert!(table.get(spread(key), 9).is_none_or(|value| value >> 32 == key))
+                });
             }
         });
         writers.into_iter().for_each(|writer| writer.join().expect("no writer fails"));

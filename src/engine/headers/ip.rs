@@ -1,4 +1,5 @@
-//! From the IP header on: IPv4 with its options, IPv6 with its chain of extension headers, and how long TCP's and UDP's headers are.
+//! From the IP header on: IPv4 with its options, IPv6 with its chain of
+//! extension headers, and how long TCP's and UDP's headers are.
 
 use super::{Family, FlowKey, Headers, Layer, Network, u16_at};
 
@@ -10,7 +11,8 @@ const IPV6_HEADER: usize = 40;
 const TCP_HEADER: usize = 20;
 const UDP_HEADER: usize = 8;
 
-/// Extension headers that an IPv6 packet may have: as many as Linux's flow dissector allows for are more than anybody sends.
+/// Extension headers that an IPv6 packet may have: as many as Linux's flow
+/// dissector allows for are more than anybody sends.
 const EXTENSIONS_MAX: usize = 8;
 
 /// More fragments follow, or this is not the first one.
@@ -26,7 +28,11 @@ pub(super) fn ipv4(front: &[u8], len: usize, link: Headers) -> Headers {
     let Some(header) = front[l3..].first_chunk::<IPV4_HEADER>() else { return unsound };
     let header_len = usize::from(header[0] & 0xf) * 4;
     let total_len = usize::from(u16::from_be_bytes([header[2], header[3]]));
-    if header[0] >> 4 != 4 || header_len < IPV4_HEADER || total_len < header_len || l3 + header_len > front.len() {
+    if header[0] >> 4 != 4
+        || header_len < IPV4_HEADER
+        || total_len < header_len
+        || l3 + header_len > front.len()
+    {
         return unsound;
     }
     let fragment = u16::from_be_bytes([header[6], header[7]]);
@@ -66,7 +72,8 @@ pub(super) fn ipv6(front: &[u8], len: usize, link: Headers) -> Headers {
     extensions(front, found)
 }
 
-/// Follows the chain of extension headers up to what it ends in, or to the fragment that the rest of it is not in.
+/// Follows the chain of extension headers up to what it ends in, or to the
+/// fragment that the rest of it is not in.
 fn extensions(front: &[u8], mut found: Headers) -> Headers {
     let limit = front.len().min(found.end);
     for _ in 0..=EXTENSIONS_MAX {
@@ -102,9 +109,11 @@ fn extensions(front: &[u8], mut found: Headers) -> Headers {
 const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
 
-/// IANA's list of extension headers, without ESP, whose length only its ends know, and those for experiments.
+/// IANA's list of extension headers, without ESP, whose length only its ends
+/// know, and those for experiments.
 fn is_extension(protocol: u8) -> bool {
-    // Hop-by-hop options, routing, destination options; mobility, host identity, shim6.
+    // Hop-by-hop options, routing, destination options; mobility, host
+    // identity, shim6.
     matches!(protocol, 0 | 43 | 60 | 135 | 139 | 140 | FRAGMENT | AUTHENTICATION)
 }
 
@@ -114,7 +123,9 @@ fn transport(front: &[u8], mut found: Headers) -> Headers {
         return found;
     }
     let header = &front[found.l4..front.len().min(found.end)];
-    if let (Some(source), Some(destination), false) = (u16_at(header, 0), u16_at(header, 2), found.fragment) {
+    if let (Some(source), Some(destination), false) =
+        (u16_at(header, 0), u16_at(header, 2), found.fragment)
+    {
         found.key = found.key.with_ports(found.protocol, source, destination);
     }
     let room = found.end - found.l4;
@@ -138,12 +149,16 @@ fn transport_len(header: &[u8], room: usize, found: &Headers) -> Option<usize> {
     (len >= UDP_HEADER && (len <= room || found.fragment)).then_some(UDP_HEADER)
 }
 
-/// See [`super::plain_flow_hash`]: an IPv4 header of 20 bytes behind an Ethernet header, and two ports.
+/// See [`super::plain_flow_hash`]: an IPv4 header of 20 bytes behind an
+/// Ethernet header, and two ports.
 #[inline(always)]
 pub(super) fn plain_ipv4(front: &[u8; 38]) -> Option<u32> {
     let [total_len, fragment] = [16, 20].map(|at| u16::from_be_bytes([front[at], front[at + 1]]));
     let protocol = front[23];
-    if (protocol != TCP && protocol != UDP) || fragment & IPV4_FRAGMENT != 0 || usize::from(total_len) < IPV4_HEADER + 4 {
+    if (protocol != TCP && protocol != UDP)
+        || fragment & IPV4_FRAGMENT != 0
+        || usize::from(total_len) < IPV4_HEADER + 4
+    {
         return None;
     }
     let end = |address: usize, port: usize| {

@@ -41,9 +41,10 @@ impl End {
     }
 }
 
-/// A flow: addresses, protocol and ports of TCP and UDP, of the innermost VLAN; the addresses alone of other protocols and of fragments,
-/// of which only the first has the ports; the MAC addresses where there is no IP. VLANs are not part of it, as they are not of the hash
-/// that NICs compute.
+/// A flow: addresses, protocol and ports of TCP and UDP, of the innermost VLAN;
+/// the addresses alone of other protocols and of fragments, of which only the
+/// first has the ports; the MAC addresses where there is no IP. VLANs are not
+/// part of it, as they are not of the hash that NICs compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlowKey {
     pub family: Family,
@@ -67,13 +68,22 @@ impl FlowKey {
     }
 
     pub(super) fn with_ports(self, protocol: u8, source: u16, destination: u16) -> Self {
-        Self { protocol, source: End { port: source, ..self.source }, destination: End { port: destination, ..self.destination }, ..self }
+        Self {
+            protocol,
+            source: End { port: source, ..self.source },
+            destination: End { port: destination, ..self.destination },
+            ..self
+        }
     }
 
     /// The same for both directions of a flow: the smaller end first.
     #[inline]
     pub fn symmetric(self) -> Self {
-        if self.source <= self.destination { self } else { Self { source: self.destination, destination: self.source, ..self } }
+        if self.source <= self.destination {
+            self
+        } else {
+            Self { source: self.destination, destination: self.source, ..self }
+        }
     }
 
     /// A number for the flow, the same for both its directions.
@@ -81,13 +91,16 @@ impl FlowKey {
     pub fn symmetric_hash(&self) -> u32 {
         match self.family {
             Family::Ipv6 => hash_long(self.source.long(), self.destination.long(), self.protocol),
-            Family::Ipv4 | Family::Mac => hash_short(self.source.short(), self.destination.short(), self.protocol),
+            Family::Ipv4 | Family::Mac => {
+                hash_short(self.source.short(), self.destination.short(), self.protocol)
+            }
         }
     }
 }
 
-/// Two ends, in any order: the port above an address of 6 bytes, or of 4; only with the latter is there a protocol, which so has a place
-/// between the two. 16 bytes are hashed in half the time of 17.
+/// Two ends, in any order: the port above an address of 6 bytes, or of 4; only
+/// with the latter is there a protocol, which so has a place between the two.
+/// 16 bytes are hashed in half the time of 17.
 #[inline(always)]
 pub(super) fn hash_short(a: u64, b: u64, protocol: u8) -> u32 {
     let (first, second) = (a.min(b) | u64::from(protocol) << 40, a.max(b));
@@ -100,7 +113,8 @@ pub(super) fn hash_short(a: u64, b: u64, protocol: u8) -> u32 {
 /// Of the two MAC addresses in front.
 #[inline(always)]
 pub(super) fn plain_macs(ethernet: &[u8; 14]) -> u32 {
-    let eight = |at: usize| ethernet[at..].first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+    let eight =
+        |at: usize| ethernet[at..].first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
     hash_short(eight(0) >> 16, eight(4) & 0xffff_ffff_ffff, 0)
 }
 

@@ -1,6 +1,10 @@
-//! The parser against arbitrary bytes, against frames that etherparse builds, and against what etherparse makes of damaged ones.
+//! The parser against arbitrary bytes, against frames that etherparse builds,
+//! and against what etherparse makes of damaged ones.
 
-use etherparse::{IpNumber, LaxNetSlice, LaxSlicedPacket, NetHeaders, PacketBuilder, PacketHeaders, TransportSlice};
+use etherparse::{
+    IpNumber, LaxNetSlice, LaxSlicedPacket, NetHeaders, PacketBuilder, PacketHeaders,
+    TransportSlice,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -9,8 +13,17 @@ use super::*;
 /// What every answer keeps to, whatever was asked.
 fn check(frame: &[u8]) -> Headers {
     let headers = parse(frame);
-    assert!(headers.l3 <= headers.l4 && headers.l4 <= headers.payload && headers.payload <= headers.end && headers.end <= frame.len());
-    assert_eq!(headers, parse_front(&frame[..frame.len().min(FRONT_MAX)], frame.len()), "the front is enough");
+    assert!(
+        headers.l3 <= headers.l4
+            && headers.l4 <= headers.payload
+            && headers.payload <= headers.end
+            && headers.end <= frame.len()
+    );
+    assert_eq!(
+        headers,
+        parse_front(&frame[..frame.len().min(FRONT_MAX)], frame.len()),
+        "the front is enough"
+    );
     if let Some(hash) = plain_flow_hash(frame).or_else(|| plain_mac_hash(frame)) {
         assert_eq!(hash, headers.key.symmetric_hash(), "by the short way as by the long one");
     }
@@ -45,7 +58,11 @@ impl Built {
         let vlan = |id: u16| etherparse::VlanId::try_new(id).expect("below 4096");
         macro_rules! ip {
             ($link:expr) => {{
-                let ip = if self.ipv6 { $link.ipv6(source, destination, 64) } else { $link.ipv4(v4(source), v4(destination), 64) };
+                let ip = if self.ipv6 {
+                    $link.ipv6(source, destination, 64)
+                } else {
+                    $link.ipv4(v4(source), v4(destination), 64)
+                };
                 let mut bytes = Vec::new();
                 match self.tcp {
                     true => ip.tcp(sport, dport, 7, 1024).write(&mut bytes, &self.payload),
@@ -72,39 +89,62 @@ impl Built {
 
 fn built() -> impl Strategy<Value = Built> {
     let end = || (any::<[u8; 16]>(), any::<u16>());
-    (end(), end(), any::<bool>(), any::<bool>(), 0..=2usize, vec(any::<u8>(), 0..64))
-        .prop_map(|(source, destination, ipv6, tcp, vlans, payload)| Built { source, destination, ipv6, tcp, vlans, payload })
+    (end(), end(), any::<bool>(), any::<bool>(), 0..=2usize, vec(any::<u8>(), 0..64)).prop_map(
+        |(source, destination, ipv6, tcp, vlans, payload)| Built {
+            source,
+            destination,
+            ipv6,
+            tcp,
+            vlans,
+            payload,
+        },
+    )
 }
 
-/// Bytes of which most get past the first tests: EtherTypes, versions and protocols that mean something, and random ones between.
+/// Bytes of which most get past the first tests: EtherTypes, versions and
+/// protocols that mean something, and random ones between.
 fn likely() -> impl Strategy<Value = Vec<u8>> {
     let tag = prop_oneof![Just(0x8100u16), Just(0x88a8), Just(0x9100)];
     let inner = prop_oneof![Just(0x0800u16), Just(0x86dd), Just(0x0806), any::<u16>()];
-    let first = prop_oneof![Just(0x45u8), Just(0x46), Just(0x4f), Just(0x44), Just(0x60), any::<u8>()];
-    let protocol = prop_oneof![Just(6u8), Just(17), Just(0), Just(43), Just(44), Just(51), Just(60), Just(59), any::<u8>()];
-    (vec(tag, 0..12), inner, first, vec(protocol, 0..12), vec(any::<u8>(), 0..400)).prop_map(|(tags, inner, first, protocols, mut rest)| {
-        let mut frame = vec![2; 12];
-        for tag in tags {
-            frame.extend(tag.to_be_bytes());
-            frame.extend([0, 7]);
-        }
-        frame.extend(inner.to_be_bytes());
-        if let Some(byte) = rest.first_mut() {
-            *byte = first;
-        }
-        // IPv4's protocol, IPv6's, and a chain of extension headers of 8 bytes.
-        let places = [9, 6].into_iter().chain((40..).step_by(8));
-        for (place, protocol) in places.zip(protocols) {
-            if let Some(byte) = rest.get_mut(place) {
-                *byte = protocol;
+    let first =
+        prop_oneof![Just(0x45u8), Just(0x46), Just(0x4f), Just(0x44), Just(0x60), any::<u8>()];
+    let protocol = prop_oneof![
+        Just(6u8),
+        Just(17),
+        Just(0),
+        Just(43),
+        Just(44),
+        Just(51),
+        Just(60),
+        Just(59),
+        any::<u8>()
+    ];
+    (vec(tag, 0..12), inner, first, vec(protocol, 0..12), vec(any::<u8>(), 0..400)).prop_map(
+        |(tags, inner, first, protocols, mut rest)| {
+            let mut frame = vec![2; 12];
+            for tag in tags {
+                frame.extend(tag.to_be_bytes());
+                frame.extend([0, 7]);
             }
-            if let Some(length) = rest.get_mut(place + 1).filter(|_| place >= 40) {
-                *length &= 1;
+            frame.extend(inner.to_be_bytes());
+            if let Some(byte) = rest.first_mut() {
+                *byte = first;
             }
-        }
-        frame.extend(rest);
-        frame
-    })
+            // IPv4's protocol, IPv6's, and a chain of extension headers of 8
+            // bytes.
+            let places = [9, 6].into_iter().chain((40..).step_by(8));
+            for (place, protocol) in places.zip(protocols) {
+                if let Some(byte) = rest.get_mut(place) {
+                    *byte = protocol;
+                }
+                if let Some(length) = rest.get_mut(place + 1).filter(|_| place >= 40) {
+                    *length &= 1;
+                }
+            }
+            frame.extend(rest);
+            frame
+        },
+    )
 }
 
 /// What etherparse finds in a frame that it takes as far as it can.
@@ -112,18 +152,28 @@ fn agrees_with_etherparse(frame: &[u8], headers: &Headers) {
     let Ok(other) = LaxSlicedPacket::from_ethernet(frame) else { return };
     let Some(net) = &other.net else { return };
     // A packet that is cut: each is right to say less of it than the other.
-    if other.stop_err.is_some() || headers.truncated.is_some() || headers.end - headers.l3 > FRONT_MAX {
+    if other.stop_err.is_some()
+        || headers.truncated.is_some()
+        || headers.end - headers.l3 > FRONT_MAX
+    {
         return;
     }
     let payload = other.ip_payload().expect("only IP is asked for");
     let at = payload.payload.as_ptr() as usize - frame.as_ptr() as usize;
-    assert_eq!(headers.network, if matches!(net, LaxNetSlice::Ipv4(_)) { Network::Ipv4 } else { Network::Ipv6 });
+    assert_eq!(
+        headers.network,
+        if matches!(net, LaxNetSlice::Ipv4(_)) { Network::Ipv4 } else { Network::Ipv6 }
+    );
     assert_eq!((headers.l4, headers.fragment), (at, payload.fragmented));
     assert_eq!(headers.end, at + payload.payload.len());
     assert_eq!(IpNumber(headers.protocol), payload.ip_number);
     let of_transport = match &other.transport {
-        Some(TransportSlice::Tcp(tcp)) => Some((tcp.source_port(), tcp.destination_port(), tcp.payload())),
-        Some(TransportSlice::Udp(udp)) => Some((udp.source_port(), udp.destination_port(), udp.payload())),
+        Some(TransportSlice::Tcp(tcp)) => {
+            Some((tcp.source_port(), tcp.destination_port(), tcp.payload()))
+        }
+        Some(TransportSlice::Udp(udp)) => {
+            Some((udp.source_port(), udp.destination_port(), udp.payload()))
+        }
         _ => None,
     };
     if let Some((source, destination, payload)) = of_transport {
@@ -195,7 +245,8 @@ proptest! {
     }
 }
 
-/// Chains that etherparse takes otherwise by design: in any order, more than one of a kind, and extensions that it does not follow.
+/// Chains that etherparse takes otherwise by design: in any order, more than
+/// one of a kind, and extensions that it does not follow.
 fn has_old_extension(frame: &[u8], headers: &Headers) -> bool {
     let strict = PacketHeaders::from_ethernet_slice(frame);
     let plain = strict.is_ok_and(|packet| {
@@ -208,11 +259,13 @@ fn has_old_extension(frame: &[u8], headers: &Headers) -> bool {
     !plain || matches!(headers.protocol, 135 | 139 | 140)
 }
 
-/// An IPv6 packet whose chain is of these headers, each with its number, with UDP ports 1 and 2 behind.
+/// An IPv6 packet whose chain is of these headers, each with its number, with
+/// UDP ports 1 and 2 behind.
 fn chained(chain: &[(u8, Vec<u8>)]) -> Vec<u8> {
     let udp = [0, 1, 0, 2, 0, 8, 0, 0];
     let len: usize = chain.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() + udp.len();
-    let mut frame = [&[2; 12][..], &[0x86, 0xdd, 0x60, 0, 0, 0], &(len as u16).to_be_bytes()].concat();
+    let mut frame =
+        [&[2; 12][..], &[0x86, 0xdd, 0x60, 0, 0, 0], &(len as u16).to_be_bytes()].concat();
     let numbers: Vec<u8> = chain.iter().map(|(number, _)| *number).chain([17]).collect();
     frame.extend([numbers[0], 64]);
     frame.extend([[1; 16], [2; 16]].concat());
@@ -242,14 +295,22 @@ fn chains_of_extension_headers_are_followed() {
         (vec![(60, options(0)); 8], 64),
     ] {
         let headers = check(&chained(&chain));
-        assert_eq!((headers.truncated, headers.protocol, headers.l4, headers.fragment), (None, 17, 54 + len, false), "{chain:?}");
+        assert_eq!(
+            (headers.truncated, headers.protocol, headers.l4, headers.fragment),
+            (None, 17, 54 + len, false),
+            "{chain:?}"
+        );
         assert_eq!((headers.key.source.port, headers.key.destination.port), (1, 2));
     }
 }
 
 #[test]
 fn chains_end_somewhere() {
-    for chain in [vec![(60, options(0)); 9], vec![(60, options(30))], vec![(60, vec![0, 200, 0, 0, 0, 0, 0, 0])]] {
+    for chain in [
+        vec![(60, options(0)); 9],
+        vec![(60, options(30))],
+        vec![(60, vec![0, 200, 0, 0, 0, 0, 0, 0])],
+    ] {
         let headers = check(&chained(&chain));
         assert_eq!(headers.truncated, Some(Layer::Transport), "{chain:?}");
         assert_eq!((headers.key.protocol, headers.key.source.port), (0, 0), "the addresses alone");
@@ -262,14 +323,29 @@ fn fragments_go_by_their_addresses() {
     for (offset, l4) in [(1, 62), (8, 62), (9, 62)] {
         let headers = check(&chained(&[(44, fragment(offset))]));
         assert!(headers.fragment && headers.key.protocol == 0 && headers.key.source.port == 0);
-        assert_eq!((headers.l4, headers.payload), (l4, if offset == 1 { l4 + 8 } else { l4 }), "only the first has the ports");
+        assert_eq!(
+            (headers.l4, headers.payload),
+            (l4, if offset == 1 { l4 + 8 } else { l4 }),
+            "only the first has the ports"
+        );
     }
     let end = ([1; 16], 5);
-    let mut frame = Built { source: end, destination: end, ipv6: false, tcp: false, vlans: 0, payload: vec![9; 32] }.bytes();
+    let mut frame = Built {
+        source: end,
+        destination: end,
+        ipv6: false,
+        tcp: false,
+        vlans: 0,
+        payload: vec![9; 32],
+    }
+    .bytes();
     for (flags, fragment) in [(0x4000u16, false), (0x2000, true), (0x2001, true), (0x0001, true)] {
         frame[20..22].copy_from_slice(&flags.to_be_bytes());
         let headers = check(&frame);
-        assert_eq!((headers.fragment, headers.key.protocol == 0, headers.key.source.port == 0), (fragment, fragment, fragment));
+        assert_eq!(
+            (headers.fragment, headers.key.protocol == 0, headers.key.source.port == 0),
+            (fragment, fragment, fragment)
+        );
         assert_eq!(headers.payload, if flags & 0x1fff == 0 { 42 } else { 34 });
     }
 }
@@ -279,7 +355,14 @@ fn stacks_of_tags_are_bounded() {
     for tags in [1, 3, VLANS_MAX, VLANS_MAX + 1, 40] {
         let mut frame = vec![2; 12];
         (0..tags).for_each(|tag| frame.extend([0x81, 0, 0, tag as u8]));
-        let built = Built { source: ([1; 16], 5), destination: ([2; 16], 6), ipv6: false, tcp: true, vlans: 0, payload: Vec::new() };
+        let built = Built {
+            source: ([1; 16], 5),
+            destination: ([2; 16], 6),
+            ipv6: false,
+            tcp: true,
+            vlans: 0,
+            payload: Vec::new(),
+        };
         frame.extend(&built.bytes()[12..]);
         let headers = check(&frame);
         assert_eq!(headers.vlans, tags.min(VLANS_MAX));
@@ -292,7 +375,10 @@ fn stacks_of_tags_are_bounded() {
 fn what_is_no_ip_goes_by_its_macs() {
     let arp = [&[1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 8, 6][..], &[0; 46]].concat();
     let headers = check(&arp);
-    assert_eq!((headers.network, headers.truncated, headers.l3, headers.end), (Network::Other, None, 14, 60));
+    assert_eq!(
+        (headers.network, headers.truncated, headers.l3, headers.end),
+        (Network::Other, None, 14, 60)
+    );
     assert_eq!((headers.key.family, &headers.key.source.address[10..]), (Family::Mac, &[2; 6][..]));
     assert_eq!(check(&[]).truncated, Some(Layer::Link));
     assert_eq!(check(&arp[..13]).truncated, Some(Layer::Link));
@@ -316,7 +402,9 @@ fn captured_frames_are_sound() {
 fn hashes_spread() {
     let mut buckets = [0u32; 64];
     for n in 0..64_000u32 {
-        let address = |low: u32| [&[0; 10][..], &[10, 0], &low.to_be_bytes()].concat().try_into().expect("16 bytes");
+        let address = |low: u32| {
+            [&[0; 10][..], &[10, 0], &low.to_be_bytes()].concat().try_into().expect("16 bytes")
+        };
         let end = |low, port| (address(low), port);
         let built = Built {
             source: end(n >> 4, 1024 + (n & 15) as u16),

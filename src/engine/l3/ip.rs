@@ -1,5 +1,6 @@
-//! What a router does to an IP header: looks whether it may be forwarded (RFC 1812, 5.2 and 5.3; RFC 8200, 3), reads where to, and
-//! counts the hop. Pure, and takes any bytes.
+//! What a router does to an IP header: looks whether it may be forwarded (RFC
+//! 1812, 5.2 and 5.3; RFC 8200, 3), reads where to, and counts the hop. Pure,
+//! and takes any bytes.
 
 use crate::engine::headers::{self, Network};
 
@@ -14,8 +15,9 @@ pub enum Destination {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unfit {
     NotIp,
-    /// The frame ends before the IP header, or before the end that the header says; the version or a length in it is impossible, or
-    /// IPv4's checksum wrong.
+    /// The frame ends before the IP header, or before the end that the header
+    /// says; the version or a length in it is impossible, or IPv4's checksum
+    /// wrong.
     BadHeader,
     /// This hop would be one too many.
     Expired,
@@ -24,7 +26,8 @@ pub enum Unfit {
 const IPV4_HEADER: usize = 20;
 const IPV6_HEADER: usize = 40;
 
-/// Where the packet goes that is in a frame of `len` bytes, of which `front` are the first: [`headers::FRONT_MAX`], or all.
+/// Where the packet goes that is in a frame of `len` bytes, of which `front`
+/// are the first: [`headers::FRONT_MAX`], or all.
 ///
 /// # Errors
 /// What forbids to forward it.
@@ -55,13 +58,21 @@ fn ipv4(packet: &[u8], len: usize) -> Result<Destination, Unfit> {
     let total_len = usize::from(u16::from_be_bytes([header[2], header[3]]));
     let is_sound = match header[0] {
         0x45 => sum(header) == 0xffff,
-        version => version >> 4 == 4 && header_len >= IPV4_HEADER && packet.get(..header_len).is_some_and(|all| sum(all) == 0xffff),
+        version => {
+            version >> 4 == 4
+                && header_len >= IPV4_HEADER
+                && packet.get(..header_len).is_some_and(|all| sum(all) == 0xffff)
+        }
     };
     if !is_sound || total_len < header_len || total_len > len {
         return Err(Unfit::BadHeader);
     }
     let [.., a, b, c, d] = *header;
-    if header[8] <= 1 { Err(Unfit::Expired) } else { Ok(Destination::Ipv4(u32::from_be_bytes([a, b, c, d]))) }
+    if header[8] <= 1 {
+        Err(Unfit::Expired)
+    } else {
+        Ok(Destination::Ipv4(u32::from_be_bytes([a, b, c, d])))
+    }
 }
 
 #[inline(always)]
@@ -75,10 +86,12 @@ fn ipv6(packet: &[u8], len: usize) -> Result<Destination, Unfit> {
     if header[7] <= 1 { Err(Unfit::Expired) } else { Ok(Destination::Ipv6(address)) }
 }
 
-/// The ones' complement sum of an IPv4 header (RFC 1071): 0xffff where its checksum is right. `header`: a multiple of 4 bytes, 60 at most.
+/// The ones' complement sum of an IPv4 header (RFC 1071): 0xffff where its
+/// checksum is right. `header`: a multiple of 4 bytes, 60 at most.
 #[inline(always)]
 fn sum(header: &[u8]) -> u16 {
-    let mut sum: u64 = header.as_chunks::<4>().0.iter().map(|word| u64::from(u32::from_be_bytes(*word))).sum();
+    let mut sum: u64 =
+        header.as_chunks::<4>().0.iter().map(|word| u64::from(u32::from_be_bytes(*word))).sum();
     sum = (sum >> 32) + (sum & 0xffff_ffff);
     sum = (sum >> 16) + (sum & 0xffff);
     sum = (sum >> 16) + (sum & 0xffff);
@@ -86,8 +99,9 @@ fn sum(header: &[u8]) -> u16 {
     sum as u16
 }
 
-/// Counts the hop, and writes the addresses of the link that the packet leaves by: the frame's first 12 bytes. Of a frame that
-/// [`destination`] has found fit.
+/// Counts the hop, and writes the addresses of the link that the packet leaves
+/// by: the frame's first 12 bytes. Of a frame that [`destination`] has found
+/// fit.
 #[inline]
 pub fn hop(front: &mut [u8], addresses: &[u8; 12]) {
     let Ok((network, l3)) = locate(front) else { return };
@@ -96,7 +110,8 @@ pub fn hop(front: &mut [u8], addresses: &[u8; 12]) {
     }
     match (network, front[l3..].first_chunk_mut::<IPV4_HEADER>()) {
         (Network::Ipv4, Some(header)) => {
-            let checksum = without_a_hop(u16::from_be_bytes([header[10], header[11]]), [header[8], header[9]]);
+            let checksum =
+                without_a_hop(u16::from_be_bytes([header[10], header[11]]), [header[8], header[9]]);
             header[8] = header[8].wrapping_sub(1);
             [header[10], header[11]] = checksum.to_be_bytes();
         }
@@ -105,8 +120,9 @@ pub fn hop(front: &mut [u8], addresses: &[u8; 12]) {
     }
 }
 
-/// The header's checksum after the time to live, in front of the protocol, went down by one: HC' = ~(~HC + ~m + m') (RFC 1624, equation 3),
-/// in ones' complement.
+/// The header's checksum after the time to live, in front of the protocol, went
+/// down by one: HC' = ~(~HC + ~m + m') (RFC 1624, equation 3), in ones'
+/// complement.
 #[inline(always)]
 fn without_a_hop(checksum: u16, [ttl, protocol]: [u8; 2]) -> u16 {
     let [before, after] = [ttl, ttl.wrapping_sub(1)].map(|ttl| u16::from_be_bytes([ttl, protocol]));
@@ -138,7 +154,8 @@ mod tests {
     fn ipv6_frame(hop_limit: u8, payload: u16) -> Vec<u8> {
         let mut header = [0x60, 0, 0, 0, 0, 0, 59, hop_limit].to_vec();
         header[4..6].copy_from_slice(&payload.to_be_bytes());
-        [&[9; 12][..], &[0x86, 0xdd], &header, &[1; 16], &[2; 16], &vec![3; payload.into()]].concat()
+        [&[9; 12][..], &[0x86, 0xdd], &header, &[1; 16], &[2; 16], &vec![3; payload.into()]]
+            .concat()
     }
 
     fn asked(frame: &[u8]) -> Result<Destination, Unfit> {
@@ -156,7 +173,9 @@ mod tests {
                 let before = !sum(&header);
                 header[8] -= 1;
                 let [all_anew, updated] = [!sum(&header), without_a_hop(before, [ttl, 17])];
-                // Ones' complement has two zeros; a header that is not all zeros never sums up to the one that anew would give otherwise.
+                // Ones' complement has two zeros; a header that is not all
+                // zeros never sums up to the one that anew would give
+                // otherwise.
                 assert_eq!(all_anew, updated, "ttl {ttl}, word {word:04x}");
             }
         }
@@ -194,7 +213,11 @@ mod tests {
     fn what_is_cut_is_not_forwarded() {
         for frame in [ipv4_frame(5, 64, 4), ipv4_frame(8, 64, 4), ipv6_frame(64, 4)] {
             for len in 0..frame.len() {
-                assert_eq!(asked(&frame[..len]), Err(Unfit::BadHeader), "{len} bytes of {frame:02x?}");
+                assert_eq!(
+                    asked(&frame[..len]),
+                    Err(Unfit::BadHeader),
+                    "{len} bytes of {frame:02x?}"
+                );
             }
             assert!(asked(&[&frame[..], &[0; 20]].concat()).is_ok(), "padding does no harm");
         }

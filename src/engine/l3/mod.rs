@@ -1,5 +1,6 @@
-//! `l3`: a router. Looks up where each packet goes by the longest prefix of its destination, counts the hop, and sets both MAC addresses.
-//! It answers no ARP, and sends no ICMP: what can't be forwarded is dropped and counted.
+//! `l3`: a router. Looks up where each packet goes by the longest prefix of its
+//! destination, counts the hop, and sets both MAC addresses. It answers no ARP,
+//! and sends no ICMP: what can't be forwarded is dropped and counted.
 
 mod ip;
 mod routes;
@@ -32,7 +33,8 @@ enum Found {
     Drop(DropCause),
 }
 
-/// In a note: whether the packet is dropped; by which table, as far as seven bits tell; the hop, or the cause.
+/// In a note: whether the packet is dropped; by which table, as far as seven
+/// bits tell; the hop, or the cause.
 impl Found {
     const DROP: u32 = 1 << 31;
     const TABLE: u32 = 0x7f << 24;
@@ -57,14 +59,17 @@ impl Found {
     #[inline(always)]
     fn of_note(note: u32, number: u32) -> Option<Self> {
         let found = note & !(Self::DROP | Self::TABLE);
-        (note & Self::TABLE == number << 24 & Self::TABLE).then(|| match DropCause::ALL.get(found as usize) {
-            Some(&cause) if note & Self::DROP != 0 => Self::Drop(cause),
-            _ => Self::Hop(found),
+        (note & Self::TABLE == number << 24 & Self::TABLE).then(|| {
+            match DropCause::ALL.get(found as usize) {
+                Some(&cause) if note & Self::DROP != 0 => Self::Drop(cause),
+                _ => Self::Hop(found),
+            }
         })
     }
 }
 
-/// A burst's destinations side by side, as they are looked up; and for each packet what came of it.
+/// A burst's destinations side by side, as they are looked up; and for each
+/// packet what came of it.
 #[derive(Clone, Debug)]
 struct Looked {
     ipv4: [u32; BURST_MAX],
@@ -75,8 +80,9 @@ struct Looked {
     found: [Found; BURST_MAX],
 }
 
-/// One lcore's router. All look into the same table; when that is replaced, each goes on with the new one from its next burst on. What was
-/// found for a packet by the old one does not count then: it is looked up again.
+/// One lcore's router. All look into the same table; when that is replaced,
+/// each goes on with the new one from its next burst on. What was found for a
+/// packet by the old one does not count then: it is looked up again.
 #[derive(Clone, Debug)]
 pub struct L3 {
     table: Held<Table>,
@@ -98,7 +104,8 @@ impl L3 {
         Self { table, note, looked: Box::new(looked) }
     }
 
-    /// Looks all packets up at once: the table is larger than any cache, and so its misses overlap. `found` says what came of it.
+    /// Looks all packets up at once: the table is larger than any cache, and so
+    /// its misses overlap. `found` says what came of it.
     #[inline]
     fn look_up(&mut self, burst: &Burst) {
         let Looked { ipv4, ipv4_at, ipv6, ipv6_at, hops, found } = &mut *self.looked;
@@ -118,11 +125,13 @@ impl L3 {
         }
         if ipv4_pkts > 0 {
             self.table.look_up_ipv4(&ipv4[..ipv4_pkts], hops);
-            (ipv4_at[..ipv4_pkts].iter().zip(&*hops)).for_each(|(&at, &hop)| found[usize::from(at)] = Found::from_hop(&self.table, hop));
+            (ipv4_at[..ipv4_pkts].iter().zip(&*hops))
+                .for_each(|(&at, &hop)| found[usize::from(at)] = Found::from_hop(&self.table, hop));
         }
         if ipv6_pkts > 0 {
             self.table.look_up_ipv6(&ipv6[..ipv6_pkts], hops);
-            (ipv6_at[..ipv6_pkts].iter().zip(&*hops)).for_each(|(&at, &hop)| found[usize::from(at)] = Found::from_hop(&self.table, hop));
+            (ipv6_at[..ipv6_pkts].iter().zip(&*hops))
+                .for_each(|(&at, &hop)| found[usize::from(at)] = Found::from_hop(&self.table, hop));
         }
     }
 
@@ -146,7 +155,8 @@ impl L3 {
         Found::from_hop(&self.table, hop[0])
     }
 
-    /// The port that all packets leave by which are not dropped; `None` where there are several.
+    /// The port that all packets leave by which are not dropped; `None` where
+    /// there are several.
     #[inline]
     fn only_port(&self, pkts: usize) -> Option<Option<u16>> {
         let mut ports = self.looked.found[..pkts].iter().filter_map(|found| match found {
@@ -193,7 +203,8 @@ impl Engine for L3 {
     #[inline]
     fn cheap(&mut self, packet: &mut Mbuf, _: u16) -> Verdict {
         self.table.follow();
-        let noted = self.note.take(packet).and_then(|note| Found::of_note(note, self.table.number()));
+        let noted =
+            self.note.take(packet).and_then(|note| Found::of_note(note, self.table.number()));
         let found = noted.unwrap_or_else(|| self.look_up_one(packet));
         self.forward(packet, found)
     }
@@ -209,7 +220,12 @@ impl Engine for L3 {
     }
 
     #[inline]
-    fn cheap_burst(&mut self, burst: &mut Burst, from: u16, mut dropped: impl FnMut(Mbuf, DropCause)) -> Option<u16> {
+    fn cheap_burst(
+        &mut self,
+        burst: &mut Burst,
+        from: u16,
+        mut dropped: impl FnMut(Mbuf, DropCause),
+    ) -> Option<u16> {
         self.table.follow();
         self.look_up(burst);
         let Some(port) = self.only_port(burst.len()) else {
@@ -224,7 +240,9 @@ impl Engine for L3 {
             let (mut asked, mut causes) = (self.looked.found.iter(), self.looked.found.iter());
             let is_kept = |_: &Mbuf| matches!(asked.next(), Some(Found::Hop(_)));
             burst.retain(is_kept, |packet| {
-                let cause = causes.find_map(|found| if let Found::Drop(cause) = found { Some(*cause) } else { None });
+                let cause = causes.find_map(|found| {
+                    if let Found::Drop(cause) = found { Some(*cause) } else { None }
+                });
                 dropped(packet, cause.unwrap_or(DropCause::NoRoute));
             });
         }

@@ -8,7 +8,8 @@
 //! 0.0.0.0/0         0
 //! ```
 //!
-//! What is said of a mistake: its line and column, counted from 1, and what was expected there.
+//! What is said of a mistake: its line and column, counted from 1, and what was
+//! expected there.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -21,7 +22,8 @@ use macaddr::MacAddr6;
 
 use crate::engine::{Mistake, Place};
 
-/// A prefix, its length in bits, and the hop that it leads to, by its place in [`Routes::hops`].
+/// A prefix, its length in bits, and the hop that it leads to, by its place in
+/// [`Routes::hops`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route<A> {
     pub prefix: A,
@@ -41,7 +43,8 @@ pub struct Hop {
     pub at: Place,
 }
 
-/// All routes of a file, of each family from the shortest prefix to the longest.
+/// All routes of a file, of each family from the shortest prefix to the
+/// longest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Routes {
     pub ipv4: Vec<Route<u32>>,
@@ -66,16 +69,34 @@ impl Routes {
         Ok(routes)
     }
 
-    fn add(&mut self, line: &Line<'_>, known: &mut HashMap<(u16, Option<MacAddr6>), u32>) -> Result<(), Mistake> {
+    fn add(
+        &mut self,
+        line: &Line<'_>,
+        known: &mut HashMap<(u16, Option<MacAddr6>), u32>,
+    ) -> Result<(), Mistake> {
         let mut words = line.content.split_whitespace();
         let Some(prefix) = words.next() else { return Ok(()) };
         let (address, length) = parse_prefix(prefix).map_err(|what| line.mistake(prefix, what))?;
-        let port = words.next().ok_or_else(|| line.ends("the number of the port that its packets leave by"))?;
-        let number = port.parse().map_err(|_| line.mistake(port, format!("expected a port's number, for example 0, found {port:?}")))?;
-        let expected_mac = |word: &str| format!("expected the next hop's MAC address, for example 02:00:00:00:00:07, found {word:?}");
-        let mac = words.next().map(|word| word.parse().map_err(|_| line.mistake(word, expected_mac(word)))).transpose()?;
+        let port = words
+            .next()
+            .ok_or_else(|| line.ends("the number of the port that its packets leave by"))?;
+        let number = port.parse().map_err(|_| {
+            line.mistake(port, format!("expected a port's number, for example 0, found {port:?}"))
+        })?;
+        let expected_mac = |word: &str| {
+            format!(
+                "expected the next hop's MAC address, for example 02:00:00:00:00:07, found {word:?}"
+            )
+        };
+        let mac = words
+            .next()
+            .map(|word| word.parse().map_err(|_| line.mistake(word, expected_mac(word))))
+            .transpose()?;
         if let Some(more) = words.next() {
-            return Err(line.mistake(more, format!("expected the end of the line behind PREFIX PORT MAC, found {more:?}")));
+            return Err(line.mistake(
+                more,
+                format!("expected the end of the line behind PREFIX PORT MAC, found {more:?}"),
+            ));
         }
         let next = self.hops.len() as u32;
         let hop = *known.entry((number, mac)).or_insert(next);
@@ -109,7 +130,10 @@ impl Line<'_> {
 
     fn ends(&self, expected: &str) -> Mistake {
         let column = self.content.trim_end().chars().count() as u32 + 1;
-        Mistake { at: Place { line: self.line, column }, what: format!("expected {expected}, found the end of the line") }
+        Mistake {
+            at: Place { line: self.line, column },
+            what: format!("expected {expected}, found the end of the line"),
+        }
     }
 }
 
@@ -119,18 +143,29 @@ enum Address {
 }
 
 fn parse_prefix(word: &str) -> Result<(Address, u8), String> {
-    let expected = || format!("expected a prefix, for example 10.0.0.0/8 or 2001:db8::/32, found {word:?}");
+    let expected =
+        || format!("expected a prefix, for example 10.0.0.0/8 or 2001:db8::/32, found {word:?}");
     let (address, length) = word.split_once('/').ok_or_else(expected)?;
     let length_of = |bits: u8| {
         let found = length.parse().ok().filter(|length| *length <= bits);
-        found.ok_or_else(|| format!("expected a length from 0 to {bits} behind the slash, found {length:?}"))
+        found.ok_or_else(|| {
+            format!("expected a length from 0 to {bits} behind the slash, found {length:?}")
+        })
     };
-    let rest = |prefix: String, length: u8| format!("expected a prefix without bits behind its length: {prefix}/{length}, found {word:?}");
+    let rest = |prefix: String, length: u8| {
+        format!(
+            "expected a prefix without bits behind its length: {prefix}/{length}, found {word:?}"
+        )
+    };
     if let Ok(address) = Ipv4Addr::from_str(address) {
         let (prefix, length) = (address.to_bits(), length_of(32)?);
         let masked = prefix & u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
         let masked_is = || rest(Ipv4Addr::from_bits(masked).to_string(), length);
-        return if masked == prefix { Ok((Address::Ipv4(prefix), length)) } else { Err(masked_is()) };
+        return if masked == prefix {
+            Ok((Address::Ipv4(prefix), length))
+        } else {
+            Err(masked_is())
+        };
     }
     let address = Ipv6Addr::from_str(address).map_err(|_| expected())?;
     let (prefix, length) = (address.to_bits(), length_of(128)?);
@@ -142,7 +177,10 @@ fn parse_prefix(word: &str) -> Result<(Address, u8), String> {
 /// By length, and finds prefixes that are there twice.
 fn sort<A: Copy + Ord>(routes: &mut [Route<A>]) -> Result<(), Mistake> {
     routes.sort_unstable_by_key(|route| (route.length, route.prefix, route.line));
-    match routes.windows(2).find(|pair| (pair[0].length, pair[0].prefix) == (pair[1].length, pair[1].prefix)) {
+    match routes
+        .windows(2)
+        .find(|pair| (pair[0].length, pair[0].prefix) == (pair[1].length, pair[1].prefix))
+    {
         Some([first, second]) => Err(Mistake {
             at: Place { line: second.line, column: 1 },
             what: format!("line {} has a route for this prefix already", first.line),
@@ -162,17 +200,26 @@ pub struct RouteFile {
 
 impl RouteFile {
     /// # Errors
-    /// Why it can't be read, that it has no routes, or the first mistake in it with its place.
+    /// Why it can't be read, that it has no routes, or the first mistake in it
+    /// with its place.
     pub fn read(path: &Path) -> Result<Self, String> {
         let started = Instant::now();
         let text = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
         let text = String::from_utf8(text).map_err(|error| {
-            let line = error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+            let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
+                .iter()
+                .filter(|byte| **byte == b'\n')
+                .count()
+                + 1;
             format!("{}:{line}:1: expected text in UTF-8", path.display())
         })?;
-        let routes = Routes::parse(&text).map_err(|mistake| format!("{}:{mistake}", path.display()))?;
+        let routes =
+            Routes::parse(&text).map_err(|mistake| format!("{}:{mistake}", path.display()))?;
         if routes.ipv4.is_empty() && routes.ipv6.is_empty() {
-            return Err(format!("{}: it has no routes; write one a line, for example: 10.0.0.0/8 0", path.display()));
+            return Err(format!(
+                "{}: it has no routes; write one a line, for example: 10.0.0.0/8 0",
+                path.display()
+            ));
         }
         Ok(Self { path: path.to_owned(), routes: Arc::new(routes), took: started.elapsed() })
     }
@@ -203,28 +250,55 @@ mod tests {
     fn routes_are_read() {
         let text = "# all of them\n10.0.0.0/8 0\n\n  192.0.2.0/24\t1  02:00:00:00:00:07 # with a neighbour\n0.0.0.0/0 0\n2001:db8::/32 1\n";
         let routes = Routes::parse(text).expect("all is well");
-        let ipv4: Vec<_> = routes.ipv4.iter().map(|route| (route.prefix, route.length, route.hop, route.line)).collect();
+        let ipv4: Vec<_> = routes
+            .ipv4
+            .iter()
+            .map(|route| (route.prefix, route.length, route.hop, route.line))
+            .collect();
         assert_eq!(ipv4, [(0, 0, 0, 5), (10 << 24, 8, 0, 2), (0xc000_0200, 24, 1, 4)]);
-        assert_eq!((routes.ipv6[0].prefix, routes.ipv6[0].length, routes.ipv6[0].hop), (0x2001_0db8 << 96, 32, 2));
-        let hops: Vec<_> = routes.hops.iter().map(|hop| (hop.port, hop.mac, hop.at.to_string())).collect();
+        assert_eq!(
+            (routes.ipv6[0].prefix, routes.ipv6[0].length, routes.ipv6[0].hop),
+            (0x2001_0db8 << 96, 32, 2)
+        );
+        let hops: Vec<_> =
+            routes.hops.iter().map(|hop| (hop.port, hop.mac, hop.at.to_string())).collect();
         let neighbour = MacAddr6::new(2, 0, 0, 0, 0, 7);
-        assert_eq!(hops, [(0, None, "2:12".into()), (1, Some(neighbour), "4:16".into()), (1, None, "6:15".into())]);
+        assert_eq!(
+            hops,
+            [
+                (0, None, "2:12".into()),
+                (1, Some(neighbour), "4:16".into()),
+                (1, None, "6:15".into())
+            ]
+        );
     }
 
     #[test]
     fn mistakes_have_a_place() {
-        mistake("10.0.0.0/8 0\nten/8 0", "2:1", "expected a prefix, for example 10.0.0.0/8 or 2001:db8::/32, found \"ten/8\"");
+        mistake(
+            "10.0.0.0/8 0\nten/8 0",
+            "2:1",
+            "expected a prefix, for example 10.0.0.0/8 or 2001:db8::/32, found \"ten/8\"",
+        );
         mistake("  10.0.0.0 0", "1:3", "expected a prefix");
         mistake("10.0.0.0/33 0", "1:1", "from 0 to 32 behind the slash, found \"33\"");
         mistake("2001:db8::/129 0", "1:1", "from 0 to 128");
         mistake("10.1.0.0/8 0", "1:1", "10.0.0.0/8, found");
         mistake("2001:db8::1/32 0", "1:1", "2001:db8::/32, found");
-        mistake("10.0.0.0/8   # port", "1:11", "the number of the port that its packets leave by, found the end of the line");
+        mistake(
+            "10.0.0.0/8   # port",
+            "1:11",
+            "the number of the port that its packets leave by, found the end of the line",
+        );
         mistake("10.0.0.0/8 eth0", "1:12", "expected a port's number");
         mistake("10.0.0.0/8 70000", "1:12", "expected a port's number");
         mistake("10.0.0.0/8 0 02:00", "1:14", "MAC address");
         mistake("10.0.0.0/8 0 02:00:00:00:00:07 x", "1:32", "the end of the line");
-        mistake("10.0.0.0/8 0\n# again\n10.0.0.0/8 1", "3:1", "line 1 has a route for this prefix already");
+        mistake(
+            "10.0.0.0/8 0\n# again\n10.0.0.0/8 1",
+            "3:1",
+            "line 1 has a route for this prefix already",
+        );
         mistake("ä 0", "1:1", "expected a prefix");
     }
 
@@ -234,9 +308,15 @@ mod tests {
         let path = folder.path().join("routes");
         assert!(RouteFile::read(&path).is_err_and(|error| error.contains("routes: No such file")));
         std::fs::write(&path, "10.0.0.0/8 0\n\nfoo\n").expect("written");
-        assert!(RouteFile::read(&path).is_err_and(|error| error.contains("routes:3:1: expected a prefix")));
+        assert!(
+            RouteFile::read(&path)
+                .is_err_and(|error| error.contains("routes:3:1: expected a prefix"))
+        );
         std::fs::write(&path, b"10.0.0.0/8 0\n\xff\n").expect("written");
-        assert!(RouteFile::read(&path).is_err_and(|error| error.contains("routes:2:1: expected text in UTF-8")));
+        assert!(
+            RouteFile::read(&path)
+                .is_err_and(|error| error.contains("routes:2:1: expected text in UTF-8"))
+        );
     }
 
     proptest! {

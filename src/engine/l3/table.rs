@@ -1,4 +1,5 @@
-//! The routes as the datapath looks them up: two tables of DPDK's, and what a hop is to a frame.
+//! The routes as the datapath looks them up: two tables of DPDK's, and what a
+//! hop is to a frame.
 
 use std::time::{Duration, Instant};
 
@@ -45,15 +46,19 @@ impl Table {
     /// `number`: counts the tables of a run.
     ///
     /// # Errors
-    /// When the file names a port that is not among `ports`, or too many next hops, or memory is not there.
+    /// When the file names a port that is not among `ports`, or too many next
+    /// hops, or memory is not there.
     pub fn build(eal: &Eal, file: &RouteFile, ports: &[Outgoing], number: u32) -> Result<Self> {
         let started = Instant::now();
         let routes = &*file.routes;
         if routes.hops.len() > HOPS_MAX {
             let (path, hops) = (file.path.display(), routes.hops.len());
-            return Err(Error::Usage(format!("{path}: {hops} next hops are too many: {HOPS_MAX} at most")));
+            return Err(Error::Usage(format!(
+                "{path}: {hops} next hops are too many: {HOPS_MAX} at most"
+            )));
         }
-        let hops = routes.hops.iter().map(|hop| leaving(file, hop, ports)).collect::<Result<Vec<_>>>()?;
+        let hops =
+            routes.hops.iter().map(|hop| leaving(file, hop, ports)).collect::<Result<Vec<_>>>()?;
         // Beyond the hops there is no route.
         let no_route = hops.len() as u32;
         let ipv4_default = default_hop(&routes.ipv4, no_route);
@@ -103,7 +108,12 @@ impl Table {
 impl std::fmt::Display for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let [ipv4, ipv6] = self.routes;
-        write!(f, "routes: {ipv4} of IPv4 and {ipv6} of IPv6 to {} next hops, loaded in {:.3} s", self.hops.len(), self.took.as_secs_f64())
+        write!(
+            f,
+            "routes: {ipv4} of IPv4 and {ipv6} of IPv6 to {} next hops, loaded in {:.3} s",
+            self.hops.len(),
+            self.took.as_secs_f64()
+        )
     }
 }
 
@@ -117,7 +127,10 @@ fn leaving(file: &RouteFile, hop: &Hop, ports: &[Outgoing]) -> Result<Leaving> {
     let Some(out) = ports.iter().find(|out| out.port == hop.port) else {
         let there = ports.iter().map(|out| out.port.to_string()).collect::<Vec<_>>().join(", ");
         let (path, at) = (file.path.display(), hop.at);
-        return Err(Error::Usage(format!("{path}:{at}: expected a port that is used: {there}; found {}", hop.port)));
+        return Err(Error::Usage(format!(
+            "{path}:{at}: expected a port that is used: {there}; found {}",
+            hop.port
+        )));
     };
     let mut addresses = [0; 12];
     addresses[..6].copy_from_slice(&hop.mac.map_or(out.peer, |mac| mac.into_array()));
@@ -125,8 +138,9 @@ fn leaving(file: &RouteFile, hop: &Hop, ports: &[Outgoing]) -> Result<Leaving> {
     Ok(Leaving { port: out.port, addresses })
 }
 
-/// The hop of the prefix of no bits, which comes first if there is one. It is what tables lead to by default: some versions of `rte_fib`
-/// don't take it as a route.
+/// The hop of the prefix of no bits, which comes first if there is one. It is
+/// what tables lead to by default: some versions of `rte_fib` don't take it as
+/// a route.
 fn default_hop<A>(routes: &[Route<A>], no_route: u32) -> u32 {
     routes.first().filter(|route| route.length == 0).map_or(no_route, |route| route.hop)
 }
@@ -136,11 +150,18 @@ fn ipv4(eal: &Eal, routes: &Routes, default_hop: u32, hop_max: u32) -> Result<Op
     if routes.is_empty() {
         return Ok(None);
     }
-    let mut long: Vec<u32> = routes.iter().filter(|route| route.length > 24).map(|route| route.prefix >> 8).collect();
+    let mut long: Vec<u32> =
+        routes.iter().filter(|route| route.length > 24).map(|route| route.prefix >> 8).collect();
     long.sort_unstable();
     long.dedup();
-    // One more is asked for while a range is written that needs one at each end.
-    let size = FibSize { routes: routes.len() as u32, groups: long.len() as u32 + 1, hop_max, default_hop };
+    // One more is asked for while a range is written that needs one at each
+    // end.
+    let size = FibSize {
+        routes: routes.len() as u32,
+        groups: long.len() as u32 + 1,
+        hop_max,
+        default_hop,
+    };
     let mut fib = Fib4::create(eal, size)?;
     routes.iter().try_for_each(|route| fib.add(route.prefix, route.length, route.hop))?;
     Ok(Some(fib))
@@ -151,8 +172,10 @@ fn ipv6(eal: &Eal, routes: &Routes, default_hop: u32, hop_max: u32) -> Result<Op
     if routes.is_empty() {
         return Ok(None);
     }
-    // rte_fib6 sets as many aside, although prefixes that begin alike share them.
-    let groups: u32 = routes.iter().map(|route| u32::from(route.length.saturating_sub(24).div_ceil(8))).sum();
+    // rte_fib6 sets as many aside, although prefixes that begin alike share
+    // them.
+    let groups: u32 =
+        routes.iter().map(|route| u32::from(route.length.saturating_sub(24).div_ceil(8))).sum();
     let size = FibSize { routes: routes.len() as u32, groups: groups + 2, hop_max, default_hop };
     let mut fib = Fib6::create(eal, size)?;
     routes.iter().try_for_each(|route| fib.add(route.prefix, route.length, route.hop))?;

@@ -70,16 +70,28 @@ fn medians_are_in_the_middle() {
 #[test]
 fn rounds_have_rows_and_modes_have_medians() {
     let all = comparison();
-    let rtc: Vec<&Row> = all.rows.iter().filter(|row| row.mode == "rtc" && row.class == Class::Cheap).collect();
-    assert_eq!(rtc.iter().map(|row| row.round).collect::<Vec<_>>()[..3], [1, 2, 3].map(Round::Number));
+    let rtc: Vec<&Row> =
+        all.rows.iter().filter(|row| row.mode == "rtc" && row.class == Class::Cheap).collect();
+    assert_eq!(
+        rtc.iter().map(|row| row.round).collect::<Vec<_>>()[..3],
+        [1, 2, 3].map(Round::Number)
+    );
     let median = rtc[3];
     assert!(median.is_median() && median.rounds == 3 && median.pkts == 1, "{median:?}");
-    assert!(median.p99_ns.unwrap().abs_diff(4_000) <= 4 && median.p99_max_ns.unwrap().abs_diff(9_000) <= 9, "{median:?}");
+    assert!(
+        median.p99_ns.unwrap().abs_diff(4_000) <= 4
+            && median.p99_max_ns.unwrap().abs_diff(9_000) <= 9,
+        "{median:?}"
+    );
     assert!(median.p99_min_ns.unwrap().abs_diff(2_000) <= 2, "{median:?}");
     assert_eq!((median.tx_mpps, median.sheds, median.steals, median.takeovers), (1.5, 5, 5, 1));
     assert_eq!((median.lost_pkts, median.host_gap_ns), (500_010, 100_000_000));
     let none = all.medians(Class::Expensive).next().unwrap();
-    assert_eq!((none.pkts, none.p99_ns, none.p99_min_ns), (0, None, None), "no packets have no percentiles");
+    assert_eq!(
+        (none.pkts, none.p99_ns, none.p99_min_ns),
+        (0, None, None),
+        "no packets have no percentiles"
+    );
 }
 
 #[test]
@@ -101,7 +113,8 @@ fn what_went_wrong_is_said() {
 fn json_has_rows_as_documented_and_is_read_again() {
     let text = serde_json::to_string(&comparison()).unwrap();
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let rounds: Vec<&serde_json::Value> = value["rows"].as_array().unwrap().iter().map(|row| &row["round"]).collect();
+    let rounds: Vec<&serde_json::Value> =
+        value["rows"].as_array().unwrap().iter().map(|row| &row["round"]).collect();
     assert!(rounds.contains(&&json!("median")) && rounds.contains(&&json!(1)), "{rounds:?}");
     let again: Comparison = serde_json::from_str(&text).unwrap();
     assert_eq!(serde_json::to_string(&again).unwrap(), text);
@@ -109,6 +122,10 @@ fn json_has_rows_as_documented_and_is_read_again() {
         again.curves.iter().map(|curve| (curve.mode.as_str(), curve.class)).collect::<Vec<_>>(),
         [("rtc", Class::Cheap), ("hybrid", Class::Cheap)]
     );
-    assert_eq!(again.curves[0].buckets.iter().map(|bucket| bucket.1).sum::<u64>(), 5, "all rounds together");
+    assert_eq!(
+        again.curves[0].buckets.iter().map(|bucket| bucket.1).sum::<u64>(),
+        5,
+        "all rounds together"
+    );
     assert_eq!((again.incidents.len(), again.incidents[0].round), (2, 3), "of the last round");
 }

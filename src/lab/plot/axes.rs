@@ -14,7 +14,8 @@ pub(super) struct Area {
     pub height: f64,
 }
 
-/// What an axis spans. Values are those of the axis: logarithms where it is logarithmic.
+/// What an axis spans. Values are those of the axis: logarithms where it is
+/// logarithmic.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Span {
     pub from: f64,
@@ -48,8 +49,12 @@ const BOTTOM: f64 = 54.0;
 
 impl Axes {
     pub(super) fn new(panel: Area, x: Span, y: Span) -> Self {
-        let area =
-            Area { left: panel.left + LEFT, top: panel.top + TOP, width: panel.width - LEFT - RIGHT, height: panel.height - TOP - BOTTOM };
+        let area = Area {
+            left: panel.left + LEFT,
+            top: panel.top + TOP,
+            width: panel.width - LEFT - RIGHT,
+            height: panel.height - TOP - BOTTOM,
+        };
         Self { area, x, y }
     }
 
@@ -59,7 +64,14 @@ impl Axes {
     }
 
     /// Title, grid, labels, and what the axes are.
-    pub(super) fn draw(&self, canvas: &Canvas<'_>, title: &str, (x_name, y_name): (&str, &str), x: &[Tick], y: &[Tick]) -> Result<()> {
+    pub(super) fn draw(
+        &self,
+        canvas: &Canvas<'_>,
+        title: &str,
+        (x_name, y_name): (&str, &str),
+        x: &[Tick],
+        y: &[Tick],
+    ) -> Result<()> {
         let Area { left, top, width, height } = self.area;
         let small = Letters::new(14.0, GREY);
         let mut free_from = f64::NEG_INFINITY;
@@ -78,19 +90,32 @@ impl Axes {
             canvas.line(&[(left, at), (left + width, at)], colour(tick), 1.0, None)?;
             canvas.text(&tick.label, (left - 8.0, at), small.at(Anchor::Right))?;
         }
-        canvas.line(&[(left, top), (left, top + height), (left + width, top + height)], GREY, 1.5, None)?;
+        canvas.line(
+            &[(left, top), (left, top + height), (left + width, top + height)],
+            GREY,
+            1.5,
+            None,
+        )?;
         canvas.text(title, (left, top - 36.0), Letters::new(18.0, INK).bold())?;
         canvas.text(y_name, (left, top - 13.0), small)?;
         canvas.text(x_name, (left + width, top + height + 38.0), small.at(Anchor::Right))
     }
 
     /// A curve through values; what lies too close to be seen is left out.
-    pub(super) fn curve(&self, canvas: &Canvas<'_>, values: &[(f64, f64)], colour: RGBColor, dash: Dash) -> Result<()> {
+    pub(super) fn curve(
+        &self,
+        canvas: &Canvas<'_>,
+        values: &[(f64, f64)],
+        colour: RGBColor,
+        dash: Dash,
+    ) -> Result<()> {
         const NEAR: f64 = 0.2;
         let mut points: Vec<(f64, f64)> = Vec::new();
         for (at, &value) in values.iter().enumerate() {
             let place = self.place(value);
-            let near = points.last().is_some_and(|last| (last.0 - place.0).abs() < NEAR && (last.1 - place.1).abs() < NEAR);
+            let near = points.last().is_some_and(|last| {
+                (last.0 - place.0).abs() < NEAR && (last.1 - place.1).abs() < NEAR
+            });
             if !near || at + 1 == values.len() {
                 points.push(place);
             }
@@ -113,7 +138,10 @@ pub(super) fn decades(least_ns: u64, most_ns: u64) -> Span {
 pub(super) fn latency_ticks(span: Span) -> Vec<Tick> {
     let mut ticks = Vec::new();
     for power in span.from as i32..=span.to as i32 {
-        let within = (2..10).map(|digit| Tick { at: f64::from(power) + f64::from(digit).log10(), label: String::new() });
+        let within = (2..10).map(|digit| Tick {
+            at: f64::from(power) + f64::from(digit).log10(),
+            label: String::new(),
+        });
         ticks.extend(within.filter(|tick| tick.at < span.to));
         ticks.push(Tick { at: f64::from(power), label: name(power) });
     }
@@ -152,9 +180,16 @@ mod tests {
         assert_eq!(decades(150, 9_000), Span { from: 2.0, to: 4.0 });
         assert_eq!(decades(1_000, 1_000), Span { from: 3.0, to: 4.0 });
         let ticks = latency_ticks(Span { from: 2.0, to: 4.0 });
-        let named: Vec<&str> = ticks.iter().map(|tick| tick.label.as_str()).filter(|label| !label.is_empty()).collect();
+        let named: Vec<&str> = ticks
+            .iter()
+            .map(|tick| tick.label.as_str())
+            .filter(|label| !label.is_empty())
+            .collect();
         assert_eq!(named, ["100 ns", "1 us", "10 us"]);
         assert_eq!(ticks.len(), 3 + 16);
-        assert_eq!([0, 5, 6, 8, 9, 10].map(name), ["1 ns", "100 us", "1 ms", "100 ms", "1 s", "10 s"]);
+        assert_eq!(
+            [0, 5, 6, 8, 9, 10].map(name),
+            ["1 ns", "100 us", "1 ms", "100 ms", "1 s", "10 s"]
+        );
     }
 }

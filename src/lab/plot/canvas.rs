@@ -1,12 +1,16 @@
-//! The surface that panels are drawn on: lines, boxes and words in points, on plotters' SVG backend.
+//! The surface that panels are drawn on: lines, boxes and words in points, on
+//! plotters' SVG backend.
 
-use plotters::prelude::{DrawingArea, IntoDrawingArea, PathElement, RGBAColor, RGBColor, Rectangle, SVGBackend, Text};
+use plotters::prelude::{
+    DrawingArea, IntoDrawingArea, PathElement, RGBAColor, RGBColor, Rectangle, SVGBackend, Text,
+};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, FontStyle, IntoFont, ShapeStyle};
 
 use crate::error::{Error, Result};
 
-/// plotters draws at whole coordinates: these are parts of a point, so that curves are smooth.
+/// plotters draws at whole coordinates: these are parts of a point, so that
+/// curves are smooth.
 const PARTS: f64 = 8.0;
 
 /// plotters' SVG backend writes a font's size divided by this.
@@ -67,7 +71,11 @@ fn failed(error: impl std::fmt::Display) -> Error {
 }
 
 /// A picture of so many points, white where `draw` leaves it so.
-pub(super) fn svg(width: f64, height: f64, draw: impl FnOnce(&Canvas<'_>) -> Result<()>) -> Result<String> {
+pub(super) fn svg(
+    width: f64,
+    height: f64,
+    draw: impl FnOnce(&Canvas<'_>) -> Result<()>,
+) -> Result<String> {
     let mut text = String::new();
     let size = (parts(width) as u32, parts(height) as u32);
     {
@@ -78,14 +86,29 @@ pub(super) fn svg(width: f64, height: f64, draw: impl FnOnce(&Canvas<'_>) -> Res
         canvas.0.present().map_err(failed)?;
     }
     // As many points as were asked for; the view box keeps the parts.
-    Ok(text.replacen(&format!("width=\"{}\" height=\"{}\"", size.0, size.1), &format!("width=\"{width}\" height=\"{height}\""), 1))
+    Ok(text.replacen(
+        &format!("width=\"{}\" height=\"{}\"", size.0, size.1),
+        &format!("width=\"{width}\" height=\"{height}\""),
+        1,
+    ))
 }
 
 impl Canvas<'_> {
     /// A line through points, so many points wide.
-    pub(super) fn line(&self, points: &[(f64, f64)], colour: RGBColor, width: f64, dash: Dash) -> Result<()> {
-        let style = ShapeStyle { color: colour.to_rgba(), filled: false, stroke_width: parts(width) as u32 };
-        let pieces = dash.map_or_else(|| vec![points.to_vec()], |(dash, gap)| dashes(points, dash, gap));
+    pub(super) fn line(
+        &self,
+        points: &[(f64, f64)],
+        colour: RGBColor,
+        width: f64,
+        dash: Dash,
+    ) -> Result<()> {
+        let style = ShapeStyle {
+            color: colour.to_rgba(),
+            filled: false,
+            stroke_width: parts(width) as u32,
+        };
+        let pieces =
+            dash.map_or_else(|| vec![points.to_vec()], |(dash, gap)| dashes(points, dash, gap));
         for piece in pieces {
             let path: Vec<(i32, i32)> = piece.iter().map(|&(x, y)| (parts(x), parts(y))).collect();
             self.0.draw(&PathElement::new(path, style)).map_err(failed)?;
@@ -93,7 +116,12 @@ impl Canvas<'_> {
         Ok(())
     }
 
-    pub(super) fn rect(&self, (left, top): (f64, f64), (width, height): (f64, f64), colour: RGBAColor) -> Result<()> {
+    pub(super) fn rect(
+        &self,
+        (left, top): (f64, f64),
+        (width, height): (f64, f64),
+        colour: RGBAColor,
+    ) -> Result<()> {
         let corners = [(parts(left), parts(top)), (parts(left + width), parts(top + height))];
         self.0.draw(&Rectangle::new(corners, colour.filled())).map_err(failed)
     }
@@ -112,7 +140,8 @@ impl Canvas<'_> {
     }
 }
 
-/// The pieces of a line that are drawn when it is dashed. The pattern goes on round corners.
+/// The pieces of a line that are drawn when it is dashed. The pattern goes on
+/// round corners.
 fn dashes(points: &[(f64, f64)], dash: f64, gap: f64) -> Vec<Vec<(f64, f64)>> {
     let mut pieces = Vec::new();
     let mut piece: Vec<(f64, f64)> = points.first().copied().into_iter().collect();
@@ -154,16 +183,25 @@ mod tests {
         assert_eq!(pieces[0], [(0.0, 0.0), (4.0, 0.0)]);
         assert_eq!(pieces[1], [(6.0, 0.0), (10.0, 0.0)]);
         assert_eq!(pieces[2], [(10.0, 2.0), (10.0, 6.0)]);
-        let drawn: f64 =
-            pieces.iter().flat_map(|piece| piece.windows(2)).map(|pair| (pair[1].0 - pair[0].0).hypot(pair[1].1 - pair[0].1)).sum();
+        let drawn: f64 = pieces
+            .iter()
+            .flat_map(|piece| piece.windows(2))
+            .map(|pair| (pair[1].0 - pair[0].0).hypot(pair[1].1 - pair[0].1))
+            .sum();
         assert!((drawn - 14.0).abs() < 1e-9, "two thirds, and the rest: {drawn}");
         assert!(dashes(&[], 1.0, 1.0).is_empty());
     }
 
     #[test]
     fn a_picture_has_the_size_that_was_asked_for() {
-        let text = svg(200.0, 100.0, |canvas| canvas.text("a <b>", (10.0, 10.0), Letters::new(12.0, INK))).unwrap();
-        assert!(text.contains("width=\"200\" height=\"100\"") && text.contains("viewBox=\"0 0 1600 800\""), "{text}");
+        let text =
+            svg(200.0, 100.0, |canvas| canvas.text("a <b>", (10.0, 10.0), Letters::new(12.0, INK)))
+                .unwrap();
+        assert!(
+            text.contains("width=\"200\" height=\"100\"")
+                && text.contains("viewBox=\"0 0 1600 800\""),
+            "{text}"
+        );
         assert!(text.contains("a &lt;b&gt;"), "{text}");
     }
 }

@@ -35,11 +35,13 @@ pub(in crate::lab) struct Timeline {
 
 #[derive(Clone, Debug)]
 pub(in crate::lab) struct Figure {
-    /// On how many lcores each file's packets were forwarded, and at what load; none where that is not known.
+    /// On how many lcores each file's packets were forwarded, and at what load;
+    /// none where that is not known.
     run_at: Vec<Option<(usize, f64)>>,
     /// What was run.
     pub about: Vec<String>,
-    /// What latencies were measured by, each with the names of the files that were.
+    /// What latencies were measured by, each with the names of the files that
+    /// were.
     clocks: Vec<(Vec<String>, String)>,
     pub series: Vec<Series>,
     pub timelines: Vec<Timeline>,
@@ -53,10 +55,17 @@ fn add_new(lines: &mut Vec<String>, line: String) {
 
 impl Figure {
     fn empty() -> Self {
-        Self { run_at: Vec::new(), about: Vec::new(), clocks: Vec::new(), series: Vec::new(), timelines: Vec::new() }
+        Self {
+            run_at: Vec::new(),
+            about: Vec::new(),
+            clocks: Vec::new(),
+            series: Vec::new(),
+            timelines: Vec::new(),
+        }
     }
 
-    /// Of comparisons with their names, which are empty where there is only one.
+    /// Of comparisons with their names, which are empty where there is only
+    /// one.
     pub(in crate::lab) fn of_comparisons(comparisons: &[(String, Comparison)]) -> Self {
         let mut figure = Self::empty();
         comparisons.iter().for_each(|(name, comparison)| figure.add_comparison(name, comparison));
@@ -64,7 +73,8 @@ impl Figure {
     }
 
     /// # Errors
-    /// When a file can't be read, or is neither a comparison nor a report with latencies.
+    /// When a file can't be read, or is neither a comparison nor a report with
+    /// latencies.
     pub(super) fn of_files(paths: &[PathBuf]) -> Result<Self> {
         let mut figure = Self::empty();
         for path in paths {
@@ -89,7 +99,12 @@ impl Figure {
         let run: Measured = from_json(path, &text, WHAT)?;
         match run.latency.is_some() {
             true => self.add_run(name, &run),
-            false => return Err(Error::Usage(format!("{}: that run measured no latencies", path.display()))),
+            false => {
+                return Err(Error::Usage(format!(
+                    "{}: that run measured no latencies",
+                    path.display()
+                )));
+            }
         }
         Ok(())
     }
@@ -97,8 +112,13 @@ impl Figure {
     fn add_comparison(&mut self, name: &str, comparison: &Comparison) {
         let parameters = &comparison.parameters;
         self.run_at.push(Some((parameters.lcore_count, comparison.load())));
-        let expensive = parameters.expensive_load.map_or(String::new(), |busy| format!("; expensive work keeps {busy:.2} lcores busy"));
-        add_new(&mut self.about, format!("{}{} {}{expensive}", prefix(name), parameters.work, parameters.source));
+        let expensive = parameters
+            .expensive_load
+            .map_or(String::new(), |busy| format!("; expensive work keeps {busy:.2} lcores busy"));
+        add_new(
+            &mut self.about,
+            format!("{}{} {}{expensive}", prefix(name), parameters.work, parameters.source),
+        );
         let measured = comparison.medians(Class::Cheap).map(|row| row.rounds).max().unwrap_or(0);
         add_new(
             &mut self.about,
@@ -112,12 +132,22 @@ impl Figure {
             ),
         );
         add_new(&mut self.about, format!("{}{}", prefix(name), comparison.host_gaps()));
-        comparison.notes.iter().for_each(|note| add_new(&mut self.about, format!("{}{note}", prefix(name))));
+        comparison
+            .notes
+            .iter()
+            .for_each(|note| add_new(&mut self.about, format!("{}{note}", prefix(name))));
         self.add_clock(name, &comparison.clock, &comparison.bound);
         for mode in &parameters.modes {
-            let of = |class| comparison.curves.iter().find(|curve| curve.mode == *mode && curve.class == class);
-            let buckets = Class::ALL.map(|class| of(class).map_or(Vec::new(), |curve| curve.buckets.clone()));
-            self.series.push(Series { name: format!("{}{mode}", prefix(name)), mode: mode.clone(), buckets });
+            let of = |class| {
+                comparison.curves.iter().find(|curve| curve.mode == *mode && curve.class == class)
+            };
+            let buckets =
+                Class::ALL.map(|class| of(class).map_or(Vec::new(), |curve| curve.buckets.clone()));
+            self.series.push(Series {
+                name: format!("{}{mode}", prefix(name)),
+                mode: mode.clone(),
+                buckets,
+            });
         }
         let timeline = |own: &super::super::comparison::ModeIncidents| Timeline {
             name: format!("{}{}, round {}", prefix(name), own.mode, own.round),
@@ -129,25 +159,51 @@ impl Figure {
     /// Of what all files have in common, or between what it differs.
     pub(super) fn title(&self) -> String {
         let run_at: Option<Vec<(usize, f64)>> = self.run_at.iter().copied().collect();
-        let Some((run_at, lcores)) = run_at.and_then(|run_at| run_at.first().copied().map(|(lcores, _)| (run_at, lcores))) else {
+        let Some((run_at, lcores)) =
+            run_at.and_then(|run_at| run_at.first().copied().map(|(lcores, _)| (run_at, lcores)))
+        else {
             return "Latency".into();
         };
         let several = if lcores == 1 { "lcore" } else { "lcores" };
-        let of = |lcores: usize| if run_at.iter().all(|at| at.0 == lcores) { format!(", {lcores} {several}") } else { String::new() };
+        let of = |lcores: usize| {
+            if run_at.iter().all(|at| at.0 == lcores) {
+                format!(", {lcores} {several}")
+            } else {
+                String::new()
+            }
+        };
         let mut loads: Vec<f64> = run_at.iter().map(|at| at.1).collect();
         loads.sort_by(f64::total_cmp);
         let (least, most) = (short(loads[0]), short(loads[loads.len() - 1]));
-        let load = if least == most { format!("load {least}") } else { format!("loads {least} to {most}") };
+        let load = if least == most {
+            format!("load {least}")
+        } else {
+            format!("loads {least} to {most}")
+        };
         format!("Latency by mode{}, {load}", of(lcores))
     }
 
     fn add_run(&mut self, name: &str, run: &Measured) {
         let Some(latency) = &run.latency else { return };
         // Without --work nothing costs anything.
-        self.run_at.push(run.source.as_ref().map(|source| (run.lcores(), source.load)).filter(|at| at.1 > 0.0));
+        self.run_at.push(
+            run.source.as_ref().map(|source| (run.lcores(), source.load)).filter(|at| at.1 > 0.0),
+        );
         let pools = run.pools.as_ref().map_or(String::new(), |pools| format!(" {pools}"));
-        let source = run.source.as_ref().map_or(String::new(), |source| format!(", {}, load {:.3}", source.spec, source.load));
-        add_new(&mut self.about, format!("{}mode {}{pools}, {:.1} s{source}; DPDK {}", prefix(name), run.mode, run.elapsed_s, run.dpdk));
+        let source = run
+            .source
+            .as_ref()
+            .map_or(String::new(), |source| format!(", {}, load {:.3}", source.spec, source.load));
+        add_new(
+            &mut self.about,
+            format!(
+                "{}mode {}{pools}, {:.1} s{source}; DPDK {}",
+                prefix(name),
+                run.mode,
+                run.elapsed_s,
+                run.dpdk
+            ),
+        );
         let beside = std::iter::once(run.host_gaps.to_string()).chain(latency.qualified_by());
         beside.for_each(|line| add_new(&mut self.about, format!("{}{line}", prefix(name))));
         self.add_clock(name, &latency.clock, &latency.bound);
@@ -170,7 +226,9 @@ impl Figure {
 
     /// A line per clock, with whose it is where there are several.
     pub(super) fn clock_lines(&self) -> Vec<String> {
-        let of = |names: &[String]| if self.clocks.len() > 1 { format!(" of {}", names.join(", ")) } else { String::new() };
+        let of = |names: &[String]| {
+            if self.clocks.len() > 1 { format!(" of {}", names.join(", ")) } else { String::new() }
+        };
         self.clocks.iter().map(|(names, text)| format!("clock{}: {text}", of(names))).collect()
     }
 }
@@ -203,10 +261,13 @@ mod tests {
         let figure = Figure::of_files(&paths).unwrap();
         let names: Vec<&str> = figure.series.iter().map(|series| series.name.as_str()).collect();
         assert_eq!(names, ["low: rtc", "low: hybrid", "high: rtc", "high: hybrid"]);
-        assert_eq!((figure.clock_lines(), figure.timelines.len()), (vec!["clock: open-loop; a burst".to_owned()], 4), "said once");
+        assert_eq!(
+            (figure.clock_lines(), figure.timelines.len()),
+            (vec!["clock: open-loop; a burst".to_owned()], 4),
+            "said once"
+        );
         assert_eq!(figure.title(), "Latency by mode, 2 lcores, load 0.5");
-        let gaps =
-            "low: the host took of the lcores' time, as far as they noticed (medians): rtc 5.00 %, hybrid 5.00 %; at most 50 ns at once";
+        let gaps = "low: the host took of the lcores' time, as far as they noticed (medians): rtc 5.00 %, hybrid 5.00 %; at most 50 ns at once";
         assert!(figure.about.iter().any(|line| line == gaps), "{:#?}", figure.about);
         assert_eq!(Figure::of_files(&paths[..1]).unwrap().series[0].name, "rtc");
     }
@@ -217,7 +278,10 @@ mod tests {
         high.parameters.load = Some(0.9);
         (rate.parameters.load, rate.source_load) = (None, 0.123_456);
         let title = |comparisons: &[&Comparison]| {
-            Figure::of_comparisons(&comparisons.iter().map(|&one| (String::new(), one.clone())).collect::<Vec<_>>()).title()
+            Figure::of_comparisons(
+                &comparisons.iter().map(|&one| (String::new(), one.clone())).collect::<Vec<_>>(),
+            )
+            .title()
         };
         assert_eq!(title(&[&comparison(), &high]), "Latency by mode, 2 lcores, loads 0.5 to 0.9");
         assert_eq!(title(&[&rate]), "Latency by mode, 2 lcores, load 0.123");
@@ -243,8 +307,11 @@ mod tests {
         bad["latency"]["censored_pkts"] = 1_234.into();
         bad["latency"]["bound"] = "stamps are right to 90 ns".into();
         good["latency"]["censored_pkts"] = 0.into();
-        let figure =
-            Figure::of_files(&[file(&folder, "good.json", &good.to_string()), file(&folder, "bad.json", &bad.to_string())]).unwrap();
+        let figure = Figure::of_files(&[
+            file(&folder, "good.json", &good.to_string()),
+            file(&folder, "bad.json", &bad.to_string()),
+        ])
+        .unwrap();
         for says in [
             "good: the host took 100 ms from the lcores that they noticed, in 1 gaps of up to 50 ns",
             "bad: 1,234 packets were lost before they had a stamp: no latency here is theirs",
@@ -252,8 +319,19 @@ mod tests {
         ] {
             assert!(figure.about.iter().any(|line| line == says), "{says}: {:#?}", figure.about);
         }
-        assert!(!figure.about.iter().any(|line| line.contains("good: LATENCY") || line.starts_with("good: 0 packets")));
-        assert_eq!(figure.clock_lines(), ["clock of good: open-loop; a burst", "clock of bad: open-loop; stamps are right to 90 ns"]);
+        assert!(
+            !figure
+                .about
+                .iter()
+                .any(|line| line.contains("good: LATENCY") || line.starts_with("good: 0 packets"))
+        );
+        assert_eq!(
+            figure.clock_lines(),
+            [
+                "clock of good: open-loop; a burst",
+                "clock of bad: open-loop; stamps are right to 90 ns"
+            ]
+        );
     }
 
     #[test]
@@ -267,7 +345,12 @@ mod tests {
             ("", "empty"),
         ] {
             let error = Figure::of_files(&[file(&folder, "x.json", text)]).unwrap_err();
-            assert!(error.exit_code() == 2 && error.to_string().contains(says) && !error.to_string().contains('\n'), "{error}");
+            assert!(
+                error.exit_code() == 2
+                    && error.to_string().contains(says)
+                    && !error.to_string().contains('\n'),
+                "{error}"
+            );
         }
     }
 }

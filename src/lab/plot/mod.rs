@@ -1,8 +1,11 @@
-//! Pictures of comparisons and of mpfwd's reports: percentile curves as HdrHistogram draws them, distribution functions, and a timeline of
-//! incidents. Drawn as SVG; a PNG is that, rendered with a font that this program brings along.
+//! Pictures of comparisons and of mpfwd's reports: percentile curves as
+//! HdrHistogram draws them, distribution functions, and a timeline of
+//! incidents. Drawn as SVG; a PNG is that, rendered with a font that this
+//! program brings along.
 //!
 //! * `figure`: what there is to draw, from which files
-//! * `curves`, `timeline`: the panels; `axes`, `canvas`: what they are drawn with; `page`: how they are put together
+//! * `curves`, `timeline`: the panels; `axes`, `canvas`: what they are drawn
+//!   with; `page`: how they are put together
 //! * `png`: from SVG to PNG
 
 mod axes;
@@ -51,10 +54,14 @@ impl Format {
     /// # Errors
     /// When it ends in neither .svg nor .png.
     pub(super) fn of(path: &Path) -> Result<Self> {
-        match path.extension().and_then(|end| end.to_str()).map(str::to_ascii_lowercase).as_deref() {
+        match path.extension().and_then(|end| end.to_str()).map(str::to_ascii_lowercase).as_deref()
+        {
             Some("svg") => Ok(Self::Svg),
             Some("png") => Ok(Self::Png),
-            _ => Err(Error::Usage(format!("{}: a picture's name ends in .svg or .png", path.display()))),
+            _ => Err(Error::Usage(format!(
+                "{}: a picture's name ends in .svg or .png",
+                path.display()
+            ))),
         }
     }
 }
@@ -62,12 +69,18 @@ impl Format {
 /// `mplab plot`.
 ///
 /// # Errors
-/// Files that are missing, cut off or of something else; a picture that can't be written.
+/// Files that are missing, cut off or of something else; a picture that can't
+/// be written.
 pub(super) fn plot(args: &PlotArgs) -> Result<()> {
     let format = Format::of(&args.out)?;
     output::check_writable("--out", &args.out)?;
     let figure = Figure::of_files(&args.files)?;
-    draw(&figure, &Choice { panels: args.panels.clone(), classes: args.class.clone() }, format, &args.out)
+    draw(
+        &figure,
+        &Choice { panels: args.panels.clone(), classes: args.class.clone() },
+        format,
+        &args.out,
+    )
 }
 
 /// Draws what there is of `choice`, and says where.
@@ -103,14 +116,19 @@ mod tests {
     #[test]
     fn a_picture_says_what_it_shows() {
         let text = svg(&Choice::default()).unwrap();
-        for says in ["rtc", "hybrid", "90 %", "10 us", "load 0.5", "open-loop", "lcore 0", "cheap"] {
+        for says in ["rtc", "hybrid", "90 %", "10 us", "load 0.5", "open-loop", "lcore 0", "cheap"]
+        {
             assert!(text.contains(says), "{says}");
         }
         assert!(!text.contains("expensive packets"), "there are none");
         let png = png::of_svg(&text).unwrap();
         assert_eq!(&png[..8], b"\x89PNG\r\n\x1a\n");
         let pixmap = resvg::tiny_skia::Pixmap::decode_png(&png).unwrap();
-        let dark = pixmap.pixels().iter().filter(|pixel| pixel.red() < 100 && pixel.green() < 100 && pixel.blue() < 100).count();
+        let dark = pixmap
+            .pixels()
+            .iter()
+            .filter(|pixel| pixel.red() < 100 && pixel.green() < 100 && pixel.blue() < 100)
+            .count();
         assert!(dark > 5_000, "letters are there: {dark} dark pixels");
     }
 
@@ -118,7 +136,8 @@ mod tests {
     fn panels_can_be_chosen() {
         let text = svg(&Choice { panels: vec![Panel::Cdf], classes: vec![Class::Cheap] }).unwrap();
         assert!(text.contains("75 %") && !text.contains("90 %") && !text.contains("lcore 0"));
-        let none = svg(&Choice { panels: vec![Panel::Cdf], classes: vec![Class::Expensive] }).unwrap_err();
+        let none =
+            svg(&Choice { panels: vec![Panel::Cdf], classes: vec![Class::Expensive] }).unwrap_err();
         assert!(none.to_string().contains("nothing to draw"), "{none}");
     }
 }

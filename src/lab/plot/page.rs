@@ -1,4 +1,5 @@
-//! How panels are put together: title, what was run, the key, the panels, the clock.
+//! How panels are put together: title, what was run, the key, the panels, the
+//! clock.
 
 use super::super::args::{Class, Panel};
 use super::Choice;
@@ -23,7 +24,9 @@ const CDF: f64 = 360.0;
 /// # Errors
 /// When there is nothing to draw of what was chosen.
 pub(super) fn svg(figure: &Figure, choice: &Choice) -> Result<String> {
-    let with_packets = |class: &Class| choice.has_class(*class) && figure.series.iter().any(|series| !series.of(*class).is_empty());
+    let with_packets = |class: &Class| {
+        choice.has_class(*class) && figure.series.iter().any(|series| !series.of(*class).is_empty())
+    };
     let classes: Vec<Class> = Class::ALL.into_iter().filter(with_packets).collect();
     let mut rows: Vec<(Panel, f64)> = Vec::new();
     for (panel, height) in [(Panel::Percentiles, PERCENTILES), (Panel::Cdf, CDF)] {
@@ -45,7 +48,8 @@ pub(super) fn svg(figure: &Figure, choice: &Choice) -> Result<String> {
     let key = key_places(figure);
     let key_height = key.last().map_or(0.0, |last| last.1 + KEY_LINE);
     let head = MARGIN + TITLE + LINE * about.len() as f64 + key_height + 10.0;
-    let height = head + rows.iter().map(|row| row.1).sum::<f64>() + LINE * clocks.len() as f64 + MARGIN;
+    let height =
+        head + rows.iter().map(|row| row.1).sum::<f64>() + LINE * clocks.len() as f64 + MARGIN;
     canvas::svg(WIDTH, height, |canvas| {
         canvas.text(&figure.title(), (MARGIN, MARGIN + 14.0), Letters::new(28.0, INK).bold())?;
         let mut top = MARGIN + TITLE;
@@ -56,7 +60,13 @@ pub(super) fn svg(figure: &Figure, choice: &Choice) -> Result<String> {
         draw_key(canvas, figure, &key, top + 6.0)?;
         top = head;
         for (panel, height) in rows {
-            draw_row(canvas, figure, &classes, panel, Area { left: MARGIN, top, width: WIDTH - 2.0 * MARGIN, height })?;
+            draw_row(
+                canvas,
+                figure,
+                &classes,
+                panel,
+                Area { left: MARGIN, top, width: WIDTH - 2.0 * MARGIN, height },
+            )?;
             top += height;
         }
         for line in &clocks {
@@ -68,7 +78,13 @@ pub(super) fn svg(figure: &Figure, choice: &Choice) -> Result<String> {
 }
 
 /// A row of panels: one per class, or the timeline alone.
-fn draw_row(canvas: &Canvas<'_>, figure: &Figure, classes: &[Class], panel: Panel, row: Area) -> Result<()> {
+fn draw_row(
+    canvas: &Canvas<'_>,
+    figure: &Figure,
+    classes: &[Class],
+    panel: Panel,
+    row: Area,
+) -> Result<()> {
     if panel == Panel::Timeline {
         return timeline::draw(canvas, row, figure);
     }
@@ -137,7 +153,10 @@ mod tests {
         let letters = Letters::new(20.0, INK);
         let text = "word ".repeat(60);
         let broken = lines(&[text.clone(), "short".into()], letters);
-        assert!(broken.len() > 2 && broken.iter().all(|line| letters.width(line) <= WIDTH - 2.0 * MARGIN));
+        assert!(
+            broken.len() > 2
+                && broken.iter().all(|line| letters.width(line) <= WIDTH - 2.0 * MARGIN)
+        );
         assert_eq!(broken.join(" "), format!("{}short", text));
     }
 }

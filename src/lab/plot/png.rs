@@ -1,4 +1,5 @@
-//! From SVG to PNG, with letters that look the same on every machine: the font is in this program.
+//! From SVG to PNG, with letters that look the same on every machine: the font
+//! is in this program.
 
 use std::sync::Arc;
 
@@ -22,10 +23,15 @@ pub(super) fn of_svg(svg: &str) -> Result<Vec<u8>> {
         fonts.load_font_data(font.to_vec());
     }
     fonts.set_sans_serif_family("DejaVu Sans");
-    let options = Options { font_family: "DejaVu Sans".into(), fontdb: Arc::new(fonts), ..Options::default() };
+    let options = Options {
+        font_family: "DejaVu Sans".into(),
+        fontdb: Arc::new(fonts),
+        ..Options::default()
+    };
     let tree = Tree::from_str(svg, &options).map_err(failed)?;
     let size = tree.size().to_int_size().scale_by(SCALE).ok_or_else(|| failed("it has no size"))?;
-    let mut pixmap = Pixmap::new(size.width(), size.height()).ok_or_else(|| failed("it is too large"))?;
+    let mut pixmap =
+        Pixmap::new(size.width(), size.height()).ok_or_else(|| failed("it is too large"))?;
     pixmap.fill(Color::WHITE);
     resvg::render(&tree, Transform::from_scale(SCALE, SCALE), &mut pixmap.as_mut());
     pixmap.encode_png().map_err(failed)

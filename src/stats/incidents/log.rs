@@ -1,10 +1,12 @@
-//! What one lcore wrote of incidents: a ring of records, each behind a sequence lock. One writer, readers that don't wait.
+//! What one lcore wrote of incidents: a ring of records, each behind a sequence
+//! lock. One writer, readers that don't wait.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::{INCIDENTS_MAX, Stuck};
 
-/// What one lcore writes down: as plain words, so that a record is copied word by word between a writer and readers that don't wait.
+/// What one lcore writes down: as plain words, so that a record is copied word
+/// by word between a writer and readers that don't wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) victim: u64,
@@ -13,7 +15,8 @@ pub(super) struct Record {
     pub(super) stage: u64,
     /// The owner's record: when it returned. A rescuer's: 0.
     pub(super) ended_ticks: u64,
-    /// When a rescuer came first, and, over all packets, the sum of the times since the start at which they were taken.
+    /// When a rescuer came first, and, over all packets, the sum of the times
+    /// since the start at which they were taken.
     pub(super) first_ticks: u64,
     pub(super) sum_since_start_ticks: u64,
     pub(super) stolen_pkts: u64,
@@ -44,7 +47,9 @@ impl Record {
 
     /// Packets times the time from when each was taken until `ended_ticks`.
     pub(super) fn saved_ticks(&self, ended_ticks: u64) -> u64 {
-        self.pkts().saturating_mul(ended_ticks.saturating_sub(self.started_ticks)).saturating_sub(self.sum_since_start_ticks)
+        self.pkts()
+            .saturating_mul(ended_ticks.saturating_sub(self.started_ticks))
+            .saturating_sub(self.sum_since_start_ticks)
     }
 
     fn to_words(self) -> [u64; WORDS] {
@@ -92,7 +97,8 @@ impl Record {
     }
 }
 
-/// A record behind a sequence lock: odd while it is written, 0 before it was ever.
+/// A record behind a sequence lock: odd while it is written, 0 before it was
+/// ever.
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     version: AtomicU64,
@@ -112,7 +118,8 @@ impl Slot {
         self.version.store(version + 2, Ordering::Release);
     }
 
-    /// A record as it was written at one time; `None` if there is none, or if it is being written: the reader does not wait.
+    /// A record as it was written at one time; `None` if there is none, or if
+    /// it is being written: the reader does not wait.
     pub(super) fn read(&self) -> Option<Record> {
         let version = self.version.load(Ordering::Acquire);
         if version == 0 || version % 2 == 1 {
@@ -148,6 +155,8 @@ impl Log {
     /// The last records' slots, newest first.
     pub(super) fn last(&self, count: u64) -> impl Iterator<Item = &Slot> {
         let written = self.written.load(Ordering::Relaxed);
-        (written.saturating_sub(count)..written).rev().map(|at| &self.slots[at as usize % INCIDENTS_MAX])
+        (written.saturating_sub(count)..written)
+            .rev()
+            .map(|at| &self.slots[at as usize % INCIDENTS_MAX])
     }
 }

@@ -1,5 +1,6 @@
-//! From a clock that stamps packets to the time stamp counter: what pairs of readings tell of its rate and offset, how far off that may
-//! be, and when the clock has stepped. Pure: who reads clocks is elsewhere.
+//! From a clock that stamps packets to the time stamp counter: what pairs of
+//! readings tell of its rate and offset, how far off that may be, and when the
+//! clock has stepped. Pure: who reads clocks is elsewhere.
 
 use std::collections::VecDeque;
 
@@ -19,7 +20,9 @@ impl Unit {
     #[inline(always)]
     pub fn even(self, stamp: u64) -> u64 {
         match self {
-            Self::SecondsNanoseconds => (stamp >> 32) * 1_000_000_000 + (stamp & u64::from(u32::MAX)),
+            Self::SecondsNanoseconds => {
+                (stamp >> 32) * 1_000_000_000 + (stamp & u64::from(u32::MAX))
+            }
             Self::Ticks | Self::Nanoseconds | Self::Microseconds => stamp,
         }
     }
@@ -44,32 +47,41 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// The narrowest of some readings: wider ones were interrupted, or waited for the bus. `None` of none.
+    /// The narrowest of some readings: wider ones were interrupted, or waited
+    /// for the bus. `None` of none.
     pub fn narrowest(readings: impl IntoIterator<Item = Reading>) -> Option<Self> {
         let width = |reading: &Reading| reading.after_ticks.wrapping_sub(reading.before_ticks);
         let best = readings.into_iter().min_by_key(width)?;
         let half = width(&best) / 2;
-        Some(Self { clock: best.clock, ticks: best.before_ticks.wrapping_add(half), error_ticks: half + 1 })
+        Some(Self {
+            clock: best.clock,
+            ticks: best.before_ticks.wrapping_add(half),
+            error_ticks: half + 1,
+        })
     }
 
-    /// Whether it tells anything: whatever interrupted a wide one, it says as little as a clock that could not be read.
+    /// Whether it tells anything: whatever interrupted a wide one, it says as
+    /// little as a clock that could not be read.
     pub fn is_narrow(&self) -> bool {
         self.error_ticks <= ERROR_TICKS_MAX
     }
 }
 
-/// Turns a clock's readings into ticks. Good for some time after the sample that it starts from.
+/// Turns a clock's readings into ticks. Good for some time after the sample
+/// that it starts from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Conversion {
     /// Both clocks, at one moment.
     pub clock: u64,
     pub ticks: u64,
-    /// Ticks per unit of the clock, as a fixed-point number of 32 bits behind the point.
+    /// Ticks per unit of the clock, as a fixed-point number of 32 bits behind
+    /// the point.
     pub ticks_per_unit: u64,
 }
 
 impl Conversion {
-    /// What the time stamp counter shows when the clock shows `clock`, before or after the start.
+    /// What the time stamp counter shows when the clock shows `clock`, before
+    /// or after the start.
     #[inline(always)]
     pub fn ticks(self, clock: u64) -> u64 {
         let since = clock.wrapping_sub(self.clock).cast_signed();
@@ -81,12 +93,16 @@ impl Conversion {
     #[inline(always)]
     pub fn ages(self, now_ticks: u64) -> Ages {
         let since_start = now_ticks.wrapping_sub(self.ticks) << 32;
-        Ages { of_zero: since_start.wrapping_add(self.clock.wrapping_mul(self.ticks_per_unit)), ticks_per_unit: self.ticks_per_unit }
+        Ages {
+            of_zero: since_start.wrapping_add(self.clock.wrapping_mul(self.ticks_per_unit)),
+            ticks_per_unit: self.ticks_per_unit,
+        }
     }
 }
 
-/// How long ago a clock showed something, for many readings of it at one moment: a multiplication and a subtraction each. Exact modulo
-/// 2^64, hence right for ages of less than 2^31 ticks.
+/// How long ago a clock showed something, for many readings of it at one
+/// moment: a multiplication and a subtraction each. Exact modulo 2^64, hence
+/// right for ages of less than 2^31 ticks.
 #[derive(Clone, Copy, Debug)]
 pub struct Ages {
     of_zero: u64,
@@ -94,7 +110,8 @@ pub struct Ages {
 }
 
 impl Ages {
-    /// In ticks with 32 bits behind the point; negative where the clock is ahead.
+    /// In ticks with 32 bits behind the point; negative where the clock is
+    /// ahead.
     #[inline(always)]
     pub fn of(self, clock: u64) -> i64 {
         self.of_zero.wrapping_sub(clock.wrapping_mul(self.ticks_per_unit)).cast_signed()
@@ -109,7 +126,8 @@ pub struct Fit {
 }
 
 impl Fit {
-    /// A fit over nanoseconds as one over microseconds, where stamps count those: as these are rounded down, they may be one too early.
+    /// A fit over nanoseconds as one over microseconds, where stamps count
+    /// those: as these are rounded down, they may be one too early.
     #[must_use]
     pub fn for_stamps_in(self, unit: Unit) -> Self {
         if unit != Unit::Microseconds {
@@ -117,28 +135,36 @@ impl Fit {
         }
         let Conversion { clock, ticks_per_unit, .. } = self.conversion;
         let microsecond = ticks_per_unit * 1_000;
-        let conversion =
-            Conversion { clock: clock / 1_000, ticks: self.conversion.ticks(clock - clock % 1_000), ticks_per_unit: microsecond };
+        let conversion = Conversion {
+            clock: clock / 1_000,
+            ticks: self.conversion.ticks(clock - clock % 1_000),
+            ticks_per_unit: microsecond,
+        };
         Self { conversion, error_ticks: self.error_ticks + (microsecond >> 32) }
     }
 }
 
-/// The clock does not go on where it was: by so many ticks it is ahead of where it should be, or behind if negative.
+/// The clock does not go on where it was: by so many ticks it is ahead of where
+/// it should be, or behind if negative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
     pub ahead_ticks: i64,
 }
 
-/// Samples that the fit rests on. Few enough for them to lie on a line while the clock is being slewed.
+/// Samples that the fit rests on. Few enough for them to lie on a line while
+/// the clock is being slewed.
 const WINDOW: usize = 32;
 
-/// How fast a clock that is being slewed may gain or lose: twice what adjtime(3) and NTP do at most (500 ppm).
+/// How fast a clock that is being slewed may gain or lose: twice what
+/// adjtime(3) and NTP do at most (500 ppm).
 const SLEW_MAX: f64 = 1e-3;
 
-/// A wider sample tells too little: it is left out. In ticks: some hundred microseconds.
+/// A wider sample tells too little: it is left out. In ticks: some hundred
+/// microseconds.
 const ERROR_TICKS_MAX: u64 = 1 << 18;
 
-/// Follows a clock by samples: a straight line through the last ones, by least squares.
+/// Follows a clock by samples: a straight line through the last ones, by least
+/// squares.
 #[derive(Clone, Debug, Default)]
 pub struct ClockModel {
     samples: VecDeque<Sample>,
@@ -146,16 +172,19 @@ pub struct ClockModel {
 }
 
 impl ClockModel {
-    /// Takes the next sample, and returns what is known then: nothing before the second one, and nothing new by a wide one.
+    /// Takes the next sample, and returns what is known then: nothing before
+    /// the second one, and nothing new by a wide one.
     ///
     /// # Errors
-    /// When the clock has stepped, stands still or goes backwards. What was known before holds no longer.
+    /// When the clock has stepped, stands still or goes backwards. What was
+    /// known before holds no longer.
     pub fn observe(&mut self, sample: Sample) -> Result<Option<Fit>, Step> {
         if !sample.is_narrow() {
             return Ok(self.fit);
         }
         if let (Some(fit), Some(last)) = (self.fit, self.samples.back()) {
-            let ahead_ticks = fit.conversion.ticks(sample.clock).wrapping_sub(sample.ticks).cast_signed();
+            let ahead_ticks =
+                fit.conversion.ticks(sample.clock).wrapping_sub(sample.ticks).cast_signed();
             let slewed = SLEW_MAX * sample.ticks.wrapping_sub(last.ticks) as f64;
             if ahead_ticks.unsigned_abs() > fit.error_ticks + sample.error_ticks + slewed as u64 {
                 return Err(Step { ahead_ticks });
@@ -179,7 +208,8 @@ struct Line {
 }
 
 impl Line {
-    /// Least squares, each sample weighted by the inverse square of its error. `None` while samples are too few or too near.
+    /// Least squares, each sample weighted by the inverse square of its error.
+    /// `None` while samples are too few or too near.
     fn through(samples: &VecDeque<Sample>) -> Option<Self> {
         let newest = samples.back()?;
         let (mut sum, mut sum_x, mut sum_y) = (0.0, 0.0, 0.0);
@@ -193,12 +223,14 @@ impl Line {
             xy += weight * (x - mean_x) * (y - mean_y);
         }
         let ticks_per_unit = xy / xx;
-        let usable = ticks_per_unit.is_finite() && ticks_per_unit > 0.0 && ticks_per_unit < 2f64.powi(31);
+        let usable =
+            ticks_per_unit.is_finite() && ticks_per_unit > 0.0 && ticks_per_unit < 2f64.powi(31);
         usable.then_some(Self { ticks_at_newest: mean_y - ticks_per_unit * mean_x, ticks_per_unit })
     }
 
-    /// The bound: no sample lies further off, and until the next sample, as far away as the last gap, the rate may be off by what
-    /// the samples' errors allow over the time that they span.
+    /// The bound: no sample lies further off, and until the next sample, as far
+    /// away as the last gap, the rate may be off by what the samples' errors
+    /// allow over the time that they span.
     fn fit(&self, samples: &VecDeque<Sample>) -> Fit {
         let (newest, oldest) = (samples[samples.len() - 1], samples[0]);
         let off = |sample: &Sample| {

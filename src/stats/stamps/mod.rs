@@ -1,4 +1,5 @@
-//! Stamps that packets bring: what clock they are of, how they become ticks of the time stamp counter, and whether to believe them.
+//! Stamps that packets bring: what clock they are of, how they become ticks of
+//! the time stamp counter, and whether to believe them.
 
 mod clock_model;
 mod published;

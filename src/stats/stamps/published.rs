@@ -1,9 +1,11 @@
-//! A conversion that control publishes again and again while lcores use it: a seqlock with one writer.
+//! A conversion that control publishes again and again while lcores use it: a
+//! seqlock with one writer.
 
 use super::sync::{AtomicU64, Ordering, fence};
 use super::{Conversion, Fit};
 
-/// One writer; readers never wait for it for longer than four stores take, and write nothing.
+/// One writer; readers never wait for it for longer than four stores take, and
+/// write nothing.
 #[derive(Debug, Default)]
 pub struct Published {
     /// Odd while the rest is being written; 0 before it is for the first time.
@@ -19,7 +21,8 @@ impl Published {
     pub fn publish(&self, fit: &Fit) {
         let version = self.version.load(Ordering::Relaxed);
         self.version.store(version + 1, Ordering::Relaxed);
-        // Release: who reads one of the values below, and then acquires, sees the odd version.
+        // Release: who reads one of the values below, and then acquires, sees
+        // the odd version.
         fence(Ordering::Release);
         self.clock.store(fit.conversion.clock, Ordering::Relaxed);
         self.ticks.store(fit.conversion.ticks, Ordering::Relaxed);
@@ -46,7 +49,8 @@ impl Published {
                 ticks_per_unit: self.ticks_per_unit.load(Ordering::Relaxed),
             };
             let fit = Fit { conversion, error_ticks: self.error_ticks.load(Ordering::Relaxed) };
-            // Acquire: pairs with the fence of `publish`: a value of a later writing shows its version too.
+            // Acquire: pairs with the fence of `publish`: a value of a later
+            // writing shows its version too.
             fence(Ordering::Acquire);
             if version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version {
                 return (version, fit);
@@ -63,7 +67,10 @@ mod tests {
     use super::*;
 
     fn fit(number: u64) -> Fit {
-        Fit { conversion: Conversion { clock: number, ticks: number, ticks_per_unit: number }, error_ticks: number }
+        Fit {
+            conversion: Conversion { clock: number, ticks: number, ticks_per_unit: number },
+            error_ticks: number,
+        }
     }
 
     #[test]

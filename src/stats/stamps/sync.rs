@@ -1,4 +1,5 @@
-//! The atomics of the seqlock: the standard library's, or loom's under `--cfg loom`.
+//! The atomics of the seqlock: the standard library's, or loom's under `--cfg
+//! loom`.
 
 #[cfg(loom)]
 pub(super) use loom::sync::atomic::{AtomicU64, Ordering, fence};

@@ -1,5 +1,6 @@
-//! Whether stamps are believed. The first ones decide; what shows later that they are wrong ends latency for the rest of the run,
-//! because nobody can say which of its figures were right.
+//! Whether stamps are believed. The first ones decide; what shows later that
+//! they are wrong ends latency for the rest of the run, because nobody can say
+//! which of its figures were right.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -7,10 +8,12 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use super::{Ages, Conversion, Fit, Published, Unit};
 
-/// A stamp may seem to lie ahead by so much more than the clock's error, in ticks: ten microseconds or so.
+/// A stamp may seem to lie ahead by so much more than the clock's error, in
+/// ticks: ten microseconds or so.
 const AHEAD_TICKS_MAX: u64 = 1 << 15;
 
-/// A queue's stamps may go back by so much, in ticks: drivers that have several rings behind one queue mix up neighbours.
+/// A queue's stamps may go back by so much, in ticks: drivers that have several
+/// rings behind one queue mix up neighbours.
 const BACK_TICKS_MAX: u64 = 1 << 21;
 
 /// Why stamps are not believed.
@@ -18,7 +21,8 @@ const BACK_TICKS_MAX: u64 = 1 << 21;
 pub enum Distrust {
     /// A packet has none.
     Missing,
-    /// The first one is older than a packet can be that has just been received: a capture's, or of an unknown clock.
+    /// The first one is older than a packet can be that has just been received:
+    /// a capture's, or of an unknown clock.
     Past { ticks: u64 },
     /// It lies in the future.
     Future { ticks: u64 },
@@ -31,21 +35,32 @@ pub enum Distrust {
 }
 
 impl Distrust {
-    /// In words that go on after the port's name; `time` writes ticks with their unit.
+    /// In words that go on after the port's name; `time` writes ticks with
+    /// their unit.
     pub fn text(self, time: impl Fn(u64) -> String) -> String {
         match self {
             Self::Missing => "received a packet without a stamp".into(),
             Self::Past { ticks } => {
-                format!("received a packet whose stamp lies {} in the past: of a capture, or of another clock", time(ticks))
+                format!(
+                    "received a packet whose stamp lies {} in the past: of a capture, or of another clock",
+                    time(ticks)
+                )
             }
-            Self::Future { ticks } => format!("received a packet whose stamp lies {} in the future", time(ticks)),
+            Self::Future { ticks } => {
+                format!("received a packet whose stamp lies {} in the future", time(ticks))
+            }
             Self::Backwards { ticks } => {
-                format!("received a packet whose stamp is {} older than that of the packet before it", time(ticks))
+                format!(
+                    "received a packet whose stamp is {} older than that of the packet before it",
+                    time(ticks)
+                )
             }
             Self::Stepped { ahead_ticks } if ahead_ticks < 0 => {
                 format!("has a clock that went back by {}", time(ahead_ticks.unsigned_abs()))
             }
-            Self::Stepped { ahead_ticks } => format!("has a clock that went ahead by {}", time(ahead_ticks.unsigned_abs())),
+            Self::Stepped { ahead_ticks } => {
+                format!("has a clock that went ahead by {}", time(ahead_ticks.unsigned_abs()))
+            }
             Self::Unreadable => "has a clock that can't be read any more".into(),
         }
     }
@@ -58,7 +73,8 @@ pub enum Verdict {
     Open,
     /// Latency is counted from them.
     Believed,
-    /// The first ones were no good, and nothing was counted from any: latency is counted from polls instead.
+    /// The first ones were no good, and nothing was counted from any: latency
+    /// is counted from polls instead.
     Software,
     /// Latency is not counted any more.
     Off,
@@ -73,7 +89,8 @@ impl Verdict {
 pub struct PortClock {
     pub port: u16,
     pub candidates: Vec<(Unit, Published)>,
-    /// The place of the one that they turned out to be of; none before stamps were seen.
+    /// The place of the one that they turned out to be of; none before stamps
+    /// were seen.
     chosen: AtomicUsize,
 }
 
@@ -89,7 +106,8 @@ impl PortClock {
     }
 }
 
-/// All ports' clocks, and whether they are believed. Read by all lcores, written seldom.
+/// All ports' clocks, and whether they are believed. Read by all lcores,
+/// written seldom.
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct StampClocks {
@@ -103,10 +121,17 @@ pub struct StampClocks {
 }
 
 impl StampClocks {
-    /// `falls_back`: if the first stamps are no good, latency is counted from polls. `age_ticks_max`: how long a packet may have waited in
-    /// a NIC's ring, in ticks.
+    /// `falls_back`: if the first stamps are no good, latency is counted from
+    /// polls. `age_ticks_max`: how long a packet may have waited in a NIC's
+    /// ring, in ticks.
     pub fn new(ports: Vec<PortClock>, falls_back: bool, age_ticks_max: u64) -> Self {
-        Self { verdict: AtomicU32::new(Verdict::Open as u32), falls_back, age_ticks_max, ports, why: OnceLock::new() }
+        Self {
+            verdict: AtomicU32::new(Verdict::Open as u32),
+            falls_back,
+            age_ticks_max,
+            ports,
+            why: OnceLock::new(),
+        }
     }
 
     #[inline(always)]
@@ -115,13 +140,15 @@ impl StampClocks {
         Verdict::ALL[self.verdict.load(Ordering::Relaxed) as usize % Verdict::ALL.len()]
     }
 
-    /// The first stamps are good. Returns what holds now: others may have decided otherwise.
+    /// The first stamps are good. Returns what holds now: others may have
+    /// decided otherwise.
     fn believe(&self) -> Verdict {
         self.turn(Verdict::Open, Verdict::Believed);
         self.verdict()
     }
 
-    /// Stamps of this port, or its clock, were seen to be wrong. The first one to say so decides.
+    /// Stamps of this port, or its clock, were seen to be wrong. The first one
+    /// to say so decides.
     #[cold]
     pub fn distrust(&self, port: u16, why: Distrust) {
         let without = if self.falls_back { Verdict::Software } else { Verdict::Off };
@@ -131,7 +158,9 @@ impl StampClocks {
     }
 
     fn turn(&self, from: Verdict, to: Verdict) -> bool {
-        self.verdict.compare_exchange(from as u32, to as u32, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        self.verdict
+            .compare_exchange(from as u32, to as u32, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
     }
 
     /// The port, and why it is not believed.
@@ -144,11 +173,17 @@ impl StampClocks {
     }
 }
 
-/// Which of the clocks a stamp is of that was received by now: the first by which it is neither ahead nor older than `age_ticks_max`.
+/// Which of the clocks a stamp is of that was received by now: the first by
+/// which it is neither ahead nor older than `age_ticks_max`.
 ///
 /// # Errors
 /// When it fits none, by how much it misses the first.
-pub fn recognise(stamp: u64, now_ticks: u64, age_ticks_max: u64, clocks: impl IntoIterator<Item = (Unit, Fit)>) -> Result<usize, Distrust> {
+pub fn recognise(
+    stamp: u64,
+    now_ticks: u64,
+    age_ticks_max: u64,
+    clocks: impl IntoIterator<Item = (Unit, Fit)>,
+) -> Result<usize, Distrust> {
     let mut first = None;
     for (at, (unit, fit)) in clocks.into_iter().enumerate() {
         let ticks = fit.conversion.ticks(unit.even(stamp));
@@ -184,7 +219,10 @@ pub struct BurstClock {
 
 impl BurstClock {
     /// For stamps that are ticks already.
-    pub const TICKS: Self = Self { unit: Unit::Ticks, conversion: Conversion { clock: 0, ticks: 0, ticks_per_unit: 1 << 32 } };
+    pub const TICKS: Self = Self {
+        unit: Unit::Ticks,
+        conversion: Conversion { clock: 0, ticks: 0, ticks_per_unit: 1 << 32 },
+    };
 
     /// `even`: the stamp as its unit has it, see [`Unit::even`].
     #[inline(always)]
@@ -195,12 +233,20 @@ impl BurstClock {
     /// Where a burst's stamps lie, as their unit has them; not of none.
     #[inline(always)]
     pub fn span(self, stamps: &[u64]) -> StampSpan {
-        let (first, last) = (stamps.first().copied().unwrap_or(0), stamps.last().copied().unwrap_or(0));
+        let (first, last) =
+            (stamps.first().copied().unwrap_or(0), stamps.last().copied().unwrap_or(0));
         let [first_ticks, last_ticks] = [first, last].map(|stamp| self.conversion.ticks(stamp));
-        // Most often each is later than the one before, or as late: that takes two instructions per packet to see.
-        let steps_back =
-            stamps.iter().zip(stamps.get(1..).unwrap_or_default()).fold(0, |signs, (before, stamp)| signs | stamp.wrapping_sub(*before));
-        let (earliest, latest) = if steps_back >> 63 == 0 { (first_ticks, last_ticks) } else { self.spread(stamps, first) };
+        // Most often each is later than the one before, or as late: that takes
+        // two instructions per packet to see.
+        let steps_back = stamps
+            .iter()
+            .zip(stamps.get(1..).unwrap_or_default())
+            .fold(0, |signs, (before, stamp)| signs | stamp.wrapping_sub(*before));
+        let (earliest, latest) = if steps_back >> 63 == 0 {
+            (first_ticks, last_ticks)
+        } else {
+            self.spread(stamps, first)
+        };
         StampSpan { first: first_ticks, last: last_ticks, earliest, latest }
     }
 
@@ -222,7 +268,8 @@ impl BurstClock {
     }
 }
 
-/// Where the stamps of a burst lie, in ticks: those of its first and last packet, and of whichever has the least and the greatest.
+/// Where the stamps of a burst lie, in ticks: those of its first and last
+/// packet, and of whichever has the least and the greatest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StampSpan {
     pub first: u64,
@@ -241,10 +288,15 @@ impl<'a> Stamps<'a> {
         self.of.port
     }
 
-    /// Sees to it that `clock` is right for a burst whose first packet has this stamp, and that was received by now; what holds instead if
-    /// there is none. `now_ticks` is asked for the time where it is needed.
+    /// Sees to it that `clock` is right for a burst whose first packet has this
+    /// stamp, and that was received by now; what holds instead if there is
+    /// none. `now_ticks` is asked for the time where it is needed.
     #[inline(always)]
-    pub fn look(&mut self, first_stamp: u64, now_ticks: impl FnOnce() -> u64) -> Result<(), Verdict> {
+    pub fn look(
+        &mut self,
+        first_stamp: u64,
+        now_ticks: impl FnOnce() -> u64,
+    ) -> Result<(), Verdict> {
         let verdict = self.clocks.verdict();
         let Some((_, published)) = self.chosen.filter(|_| verdict == Verdict::Believed) else {
             return self.choose(first_stamp, now_ticks());
@@ -258,7 +310,10 @@ impl<'a> Stamps<'a> {
     /// What the stamps are of, as `look` found it.
     #[inline(always)]
     pub fn clock(&self) -> BurstClock {
-        BurstClock { unit: self.chosen.map_or(Unit::Ticks, |chosen| chosen.0), conversion: self.fit.conversion }
+        BurstClock {
+            unit: self.chosen.map_or(Unit::Ticks, |chosen| chosen.0),
+            conversion: self.fit.conversion,
+        }
     }
 
     #[cold]
@@ -266,7 +321,8 @@ impl<'a> Stamps<'a> {
         if !matches!(self.clocks.verdict(), Verdict::Open | Verdict::Believed) {
             return Err(self.clocks.verdict());
         }
-        let candidates = self.of.candidates.iter().map(|(unit, published)| (*unit, published.read().1));
+        let candidates =
+            self.of.candidates.iter().map(|(unit, published)| (*unit, published.read().1));
         match recognise(first_stamp, now_ticks, self.clocks.age_ticks_max, candidates) {
             Ok(at) => {
                 let chosen = &self.of.candidates[at];
@@ -289,25 +345,47 @@ impl<'a> Stamps<'a> {
         self.clocks.verdict()
     }
 
-    /// Whether a queue's burst is in order: none of its stamps older than the last of the burst before (0: not known) or than its own first
-    /// one, none later than its last one or ahead of `now_ticks`, which was read before or while it was received. In ticks; `recheck` reads
-    /// the clock again.
+    /// Whether a queue's burst is in order: none of its stamps older than the
+    /// last of the burst before (0: not known) or than its own first one, none
+    /// later than its last one or ahead of `now_ticks`, which was read before
+    /// or while it was received. In ticks; `recheck` reads the clock again.
     #[inline(always)]
-    pub fn check(&self, before: u64, span: StampSpan, now_ticks: u64, recheck: impl FnOnce() -> u64) -> Result<(), Distrust> {
+    pub fn check(
+        &self,
+        before: u64,
+        span: StampSpan,
+        now_ticks: u64,
+        recheck: impl FnOnce() -> u64,
+    ) -> Result<(), Distrust> {
         let StampSpan { first, last, earliest, latest } = span;
-        let before = if before == 0 || first.wrapping_sub(before).cast_signed() > 0 { first } else { before };
-        let back = before.wrapping_sub(earliest).cast_signed().max(latest.wrapping_sub(last).cast_signed());
+        let before = if before == 0 || first.wrapping_sub(before).cast_signed() > 0 {
+            first
+        } else {
+            before
+        };
+        let back = before
+            .wrapping_sub(earliest)
+            .cast_signed()
+            .max(latest.wrapping_sub(last).cast_signed());
         let ahead = latest.wrapping_sub(now_ticks).cast_signed();
         if back > BACK_TICKS_MAX.cast_signed() {
             return Err(Distrust::Backwards { ticks: back.unsigned_abs() });
         }
-        if ahead > AHEAD_TICKS_MAX.cast_signed() { self.check_ahead(latest.wrapping_sub(recheck()).cast_signed()) } else { Ok(()) }
+        if ahead > AHEAD_TICKS_MAX.cast_signed() {
+            self.check_ahead(latest.wrapping_sub(recheck()).cast_signed())
+        } else {
+            Ok(())
+        }
     }
 
     #[cold]
     fn check_ahead(&self, ahead: i64) -> Result<(), Distrust> {
         let ticks = ahead.max(0).unsigned_abs();
-        if ticks > self.fit.error_ticks + AHEAD_TICKS_MAX { Err(Distrust::Future { ticks }) } else { Ok(()) }
+        if ticks > self.fit.error_ticks + AHEAD_TICKS_MAX {
+            Err(Distrust::Future { ticks })
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -332,7 +410,10 @@ mod tests {
 
     /// Two and a half ticks per unit; at `NOW` the clock shows `clock`.
     fn fit(clock: u64) -> Fit {
-        Fit { conversion: Conversion { clock, ticks: NOW, ticks_per_unit: 5 << 31 }, error_ticks: 100 }
+        Fit {
+            conversion: Conversion { clock, ticks: NOW, ticks_per_unit: 5 << 31 },
+            error_ticks: 100,
+        }
     }
 
     fn clocks(falls_back: bool) -> StampClocks {
@@ -369,12 +450,23 @@ mod tests {
             let without = if falls_back { Verdict::Software } else { Verdict::Off };
             let late = clocks(falls_back);
             let mut stamps = Stamps::new(&late, 0);
-            assert_eq!(stamps.look(1_000_000_000, || NOW).map(|()| stamps.clock()).unwrap().ticks(1_000_000_000), NOW);
+            assert_eq!(
+                stamps
+                    .look(1_000_000_000, || NOW)
+                    .map(|()| stamps.clock())
+                    .unwrap()
+                    .ticks(1_000_000_000),
+                NOW
+            );
             assert_eq!(late.verdict(), Verdict::Believed);
             assert_eq!(stamps.distrust(Distrust::Backwards { ticks: 9 }), Verdict::Off);
             assert_eq!(stamps.look(1_000_000_000, || NOW).unwrap_err(), Verdict::Off);
             late.distrust(0, Distrust::Missing);
-            assert_eq!(late.why(), Some((3, Distrust::Backwards { ticks: 9 })), "the first reason stays");
+            assert_eq!(
+                late.why(),
+                Some((3, Distrust::Backwards { ticks: 9 })),
+                "the first reason stays"
+            );
 
             let early = clocks(falls_back);
             let mut stamps = Stamps::new(&early, 0);
@@ -390,7 +482,14 @@ mod tests {
         let mut stamps = Stamps::new(&clocks, 0);
         stamps.look(1_000_000_000, || NOW).unwrap();
         clocks.ports()[0].candidates[0].1.publish(&fit(1_000_000_400));
-        assert_eq!(stamps.look(1_000_000_000, || NOW).map(|()| stamps.clock()).unwrap().ticks(1_000_000_400), NOW);
+        assert_eq!(
+            stamps
+                .look(1_000_000_000, || NOW)
+                .map(|()| stamps.clock())
+                .unwrap()
+                .ticks(1_000_000_400),
+            NOW
+        );
     }
 
     #[test]
@@ -398,24 +497,50 @@ mod tests {
         let clocks = clocks(false);
         let mut stamps = Stamps::new(&clocks, 0);
         stamps.look(1_000_000_000, || NOW).unwrap();
-        let of = |before, ticks: &[u64]| stamps.check(before, BurstClock::TICKS.span(ticks), NOW, || NOW + 1000);
+        let of = |before, ticks: &[u64]| {
+            stamps.check(before, BurstClock::TICKS.span(ticks), NOW, || NOW + 1000)
+        };
         let check = |before, first, last| of(before, &[first, last]);
         assert_eq!(check(0, NOW - 50, NOW - 10), Ok(()), "the first burst");
         assert_eq!(check(NOW - 60, NOW - 50, NOW - 10), Ok(()));
-        assert_eq!(check(NOW - 40, NOW - 50, NOW + 900), Ok(()), "a little back, and arrived during the poll");
+        assert_eq!(
+            check(NOW - 40, NOW - 50, NOW + 900),
+            Ok(()),
+            "a little back, and arrived during the poll"
+        );
         let back = NOW - BACK_TICKS_MAX - 100;
-        assert_eq!(check(NOW - 40, back, NOW), Err(Distrust::Backwards { ticks: BACK_TICKS_MAX + 60 }));
-        assert_eq!(check(0, NOW - 40, back), Err(Distrust::Backwards { ticks: BACK_TICKS_MAX + 60 }), "within the burst");
-        assert_eq!(check(NOW, NOW, NOW + AHEAD_TICKS_MAX + 1101), Err(Distrust::Future { ticks: AHEAD_TICKS_MAX + 101 }));
+        assert_eq!(
+            check(NOW - 40, back, NOW),
+            Err(Distrust::Backwards { ticks: BACK_TICKS_MAX + 60 })
+        );
+        assert_eq!(
+            check(0, NOW - 40, back),
+            Err(Distrust::Backwards { ticks: BACK_TICKS_MAX + 60 }),
+            "within the burst"
+        );
+        assert_eq!(
+            check(NOW, NOW, NOW + AHEAD_TICKS_MAX + 1101),
+            Err(Distrust::Future { ticks: AHEAD_TICKS_MAX + 101 })
+        );
         for at in 1..39 {
             let mut burst: Vec<u64> = (0..40).map(|packet| NOW - 400 + packet).collect();
             assert_eq!(of(NOW - 500, &burst), Ok(()));
             burst[at] = back - 1000;
-            assert!(matches!(of(NOW - 500, &burst), Err(Distrust::Backwards { .. })), "in the middle, at {at}");
+            assert!(
+                matches!(of(NOW - 500, &burst), Err(Distrust::Backwards { .. })),
+                "in the middle, at {at}"
+            );
             burst[at] = NOW + BACK_TICKS_MAX + 100;
-            assert!(matches!(of(0, &burst), Err(Distrust::Backwards { .. })), "what follows is older, at {at}");
+            assert!(
+                matches!(of(0, &burst), Err(Distrust::Backwards { .. })),
+                "what follows is older, at {at}"
+            );
             burst[at] = NOW + AHEAD_TICKS_MAX + 1101;
-            assert_eq!(of(0, &burst), Err(Distrust::Future { ticks: AHEAD_TICKS_MAX + 101 }), "at {at}");
+            assert_eq!(
+                of(0, &burst),
+                Err(Distrust::Future { ticks: AHEAD_TICKS_MAX + 101 }),
+                "at {at}"
+            );
         }
     }
 

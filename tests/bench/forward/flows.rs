@@ -1,5 +1,6 @@
-//! A capture of many flows, which a net_pcap port plays again and again as fast as it is polled: what a net_null port cannot do, whose
-//! packets are all of one flow.
+//! A capture of many flows, which a net_pcap port plays again and again as fast
+//! as it is polled: what a net_null port cannot do, whose packets are all of
+//! one flow.
 
 use std::fs::File;
 use std::time::Duration;
@@ -21,17 +22,25 @@ pub struct Flows {
 
 impl Flows {
     pub fn write() -> Result<Self, Failure> {
-        let folder = tempfile::tempdir().or_else(|error| failure(format!("no folder for a capture: {error}")))?;
+        let folder = tempfile::tempdir()
+            .or_else(|error| failure(format!("no folder for a capture: {error}")))?;
         let path = folder.path().join("flows.pcap");
         let write = || -> Result<(), PcapError> {
             let mut capture = PcapWriter::new(File::create(&path).map_err(PcapError::IoError)?)?;
             for flow in 0..FLOWS {
-                capture.write_packet(&PcapPacket::new(Duration::ZERO, FRAME as u32, &frame(flow)))?;
+                capture.write_packet(&PcapPacket::new(
+                    Duration::ZERO,
+                    FRAME as u32,
+                    &frame(flow),
+                ))?;
             }
             Ok(())
         };
         write().or_else(|error| failure(format!("cannot write a capture: {error}")))?;
-        let devices = format!("--vdev=net_pcap0,rx_pcap={},infinite_rx=1 --vdev=net_null0,no-rx=1", path.display());
+        let devices = format!(
+            "--vdev=net_pcap0,rx_pcap={},infinite_rx=1 --vdev=net_null0,no-rx=1",
+            path.display()
+        );
         Ok(Self { devices, _folder: folder })
     }
 

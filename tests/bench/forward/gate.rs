@@ -1,7 +1,10 @@
-//! What decides whether a window counts: the state of the machine just before it and just after it, measured by work that never
-//! changes. Two states move figures without anything in the measured programs changing: how far apart two CPUs are (on a virtual
-//! machine they move between real cores), and how much of a core a CPU has (somebody else may use the core's other hyperthread, or
-//! the CPU be taken away for a while). What the measured programs do is no business of this file.
+//! What decides whether a window counts: the state of the machine just before
+//! it and just after it, measured by work that never changes. Two states move
+//! figures without anything in the measured programs changing: how far apart
+//! two CPUs are (on a virtual machine they move between real cores), and how
+//! much of a core a CPU has (somebody else may use the core's other
+//! hyperthread, or the CPU be taken away for a while). What the measured
+//! programs do is no business of this file.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,18 +18,22 @@ use crate::others::{self, Others};
 use crate::process::{self, Failure};
 use crate::stats::median;
 
-/// The controls, and by what factor each may differ between two readings of one state.
+/// The controls, and by what factor each may differ between two readings of one
+/// state.
 const CONTROLS: [f64; 3] = [
     1.08, // one chain of integer operations: the clock rate, and whether the CPU is taken away; steady within 2%
     1.25, // six independent chains: how much of the core is ours; 1.6 times as slow beside a busy hyperthread, noisy there
     1.30, // a walk through the second-level cache
 ];
-/// Round trips differ by up to 1.6 within one placement of the two CPUs, and by 3 and more between placements.
+/// Round trips differ by up to 1.6 within one placement of the two CPUs, and by
+/// 3 and more between placements.
 const ROUND_TRIP_LIMIT: f64 = 1.8;
-/// Upper bounds of the round trip, in ns: hyperthreads of one core take 30; cores of one socket 50 to 150; beyond that 400 to 500.
+/// Upper bounds of the round trip, in ns: hyperthreads of one core take 30;
+/// cores of one socket 50 to 150; beyond that 400 to 500.
 const SIBLINGS_NS: f64 = 45.0;
 const NEAR_NS: f64 = 220.0;
-/// A reading is the median of a few samples: what passes within milliseconds is no state.
+/// A reading is the median of a few samples: what passes within milliseconds is
+/// no state.
 const SAMPLES: usize = 3;
 const BETWEEN_SAMPLES: Duration = Duration::from_millis(15);
 /// A reading older than this is taken again: the state may flip within seconds.
@@ -42,9 +49,11 @@ pub struct Cpus {
 }
 
 impl Cpus {
-    /// The first two CPUs that this process may use; the first one also takes the machine's odd jobs, so the second one receives.
+    /// The first two CPUs that this process may use; the first one also takes
+    /// the machine's odd jobs, so the second one receives.
     pub fn of_machine() -> Result<Cpus, String> {
-        let allowed = sched_getaffinity(Pid::from_raw(0)).map_err(|error| format!("cannot read which CPUs may be used: {error}"))?;
+        let allowed = sched_getaffinity(Pid::from_raw(0))
+            .map_err(|error| format!("cannot read which CPUs may be used: {error}"))?;
         let mut cpus = (0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu).unwrap_or(false));
         match (cpus.next(), cpus.next()) {
             (Some(other), Some(rx)) => Ok(Cpus { rx, other }),
@@ -86,7 +95,8 @@ impl Distance {
 pub struct Reading {
     /// One cache line there and back between the two CPUs.
     pub round_trip_ns: f64,
-    /// On the receiving CPU and on the other one: time of a piece of each control.
+    /// On the receiving CPU and on the other one: time of a piece of each
+    /// control.
     controls_ns: [[f64; CONTROLS.len()]; 2],
 }
 
@@ -104,8 +114,12 @@ impl Reading {
         let within = |a: f64, b: f64, factor: f64| a.max(b) <= a.min(b) * factor;
         let cpus = if uses == Uses::RxCpu { 1 } else { 2 };
         let mut pairs = self.controls_ns.iter().zip(&later.controls_ns).take(cpus);
-        let controls = pairs.all(|(a, b)| CONTROLS.iter().enumerate().all(|(i, &factor)| within(a[i], b[i], factor)));
-        controls && (uses == Uses::RxCpu || within(self.round_trip_ns, later.round_trip_ns, ROUND_TRIP_LIMIT))
+        let controls = pairs.all(|(a, b)| {
+            CONTROLS.iter().enumerate().all(|(i, &factor)| within(a[i], b[i], factor))
+        });
+        controls
+            && (uses == Uses::RxCpu
+                || within(self.round_trip_ns, later.round_trip_ns, ROUND_TRIP_LIMIT))
     }
 }
 
@@ -128,11 +142,22 @@ pub struct Gate {
 
 impl Gate {
     pub fn new(cpus: Cpus) -> Gate {
-        Gate { cpus, chase: cycle_of(CHASE_LINES), last: None, best_ns: f64::INFINITY, quiet: false }
+        Gate {
+            cpus,
+            chase: cycle_of(CHASE_LINES),
+            last: None,
+            best_ns: f64::INFINITY,
+            quiet: false,
+        }
     }
 
-    /// Runs one window between two readings; `None` where something moved, or others used the CPUs as well.
-    pub fn window<T>(&mut self, uses: Uses, run: impl FnOnce() -> Result<T, Failure>) -> Result<Option<Accepted<T>>, Failure> {
+    /// Runs one window between two readings; `None` where something moved, or
+    /// others used the CPUs as well.
+    pub fn window<T>(
+        &mut self,
+        uses: Uses,
+        run: impl FnOnce() -> Result<T, Failure>,
+    ) -> Result<Option<Accepted<T>>, Failure> {
         if !self.quiet {
             others::wait_for_quiet()?;
         }
@@ -144,8 +169,12 @@ impl Gate {
         Ok((self.quiet && before.same(&after, uses)).then_some(Accepted { figure, before, after }))
     }
 
-    /// Runs something in which movement does no harm, beginning when others are quiet; `None` where they used the CPUs meanwhile.
-    pub fn quietly<T>(&mut self, run: impl FnOnce() -> Result<T, Failure>) -> Result<Option<(T, Reading)>, Failure> {
+    /// Runs something in which movement does no harm, beginning when others are
+    /// quiet; `None` where they used the CPUs meanwhile.
+    pub fn quietly<T>(
+        &mut self,
+        run: impl FnOnce() -> Result<T, Failure>,
+    ) -> Result<Option<(T, Reading)>, Failure> {
         if !self.quiet {
             others::wait_for_quiet()?;
         }
@@ -164,7 +193,8 @@ impl Gate {
         }
     }
 
-    /// How much of its core the receiving CPU had at a reading, as a share of the best seen.
+    /// How much of its core the receiving CPU had at a reading, as a share of
+    /// the best seen.
     pub fn share(&self, reading: &Reading) -> f64 {
         self.best_ns / reading.controls_ns[0][1]
     }
@@ -177,10 +207,13 @@ impl Gate {
             }
             self.sample()
         });
-        let middle = |value: &dyn Fn(&Reading) -> f64| median(samples.iter().map(value)).expect("there are samples");
+        let middle = |value: &dyn Fn(&Reading) -> f64| {
+            median(samples.iter().map(value)).expect("there are samples")
+        };
         let reading = Reading {
             round_trip_ns: middle(&|sample| sample.round_trip_ns),
-            controls_ns: [0, 1].map(|cpu| std::array::from_fn(|i| middle(&|sample| sample.controls_ns[cpu][i]))),
+            controls_ns: [0, 1]
+                .map(|cpu| std::array::from_fn(|i| middle(&|sample| sample.controls_ns[cpu][i]))),
         };
         self.best_ns = self.best_ns.min(reading.controls_ns[0][1]);
         self.last = Some((Instant::now(), reading));
@@ -189,7 +222,10 @@ impl Gate {
 
     fn sample(&self) -> Reading {
         let Cpus { rx, other } = self.cpus;
-        Reading { round_trip_ns: round_trip_ns(rx, other), controls_ns: [rx, other].map(|cpu| on_cpu(cpu, || controls_ns(&self.chase))) }
+        Reading {
+            round_trip_ns: round_trip_ns(rx, other),
+            controls_ns: [rx, other].map(|cpu| on_cpu(cpu, || controls_ns(&self.chase))),
+        }
     }
 }
 
@@ -209,8 +245,9 @@ fn on_cpu<T: Send>(cpu: usize, measure: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// Time per piece of a repeated measurement: the mean without the slowest quarter, so that one interrupt does not count, and a
-/// CPU that is taken away again and again does.
+/// Time per piece of a repeated measurement: the mean without the slowest
+/// quarter, so that one interrupt does not count, and a CPU that is taken away
+/// again and again does.
 fn per_piece_ns(pieces: usize, mut piece: impl FnMut()) -> f64 {
     let mut times_ns: Vec<f64> = (0..pieces)
         .map(|_| {
@@ -265,7 +302,8 @@ fn cycle_of(lines: usize) -> Vec<u32> {
     let mut order: Vec<usize> = (0..lines).collect();
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     for i in (1..lines).rev() {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         order.swap(i, (state >> 33) as usize % (i + 1));
     }
     let mut next = vec![0; lines * LINE_WORDS];

@@ -1,5 +1,5 @@
-//! From one lcore to the next: mpfwd with every packet deferred and no work to do, DPDK's event devices doing the same, and the bare
-//! ring underneath.
+//! From one lcore to the next: mpfwd with every packet deferred and no work to
+//! do, DPDK's event devices doing the same, and the bare ring underneath.
 
 use std::process::Command;
 use std::time::Duration;
@@ -8,7 +8,8 @@ use crate::gate::Cpus;
 use crate::peers::{eal, words};
 use crate::process::{Failure, Running, failure};
 
-/// mpfwd's arguments for it: every packet is expensive, and costs nothing. To keep net_null's single flow in order is no part of it.
+/// mpfwd's arguments for it: every packet is expensive, and costs nothing. To
+/// keep net_null's single flow in order is no part of it.
 pub const DEFER_ALL: &str = "--work spin:cheap=0ns,expensive=0ns,p=1 --order none";
 
 /// EAL, hugepages and devices on a slow machine.
@@ -17,14 +18,20 @@ const START: Duration = Duration::from_secs(30);
 const SAMPLE: Duration = Duration::from_secs(15);
 const RING_TEST: Duration = Duration::from_secs(90);
 
-/// Millions of events a second from an ethdev producer on the receiving CPU to a worker on the other one.
+/// Millions of events a second from an ethdev producer on the receiving CPU to
+/// a worker on the other one.
 ///
-/// The test takes a third lcore, which only prints and yet spins: it gets what the worker leaves of its CPU. Samples then come late,
-/// so that the length of one is taken from when they came.
+/// The test takes a third lcore, which only prints and yet spins: it gets what
+/// the worker leaves of its CPU. Samples then come late, so that the length of
+/// one is taken from when they came.
 pub fn eventdev(device: &str, cpus: Cpus) -> Result<f64, Failure> {
-    let mut args = eal(&format!("0@{0},1@{1},2@{0}", cpus.other, cpus.rx), &format!("--vdev={device} --vdev=net_null0"));
+    let mut args = eal(
+        &format!("0@{0},1@{1},2@{0}", cpus.other, cpus.rx),
+        &format!("--vdev={device} --vdev=net_null0"),
+    );
     args.extend(words("-S 1 -- --test=perf_queue --prod_type_ethdev --plcores=1 --wlcores=2 --stlist=p --nb_pkts=0"));
-    // Line by line, so that the printing lcore is out of the way before the others start.
+    // Line by line, so that the printing lcore is out of the way before the
+    // others start.
     let mut test = Running::start_talkative("dpdk-test-eventdev", &args)?;
     test.wait_for("adapter", START, |said| said.contains("using Rx adapter").then_some(()))?;
     let main_lcore = test.pid().to_string();
@@ -46,23 +53,47 @@ fn samples(said: &str) -> impl Iterator<Item = f64> {
     })
 }
 
-/// Lines of `ring_perf_autotest`: their name here, the heading that they stand under, how they begin, and what divides the figure
-/// to make it the cycles from one element to the next. On one core the test prints cycles per burst, there and back; on two the sum
-/// of what both sides, which work at the same time, took per element.
+/// Lines of `ring_perf_autotest`: their name here, the heading that they stand
+/// under, how they begin, and what divides the figure to make it the cycles
+/// from one element to the next. On one core the test prints cycles per burst,
+/// there and back; on two the sum of what both sides, which work at the same
+/// time, took per element.
 pub const RING_LINES: [(&str, &str, &str, f64); 4] = [
-    ("ring SP/SC, one core", "### Testing burst enq/deq ###", "legacy APIs: SP/SC: burst (size: 32): ", 32.0),
-    ("ring MP/MC, one core", "### Testing burst enq/deq ###", "legacy APIs: MP/MC: burst (size: 32): ", 32.0),
-    ("ring SP/SC, two cores", "### Testing using two physical cores ###", "legacy APIs: SP/SC: bulk (size: 32): ", 2.0),
-    ("ring MP/MC, two cores", "### Testing using two physical cores ###", "legacy APIs: MP/MC: bulk (size: 32): ", 2.0),
+    (
+        "ring SP/SC, one core",
+        "### Testing burst enq/deq ###",
+        "legacy APIs: SP/SC: burst (size: 32): ",
+        32.0,
+    ),
+    (
+        "ring MP/MC, one core",
+        "### Testing burst enq/deq ###",
+        "legacy APIs: MP/MC: burst (size: 32): ",
+        32.0,
+    ),
+    (
+        "ring SP/SC, two cores",
+        "### Testing using two physical cores ###",
+        "legacy APIs: SP/SC: bulk (size: 32): ",
+        2.0,
+    ),
+    (
+        "ring MP/MC, two cores",
+        "### Testing using two physical cores ###",
+        "legacy APIs: MP/MC: bulk (size: 32): ",
+        2.0,
+    ),
 ];
 
-/// Millions of elements a second through a bare `rte_ring`, for each of `RING_LINES`.
+/// Millions of elements a second through a bare `rte_ring`, for each of
+/// `RING_LINES`.
 pub fn ring(cpus: Cpus) -> Result<[f64; RING_LINES.len()], Failure> {
     // Line by line, so that the rest of the test need not be waited for.
     let args = eal(&format!("0@{},1@{}", cpus.rx, cpus.other), "--log-level=lib.eal:debug");
     let mut test = Running::start_talkative("dpdk-test", &args)?;
     test.say("ring_perf_autotest")?;
-    let end = |said: &str| said.contains("### Testing using all worker nodes").then(|| said.to_owned());
+    let end =
+        |said: &str| said.contains("### Testing using all worker nodes").then(|| said.to_owned());
     let (_, said) = test.wait_for("ring figures", RING_TEST, end)?;
     let figures = || {
         let khz = number_after(&said, "TSC frequency is ~")?;
@@ -73,7 +104,10 @@ pub fn ring(cpus: Cpus) -> Result<[f64; RING_LINES.len()], Failure> {
         }
         Some(mpps)
     };
-    figures().map_or_else(|| failure("dpdk-test printed no ring figures for two cores: these CPUs pass for one core"), Ok)
+    figures().map_or_else(
+        || failure("dpdk-test printed no ring figures for two cores: these CPUs pass for one core"),
+        Ok,
+    )
 }
 
 fn number_after(text: &str, prefix: &str) -> Option<f64> {

@@ -1,6 +1,10 @@
-//! `cargo bench --bench forward -- [--json FILE] [--rounds N] [--only forward|handoff|modes|stamps|order|link|steps]`: mpfwd beside other
-//! DPDK programs on the same CPUs and the same virtual ports. Where they can, they take turns of milliseconds (turns.rs). Elsewhere windows of a second are
-//! run in turn, each in a fresh process, and count only where the machine's state stayed what it was (gate.rs). Nothing here links DPDK or knows mpfwd's inside: all are programs with arguments.
+//! `cargo bench --bench forward -- [--json FILE] [--rounds N] [--only
+//! forward|handoff|modes|stamps|order|link|steps]`: mpfwd beside other DPDK
+//! programs on the same CPUs and the same virtual ports. Where they can, they
+//! take turns of milliseconds (turns.rs). Elsewhere windows of a second are run
+//! in turn, each in a fresh process, and count only where the machine's state
+//! stayed what it was (gate.rs). Nothing here links DPDK or knows mpfwd's
+//! inside: all are programs with arguments.
 
 #![forbid(unsafe_code)]
 
@@ -29,9 +33,13 @@ use process::Failure;
 use runs::{Bench, Results};
 
 #[derive(Parser)]
-#[command(name = "forward", about = "mpfwd beside dpdk-testpmd, event devices and the bare ring, interleaved")]
+#[command(
+    name = "forward",
+    about = "mpfwd beside dpdk-testpmd, event devices and the bare ring, interleaved"
+)]
 struct Args {
-    /// Write the rows {part, forward_mode, setup, burst, peer, mpfwd_mpps, peer_mpps, ratio, …} (medians, Mpps) to FILE
+    /// Write the rows {part, forward_mode, setup, burst, peer, mpfwd_mpps,
+    /// peer_mpps, ratio, …} (medians, Mpps) to FILE
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Pairs of windows that have to count for each figure
@@ -53,15 +61,20 @@ struct Args {
 pub enum Part {
     /// io, mac and macswap on one lcore, beside testpmd
     Forward,
-    /// rx -> shard -> worker -> tx on two lcores, beside event devices and the bare ring
+    /// rx -> shard -> worker -> tx on two lcores, beside event devices and the
+    /// bare ring
     Handoff,
-    /// What leases, heartbeats and looking around cost: macswap in hybrid mode, one lcore polling, beside pools
+    /// What leases, heartbeats and looking around cost: macswap in hybrid mode,
+    /// one lcore polling, beside pools
     Modes,
-    /// What stamps and latencies cost: macswap in pools, without any beside software stamps and stamps on each packet
+    /// What stamps and latencies cost: macswap in pools, without any beside
+    /// software stamps and stamps on each packet
     Stamps,
-    /// What it costs to keep flows in order: macswap beside itself with --order none
+    /// What it costs to keep flows in order: macswap beside itself with --order
+    /// none
     Order,
-    /// What linking the shared objects costs: io, mac and macswap on one lcore, beside --shared-mpfwd
+    /// What linking the shared objects costs: io, mac and macswap on one lcore,
+    /// beside --shared-mpfwd
     Link,
     /// Cycles per packet of each step of mpfwd
     Steps,
@@ -70,11 +83,18 @@ pub enum Part {
 fn main() -> ExitCode {
     let args = Args::parse();
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("forward: needs root, for hugepages and for pinning the programs that it runs: run it with sudo");
+        eprintln!(
+            "forward: needs root, for hugepages and for pinning the programs that it runs: run it with sudo"
+        );
         return ExitCode::from(2);
     }
-    if let Some((file, error)) = args.json.as_ref().and_then(|file| Some((file, check_writable(file).err()?))) {
-        eprintln!("forward: --json {}: {error}; write the name of a file in a folder that exists and is yours to write to", file.display());
+    if let Some((file, error)) =
+        args.json.as_ref().and_then(|file| Some((file, check_writable(file).err()?)))
+    {
+        eprintln!(
+            "forward: --json {}: {error}; write the name of a file in a folder that exists and is yours to write to",
+            file.display()
+        );
         return ExitCode::from(2);
     }
     let cpus = match Cpus::of_machine() {
@@ -88,8 +108,12 @@ fn main() -> ExitCode {
         eprintln!("forward: cannot catch Ctrl-C: {error}");
         return ExitCode::FAILURE;
     }
-    let mut bench =
-        Bench { gate: Gate::new(cpus), rounds: usize::from(args.rounds), progress: progress_bar(), results: Results::default() };
+    let mut bench = Bench {
+        gate: Gate::new(cpus),
+        rounds: usize::from(args.rounds),
+        progress: progress_bar(),
+        results: Results::default(),
+    };
     let ended = run(&mut bench, &args);
     bench.progress.finish_and_clear();
     bench.results.print();
@@ -102,7 +126,8 @@ fn main() -> ExitCode {
     }
     match ended {
         Ok(()) => ExitCode::SUCCESS,
-        // A program that Ctrl-C reached before this one looks like one that failed.
+        // A program that Ctrl-C reached before this one looks like one that
+        // failed.
         Err(_) if process::check_interrupt().is_err() => {
             eprintln!("forward: interrupted; the tables are not complete");
             ExitCode::from(130)
@@ -114,7 +139,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Before hours of measuring. Leaves a file as it is, and none where there is none.
+/// Before hours of measuring. Leaves a file as it is, and none where there is
+/// none.
 fn check_writable(file: &Path) -> std::io::Result<()> {
     let was_there = file.exists();
     OpenOptions::new().append(true).create(true).open(file)?;
@@ -152,6 +178,8 @@ fn progress_bar() -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{elapsed_precise} [{bar:30}] {pos}/{len} pairs  {msg}").expect("the template is well-formed");
+    let style =
+        ProgressStyle::with_template("{elapsed_precise} [{bar:30}] {pos}/{len} pairs  {msg}")
+            .expect("the template is well-formed");
     ProgressBar::new(0).with_style(style.progress_chars("=> "))
 }

@@ -1,5 +1,6 @@
-//! How much CPU time processes other than this one and its children use. A forwarder that keeps two CPUs busy loses more by it
-//! than one that keeps one busy, so that windows beside a build say nothing.
+//! How much CPU time processes other than this one and its children use. A
+//! forwarder that keeps two CPUs busy loses more by it than one that keeps one
+//! busy, so that windows beside a build say nothing.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -9,7 +10,8 @@ use nix::sys::time::TimeVal;
 
 use crate::process::{self, Failure};
 
-/// Share of one CPU that others may use during a window: about what the kernel's own work, counted in ticks, comes to.
+/// Share of one CPU that others may use during a window: about what the
+/// kernel's own work, counted in ticks, comes to.
 const QUIET: f64 = 0.08;
 const GLANCE: Duration = Duration::from_millis(250);
 /// A glance is short for a clock that counts in hundredths of a second.
@@ -31,14 +33,17 @@ impl Others {
         Others { at: Instant::now(), everybody: everybody(), ours: ours() }
     }
 
-    /// Whether others used next to nothing since; only children that have ended are known as ours.
+    /// Whether others used next to nothing since; only children that have ended
+    /// are known as ours.
     pub fn were_quiet(&self) -> bool {
         self.share() < QUIET
     }
 
     /// Share of one CPU.
     fn share(&self) -> f64 {
-        let others = everybody().saturating_sub(self.everybody).saturating_sub(ours().saturating_sub(self.ours));
+        let others = everybody()
+            .saturating_sub(self.everybody)
+            .saturating_sub(ours().saturating_sub(self.ours));
         others.as_secs_f64() / self.at.elapsed().as_secs_f64()
     }
 }
@@ -64,7 +69,15 @@ fn everybody() -> Duration {
 }
 
 fn ours() -> Duration {
-    let duration = |time: TimeVal| Duration::from_micros(u64::try_from(time.tv_sec() * 1_000_000 + time.tv_usec()).unwrap_or(0));
-    let used = |who| getrusage(who).map_or(Duration::ZERO, |usage| duration(usage.user_time()) + duration(usage.system_time()));
+    let duration = |time: TimeVal| {
+        Duration::from_micros(
+            u64::try_from(time.tv_sec() * 1_000_000 + time.tv_usec()).unwrap_or(0),
+        )
+    };
+    let used = |who| {
+        getrusage(who).map_or(Duration::ZERO, |usage| {
+            duration(usage.user_time()) + duration(usage.system_time())
+        })
+    };
     used(UsageWho::RUSAGE_SELF) + used(UsageWho::RUSAGE_CHILDREN)
 }

@@ -1,4 +1,5 @@
-//! One window of each forwarder: the same two virtual ports, rings, mbufs, CPU and forward mode on both sides.
+//! One window of each forwarder: the same two virtual ports, rings, mbufs, CPU
+//! and forward mode on both sides.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -28,7 +29,8 @@ pub fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
 
-/// The arguments that every EAL process here has: which lcore is pinned to which CPU, nothing shared, no PCI device touched.
+/// The arguments that every EAL process here has: which lcore is pinned to
+/// which CPU, nothing shared, no PCI device touched.
 pub fn eal(lcores: &str, devices: &str) -> Vec<String> {
     eal_as(&process::file_prefix(), lcores, devices)
 }
@@ -45,16 +47,24 @@ pub struct Forward {
 }
 
 impl Forward {
-    /// mpfwd with software stamps and all counters, pool A on the receiving CPU and pool B on the other one; the report of a window.
+    /// mpfwd with software stamps and all counters, pool A on the receiving CPU
+    /// and pool B on the other one; the report of a window.
     pub fn mpfwd(self, cpus: Cpus, more: &str) -> Result<Value, Failure> {
-        let folder = tempfile::tempdir().map_err(|error| Failure::Mpfwd(format!("no folder for a report: {error}")))?;
+        let folder = tempfile::tempdir()
+            .map_err(|error| Failure::Mpfwd(format!("no folder for a report: {error}")))?;
         let report = folder.path().join("report.json");
-        let more = format!("{more} --duration {} --report {}", (WARM_UP + WINDOW).as_secs_f64(), report.display());
+        let more = format!(
+            "{more} --duration {} --report {}",
+            (WARM_UP + WINDOW).as_secs_f64(),
+            report.display()
+        );
         let (args, _) = self.mpfwd_args(DEVICES, "--mode pools", cpus, &more);
         let run = || {
             Running::start(MPFWD, &args)?.finish(START + END)?;
-            let text = std::fs::read_to_string(&report).or_else(|error| failure(format!("mpfwd left no report: {error}")))?;
-            serde_json::from_str(&text).or_else(|error| failure(format!("mpfwd's report is no JSON: {error}")))
+            let text = std::fs::read_to_string(&report)
+                .or_else(|error| failure(format!("mpfwd left no report: {error}")))?;
+            serde_json::from_str(&text)
+                .or_else(|error| failure(format!("mpfwd's report is no JSON: {error}")))
         };
         run().map_err(ours)
     }
@@ -65,26 +75,51 @@ impl Forward {
     }
 
     /// The same, on other devices.
-    pub fn start_mpfwd_on(self, devices: &str, mode: &str, cpus: Cpus) -> Result<Forwarder, Failure> {
+    pub fn start_mpfwd_on(
+        self,
+        devices: &str,
+        mode: &str,
+        cpus: Cpus,
+    ) -> Result<Forwarder, Failure> {
         self.start(Path::new(MPFWD), devices, mode, cpus)
     }
 
     /// Another mpfwd than the one that was built with this benchmark.
-    pub fn start_mpfwd_of(self, binary: &Path, mode: &str, cpus: Cpus) -> Result<Forwarder, Failure> {
+    pub fn start_mpfwd_of(
+        self,
+        binary: &Path,
+        mode: &str,
+        cpus: Cpus,
+    ) -> Result<Forwarder, Failure> {
         self.start(binary, DEVICES, mode, cpus)
     }
 
-    fn start(self, binary: &Path, devices: &str, mode: &str, cpus: Cpus) -> Result<Forwarder, Failure> {
+    fn start(
+        self,
+        binary: &Path,
+        devices: &str,
+        mode: &str,
+        cpus: Cpus,
+    ) -> Result<Forwarder, Failure> {
         let (args, prefix) = self.mpfwd_args(devices, mode, cpus, "");
         let terminate = |running: &mut Running| {
             let pid = Pid::from_raw(running.pid().cast_signed());
-            kill(pid, Signal::SIGTERM).or_else(|error| failure(format!("mpfwd takes no SIGTERM: {error}")))
+            kill(pid, Signal::SIGTERM)
+                .or_else(|error| failure(format!("mpfwd takes no SIGTERM: {error}")))
         };
-        Running::start(binary, &args).and_then(|mpfwd| Forwarder::new(mpfwd, &prefix, terminate)).map_err(ours)
+        Running::start(binary, &args)
+            .and_then(|mpfwd| Forwarder::new(mpfwd, &prefix, terminate))
+            .map_err(ours)
     }
 
     /// The arguments, and the file prefix among them.
-    fn mpfwd_args(self, devices: &str, mode: &str, cpus: Cpus, more: &str) -> (Vec<String>, String) {
+    fn mpfwd_args(
+        self,
+        devices: &str,
+        mode: &str,
+        cpus: Cpus,
+        more: &str,
+    ) -> (Vec<String>, String) {
         let prefix = process::file_prefix();
         let stamps = if mode.contains("--timestamps") { "" } else { "--timestamps software" };
         let mut args = eal_as(&prefix, &format!("0@{},1@{}", cpus.rx, cpus.other), devices);
@@ -97,7 +132,12 @@ impl Forward {
     }
 
     /// testpmd with `more` arguments, to run until its end is called.
-    pub fn start_testpmd(self, binary: &Path, cpus: Cpus, more: &str) -> Result<Forwarder, Failure> {
+    pub fn start_testpmd(
+        self,
+        binary: &Path,
+        cpus: Cpus,
+        more: &str,
+    ) -> Result<Forwarder, Failure> {
         let prefix = process::file_prefix();
         let mut args = eal_as(&prefix, &format!("0@{},1@{}", cpus.other, cpus.rx), DEVICES);
         args.extend(words(&format!(
@@ -122,7 +162,10 @@ fn ours(reason: Failure) -> Failure {
 
 /// A number in mpfwd's report.
 fn number(report: &Value, pointer: &str) -> Result<f64, Failure> {
-    report.pointer(pointer).and_then(Value::as_f64).ok_or_else(|| Failure::Mpfwd(format!("mpfwd's report has no number at {pointer}")))
+    report
+        .pointer(pointer)
+        .and_then(Value::as_f64)
+        .ok_or_else(|| Failure::Mpfwd(format!("mpfwd's report has no number at {pointer}")))
 }
 
 pub const STEPS: [&str; 5] = ["rx", "classify", "engine", "tx", "statistics"];
@@ -136,10 +179,13 @@ pub fn step_cycles(report: &Value) -> Result<[f64; STEPS.len()], Failure> {
     Ok(cycles)
 }
 
-/// Millions of packets a second that the lcores of pool B transmitted: what pool A had to run or drop itself does not count.
+/// Millions of packets a second that the lcores of pool B transmitted: what
+/// pool A had to run or drop itself does not count.
 pub fn worked_mpps(report: &Value) -> Result<f64, Failure> {
-    let lcores = report.pointer("/lcores").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let workers = lcores.iter().filter(|lcore| lcore.pointer("/pool").and_then(Value::as_str) == Some("B"));
+    let lcores =
+        report.pointer("/lcores").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let workers =
+        lcores.iter().filter(|lcore| lcore.pointer("/pool").and_then(Value::as_str) == Some("B"));
     let pkts: Result<Vec<f64>, Failure> = workers.map(|lcore| number(lcore, "/tx_pkts")).collect();
     Ok(pkts?.iter().sum::<f64>() / number(report, "/elapsed_s")? / 1e6)
 }
@@ -150,13 +196,18 @@ pub fn installed(name: &str, package: &str) -> Result<PathBuf, String> {
     std::env::split_paths(&path)
         .map(|folder| folder.join(name))
         .find(|file| file.is_file())
-        .ok_or_else(|| format!("{name} is not installed (Debian, Ubuntu: apt-get install {package})"))
+        .ok_or_else(|| {
+            format!("{name} is not installed (Debian, Ubuntu: apt-get install {package})")
+        })
 }
 
-/// The testpmd that was built together with the DPDK that mpfwd is linked against, and linked the same way.
+/// The testpmd that was built together with the DPDK that mpfwd is linked
+/// against, and linked the same way.
 pub fn static_testpmd() -> Result<PathBuf, String> {
     if cfg!(feature = "shared") {
-        return Err("mpfwd is linked against the shared objects here: testpmd is the peer".to_owned());
+        return Err(
+            "mpfwd is linked against the shared objects here: testpmd is the peer".to_owned()
+        );
     }
     let prefix = Command::new("pkg-config").args(["--variable=prefix", "libdpdk"]).output();
     let prefix = prefix.map_err(|error| format!("pkg-config does not run: {error}"))?;

@@ -1,5 +1,6 @@
-//! Child processes that never outlive the benchmark: started, listened to, spoken to, ended. What is said to them is
-//! the business of the files that start them.
+//! Child processes that never outlive the benchmark: started, listened to,
+//! spoken to, ended. What is said to them is the business of the files that
+//! start them.
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
@@ -17,7 +18,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 pub enum Failure {
     #[error("interrupted")]
     Interrupted,
-    /// A peer is not there, or does not do what it is asked to: skipped, with this reason.
+    /// A peer is not there, or does not do what it is asked to: skipped, with
+    /// this reason.
     #[error("{0}")]
     Peer(String),
     /// mpfwd does not do what it is asked to: nothing can be compared.
@@ -85,7 +87,8 @@ impl Running {
         Running::start_in(&["stdbuf", "-oL"], program.as_ref(), args)
     }
 
-    /// Starts the program; should the benchmark be killed, the kernel kills the program (wrappers stay the same process).
+    /// Starts the program; should the benchmark be killed, the kernel kills the
+    /// program (wrappers stay the same process).
     fn start_in(wrapper: &[&str], program: &OsStr, args: &[String]) -> Result<Running, Failure> {
         let name = program.to_string_lossy().into_owned();
         let mut child = Command::new("setpriv")
@@ -97,7 +100,9 @@ impl Running {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .map_err(|error| Failure::Peer(format!("setpriv (package util-linux) does not start: {error}")))?;
+            .map_err(|error| {
+                Failure::Peer(format!("setpriv (package util-linux) does not start: {error}"))
+            })?;
         let (sender, chunks) = channel();
         listen(child.stdout.take().expect("stdout is piped"), sender.clone());
         listen(child.stderr.take().expect("stderr is piped"), sender);
@@ -113,16 +118,27 @@ impl Running {
         let input = self.input.as_mut().expect("nothing is said after the end of input");
         match writeln!(input, "{line}").and_then(|()| input.flush()) {
             Ok(()) => Ok(()),
-            Err(error) => failure(format!("{} takes no input ({error}){}", self.name, self.last_words())),
+            Err(error) => {
+                failure(format!("{} takes no input ({error}){}", self.name, self.last_words()))
+            }
         }
     }
 
-    /// Listens until `wanted` finds something in all that was said so far; tells when that was.
-    pub fn wait_for<T>(&mut self, what: &str, limit: Duration, wanted: impl Fn(&str) -> Option<T>) -> Result<(Instant, T), Failure> {
+    /// Listens until `wanted` finds something in all that was said so far;
+    /// tells when that was.
+    pub fn wait_for<T>(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        wanted: impl Fn(&str) -> Option<T>,
+    ) -> Result<(Instant, T), Failure> {
         let end = Instant::now() + limit;
         loop {
             check_interrupt()?;
-            match self.chunks.recv_timeout(GLANCE.min(end.saturating_duration_since(Instant::now()))) {
+            match self
+                .chunks
+                .recv_timeout(GLANCE.min(end.saturating_duration_since(Instant::now())))
+            {
                 Ok((at, chunk)) => {
                     self.said.push_str(&String::from_utf8_lossy(&chunk));
                     if let Some(found) = wanted(&self.said) {
@@ -131,14 +147,26 @@ impl Running {
                 }
                 Err(RecvTimeoutError::Timeout) if Instant::now() < end => {}
                 Err(RecvTimeoutError::Timeout) => {
-                    return failure(format!("{}: no {what} within {} s{}", self.name, limit.as_secs(), self.last_words()));
+                    return failure(format!(
+                        "{}: no {what} within {} s{}",
+                        self.name,
+                        limit.as_secs(),
+                        self.last_words()
+                    ));
                 }
-                Err(RecvTimeoutError::Disconnected) => return failure(format!("{} ended without {what}{}", self.name, self.last_words())),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return failure(format!(
+                        "{} ended without {what}{}",
+                        self.name,
+                        self.last_words()
+                    ));
+                }
             }
         }
     }
 
-    /// Waits for the process to end by itself, and well; gives all that it said.
+    /// Waits for the process to end by itself, and well; gives all that it
+    /// said.
     pub fn finish(mut self, limit: Duration) -> Result<String, Failure> {
         self.input = None;
         let end = Instant::now() + limit;
@@ -147,36 +175,57 @@ impl Running {
             match self.child.try_wait() {
                 Ok(Some(status)) => break status,
                 Ok(None) if Instant::now() < end => thread::sleep(Duration::from_millis(5)),
-                Ok(None) => return failure(format!("{} did not end within {} s{}", self.name, limit.as_secs(), self.last_words())),
-                Err(error) => return failure(format!("{} cannot be waited for: {error}", self.name)),
+                Ok(None) => {
+                    return failure(format!(
+                        "{} did not end within {} s{}",
+                        self.name,
+                        limit.as_secs(),
+                        self.last_words()
+                    ));
+                }
+                Err(error) => {
+                    return failure(format!("{} cannot be waited for: {error}", self.name));
+                }
             }
         };
         while let Ok((_, chunk)) = self.chunks.recv_timeout(GLANCE) {
             self.said.push_str(&String::from_utf8_lossy(&chunk));
         }
-        if status.success() { Ok(std::mem::take(&mut self.said)) } else { failure(format!("{}: {status}{}", self.name, self.last_words())) }
+        if status.success() {
+            Ok(std::mem::take(&mut self.said))
+        } else {
+            failure(format!("{}: {status}{}", self.name, self.last_words()))
+        }
     }
 
     /// The last line that speaks of an error, else the last line.
     fn last_words(&self) -> String {
         let lines = || self.said.lines().rev().filter(|line| !line.trim().is_empty());
-        let telling =
-            |line: &&str| ["error", "fail", "broken", "cannot", "invalid", "mpfwd:"].iter().any(|word| line.to_lowercase().contains(word));
-        lines().find(telling).or(lines().next()).map_or(String::new(), |line| format!("; it said: {}", line.trim()))
+        let telling = |line: &&str| {
+            ["error", "fail", "broken", "cannot", "invalid", "mpfwd:"]
+                .iter()
+                .any(|word| line.to_lowercase().contains(word))
+        };
+        lines()
+            .find(telling)
+            .or(lines().next())
+            .map_or(String::new(), |line| format!("; it said: {}", line.trim()))
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
-            // Nothing is left to do where these fail: the process is gone, or the kernel ends it with this one.
+            // Nothing is left to do where these fail: the process is gone, or
+            // the kernel ends it with this one.
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
     }
 }
 
-/// Passes a stream on as it comes. The thread ends with the stream, or when nobody listens any more.
+/// Passes a stream on as it comes. The thread ends with the stream, or when
+/// nobody listens any more.
 fn listen(mut stream: impl Read + Send + 'static, sender: Sender<(Instant, Vec<u8>)>) {
     thread::spawn(move || {
         let mut chunk = [0; 4096];

@@ -1,4 +1,5 @@
-//! The parts of the benchmark: which windows are run, beside whom, and what has to be reached.
+//! The parts of the benchmark: which windows are run, beside whom, and what has
+//! to be reached.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -18,22 +19,38 @@ const MODES: [&str; 3] = ["io", "mac", "macswap"];
 const BURSTS: [u16; 2] = [32, 64];
 /// The hand-off's burst: what event devices and the ring test use.
 const HANDOFF: Forward = Forward { mode: "io", burst: 32 };
-const HANDOFF_SUBJECT: Subject = Subject { part: Part::Handoff, forward_mode: HANDOFF.mode, setup: None, burst: HANDOFF.burst };
+const HANDOFF_SUBJECT: Subject =
+    Subject { part: Part::Handoff, forward_mode: HANDOFF.mode, setup: None, burst: HANDOFF.burst };
 /// What modes, stamps and order are measured with.
 const MACSWAP: Forward = Forward { mode: "macswap", burst: 32 };
 
 /// A table for each part that has rows, and what was on which ports.
 const TABLES: [(Part, &str); 6] = [
-    (Part::Forward, "Forwarding on one lcore, two net_null ports, in turns of 50 ms; medians of rounds"),
-    (Part::Handoff, "From one lcore to another, two net_null ports, every packet deferred, no work to do"),
-    (Part::Modes, "Hybrid beside pools, one lcore polling two net_null ports, nothing expensive, in turns of 50 ms; medians of rounds"),
-    (Part::Stamps, "With stamps beside without latency, one lcore polling two net_null ports, in turns of 50 ms; medians of rounds"),
+    (
+        Part::Forward,
+        "Forwarding on one lcore, two net_null ports, in turns of 50 ms; medians of rounds",
+    ),
+    (
+        Part::Handoff,
+        "From one lcore to another, two net_null ports, every packet deferred, no work to do",
+    ),
+    (
+        Part::Modes,
+        "Hybrid beside pools, one lcore polling two net_null ports, nothing expensive, in turns of 50 ms; medians of rounds",
+    ),
+    (
+        Part::Stamps,
+        "With stamps beside without latency, one lcore polling two net_null ports, in turns of 50 ms; medians of rounds",
+    ),
     (
         Part::Order,
         "With --order flow beside none, one lcore polling, in turns of 50 ms; medians of rounds. On two net_null ports; 1024 flows and \
          deferring on a net_pcap port that plays 1,024 flows, which a net_null port sends",
     ),
-    (Part::Link, "Linked statically beside the shared objects, one lcore polling two net_null ports, in turns of 50 ms; medians of rounds"),
+    (
+        Part::Link,
+        "Linked statically beside the shared objects, one lcore polling two net_null ports, in turns of 50 ms; medians of rounds",
+    ),
 ];
 
 const fn macswap(part: Part, setup: &'static str) -> Subject {
@@ -44,7 +61,8 @@ const fn macswap(part: Part, setup: &'static str) -> Subject {
 pub struct Results {
     pub rows: Vec<Row>,
     steps: Vec<StepRow>,
-    /// Why a peer was skipped, and where the machine did not hold still for long enough.
+    /// Why a peer was skipped, and where the machine did not hold still for
+    /// long enough.
     notes: BTreeSet<String>,
 }
 
@@ -57,11 +75,18 @@ impl Results {
             }
         }
         if !self.rows.is_empty() {
-            println!("ratio: mpfwd / peer. core: how much of its core the receiving CPU had, of the best seen.");
-            println!("discarded: windows during which, or between which, the machine's state moved, or others used the CPUs.");
+            println!(
+                "ratio: mpfwd / peer. core: how much of its core the receiving CPU had, of the best seen."
+            );
+            println!(
+                "discarded: windows during which, or between which, the machine's state moved, or others used the CPUs."
+            );
         }
         if !self.steps.is_empty() {
-            println!("Cycles per packet of each step of mpfwd, the cost of measuring taken off:\n{}", table::steps(&self.steps));
+            println!(
+                "Cycles per packet of each step of mpfwd, the cost of measuring taken off:\n{}",
+                table::steps(&self.steps)
+            );
         }
         for note in &self.notes {
             println!("{note}");
@@ -83,7 +108,8 @@ impl Bench {
         let peers = [
             ("testpmd", "", Some(1.25), installed("dpdk-testpmd", "dpdk-dev")),
             ("testpmd-static", "", Some(1.0), alike.clone()),
-            // Reads the clock twice per burst, where mpfwd's stamps need it once and plain testpmd never does.
+            // Reads the clock twice per burst, where mpfwd's stamps need it
+            // once and plain testpmd never does.
             ("testpmd-static, clock", "--record-core-cycles", None, alike),
         ];
         let mut there = Vec::new();
@@ -99,7 +125,8 @@ impl Bench {
         for mode in MODES {
             for burst in BURSTS {
                 let forward = Forward { mode, burst };
-                let subject = Subject { part: Part::Forward, forward_mode: mode, setup: None, burst };
+                let subject =
+                    Subject { part: Part::Forward, forward_mode: mode, setup: None, burst };
                 self.in_turns(subject, &targets, || {
                     let mut all = vec![forward.start_mpfwd("--mode pools", cpus)?];
                     for (_, more, _, binary) in &there {
@@ -112,7 +139,8 @@ impl Bench {
         Ok(())
     }
 
-    /// A row for each of the peers, which are started after mpfwd, in their order.
+    /// A row for each of the peers, which are started after mpfwd, in their
+    /// order.
     fn in_turns(
         &mut self,
         subject: Subject,
@@ -120,7 +148,12 @@ impl Bench {
         start: impl Fn() -> Result<Vec<Forwarder>, Failure>,
     ) -> Result<(), Failure> {
         self.progress.set_message(subject.to_string());
-        let compared = match stats::compare_in_turns(&mut self.gate, self.rounds, || turns::round(&start), || self.progress.inc(1)) {
+        let compared = match stats::compare_in_turns(
+            &mut self.gate,
+            self.rounds,
+            || turns::round(&start),
+            || self.progress.inc(1),
+        ) {
             Err(Failure::Peer(reason)) => {
                 // Ctrl-C reaches the peers, too.
                 process::check_interrupt()?;
@@ -143,9 +176,11 @@ impl Bench {
     pub fn handoff(&mut self) -> Result<(), Failure> {
         self.progress.inc_length((3 * self.rounds) as u64);
         let cpus = self.gate.cpus;
-        let mpfwd = || HANDOFF.mpfwd(cpus, DEFER_ALL).and_then(|report| peers::worked_mpps(&report));
+        let mpfwd =
+            || HANDOFF.mpfwd(cpus, DEFER_ALL).and_then(|report| peers::worked_mpps(&report));
         for (name, target) in [("event_dsw", 1.0), ("event_sw", 2.0)] {
-            let peer = installed("dpdk-test-eventdev", "dpdk-dev").map(|_| move || handoff::eventdev(&format!("{name}0"), cpus));
+            let peer = installed("dpdk-test-eventdev", "dpdk-dev")
+                .map(|_| move || handoff::eventdev(&format!("{name}0"), cpus));
             match self.compare(Uses::BothCpus, (HANDOFF_SUBJECT, name), mpfwd, peer)? {
                 Ok(compared) => self.add_by_distance(name, Some(target), &compared, |&mpps| mpps),
                 Err(reason) => self.add(Row::skipped(HANDOFF_SUBJECT, name, reason)),
@@ -163,32 +198,45 @@ impl Bench {
         Ok(())
     }
 
-    /// Both in pools and in hybrid pool A's lcore polls all queues, and nothing is expensive: what is left between them is what
-    /// hybrid does to be able to help.
+    /// Both in pools and in hybrid pool A's lcore polls all queues, and nothing
+    /// is expensive: what is left between them is what hybrid does to be able
+    /// to help.
     pub fn modes(&mut self) -> Result<(), Failure> {
         self.progress.inc_length(self.rounds as u64);
         let cpus = self.gate.cpus;
         self.in_turns(macswap(Part::Modes, "hybrid"), &[("itself in pools", Some(0.98))], || {
-            Ok(vec![MACSWAP.start_mpfwd("--mode hybrid --config (0,0,0),(1,0,0)", cpus)?, MACSWAP.start_mpfwd("--mode pools", cpus)?])
+            Ok(vec![
+                MACSWAP.start_mpfwd("--mode hybrid --config (0,0,0),(1,0,0)", cpus)?,
+                MACSWAP.start_mpfwd("--mode pools", cpus)?,
+            ])
         })
     }
 
-    /// With stamps from polls, and with a stamp on each packet, which is there on both sides, beside no latency at all.
+    /// With stamps from polls, and with a stamp on each packet, which is there
+    /// on both sides, beside no latency at all.
     pub fn stamps(&mut self) -> Result<(), Failure> {
         let cpus = self.gate.cpus;
-        for (setup, stamps, without, target) in
-            [("software", "software", "off", 0.97), ("per packet", "nic --emulate-stamps", "off --emulate-stamps", 0.85)]
-        {
+        for (setup, stamps, without, target) in [
+            ("software", "software", "off", 0.97),
+            ("per packet", "nic --emulate-stamps", "off --emulate-stamps", 0.85),
+        ] {
             self.progress.inc_length(self.rounds as u64);
-            self.in_turns(macswap(Part::Stamps, setup), &[("itself without", Some(target))], || {
-                let start = |stamps| MACSWAP.start_mpfwd(&format!("--mode pools --timestamps {stamps}"), cpus);
-                Ok(vec![start(stamps)?, start(without)?])
-            })?;
+            self.in_turns(
+                macswap(Part::Stamps, setup),
+                &[("itself without", Some(target))],
+                || {
+                    let start = |stamps| {
+                        MACSWAP.start_mpfwd(&format!("--mode pools --timestamps {stamps}"), cpus)
+                    };
+                    Ok(vec![start(stamps)?, start(without)?])
+                },
+            )?;
         }
         Ok(())
     }
 
-    /// With order and without: where nothing is deferred, which is what most traffic is; and where one packet in a thousand is, of 1,024 flows.
+    /// With order and without: where nothing is deferred, which is what most
+    /// traffic is; and where one packet in a thousand is, of 1,024 flows.
     pub fn order(&mut self) -> Result<(), Failure> {
         const DEFERS: &str = "--work spin:cheap=0ns,expensive=2us,p=0.001,mark=sequence";
         let flows = Flows::write()?;
@@ -204,16 +252,22 @@ impl Bench {
         for (setup, devices, mode, work) in rows {
             // The price where packets are deferred is there to be seen.
             let target = work.is_empty().then_some(0.9);
-            let start = |order| MACSWAP.start_mpfwd_on(devices, &format!("{mode} {work} --order {order}"), cpus);
+            let start = |order| {
+                MACSWAP.start_mpfwd_on(devices, &format!("{mode} {work} --order {order}"), cpus)
+            };
             let peer = [("itself, --order none", target)];
-            self.in_turns(macswap(Part::Order, setup), &peer, || Ok(vec![start("flow")?, start("none")?]))?;
+            self.in_turns(macswap(Part::Order, setup), &peer, || {
+                Ok(vec![start("flow")?, start("none")?])
+            })?;
         }
         Ok(())
     }
 
-    /// One binary is linked one way: the other one has to be built before, and is skipped where it is not there.
+    /// One binary is linked one way: the other one has to be built before, and
+    /// is skipped where it is not there.
     pub fn link(&mut self, shared: Option<&Path>) -> Result<(), Failure> {
-        let Some(shared) = shared.filter(|file| file.is_file() && cfg!(not(feature = "shared"))) else {
+        let Some(shared) = shared.filter(|file| file.is_file() && cfg!(not(feature = "shared")))
+        else {
             self.results.notes.insert("skipped link: write --shared-mpfwd FILE, an mpfwd that was built with --features shared".into());
             return Ok(());
         };
@@ -221,9 +275,13 @@ impl Bench {
         let cpus = self.gate.cpus;
         for mode in MODES {
             let forward = Forward { mode, burst: 32 };
-            let subject = Subject { part: Part::Link, forward_mode: mode, setup: None, burst: forward.burst };
+            let subject =
+                Subject { part: Part::Link, forward_mode: mode, setup: None, burst: forward.burst };
             self.in_turns(subject, &[("itself, shared objects", Some(1.0))], || {
-                Ok(vec![forward.start_mpfwd("--mode pools", cpus)?, forward.start_mpfwd_of(shared, "--mode pools", cpus)?])
+                Ok(vec![
+                    forward.start_mpfwd("--mode pools", cpus)?,
+                    forward.start_mpfwd_of(shared, "--mode pools", cpus)?,
+                ])
             })?;
         }
         Ok(())
@@ -236,20 +294,36 @@ impl Bench {
         for mode in MODES {
             for burst in BURSTS {
                 let forward = Forward { mode, burst };
-                let run = || forward.mpfwd(cpus, "--record-core-cycles").and_then(|report| peers::step_cycles(&report));
+                let run = || {
+                    forward
+                        .mpfwd(cpus, "--record-core-cycles")
+                        .and_then(|report| peers::step_cycles(&report))
+                };
                 self.progress.set_message(format!("{mode} {burst} steps"));
-                let (windows, discarded) = stats::repeat(&mut self.gate, Uses::RxCpu, self.rounds, run, || self.progress.inc(1))?;
+                let (windows, discarded) =
+                    stats::repeat(&mut self.gate, Uses::RxCpu, self.rounds, run, || {
+                        self.progress.inc(1)
+                    })?;
                 if windows.len() < self.rounds {
                     self.note_restless(&format!("{mode} {burst} steps"), windows.len(), discarded);
                 }
-                let cycles = std::array::from_fn(|step| median(windows.iter().map(|window| window[step])).unwrap_or(f64::NAN));
-                self.results.steps.push(StepRow { forward_mode: mode, burst, cycles, windows: windows.len(), discarded });
+                let cycles = std::array::from_fn(|step| {
+                    median(windows.iter().map(|window| window[step])).unwrap_or(f64::NAN)
+                });
+                self.results.steps.push(StepRow {
+                    forward_mode: mode,
+                    burst,
+                    cycles,
+                    windows: windows.len(),
+                    discarded,
+                });
             }
         }
         Ok(())
     }
 
-    /// The pairs, or the reason why the peer is skipped. A failure of mpfwd itself is nobody's reason to skip.
+    /// The pairs, or the reason why the peer is skipped. A failure of mpfwd
+    /// itself is nobody's reason to skip.
     fn compare<T>(
         &mut self,
         uses: Uses,
@@ -262,7 +336,10 @@ impl Bench {
         let outcome = match peer {
             Ok(peer) => stats::compare(&mut self.gate, uses, self.rounds, mpfwd, peer, |so_far| {
                 self.progress.set_position(before + so_far.pairs.len() as u64);
-                self.progress.set_message(format!("{subject} {name}, {} windows discarded", so_far.discarded));
+                self.progress.set_message(format!(
+                    "{subject} {name}, {} windows discarded",
+                    so_far.discarded
+                ));
             }),
             Err(reason) => Err(Failure::Peer(reason)),
         };
@@ -270,7 +347,11 @@ impl Bench {
         match outcome {
             Ok(compared) => {
                 if compared.pairs.len() < self.rounds {
-                    self.note_restless(&format!("{subject} {name}"), compared.pairs.len(), compared.discarded);
+                    self.note_restless(
+                        &format!("{subject} {name}"),
+                        compared.pairs.len(),
+                        compared.discarded,
+                    );
                 }
                 Ok(Ok(compared))
             }
@@ -284,12 +365,22 @@ impl Bench {
         }
     }
 
-    /// A row for each distance that the CPUs were at, the one with the most pairs first: figures at different distances differ by
-    /// factors, and have no median in common.
-    fn add_by_distance<T>(&mut self, name: &str, target: Option<f64>, compared: &Compared<T>, mpps: impl Fn(&T) -> f64) {
+    /// A row for each distance that the CPUs were at, the one with the most
+    /// pairs first: figures at different distances differ by factors, and have
+    /// no median in common.
+    fn add_by_distance<T>(
+        &mut self,
+        name: &str,
+        target: Option<f64>,
+        compared: &Compared<T>,
+        mpps: impl Fn(&T) -> f64,
+    ) {
         let Compared { pairs, discarded } = compared;
-        let mut groups: Vec<(Distance, Vec<_>)> =
-            Distance::ALL.map(|distance| (distance, pairs.iter().filter(|pair| pair.distance == distance).collect())).into();
+        let mut groups: Vec<(Distance, Vec<_>)> = Distance::ALL
+            .map(|distance| {
+                (distance, pairs.iter().filter(|pair| pair.distance == distance).collect())
+            })
+            .into();
         groups.sort_by_key(|(_, pairs)| std::cmp::Reverse(pairs.len()));
         let filled = groups.iter().filter(|(_, pairs)| !pairs.is_empty()).count();
         for (distance, pairs) in groups.iter().take(filled.max(1)) {
@@ -310,7 +401,11 @@ impl Bench {
     fn add(&mut self, row: Row) {
         if self.progress.is_hidden() {
             let Row { subject, peer, .. } = &row;
-            let outcome = row.skipped.clone().or(row.ratio.map(|ratio| format!("{ratio:.2}"))).unwrap_or_default();
+            let outcome = row
+                .skipped
+                .clone()
+                .or(row.ratio.map(|ratio| format!("{ratio:.2}")))
+                .unwrap_or_default();
             eprintln!("{subject} {peer}: {outcome}");
         }
         self.results.rows.push(row);

@@ -1,9 +1,11 @@
-//! Medians, and windows of two programs run in turn until enough pairs of them count. What is run is the caller's.
+//! Medians, and windows of two programs run in turn until enough pairs of them
+//! count. What is run is the caller's.
 
 use crate::gate::{Accepted, Distance, Gate, Reading, Uses};
 use crate::process::Failure;
 
-/// Windows that may be discarded for each pair that is wanted; beyond that the machine is too restless to wait for.
+/// Windows that may be discarded for each pair that is wanted; beyond that the
+/// machine is too restless to wait for.
 const DISCARDS_PER_ROUND: usize = 8;
 
 /// Middle value, or mean of the two in the middle; `None` of nothing.
@@ -22,19 +24,21 @@ pub struct Pair<T> {
     pub mpfwd_mpps: f64,
     pub peer: T,
     pub distance: Distance,
-    /// Round trip between the two CPUs, and how much of its core the receiving one had.
+    /// Round trip between the two CPUs, and how much of its core the receiving
+    /// one had.
     pub round_trip_ns: f64,
     pub core_share: f64,
 }
 
 pub struct Compared<T> {
     pub pairs: Vec<Pair<T>>,
-    /// Windows during which the machine's state moved, or moved before the other window of the pair.
+    /// Windows during which the machine's state moved, or moved before the
+    /// other window of the pair.
     pub discarded: usize,
 }
 
-/// Runs mpfwd and a peer in turn until `rounds` pairs of windows lie in one state each, or too many had to be discarded. `said` is
-/// told of every window.
+/// Runs mpfwd and a peer in turn until `rounds` pairs of windows lie in one
+/// state each, or too many had to be discarded. `said` is told of every window.
 pub fn compare<T>(
     gate: &mut Gate,
     uses: Uses,
@@ -75,8 +79,8 @@ pub fn compare<T>(
     Ok(compared)
 }
 
-/// Runs rounds of a few programs, mpfwd first, until `rounds` of them count, or too many had to be discarded. One comparison for each of
-/// the others.
+/// Runs rounds of a few programs, mpfwd first, until `rounds` of them count, or
+/// too many had to be discarded. One comparison for each of the others.
 pub fn compare_in_turns(
     gate: &mut Gate,
     rounds: usize,
@@ -96,7 +100,13 @@ pub fn compare_in_turns(
         for (compared, &peer) in compared.iter_mut().zip(peers) {
             let Reading { round_trip_ns, .. } = state;
             let (distance, core_share) = (state.distance(), gate.share(&state));
-            compared.pairs.push(Pair { mpfwd_mpps: *mpfwd_mpps, peer, distance, round_trip_ns, core_share });
+            compared.pairs.push(Pair {
+                mpfwd_mpps: *mpfwd_mpps,
+                peer,
+                distance,
+                round_trip_ns,
+                core_share,
+            });
         }
         said();
     }
@@ -104,7 +114,8 @@ pub fn compare_in_turns(
     Ok(compared)
 }
 
-/// Runs one program again and again until `rounds` windows count, or too many had to be discarded; the figures, and how many were.
+/// Runs one program again and again until `rounds` windows count, or too many
+/// had to be discarded; the figures, and how many were.
 pub fn repeat<T>(
     gate: &mut Gate,
     uses: Uses,

@@ -1,4 +1,5 @@
-//! Rows of the comparison, as JSON and as tables. How they came about is not known here.
+//! Rows of the comparison, as JSON and as tables. How they came about is not
+//! known here.
 
 use std::fmt;
 
@@ -11,7 +12,8 @@ use crate::gate::Distance;
 use crate::peers::STEPS;
 use crate::stats::{Pair, median};
 
-/// So many pairs make a verdict: the median of fewer is what the machine happened to do.
+/// So many pairs make a verdict: the median of fewer is what the machine
+/// happened to do.
 const VERDICT_PAIRS: usize = 7;
 
 /// What a row is of.
@@ -39,7 +41,8 @@ impl fmt::Display for Subject {
     }
 }
 
-/// mpfwd beside one peer: medians, and what they rest on. A peer that was skipped has a reason instead of figures.
+/// mpfwd beside one peer: medians, and what they rest on. A peer that was
+/// skipped has a reason instead of figures.
 #[derive(Serialize)]
 pub struct Row {
     #[serde(flatten)]
@@ -47,7 +50,8 @@ pub struct Row {
     pub peer: String,
     pub mpfwd_mpps: Option<f64>,
     pub peer_mpps: Option<f64>,
-    /// The best window of each: what comes in a program's way only ever slows it down.
+    /// The best window of each: what comes in a program's way only ever slows
+    /// it down.
     pub mpfwd_best_mpps: Option<f64>,
     pub peer_best_mpps: Option<f64>,
     /// Median, least and greatest of the ratios of the pairs: mpfwd / peer.
@@ -58,9 +62,11 @@ pub struct Row {
     pub target: Option<f64>,
     pub rounds: usize,
     pub discarded: usize,
-    /// How much of its core the receiving CPU had, median, as a share of the best seen.
+    /// How much of its core the receiving CPU had, median, as a share of the
+    /// best seen.
     pub core_share: Option<f64>,
-    /// How far apart the two CPUs were, where two CPUs work, and the round trip of a cache line between them, median.
+    /// How far apart the two CPUs were, where two CPUs work, and the round trip
+    /// of a cache line between them, median.
     pub cpus: Option<Distance>,
     pub round_trip_ns: Option<f64>,
     pub skipped: Option<String>,
@@ -88,7 +94,8 @@ impl Row {
         }
     }
 
-    /// The medians of some pairs; `peer_mpps` takes the peer's figure out of what its window brought.
+    /// The medians of some pairs; `peer_mpps` takes the peer's figure out of
+    /// what its window brought.
     pub fn of<T>(
         (subject, peer): (Subject, &str),
         target: Option<f64>,
@@ -97,7 +104,8 @@ impl Row {
         peer_mpps: impl Fn(&T) -> f64,
     ) -> Row {
         if pairs.is_empty() {
-            let reason = format!("the machine did not hold still: all {discarded} windows were discarded");
+            let reason =
+                format!("the machine did not hold still: all {discarded} windows were discarded");
             return Row { discarded, ..Row::skipped(subject, peer, reason) };
         }
         let ratios = || pairs.iter().map(|pair| pair.mpfwd_mpps / peer_mpps(&pair.peer));
@@ -119,10 +127,14 @@ impl Row {
     }
 
     fn cells(&self, with_setup: bool, with_cpus: bool) -> Vec<Cell> {
-        let number = |value: Option<f64>, digits: usize| value.map_or(String::from("-"), |value| format!("{value:.digits$}"));
+        let number = |value: Option<f64>, digits: usize| {
+            value.map_or(String::from("-"), |value| format!("{value:.digits$}"))
+        };
         let verdict = match (&self.skipped, self.target, self.ratio) {
             (Some(_), ..) => String::from("skipped"),
-            (None, Some(target), _) if self.rounds < VERDICT_PAIRS => format!("{target} ({} of {VERDICT_PAIRS})", self.rounds),
+            (None, Some(target), _) if self.rounds < VERDICT_PAIRS => {
+                format!("{target} ({} of {VERDICT_PAIRS})", self.rounds)
+            }
             (None, Some(target), Some(ratio)) if ratio >= target => format!("{target} reached"),
             (None, Some(target), _) => format!("{target} MISSED"),
             (None, None, _) => String::from("-"),
@@ -148,10 +160,15 @@ impl Row {
             Cell::new(verdict),
             right(self.rounds.to_string()),
             right(self.discarded.to_string()),
-            right(self.core_share.map_or(String::from("-"), |share| format!("{:.0}%", share * 100.0))),
+            right(
+                self.core_share.map_or(String::from("-"), |share| format!("{:.0}%", share * 100.0)),
+            ),
         ]);
         if with_cpus {
-            let cpus = self.cpus.zip(self.round_trip_ns).map(|(cpus, ns)| format!("{} ({ns:.0} ns)", cpus.word()));
+            let cpus = self
+                .cpus
+                .zip(self.round_trip_ns)
+                .map(|(cpus, ns)| format!("{} ({ns:.0} ns)", cpus.word()));
             cells.push(Cell::new(cpus.unwrap_or(String::from("-"))));
         }
         cells
@@ -164,11 +181,15 @@ fn right(text: String) -> Cell {
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic).set_header(header);
+    table
+        .load_preset(presets::UTF8_FULL_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(header);
     table
 }
 
-/// Paired comparisons; with the set-ups, and the distance of the CPUs, where any row has one.
+/// Paired comparisons; with the set-ups, and the distance of the CPUs, where
+/// any row has one.
 pub fn compared(rows: &[&Row]) -> Table {
     let with_setup = rows.iter().any(|row| row.subject.setup.is_some());
     let with_cpus = rows.iter().any(|row| row.cpus.is_some());
@@ -203,7 +224,8 @@ pub struct StepRow {
 }
 
 pub fn steps(rows: &[StepRow]) -> Table {
-    let mut table = table(&[&["mode", "burst"], &STEPS[..], &["all steps", "windows", "discarded"]].concat());
+    let mut table =
+        table(&[&["mode", "burst"], &STEPS[..], &["all steps", "windows", "discarded"]].concat());
     for row in rows {
         let mut cells = vec![Cell::new(row.forward_mode), right(row.burst.to_string())];
         let all: f64 = row.cycles.iter().sum();

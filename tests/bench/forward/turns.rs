@@ -1,5 +1,7 @@
-//! Programs that forward side by side on the same CPUs, in turns: all but one are stopped at any time. Turns are so short that what
-//! the machine does meanwhile does it to all of them, which windows of a second cannot say of themselves.
+//! Programs that forward side by side on the same CPUs, in turns: all but one
+//! are stopped at any time. Turns are so short that what the machine does
+//! meanwhile does it to all of them, which windows of a second cannot say of
+//! themselves.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -8,7 +10,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recvmsg, sendmsg, setsockopt, socket, sockopt};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recvmsg, sendmsg, setsockopt,
+    socket, sockopt,
+};
 use nix::sys::time::TimeVal;
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -37,8 +42,13 @@ pub struct Forwarder {
 }
 
 impl Forwarder {
-    /// Of a process that forwards, or is about to; `prefix` is its EAL's. Stops it.
-    pub fn new(running: Running, prefix: &str, end: fn(&mut Running) -> Result<(), Failure>) -> Result<Self, Failure> {
+    /// Of a process that forwards, or is about to; `prefix` is its EAL's. Stops
+    /// it.
+    pub fn new(
+        running: Running,
+        prefix: &str,
+        end: fn(&mut Running) -> Result<(), Failure>,
+    ) -> Result<Self, Failure> {
         let path = Path::new("/var/run/dpdk").join(prefix).join("dpdk_telemetry.v2");
         let telemetry = connected(&path)?;
         let forwarder = Self { running, telemetry, end };
@@ -67,7 +77,8 @@ impl Forwarder {
     }
 
     fn signal(&self, signal: Signal) -> Result<(), Failure> {
-        kill(Pid::from_raw(self.running.pid().cast_signed()), signal).or_else(|error| failure(format!("{signal} is not taken: {error}")))
+        kill(Pid::from_raw(self.running.pid().cast_signed()), signal)
+            .or_else(|error| failure(format!("{signal} is not taken: {error}")))
     }
 
     /// What all its ports have received since it started, by DPDK's telemetry.
@@ -76,8 +87,12 @@ impl Forwarder {
     }
 
     fn port_pkts(&self, port: u16) -> Result<u64, Failure> {
-        let answer = ask(&self.telemetry, &format!("/ethdev/stats,{port}")).or_else(|error| failure(format!("telemetry: {error}")))?;
-        answer.pointer("/~1ethdev~1stats/ipackets").and_then(Value::as_u64).map_or_else(|| failure("telemetry has no ipackets"), Ok)
+        let answer = ask(&self.telemetry, &format!("/ethdev/stats,{port}"))
+            .or_else(|error| failure(format!("telemetry: {error}")))?;
+        answer
+            .pointer("/~1ethdev~1stats/ipackets")
+            .and_then(Value::as_u64)
+            .map_or_else(|| failure("telemetry has no ipackets"), Ok)
     }
 
     fn finish(mut self) -> Result<(), Failure> {
@@ -87,7 +102,8 @@ impl Forwarder {
     }
 }
 
-/// A round: each of the programs, started afresh, has its turns, there and back so that none is always first. The median of each.
+/// A round: each of the programs, started afresh, has its turns, there and back
+/// so that none is always first. The median of each.
 pub fn round(start: impl FnOnce() -> Result<Vec<Forwarder>, Failure>) -> Result<Vec<f64>, Failure> {
     let forwarders = start()?;
     let mut mpps = vec![Vec::with_capacity(TURNS); forwarders.len()];
@@ -108,7 +124,9 @@ fn connected(path: &Path) -> Result<OwnedFd, Failure> {
         process::sleep(Duration::from_millis(20))?;
         match greeted(path) {
             Ok(telemetry) => return Ok(telemetry),
-            Err(error) if Instant::now() > until => return failure(format!("no telemetry at {}: {error}", path.display())),
+            Err(error) if Instant::now() > until => {
+                return failure(format!("no telemetry at {}: {error}", path.display()));
+            }
             Err(_) => {}
         }
     }
@@ -123,12 +141,24 @@ fn greeted(path: &Path) -> nix::Result<OwnedFd> {
 }
 
 fn ask(telemetry: &OwnedFd, question: &str) -> nix::Result<Value> {
-    sendmsg::<()>(telemetry.as_raw_fd(), &[IoSlice::new(question.as_bytes())], &[], MsgFlags::MSG_NOSIGNAL, None)?;
+    sendmsg::<()>(
+        telemetry.as_raw_fd(),
+        &[IoSlice::new(question.as_bytes())],
+        &[],
+        MsgFlags::MSG_NOSIGNAL,
+        None,
+    )?;
     answer(telemetry)
 }
 
 fn answer(telemetry: &OwnedFd) -> nix::Result<Value> {
     let mut bytes = vec![0; ANSWER_BYTES];
-    let length = recvmsg::<()>(telemetry.as_raw_fd(), &mut [IoSliceMut::new(&mut bytes)], None, MsgFlags::empty())?.bytes;
+    let length = recvmsg::<()>(
+        telemetry.as_raw_fd(),
+        &mut [IoSliceMut::new(&mut bytes)],
+        None,
+        MsgFlags::empty(),
+    )?
+    .bytes;
     serde_json::from_slice(&bytes[..length]).or(Err(nix::errno::Errno::EBADMSG))
 }

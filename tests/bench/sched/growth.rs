@@ -1,4 +1,5 @@
-//! Horizontal or vertical: what growing costs the owner, and how fast one or two thieves drain a victim that does nothing.
+//! Horizontal or vertical: what growing costs the owner, and how fast one or
+//! two thieves drain a victim that does nothing.
 
 use std::hint::black_box;
 use std::sync::Barrier;
@@ -21,11 +22,25 @@ const LIMIT: usize = BURST;
 
 pub fn measure(cpus: [usize; 2], rounds: u16, figures: &mut Figures) {
     for _ in 0..rounds {
-        grow::<Double<Item>>([("growing by doubling, push", BURST), ("growing by doubling, dearest push", 1)], figures);
-        grow::<Append<Item>>([("growing by appending, push", BURST), ("growing by appending, dearest push", 1)], figures);
+        grow::<Double<Item>>(
+            [("growing by doubling, push", BURST), ("growing by doubling, dearest push", 1)],
+            figures,
+        );
+        grow::<Append<Item>>(
+            [("growing by appending, push", BURST), ("growing by appending, dearest push", 1)],
+            figures,
+        );
         for (thieves, double, append) in [
-            (1, "100,000 items drained by 1 thief, doubled", "100,000 items drained by 1 thief, appended"),
-            (2, "100,000 items drained by 2 thieves, doubled", "100,000 items drained by 2 thieves, appended"),
+            (
+                1,
+                "100,000 items drained by 1 thief, doubled",
+                "100,000 items drained by 1 thief, appended",
+            ),
+            (
+                2,
+                "100,000 items drained by 2 thieves, doubled",
+                "100,000 items drained by 2 thieves, appended",
+            ),
         ] {
             figures.add((double, LIMIT), drain_cycles::<Double<Item>>(&cpus[..thieves]));
             figures.add((append, LIMIT), drain_cycles::<Append<Item>>(&cpus[..thieves]));
@@ -53,7 +68,8 @@ fn grow<G: Growth<Item>>([all, dearest]: [Name; 2], figures: &mut Figures) {
     figures.add(dearest, most as f64);
 }
 
-/// Cycles per item, from when all thieves start to when the last one finds nothing.
+/// Cycles per item, from when all thieves start to when the last one finds
+/// nothing.
 fn drain_cycles<G: Growth<Item>>(cpus: &[usize]) -> f64 {
     let mut queue = RunQueue::<Item, G>::new(FROM, 2 * VICTIM);
     let mut waiting = items(VICTIM);
@@ -76,7 +92,10 @@ fn drain_cycles<G: Growth<Item>>(cpus: &[usize]) -> f64 {
                 })
             })
             .collect();
-        let times: Vec<_> = thieves.into_iter().map(|thief| thief.join().expect("a thief does not panic")).collect();
+        let times: Vec<_> = thieves
+            .into_iter()
+            .map(|thief| thief.join().expect("a thief does not panic"))
+            .collect();
         let begin = times.iter().map(|time| time.0).min().unwrap_or(0);
         times.iter().map(|time| time.1).max().unwrap_or(0) - begin
     });

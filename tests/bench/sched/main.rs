@@ -1,6 +1,8 @@
-//! `cargo bench --bench sched -- [--json FILE] [--rounds N]`: the run queue and the sharded queue beside other queues, in cycles of the
-//! time stamp counter per item. All candidates have a short window in each round, in turn, so that what the machine does meanwhile
-//! does it to all of them; figures are medians over the rounds, ratios are medians of the rounds' ratios.
+//! `cargo bench --bench sched -- [--json FILE] [--rounds N]`: the run queue and
+//! the sharded queue beside other queues, in cycles of the time stamp counter
+//! per item. All candidates have a short window in each round, in turn, so that
+//! what the machine does meanwhile does it to all of them; figures are medians
+//! over the rounds, ratios are medians of the rounds' ratios.
 
 #![forbid(unsafe_code)]
 
@@ -21,7 +23,10 @@ use nix::unistd::Pid;
 use table::Figures;
 
 #[derive(Parser)]
-#[command(name = "sched", about = "The run queue and the sharded queue beside other queues: cycles per item")]
+#[command(
+    name = "sched",
+    about = "The run queue and the sharded queue beside other queues: cycles per item"
+)]
 struct Args {
     /// Write the rows {name, burst, cycles_per_item, …} to FILE
     #[arg(long, value_name = "FILE")]
@@ -48,7 +53,18 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<(), Error> {
     let cpus = two_cpus()?;
     let prefix = format!("--file-prefix=mpfwd-sched-{}", std::process::id());
-    let eal = ["sched", "--no-pci", "--no-huge", "-m", "256", "--no-shconf", "--log-level=error", &prefix, "-l", &cpus[0].to_string()];
+    let eal = [
+        "sched",
+        "--no-pci",
+        "--no-huge",
+        "-m",
+        "256",
+        "--no-shconf",
+        "--log-level=error",
+        &prefix,
+        "-l",
+        &cpus[0].to_string(),
+    ];
     let eal = Eal::start(&eal.map(str::to_owned))?;
     let mut figures = Figures::default();
     one_core::measure(&eal, args.rounds, &mut figures)?;
@@ -57,15 +73,17 @@ fn run(args: &Args) -> Result<(), Error> {
     figures.print();
     if let Some(file) = &args.json {
         let text = serde_json::to_string_pretty(&figures.rows()).expect("rows are plain data");
-        std::fs::write(file, text + "\n").map_err(|error| Error::Setup(format!("cannot write {}: {error}", file.display())))?;
+        std::fs::write(file, text + "\n")
+            .map_err(|error| Error::Setup(format!("cannot write {}: {error}", file.display())))?;
     }
     Ok(())
 }
 
-/// The last two CPUs that this process may use: the first one takes the machine's odd jobs.
+/// The last two CPUs that this process may use: the first one takes the
+/// machine's odd jobs.
 fn two_cpus() -> Result<[usize; 2], Error> {
-    let allowed =
-        sched_getaffinity(Pid::from_raw(0)).map_err(|error| Error::Setup(format!("cannot read which CPUs may be used: {error}")))?;
+    let allowed = sched_getaffinity(Pid::from_raw(0))
+        .map_err(|error| Error::Setup(format!("cannot read which CPUs may be used: {error}")))?;
     let mut cpus = (0..CpuSet::count()).rev().filter(|&cpu| allowed.is_set(cpu).unwrap_or(false));
     match (cpus.next(), cpus.next()) {
         (Some(one), Some(other)) => Ok([one, other]),

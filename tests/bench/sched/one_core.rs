@@ -1,4 +1,5 @@
-//! One core puts items into a queue and takes them out again, in bursts and one by one.
+//! One core puts items into a queue and takes them out again, in bursts and one
+//! by one.
 
 use crossbeam_deque::{Steal, Worker};
 use crossbeam_queue::ArrayQueue;
@@ -33,7 +34,8 @@ pub fn measure(eal: &Eal, rounds: u16, figures: &mut Figures) -> Result<()> {
     for count in [BURST, 1] {
         candidates.push((("run queue, double", count), run_queue::<Double<Mbuf>>(&pool, count)));
         candidates.push((("run queue, append", count), run_queue::<Append<Mbuf>>(&pool, count)));
-        for (name, short, ends) in [("rte_ring SP/SC", "sp_sc", 1), ("rte_ring MP/MC", "mp_mc", 2)] {
+        for (name, short, ends) in [("rte_ring SP/SC", "sp_sc", 1), ("rte_ring MP/MC", "mp_mc", 2)]
+        {
             let (mut puts, mut takes) = ring(eal, &format!("{short}_{count}"), SLOTS, ends, ends)?;
             let (mut put, mut take) = (puts.remove(0), takes.remove(0));
             let mut burst = burst_of(&pool, count);
@@ -73,7 +75,8 @@ pub fn burst_of(pool: &Mempool, count: usize) -> Burst {
     burst
 }
 
-/// What takes the place of packets where no pool is needed: queues move the pointer alone.
+/// What takes the place of packets where no pool is needed: queues move the
+/// pointer alone.
 pub type Item = Box<u64>;
 
 pub fn items(count: usize) -> Vec<Item> {
@@ -136,7 +139,9 @@ fn array_queue(count: usize) -> Window {
     let mut moved = items(count);
     Box::new(move || {
         cycles_per_item(count, || {
-            moved.drain(..).for_each(|item| assert!(queue.push(item).is_ok(), "the queue is large enough"));
+            moved
+                .drain(..)
+                .for_each(|item| assert!(queue.push(item).is_ok(), "the queue is large enough"));
             moved.extend(std::iter::from_fn(|| queue.pop()).take(count));
         })
     })

@@ -1,4 +1,5 @@
-//! Figures by name, what is asked of them, and both as a table and as rows for JSON.
+//! Figures by name, what is asked of them, and both as a table and as rows for
+//! JSON.
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use serde::Serialize;
@@ -25,15 +26,32 @@ pub struct Row {
     cpus: Option<String>,
 }
 
-/// `(mine, other, factor)`: mine is to cost no more than `factor` times the other.
+/// `(mine, other, factor)`: mine is to cost no more than `factor` times the
+/// other.
 const TARGETS: [(Name, Name, f64); 7] = [
     (("run queue, double", 32), ("rte_ring MP/MC", 32), 1.0),
     (("run queue, double", 32), ("rte_ring SP/SC", 32), 1.3),
     (("run queue, double", 32), ("crossbeam-deque FIFO", 32), 1.0 / 5.0),
-    (("two cores: run queue, steal", 32), ("two cores: crossbeam-deque, steal_batch", 32), 1.0 / 1.5),
-    (("two cores: run queue, steal 32 of 512", 32), ("two cores: crossbeam-deque, steal_batch of 512", 32), 1.0 / 1.5),
-    (("two cores: run queue, steal", 256), ("two cores: crossbeam-deque, steal_batch_with_limit", 256), 1.0 / 1.5),
-    (("two cores: sharded queue, 1 producer, 1 worker", 32), ("two cores: rte_ring SP/SC", 32), 1.3),
+    (
+        ("two cores: run queue, steal", 32),
+        ("two cores: crossbeam-deque, steal_batch", 32),
+        1.0 / 1.5,
+    ),
+    (
+        ("two cores: run queue, steal 32 of 512", 32),
+        ("two cores: crossbeam-deque, steal_batch of 512", 32),
+        1.0 / 1.5,
+    ),
+    (
+        ("two cores: run queue, steal", 256),
+        ("two cores: crossbeam-deque, steal_batch_with_limit", 256),
+        1.0 / 1.5,
+    ),
+    (
+        ("two cores: sharded queue, 1 producer, 1 worker", 32),
+        ("two cores: rte_ring SP/SC", 32),
+        1.3,
+    ),
 ];
 
 #[derive(Default)]
@@ -45,13 +63,19 @@ impl Figures {
     pub fn add(&mut self, name: Name, cycles_per_item: f64) {
         match self.figures.iter_mut().find(|figure| figure.name == name) {
             Some(figure) => figure.cycles_per_item.push(cycles_per_item),
-            None => self.figures.push(Figure { name, cycles_per_item: vec![cycles_per_item], cpus: None }),
+            None => self.figures.push(Figure {
+                name,
+                cycles_per_item: vec![cycles_per_item],
+                cpus: None,
+            }),
         }
     }
 
     /// Notes of the figures of these names how far apart the CPUs were.
     pub fn note_cpus(&mut self, starting_with: &str, cpus: &str) {
-        for figure in self.figures.iter_mut().filter(|figure| figure.name.0.starts_with(starting_with)) {
+        for figure in
+            self.figures.iter_mut().filter(|figure| figure.name.0.starts_with(starting_with))
+        {
             figure.cpus = Some(cpus.to_owned());
         }
     }
@@ -62,9 +86,18 @@ impl Figures {
 
     pub fn print(&self) {
         let mut table = Table::new();
-        table.load_preset(presets::UTF8_FULL_CONDENSED).set_header(["queue", "burst", "cycles/item", "least", "windows", "CPUs"]);
+        table.load_preset(presets::UTF8_FULL_CONDENSED).set_header([
+            "queue",
+            "burst",
+            "cycles/item",
+            "least",
+            "windows",
+            "CPUs",
+        ]);
         for row in self.rows() {
-            let number = |value: Option<f64>| right(value.map_or(String::from("-"), |value| format!("{value:.2}")));
+            let number = |value: Option<f64>| {
+                right(value.map_or(String::from("-"), |value| format!("{value:.2}")))
+            };
             table.add_row(vec![
                 Cell::new(row.name),
                 right(row.burst.to_string()),
@@ -76,7 +109,9 @@ impl Figures {
         }
         println!("{table}");
         let mut table = Table::new();
-        table.load_preset(presets::UTF8_FULL_CONDENSED).set_header(["queue", "beside", "burst", "ratio", "target", ""]);
+        table
+            .load_preset(presets::UTF8_FULL_CONDENSED)
+            .set_header(["queue", "beside", "burst", "ratio", "target", ""]);
         for (mine, other, factor) in TARGETS {
             let ratio = self.ratio(mine, other);
             let verdict = match ratio {
@@ -85,7 +120,14 @@ impl Figures {
                 Some(_) => "MISSED",
             };
             let ratio = ratio.map_or(String::from("-"), |ratio| format!("{ratio:.2}"));
-            let cells = [mine.0.to_owned(), other.0.to_owned(), mine.1.to_string(), ratio, format!("<= {factor:.2}"), verdict.to_owned()];
+            let cells = [
+                mine.0.to_owned(),
+                other.0.to_owned(),
+                mine.1.to_string(),
+                ratio,
+                format!("<= {factor:.2}"),
+                verdict.to_owned(),
+            ];
             table.add_row(cells);
         }
         println!("{table}");
@@ -115,7 +157,8 @@ fn right(text: String) -> Cell {
     Cell::new(text).set_alignment(CellAlignment::Right)
 }
 
-/// The middle value, of an even number of values the upper one; `None` of nothing.
+/// The middle value, of an even number of values the upper one; `None` of
+/// nothing.
 fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);

@@ -1,5 +1,6 @@
-//! One core puts items into a queue, another one takes them. A round counts only where the two CPUs stayed as far apart as they were:
-//! on a virtual machine they move.
+//! One core puts items into a queue, another one takes them. A round counts
+//! only where the two CPUs stayed as far apart as they were: on a virtual
+//! machine they move.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,30 +25,52 @@ const STEALS: u64 = 2_000;
 const BURSTS: usize = 512;
 /// Round trips of a cache line by which the distance is judged.
 const ROUND_TRIPS: u64 = 2_000;
-/// Within one placement of the CPUs round trips differ by less than this factor, between placements by more.
+/// Within one placement of the CPUs round trips differ by less than this
+/// factor, between placements by more.
 const SAME_PLACE: f64 = 1.8;
-/// Where the CPUs are, by the most cycles that a round trip takes there: hyperthreads of one core, cores of one socket, and beyond.
+/// Where the CPUs are, by the most cycles that a round trip takes there:
+/// hyperthreads of one core, cores of one socket, and beyond.
 const PLACES: [(&str, f64); 3] = [("siblings", 130.0), ("near", 600.0), ("far", f64::INFINITY)];
 
 pub fn measure(eal: &Eal, cpus: [usize; 2], rounds: u16, figures: &mut Figures) -> Result<()> {
-    let pool = Mempool::create(eal, "two_cores", 2 * (BURSTS * BURST) as u32 + 1, 0, 128, Reuse::Default)?;
+    let pool =
+        Mempool::create(eal, "two_cores", 2 * (BURSTS * BURST) as u32 + 1, 0, 128, Reuse::Default)?;
     let stamp = StampField::register()?;
     let (mut puts, mut takes) = ring(eal, "bare", SLOTS, 1, 1)?;
     let mut bare = Through::new(puts.remove(0), takes.remove(0), &pool);
     let (mut puts, mut takes) = ring(eal, "shard", SLOTS, 1, 1)?;
-    let mut sharded = Through::new(puts.remove(0), OnlyShard([Waiting { ring: takes.remove(0), stamp }]), &pool);
+    let mut sharded =
+        Through::new(puts.remove(0), OnlyShard([Waiting { ring: takes.remove(0), stamp }]), &pool);
     // By place: the figures of the rounds in which it did not change.
     let mut kept: [Vec<Vec<_>>; PLACES.len()] = Default::default();
     for _ in 0..rounds {
         let before = round_trip_cycles(cpus);
         let round = vec![
             (("two cores: run queue, steal", BURST), steal_cycles::<Double<_>>(cpus, BURST, BURST)),
-            (("two cores: crossbeam-deque, steal_batch", BURST), steal_batch_cycles(cpus, BURST, BURST)),
-            (("two cores: run queue, steal from appended rings", BURST), steal_cycles::<Append<_>>(cpus, BURST, BURST)),
-            (("two cores: run queue, steal", BACKLOG), steal_cycles::<Double<_>>(cpus, BACKLOG, BACKLOG)),
-            (("two cores: run queue, steal 32 of 512", BURST), steal_cycles::<Double<_>>(cpus, BACKLOG, BURST)),
-            (("two cores: crossbeam-deque, steal_batch_with_limit", BACKLOG), steal_batch_cycles(cpus, BACKLOG, BACKLOG)),
-            (("two cores: crossbeam-deque, steal_batch of 512", BURST), steal_batch_cycles(cpus, BACKLOG, BURST)),
+            (
+                ("two cores: crossbeam-deque, steal_batch", BURST),
+                steal_batch_cycles(cpus, BURST, BURST),
+            ),
+            (
+                ("two cores: run queue, steal from appended rings", BURST),
+                steal_cycles::<Append<_>>(cpus, BURST, BURST),
+            ),
+            (
+                ("two cores: run queue, steal", BACKLOG),
+                steal_cycles::<Double<_>>(cpus, BACKLOG, BACKLOG),
+            ),
+            (
+                ("two cores: run queue, steal 32 of 512", BURST),
+                steal_cycles::<Double<_>>(cpus, BACKLOG, BURST),
+            ),
+            (
+                ("two cores: crossbeam-deque, steal_batch_with_limit", BACKLOG),
+                steal_batch_cycles(cpus, BACKLOG, BACKLOG),
+            ),
+            (
+                ("two cores: crossbeam-deque, steal_batch of 512", BURST),
+                steal_batch_cycles(cpus, BACKLOG, BURST),
+            ),
             (("two cores: rte_ring SP/SC", BURST), bare.cycles(cpus)),
             (("two cores: sharded queue, 1 producer, 1 worker", BURST), sharded.cycles(cpus)),
         ];
@@ -58,14 +81,18 @@ pub fn measure(eal: &Eal, cpus: [usize; 2], rounds: u16, figures: &mut Figures) 
             kept[place].push(round);
         }
     }
-    let Some(((word, _), most)) = PLACES.iter().zip(kept).max_by_key(|(_, rounds)| rounds.len()) else { return Ok(()) };
+    let Some(((word, _), most)) = PLACES.iter().zip(kept).max_by_key(|(_, rounds)| rounds.len())
+    else {
+        return Ok(());
+    };
     let note = format!("{word}, {} of {rounds} rounds", most.len());
     most.into_iter().flatten().for_each(|(name, cycles)| figures.add(name, cycles));
     figures.note_cpus("two cores", &note);
     Ok(())
 }
 
-/// A word that two threads take turns to raise, on a pair of cache lines of its own.
+/// A word that two threads take turns to raise, on a pair of cache lines of its
+/// own.
 #[repr(align(128))]
 struct Turn(AtomicU64);
 
@@ -81,8 +108,14 @@ impl Turn {
     }
 }
 
-/// Runs `owner` in turn with `thief`, which is told the start of its work by the turn, on a CPU each; the thief's cycles.
-fn in_turns(cpus: [usize; 2], turns: u64, mut owner: impl FnMut() + Send, mut thief: impl FnMut() -> u64 + Send) -> u64 {
+/// Runs `owner` in turn with `thief`, which is told the start of its work by
+/// the turn, on a CPU each; the thief's cycles.
+fn in_turns(
+    cpus: [usize; 2],
+    turns: u64,
+    mut owner: impl FnMut() + Send,
+    mut thief: impl FnMut() -> u64 + Send,
+) -> u64 {
     let turn = Turn(AtomicU64::new(0));
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -122,7 +155,8 @@ fn round_trip_cycles(cpus: [usize; 2]) -> f64 {
     cycles as f64 / ROUND_TRIPS as f64
 }
 
-/// The owner has pushed twice a batch: the thief takes half of it, but no more than `limit`.
+/// The owner has pushed twice a batch: the thief takes half of it, but no more
+/// than `limit`.
 fn steal_cycles<G: Growth<Item> + Send>(cpus: [usize; 2], batch: usize, limit: usize) -> f64 {
     let mut queue = RunQueue::<Item, G>::new(SLOTS as usize, SLOTS as usize);
     let mut thief = queue.stealer();
@@ -145,7 +179,8 @@ fn steal_cycles<G: Growth<Item> + Send>(cpus: [usize; 2], batch: usize, limit: u
     in_turns(cpus, STEALS, owner, steal) as f64 / (STEALS * limit as u64) as f64
 }
 
-/// As above, with crossbeam's deque, of which a thief takes no more than `limit`.
+/// As above, with crossbeam's deque, of which a thief takes no more than
+/// `limit`.
 fn steal_batch_cycles(cpus: [usize; 2], batch: usize, limit: usize) -> f64 {
     let queue = Worker::new_fifo();
     let thief = queue.stealer();
@@ -207,7 +242,8 @@ impl Taker for OnlyShard {
     }
 }
 
-/// A ring that bursts go through from one core to the other; what arrives is what goes through in the next window.
+/// A ring that bursts go through from one core to the other; what arrives is
+/// what goes through in the next window.
 struct Through<T> {
     put: RingProducer,
     take: T,
@@ -243,7 +279,8 @@ impl<T: Taker> Through<T> {
                 let start = tsc();
                 for burst in &mut *arrived {
                     while burst.len() < BURST {
-                        // A burst that arrives in pieces is filled up by the next one, not split.
+                        // A burst that arrives in pieces is filled up by the
+                        // next one, not split.
                         take.take(burst);
                     }
                 }

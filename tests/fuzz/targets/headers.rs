@@ -1,10 +1,15 @@
-//! All that reads headers, on whatever frames libFuzzer thinks of: nothing panics, offsets stay in order and inside the frame, both
-//! directions are one flow, the short way finds the same hash as the long one, and a router changes what it must and nothing else.
-//! `./dev fuzz` runs it; stable Rust is enough, because no sanitizer is needed where there is no unsafe code.
+//! All that reads headers, on whatever frames libFuzzer thinks of: nothing
+//! panics, offsets stay in order and inside the frame, both directions are one
+//! flow, the short way finds the same hash as the long one, and a router
+//! changes what it must and nothing else. `./dev fuzz` runs it; stable Rust is
+//! enough, because no sanitizer is needed where there is no unsafe code.
 #![no_main]
 #![forbid(unsafe_code)]
 
-use engine::headers::{FRONT_MAX, FlowKey, Headers, Layer, Network, parse, parse_front, plain_flow_hash, plain_mac_hash};
+use engine::headers::{
+    FRONT_MAX, FlowKey, Headers, Layer, Network, parse, parse_front, plain_flow_hash,
+    plain_mac_hash,
+};
 use engine::l3::{Unfit, destination, hop};
 use libfuzzer_sys::fuzz_target;
 
@@ -26,17 +31,28 @@ fuzz_target!(|frame: &[u8]| {
 });
 
 fn are_in_order(headers: &Headers, frame: &[u8]) {
-    assert!(headers.l3 <= headers.l4 && headers.l4 <= headers.payload && headers.payload <= headers.end && headers.end <= frame.len());
+    assert!(
+        headers.l3 <= headers.l4
+            && headers.l4 <= headers.payload
+            && headers.payload <= headers.end
+            && headers.end <= frame.len()
+    );
     assert!((0..headers.vlans).all(|place| headers.vlan_tag(frame, place).is_some()));
     if headers.network == Network::Other {
-        assert_eq!((headers.l4, headers.payload, headers.protocol, headers.fragment), (headers.l3, headers.l3, 0, false));
+        assert_eq!(
+            (headers.l4, headers.payload, headers.protocol, headers.fragment),
+            (headers.l3, headers.l3, 0, false)
+        );
     }
 }
 
 fn is_one_flow_both_ways(headers: &Headers, frame: &[u8]) {
     let there = headers.key;
     let back = FlowKey { source: there.destination, destination: there.source, ..there };
-    assert_eq!((there.symmetric(), there.symmetric_hash()), (back.symmetric(), back.symmetric_hash()));
+    assert_eq!(
+        (there.symmetric(), there.symmetric_hash()),
+        (back.symmetric(), back.symmetric_hash())
+    );
     if let Some(hash) = plain_flow_hash(frame).or_else(|| plain_mac_hash(frame)) {
         assert_eq!(hash, there.symmetric_hash());
     }
@@ -57,7 +73,9 @@ fn route(frame: &[u8], headers: &Headers) {
     assert_eq!(sent[..12], ADDRESSES);
     let counted = headers.l3 + if headers.network == Network::Ipv4 { 8 } else { 7 };
     assert_eq!(sent[counted], frame[counted] - 1);
-    let is_checksum = |at: usize| headers.network == Network::Ipv4 && (headers.l3 + 10..headers.l3 + 12).contains(&at);
+    let is_checksum = |at: usize| {
+        headers.network == Network::Ipv4 && (headers.l3 + 10..headers.l3 + 12).contains(&at)
+    };
     assert!((12..frame.len()).all(|at| at == counted || is_checksum(at) || sent[at] == frame[at]));
     // Its header is as sound as before, whether or not this was its last hop.
     assert!(matches!(destination(&sent[..front], sent.len()), Ok(_) | Err(Unfit::Expired)));

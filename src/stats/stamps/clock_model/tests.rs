@@ -8,7 +8,8 @@ use super::*;
 const HZ: f64 = 2.6e9;
 const EVERY: u64 = 260_000_000;
 
-/// A clock whose rate wanders, read with what a bus and an operating system do to readings.
+/// A clock whose rate wanders, read with what a bus and an operating system do
+/// to readings.
 struct Synthetic {
     random: SmallRng,
     ticks: u64,
@@ -16,7 +17,8 @@ struct Synthetic {
     /// Units that have passed since.
     passed: f64,
     units_per_tick: f64,
-    /// Of the rate, and by how much it may change from sample to sample, both as a share.
+    /// Of the rate, and by how much it may change from sample to sample, both
+    /// as a share.
     drift: f64,
     wander: f64,
     width: u64,
@@ -38,8 +40,18 @@ proptest! {
 impl Synthetic {
     fn new(seed: u64, units_per_second: f64, drift: f64, wander: f64, width: u64) -> Self {
         let mut random = SmallRng::seed_from_u64(seed);
-        let (ticks, clock_start) = (random.random_range(1 << 40..1 << 55), random.random_range(1 << 40..1 << 61));
-        Self { random, ticks, clock_start, passed: 0.0, units_per_tick: units_per_second / HZ, drift, wander, width }
+        let (ticks, clock_start) =
+            (random.random_range(1 << 40..1 << 55), random.random_range(1 << 40..1 << 61));
+        Self {
+            random,
+            ticks,
+            clock_start,
+            passed: 0.0,
+            units_per_tick: units_per_second / HZ,
+            drift,
+            wander,
+            width,
+        }
     }
 
     fn pass(&mut self, ticks: u64) {
@@ -56,7 +68,8 @@ impl Synthetic {
     }
 
     fn read(&mut self) -> Reading {
-        let (before, after) = (self.random.random_range(1..=self.width), self.random.random_range(1..=self.width));
+        let (before, after) =
+            (self.random.random_range(1..=self.width), self.random.random_range(1..=self.width));
         let before_ticks = self.ticks;
         self.pass(before);
         let clock = self.now();
@@ -85,7 +98,8 @@ proptest! {
             clock.pass(EVERY / 2);
             if let Some(Fit { conversion, error_ticks }) = fit {
                 let off = conversion.ticks(clock.now()).abs_diff(clock.ticks);
-                // One unit of the clock, which its own reading rounds down, may be many ticks.
+                // One unit of the clock, which its own reading rounds down, may
+                // be many ticks.
                 let unit = (HZ / units_per_second).ceil() as u64;
                 prop_assert!(off <= error_ticks + 2 * unit, "{} ticks off, {} promised", off, error_ticks);
             }
@@ -141,7 +155,10 @@ fn a_clock_that_stands_still_is_a_step() {
 #[test]
 fn interrupted_readings_do_not_count() {
     let reading = |width| Reading { before_ticks: 1000, clock: width, after_ticks: 1000 + width };
-    assert_eq!(Sample::narrowest([90_000, 80, 4_000].map(reading)), Some(Sample { clock: 80, ticks: 1040, error_ticks: 41 }));
+    assert_eq!(
+        Sample::narrowest([90_000, 80, 4_000].map(reading)),
+        Some(Sample { clock: 80, ticks: 1040, error_ticks: 41 })
+    );
     assert_eq!(Sample::narrowest([]), None);
     let mut model = ClockModel::default();
     let wide = Sample { clock: 1, ticks: 1, error_ticks: ERROR_TICKS_MAX + 1 };
@@ -152,7 +169,14 @@ fn interrupted_readings_do_not_count() {
 #[test]
 fn stamps_of_all_units_become_the_same_ticks() {
     let now = 1_700_000_000_123_456_789;
-    let fit = Fit { conversion: Conversion { clock: now, ticks: 1 << 50, ticks_per_unit: (2.6 * 2f64.powi(32)) as u64 }, error_ticks: 10 };
+    let fit = Fit {
+        conversion: Conversion {
+            clock: now,
+            ticks: 1 << 50,
+            ticks_per_unit: (2.6 * 2f64.powi(32)) as u64,
+        },
+        error_ticks: 10,
+    };
     // 5.5 ms later.
     let ticks = (1u64 << 50) + 14_300_000;
     let stamps = [
