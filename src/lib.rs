@@ -30,10 +30,8 @@ pub mod dpdk;
 pub mod engine;
 pub mod error;
 pub mod lab;
-pub mod order;
 mod output;
-pub mod policy;
-pub mod runq;
-pub mod shed;
 pub mod stats;
 pub mod traffic;
+
+pub use micropools::{order, policy, runq, shed};

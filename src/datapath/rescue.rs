@@ -5,8 +5,8 @@ use super::{LcoreLoop, Polled, Stage};
 use crate::dpdk::clock::tsc;
 use crate::engine::Engine;
 use crate::policy::{Help, PeersView, Policy};
-use crate::runq::heartbeat::Busy;
 use crate::stats::Rescued;
+use micropools::heartbeat::Busy;
 
 /// A stuck lcore that nobody came for is on record if it was away this many
 /// times longer than `--rescue-after`.

@@ -26,7 +26,8 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         let Some(at) = self.picker.pick(&self.shards) else { return self.looked_in_vain() };
         let Some(permit) = self.permit() else { return };
         if self.shards.len() > 1 {
-            self.rank.before_take(&self.shards, at, &self.stats.rank);
+            let sample = self.rank.before_dequeue(&self.shards, at);
+            sample.into_iter().for_each(|sample| self.stats.rank.add(sample));
         }
         let start = tsc();
         if self.polled_in_vain_at != 0 {

@@ -9,7 +9,7 @@ use super::port::Started;
 use super::source::{Attached, RxSource};
 use super::{Burst, BurstSize};
 use crate::error::Result;
-use crate::runq::lease;
+use micropools::lease;
 
 /// A receive queue of a started port; keeps the port open.
 pub struct RxQueue {
