@@ -19,12 +19,12 @@ use crate::dpdk::{
     RingProducer, RxQueue, RxStampField, StampField, TicketField, TxQueue,
 };
 use crate::engine::{Engine, EngineSetup, Flows};
-use crate::error::{Error, Result};
 use crate::order::Order;
-use crate::output;
 use crate::policy::{Permits, Pool};
 use crate::shed::Picker;
 use crate::stats::{GAP_NS_MIN, Incidents, LcoreStats, Reloads, Report, unseen_text};
+use mpfwd_common::error::{Error, Result};
+use mpfwd_common::output;
 
 mod engines;
 mod launch;
@@ -70,6 +70,9 @@ fn start<W: Engines>(
     let (eal_args, own_args) = split(&args)?;
     let Some(cli) = Cli::read(own_args)? else { return Ok(()) };
     config::check_alone(&cli)?;
+    if cli.check_args {
+        return Ok(());
+    }
     outcome::check_files(&cli)?;
     let mut engines = engines(&cli)?;
     let host = Host::before_eal()?;

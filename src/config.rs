@@ -4,8 +4,8 @@
 
 use crate::cli::{Cli, EthPeer, ForwardMode, Mark, Mode, Pools, QueueOf};
 use crate::dpdk::{Lcore, PortInfo};
-use crate::error::{Error, Result};
 use crate::policy::Pool;
+use mpfwd_common::error::{Error, Result};
 
 mod buffers;
 mod inspection;

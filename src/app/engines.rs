@@ -20,10 +20,10 @@ use crate::engine::{
     Any, Carried, Cutoff, Dpi, Engine, EngineSetup, FlowIds, Heavy, Io, L3, Mac, MacSwap, Marking,
     Peers, Predicting, Prediction, Spin, SpinTicks,
 };
-use crate::error::Result;
-use crate::output;
 use crate::stats::{DpiReport, PredictionCounts, PredictionRow};
 use micropools::flow_table::FlowTable;
+use mpfwd_common::error::Result;
+use mpfwd_common::output;
 
 /// What engines have to add to the report.
 #[derive(Default)]

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::usage;
 use crate::cli::{Cli, Grow, Mode};
-use crate::error::Result;
 use crate::shed::ShardPick;
+use mpfwd_common::error::Result;
 
 /// How long an lcore may be in one packet before it is rescued, unless told
 /// otherwise.
