@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::engine::l3::RouteFile;
 use crate::error::{Error, Result};
+use crate::policy::Mode;
 use crate::shed::ShardPick;
 use crate::traffic::OpenLoop;
 
@@ -237,22 +238,6 @@ pub(crate) fn one_line(text: &str) -> String {
         .replace("For more information, try '--help'.", "");
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     line.strip_prefix("error: ").unwrap_or(&line).trim_end().to_owned()
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Mode {
-    /// RSS and run-to-completion, nothing shared
-    Rtc,
-    /// Every lcore polls, idle ones steal from run queues
-    Steal,
-    /// Every lcore polls, expensive packets go to the shorter of two random
-    /// lcores
-    ShedRandom,
-    /// Two micropools joined by the sharded queue
-    Pools,
-    /// Pools whose idle lcores help, and rescue those that are stuck
-    Hybrid,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

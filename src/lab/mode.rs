@@ -70,7 +70,7 @@ mod tests {
             let scheduling = check_alone(&cli).unwrap();
             assert!(mode.name().starts_with(scheduling.mode.name()));
             assert_eq!(scheduling.steal_every.is_some(), *mode == LabMode::StealEvery);
-            assert_eq!(scheduling.mode.has_pools(), mode.has_pools());
+            assert_eq!(scheduling.mode.facts().has_pools, mode.has_pools());
         }
     }
 }
