@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::sched::CpuSet;
 
-use crate::cli::{Cli, Idle, KeepOrder, Mode, Timestamps, in_utf8};
+use crate::cli::{Cli, Idle, KeepOrder, Timestamps, in_utf8};
 use crate::config::{self, LcorePlan, Plan, Stamping};
 use crate::control::{self, Control, FollowedClocks, Hangups, IncidentReader, Signals};
 use crate::datapath::{
@@ -406,7 +406,7 @@ fn set_up(eal: &Eal, cli: &Cli, plan: &mut Plan) -> Result<Setup> {
         shedders.into_iter().zip(puts).for_each(|(at, put)| producers[at] = Some(put));
         takers.into_iter().zip(takes).for_each(|(at, take)| consumers[at].push(take));
     }
-    let inboxes = if plan.scheduling.mode == Mode::ShedRandom {
+    let inboxes = if plan.scheduling.mode.facts().has_inboxes {
         inboxes(eal, plan.lcores.len(), cli.ring_size)?
     } else {
         Vec::new()

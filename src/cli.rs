@@ -12,6 +12,7 @@ use macaddr::MacAddr6;
 use serde::Serialize;
 
 use crate::engine::l3::RouteFile;
+use crate::policy::Mode;
 use crate::shed::ShardPick;
 use crate::traffic::OpenLoop;
 use mpfwd_common::error::{Error, Result};
@@ -213,22 +214,6 @@ impl Cli {
             Err(error) => Err(Error::Usage(one_line(&error.to_string()))),
         }
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Mode {
-    /// RSS and run-to-completion, nothing shared
-    Rtc,
-    /// Every lcore polls, idle ones steal from run queues
-    Steal,
-    /// Every lcore polls, expensive packets go to the shorter of two random
-    /// lcores
-    ShedRandom,
-    /// Two micropools joined by the sharded queue
-    Pools,
-    /// Pools whose idle lcores help, and rescue those that are stuck
-    Hybrid,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -38,7 +38,7 @@ use crate::dpdk::{
 };
 use crate::engine::{Engine, Flows};
 use crate::order::Order;
-use crate::policy::{PeerHint, Permits, Place, Policy, Pool, Step, View};
+use crate::policy::{Deferral, PeerHint, Permits, Policy, Pool, Step, View};
 use crate::shed::{Picker, RankMeter, Shard, TakeBudget};
 use crate::stats::{DropCause, Incidents, Lap, LcoreStats, StampClocks, Stamps};
 
@@ -343,7 +343,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             run_queue_pkts: self.run_queue.len(),
             kept_pkts: self.kept.len(),
             shards_wait: P::WORKERS_POLL && self.pool == Pool::B && self.shards_wait(),
-            inbox_pkts: if P::DEFERRED == Place::Inbox {
+            inbox_pkts: if P::DEFERRED == Deferral::Inbox {
                 self.inbox.as_ref().map_or(0, RingConsumer::len)
             } else {
                 0

@@ -6,7 +6,7 @@ use super::admission::Pass;
 use crate::dpdk::{BURST_MAX, Burst, Mbuf};
 use crate::engine::{Class, Engine};
 use crate::order::Full;
-use crate::policy::{Place, Policy};
+use crate::policy::{Deferral, Policy};
 
 /// The port by which a packet came in, and when, in ticks: by its stamp, and by
 /// the poll that brought it. Where packets bring no stamps both are the same.
@@ -123,7 +123,7 @@ impl Sorter {
         }
         admit(self, &mut packet, Hands::Others)?;
         arrival.refined(&packet, settings).write_on(&mut packet, settings);
-        if unknown || P::DEFERRED == Place::Here {
+        if unknown || P::DEFERRED == Deferral::Here {
             return Ok(Some(Alone { packet, unknown }));
         }
         self.deferred.push(packet);

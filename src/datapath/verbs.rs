@@ -9,7 +9,7 @@ use crate::dpdk::Mbuf;
 use crate::dpdk::clock::tsc;
 use crate::engine::{Engine, Verdict};
 use crate::order::Full;
-use crate::policy::{Place, Policy};
+use crate::policy::{Deferral, Policy};
 use crate::stats::{DropCause, Gaps, Lap};
 
 impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
@@ -260,7 +260,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     /// Whether all of the burst goes to other lcores, and at once.
     #[inline]
     fn goes_whole(&mut self, port: u16) -> bool {
-        P::DEFERRED != Place::Here
+        P::DEFERRED != Deferral::Here
             && self.admission.may_go_whole(&self.sorter, &self.tx)
             && self.engine.defers_burst(&self.burst, port)
     }
@@ -348,10 +348,10 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
             return;
         }
         let put = match P::DEFERRED {
-            Place::Shed if !self.announced => {
+            Deferral::Shard if !self.announced => {
                 self.shard.as_mut().map_or(0, |shard| shard.put(&mut self.sorter.deferred))
             }
-            Place::Inbox if !self.announced => self.put_into_inboxes(),
+            Deferral::Inbox if !self.announced => self.put_into_inboxes(),
             _ => return self.keep_deferred(),
         };
         self.stats.shed_pkts.add(put as u64);

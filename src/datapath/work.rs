@@ -10,14 +10,14 @@ use crate::dpdk::clock::tsc;
 use crate::dpdk::{BURST_MAX, Mbuf};
 use crate::engine::{Engine, Verdict, flow_hash};
 use crate::order::Number;
-use crate::policy::{Permit, Place, Policy};
+use crate::policy::{Deferral, Permit, Policy};
 use crate::shed::Pick;
 use crate::stats::{Lap, LcoreStats};
 
 impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
     /// Whether others look whether it is away: to help, or to send it nothing
     /// more.
-    const IS_SEEN: bool = P::STEALS || P::RESCUES || matches!(P::DEFERRED, Place::Inbox);
+    const IS_SEEN: bool = P::STEALS || P::RESCUES || matches!(P::DEFERRED, Deferral::Inbox);
 
     /// Takes from the shard that the choice falls on, as many packets as the
     /// time budget allows, and finishes them.

@@ -5,7 +5,7 @@
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-use super::{Help, PeerHint, PeersView, Place, Policy, Pool, Step, View, Why};
+use super::{Deferral, Help, PeerHint, PeersView, Policy, Pool, Step, View, Why};
 
 /// As `pools`, and besides:
 ///
@@ -79,7 +79,7 @@ fn is_stuck(peer: &PeerHint, patience_ticks: u64) -> bool {
 }
 
 impl Policy for Hybrid {
-    const DEFERRED: Place = Place::Shed;
+    const DEFERRED: Deferral = Deferral::Shard;
     const STEALS: bool = true;
     const RESCUES: bool = true;
     const WORKERS_POLL: bool = true;

@@ -8,6 +8,7 @@
 //! has work never reads another's cache lines.
 
 mod hybrid;
+mod mode;
 #[cfg(test)]
 mod model;
 mod permits;
@@ -19,6 +20,7 @@ mod steal_every;
 mod view;
 
 pub use hybrid::Hybrid;
+pub use mode::{Argument, Mode, ModeFacts, Variant, Who};
 pub use permits::{Permit, Permits};
 pub use pools::Pools;
 pub use rtc::Rtc;
@@ -88,11 +90,11 @@ pub enum Why {
 
 /// Where the expensive stage of a deferred packet is to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Deferral {
     /// On this lcore, before anything that came after it.
     Here,
     /// In the other pool, by way of this lcore's shard.
-    Shed,
+    Shard,
     /// On the lcore that `Policy::inbox` names, by way of that lcore's inbox.
     Inbox,
 }
@@ -100,7 +102,7 @@ pub enum Place {
 /// A mode. Chosen once, by monomorphisation; one value per lcore.
 pub trait Policy: Send {
     /// Where a deferred packet goes.
-    const DEFERRED: Place;
+    const DEFERRED: Deferral;
     /// Whether run queues are stolen from: what waits has to be where others
     /// can take it, and hinted at.
     const STEALS: bool = false;
@@ -146,7 +148,7 @@ pub trait Policy: Send {
     }
 
     /// The lcore, below `lcores`, whose inbox gets a deferred packet; asked
-    /// only where `DEFERRED` is `Place::Inbox`. `pkts` tells how many packets
+    /// only where `DEFERRED` is `Deferral::Inbox`. `pkts` tells how many packets
     /// an lcore's inbox holds, the one that is being run included.
     #[inline]
     fn inbox(&mut self, lcores: usize, pkts: impl Fn(usize) -> usize) -> usize {

@@ -108,7 +108,7 @@ impl<'a, P: Policy> World<'a, P> {
                     (lcore.shard + room, lcore.kept - room, false);
             }
             Step::Unbox => {
-                assert!(P::DEFERRED == Place::Inbox && self.lcores[me].inbox > 0);
+                assert!(P::DEFERRED == Deferral::Inbox && self.lcores[me].inbox > 0);
                 self.lcores[me].inbox -= 1;
                 assert!(self.start(me), "an inbox is not capped");
             }
@@ -151,13 +151,13 @@ impl<'a, P: Policy> World<'a, P> {
                     break;
                 }
                 Some(Packet::Deferred) => match P::DEFERRED {
-                    Place::Here => {
+                    Deferral::Here => {
                         lcore.kept += 1;
                         break;
                     }
-                    Place::Shed if lcore.shard < SHARD_ROOM => lcore.shard += 1,
-                    Place::Shed => lcore.kept += 1,
-                    Place::Inbox => {
+                    Deferral::Shard if lcore.shard < SHARD_ROOM => lcore.shard += 1,
+                    Deferral::Shard => lcore.kept += 1,
+                    Deferral::Inbox => {
                         let inboxes: Vec<usize> = self
                             .lcores
                             .iter()

@@ -1,6 +1,6 @@
 //! `pools`: two micropools joined by the sharded queue, no stealing.
 
-use super::{Place, Policy, Pool, Step, View};
+use super::{Deferral, Policy, Pool, Step, View};
 
 /// Pool A polls and runs the cheap stage; what is deferred goes to pool B by
 /// way of the shards. A deferred packet that found its shard full and may not
@@ -10,7 +10,7 @@ use super::{Place, Policy, Pool, Step, View};
 pub struct Pools;
 
 impl Policy for Pools {
-    const DEFERRED: Place = Place::Shed;
+    const DEFERRED: Deferral = Deferral::Shard;
 
     #[inline]
     fn polls_on(pool: Pool) -> bool {

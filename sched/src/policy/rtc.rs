@@ -1,6 +1,6 @@
 //! `rtc`: RSS and run-to-completion, nothing shared. What l3fwd does.
 
-use super::{Place, Policy, Pool, Step, View};
+use super::{Deferral, Policy, Pool, Step, View};
 
 /// Every lcore serves its own queues in order of arrival, whatever a packet
 /// costs.
@@ -8,7 +8,7 @@ use super::{Place, Policy, Pool, Step, View};
 pub struct Rtc;
 
 impl Policy for Rtc {
-    const DEFERRED: Place = Place::Here;
+    const DEFERRED: Deferral = Deferral::Here;
 
     #[inline]
     fn polls_on(_: Pool) -> bool {

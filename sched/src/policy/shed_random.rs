@@ -6,7 +6,7 @@
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use super::{Place, Policy, Step, View};
+use super::{Deferral, Policy, Step, View};
 
 /// Every lcore polls, and has an inbox for deferred packets. Two lcores are
 /// drawn, the drawing one among them perhaps; the packet goes where fewer wait,
@@ -31,7 +31,7 @@ impl ShedRandom {
 }
 
 impl Policy for ShedRandom {
-    const DEFERRED: Place = Place::Inbox;
+    const DEFERRED: Deferral = Deferral::Inbox;
 
     #[inline]
     fn next(&mut self, view: &View) -> Step {

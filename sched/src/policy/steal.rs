@@ -4,7 +4,7 @@
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-use super::{Help, PeersView, Place, Policy, Pool, Rtc, Step, View, Why};
+use super::{Deferral, Help, PeersView, Policy, Pool, Rtc, Step, View, Why};
 
 /// Run-to-completion, but the rest of a burst waits where others can take it.
 /// Receive queues are not taken over: what a stuck lcore has not polled waits
@@ -23,7 +23,7 @@ impl Steal {
 }
 
 impl Policy for Steal {
-    const DEFERRED: Place = Place::Here;
+    const DEFERRED: Deferral = Deferral::Here;
     const STEALS: bool = true;
 
     #[inline]

@@ -4,7 +4,7 @@
 
 use std::num::NonZeroU64;
 
-use super::{Help, PeersView, Place, Policy, Steal, Step, View};
+use super::{Deferral, Help, PeersView, Policy, Steal, Step, View};
 
 /// Steals when idle, and when it is due.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ impl StealEvery {
 }
 
 impl Policy for StealEvery {
-    const DEFERRED: Place = Place::Here;
+    const DEFERRED: Deferral = Deferral::Here;
     const STEALS: bool = true;
     const COUNTS: bool = true;
 

@@ -19,7 +19,7 @@ pub struct View {
     /// that must not be told (pool A, which asks when idle).
     pub shards_wait: bool,
     /// The packets in its inbox, which others write: 0 unless the mode's
-    /// `DEFERRED` is `Place::Inbox`.
+    /// `DEFERRED` is `Deferral::Inbox`.
     pub inbox_pkts: usize,
     /// Packets that it has finished since the run began, in either stage; 0
     /// unless the mode `COUNTS` them.

@@ -17,7 +17,7 @@ use std::mem::MaybeUninit;
 use rand::Rng;
 use rand::rngs::SmallRng;
 
-use super::queue::{Growth, Stolen};
+use super::growth::{Growth, Stolen};
 use super::ring::{OwnerEnd, Ring};
 use super::word::Word;
 use crate::sync::{Arc, AtomicPtr, AtomicU64, Line, Ordering};

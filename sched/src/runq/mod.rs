@@ -18,6 +18,7 @@
 
 mod append;
 mod double;
+mod growth;
 mod queue;
 mod ring;
 mod slots;
@@ -28,5 +29,6 @@ mod word;
 pub use crate::sync::Line;
 pub use append::Append;
 pub use double::Double;
-pub use queue::{Growth, RunQueue, Stealer, Stolen};
+pub use growth::{Growth, Stolen};
+pub use queue::{RunQueue, Stealer};
 pub use word::{Batch, Word};

@@ -19,7 +19,7 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
-use super::queue::Stolen;
+use super::growth::Stolen;
 use super::slots::Slots;
 use super::word::Word;
 use crate::sync::{Arc, AtomicPtr, AtomicU64, Line, Ordering};
