@@ -128,13 +128,20 @@ fn run_with(
     Ok(run.report(ended))
 }
 
-/// What is before `--` is EAL's, what is behind it is ours. Without `--` a
-/// request for help is ours, and our own arguments have lost their way.
+/// What is before `--` is EAL's, what is behind it is ours. A request for help
+/// is ours wherever it stands. Without `--` our own arguments have lost their
+/// way.
 fn split(args: &[String]) -> Result<(&[String], &[String])> {
-    let is_help = |arg: &String| ["-h", "--help", "-V", "--version"].contains(&arg.as_str());
-    match args.iter().position(|arg| arg == "--") {
+    let asks = |arg: &String| {
+        ["-h", "--help", "-V", "--version"].contains(&arg.as_str()) || arg.starts_with("--generate")
+    };
+    let own = args.iter().position(|arg| arg == "--");
+    let before = &args[1..own.unwrap_or(args.len()).max(1)];
+    if let Some(at) = before.iter().position(asks) {
+        return Ok((&args[..1], &before[at..before.len().min(at + 2)]));
+    }
+    match own {
         Some(at) => Ok((&args[..at], &args[at + 1..])),
-        None if args[1..].iter().any(is_help) => Ok((&args[..1], &args[1..])),
         None => match args[1..].iter().find(|arg| Cli::knows(arg)) {
             Some(arg) => {
                 Err(Error::Usage(format!("{arg} is mpfwd's, not EAL's: write -- before it")))

@@ -20,9 +20,6 @@ use scheduling::scheduling;
 pub use source::SOURCE_PORT_HINT;
 pub use stamping::Stamping;
 
-/// Bytes of the longest plain Ethernet frame, with its checksum.
-pub const DEFAULT_MAX_PKT_LEN: u32 = 1518;
-
 /// Packets that an lcore keeps per port when the driver does not take them.
 pub const WAITING_MAX: usize = 1024;
 
