@@ -20,7 +20,7 @@ use crate::dpdk::{
 };
 use crate::engine::{Engine, EngineSetup, Flows};
 use crate::error::{Error, Result};
-use crate::order::Order;
+use crate::order::{Counting, Keeping, Order};
 use crate::output;
 use crate::policy::{Permits, Pool};
 use crate::shed::Picker;
@@ -227,7 +227,10 @@ fn forward(
     let links = std::array::from_fn(|id| AtomicBool::new(up(id)));
     let run = RunState::new(plan.lcores.len(), cli.packets);
     let boards = boards(&plan, &rxqs)?;
-    let order = Order::new(rxqs.len(), plan.order_records, cli.order == KeepOrder::Flow);
+    let order = match cli.order {
+        KeepOrder::Flow => Order::Keeping(Keeping::new(rxqs.len(), plan.order_records)),
+        KeepOrder::None => Order::Counting(Counting::new(rxqs.len())),
+    };
     let pool_a = plan.lcores.iter().filter(|lcore| lcore.pool == Pool::A).count();
     let permits = Permits::new(plan.scheduling.expensive_cap, pool_a);
     let incidents = Incidents::new(plan.lcores.len());
