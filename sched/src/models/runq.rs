@@ -5,7 +5,7 @@ use loom::sync::Arc;
 use loom::thread;
 
 use super::explore;
-use crate::heartbeat::{Busy, Heartbeat};
+use crate::heartbeat::{Busy, Cost, Heartbeat};
 use crate::runq::{Append, Double, Growth, RunQueue, Stealer};
 
 /// An item that its receiver writes to: loom sees it when that does not come
@@ -173,7 +173,7 @@ fn what_a_stuck_lcore_left_is_there_to_be_taken() {
             let heartbeat = heartbeat.clone();
             move || {
                 let mut loot = Vec::new();
-                if heartbeat.stuck_ticks(9).is_some() {
+                if heartbeat.busy_ticks(9).is_some() {
                     stealer.steal(2, &mut loot);
                     assert_eq!(loot.len(), 1, "it waits since before the lcore got stuck");
                 }
@@ -181,7 +181,7 @@ fn what_a_stuck_lcore_left_is_there_to_be_taken() {
             }
         });
         push(&mut queue, 1..2);
-        heartbeat.begin(Busy { since_ticks: 5, flow_hash: 0, stage: 0 });
+        heartbeat.begin(Busy { since_ticks: 5, flow_hash: 0, cost: Cost::Unknown });
         settle_alone(queue, rescuer.join().unwrap());
     });
 }

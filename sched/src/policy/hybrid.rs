@@ -53,7 +53,7 @@ impl Hybrid {
     fn rescue(&mut self, peers: &PeersView<'_>) -> Option<Help> {
         let (patience, why) = (self.patience_ticks(peers.pool), Why::Rescue);
         if let Some(victim) =
-            peers.random(&mut self.rng, |peer| is_stuck(peer, patience) && peer.waiting_pkts > 0)
+            peers.random(&mut self.rng, |peer| is_stuck(peer, patience) && peer.queued_pkts > 0)
         {
             return Some(Help::Steal { victim, why });
         }
@@ -67,7 +67,7 @@ impl Hybrid {
     /// Cheap work for a worker that has no other.
     #[inline]
     fn cheap_work(&mut self, peers: &PeersView<'_>) -> Option<Help> {
-        let victim = peers.random(&mut self.rng, |peer| peer.waiting_pkts > 0)?;
+        let victim = peers.random(&mut self.rng, |peer| peer.queued_pkts > 0)?;
         Some(Help::Steal { victim, why: Why::Idle })
     }
 }
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
     const RESCUE_AFTER: u64 = 100;
     const BUSY: PeerHint =
-        PeerHint { pool: Pool::A, waiting_pkts: 0, away_ticks: None, declared: false };
+        PeerHint { pool: Pool::A, queued_pkts: 0, away_ticks: None, declared: false };
 
     fn help(pool: Pool, peer: PeerHint) -> Help {
         let peers = [BUSY, peer];
@@ -161,7 +161,7 @@ mod tests {
             help(Pool::B, away(RESCUE_AFTER + RESCUE_AFTER / 4 + 1)),
             Help::TakeOver { victim, why }
         );
-        let waiting = PeerHint { waiting_pkts: 1, ..away(RESCUE_AFTER + 1) };
+        let waiting = PeerHint { queued_pkts: 1, ..away(RESCUE_AFTER + 1) };
         assert_eq!(help(Pool::A, waiting), Help::Steal { victim, why });
         let worker = PeerHint { pool: Pool::B, declared: true, ..away(1) };
         assert_eq!(
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn only_idle_workers_help_before_rescue_is_due() {
         let (victim, why) = (1, Why::Idle);
-        let waiting = PeerHint { waiting_pkts: 40, ..BUSY };
+        let waiting = PeerHint { queued_pkts: 40, ..BUSY };
         assert_eq!(
             (help(Pool::A, waiting), help(Pool::B, waiting)),
             (Help::Take, Help::Steal { victim, why })

@@ -200,7 +200,7 @@ impl<'a, P: Policy> World<'a, P> {
         let away = |lcore: &Lcore<'_>| lcore.away.map(|(since, _)| self.turn - since);
         let hint = |(at, lcore): (usize, &Lcore<'_>)| PeerHint {
             pool: self.pool(at),
-            waiting_pkts: lcore.run_queue.len() as u32,
+            queued_pkts: lcore.run_queue.len() as u32,
             away_ticks: away(lcore),
             declared: lcore.declared,
         };

@@ -42,7 +42,7 @@ impl Policy for Steal {
 
     #[inline]
     fn help(&mut self, peers: &PeersView<'_>) -> Help {
-        match peers.random(&mut self.rng, |peer| peer.waiting_pkts > 0) {
+        match peers.random(&mut self.rng, |peer| peer.queued_pkts > 0) {
             Some(victim) => Help::Steal { victim, why: Why::Idle },
             None => Help::Rest,
         }

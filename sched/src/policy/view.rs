@@ -60,7 +60,7 @@ pub struct PeerHint {
     pub pool: Pool,
     /// About how many packets wait in its run queue; 0 only when none do, or
     /// none did a moment ago.
-    pub waiting_pkts: u32,
+    pub queued_pkts: u32,
     /// For how long it has been in one packet of unknown or expensive cost, in
     /// ticks; `None` when it isn't. While it is, the leases of its receive
     /// queues are free.
