@@ -23,7 +23,7 @@ impl Board {
             pool: self.pool,
             queued_pkts: self.heartbeat.queued().items_min() as u32,
             away_ticks: busy.map(|busy| now_ticks.saturating_sub(busy.since_ticks)),
-            declared: busy.is_some_and(|busy| busy.cost == Cost::Expensive),
+            expensive: busy.is_some_and(|busy| busy.cost == Cost::Expensive),
         }
     }
 
@@ -65,7 +65,7 @@ mod tests {
             assert_eq!(board.stuck(111, 10), is_stuck.then_some(busy), "{pool:?} {cost:?}");
             let hint = board.hint(111);
             assert_eq!(
-                (hint.pool, hint.away_ticks, hint.declared),
+                (hint.pool, hint.away_ticks, hint.expensive),
                 (pool, Some(11), cost == Cost::Expensive)
             );
         }

@@ -321,13 +321,16 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             }
             match self.policy.next(&view) {
                 Step::Poll => {
-                    while self.poll() && P::polls_on(self.pool) && !self.shared.run.is_draining() {}
+                    while self.poll()
+                        && P::keeps_polling(self.pool)
+                        && !self.shared.run.is_draining()
+                    {}
                 }
                 Step::Serve => self.serve_run_queue(),
                 Step::Run => self.run_kept(),
                 Step::Shed => self.shed_kept(),
                 Step::Unbox => self.unbox(),
-                Step::Take => self.take(),
+                Step::Dequeue => self.take(),
                 Step::LookAround => self.look_around(),
                 Step::Rest => self.rest(),
             }
@@ -342,7 +345,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             pool: self.pool,
             run_queue_pkts: self.run_queue.len(),
             kept_pkts: self.kept.len(),
-            shards_wait: P::WORKERS_POLL && self.pool == Pool::B && self.shards_wait(),
+            shards_nonempty: P::WORKERS_POLL && self.pool == Pool::B && self.shards_wait(),
             inbox_pkts: if P::DEFERRED == Deferral::Inbox {
                 self.inbox.as_ref().map_or(0, RingConsumer::len)
             } else {
@@ -353,8 +356,8 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             } else {
                 0
             },
-            found_nothing: self.empty_polls >= P::VAIN_ROUNDS * self.rx.len(),
-            refused: self.refused,
+            found_nothing: self.empty_polls >= P::EMPTY_ROUNDS * self.rx.len(),
+            permit_refused: self.refused,
             draining: self.shared.run.is_draining(),
         }
     }

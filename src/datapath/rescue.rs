@@ -81,9 +81,9 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
             me: self.me,
             pool: self.pool,
             draining: self.shared.run.is_draining(),
-            refused: self.refused,
-            shards_wait: self.shards_wait(),
-            may_take: self.shared.permits.may_take(self.pool),
+            permit_refused: self.refused,
+            shards_nonempty: self.shards_wait(),
+            permit_available: self.shared.permits.is_available(self.pool),
             peers: &self.hints,
         };
         let help = self.policy.help(&view);
@@ -95,7 +95,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
                     self.rest();
                 }
             }
-            Help::Take => self.take(),
+            Help::Dequeue => self.take(),
             Help::Rest => {
                 self.looked_around(now);
                 self.rest_unneeded();

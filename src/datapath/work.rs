@@ -168,7 +168,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         if !P::CAPPED {
             return Some(None);
         }
-        let permit = self.shared.permits.try_take(self.pool);
+        let permit = self.shared.permits.try_acquire(self.pool);
         self.refused = permit.is_none();
         permit.map(Some)
     }

@@ -32,7 +32,7 @@ fn is_before(stamp: u64, other: u64) -> bool {
 }
 
 /// A shard for tests: items stand in it by their stamps.
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 impl Shard for std::collections::VecDeque<u64> {
     fn head_stamp(&self) -> Option<u64> {
         self.front().copied()

@@ -185,7 +185,7 @@ impl Pick for Picker {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::collections::VecDeque;
 

@@ -103,7 +103,7 @@ pub fn rank_error_bound(choice: ShardPick, shards: usize) -> Option<f64> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::collections::VecDeque;
 
