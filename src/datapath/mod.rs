@@ -39,7 +39,7 @@ use crate::dpdk::{
 use crate::engine::{Engine, Flows};
 use crate::order::Order;
 use crate::policy::{Deferral, PeerHint, Permits, Policy, Pool, Step, View};
-use crate::shed::{Picker, RankMeter, Shard, TakeBudget};
+use crate::shed::{DequeueBudget, Picker, RankMeter, Shard};
 use crate::stats::{DropCause, Incidents, Lap, LcoreStats, StampClocks, Stamps};
 
 /// How long the work may take that a worker takes at once, in nanoseconds: what
@@ -201,7 +201,7 @@ pub struct LcoreLoop<'a, E, P, const METER: bool> {
     shards: Vec<WaitingShard>,
     picker: Picker,
     rank: RankMeter,
-    budget: TakeBudget,
+    budget: DequeueBudget,
     inbox: Option<RingConsumer>,
     inboxes: Vec<RingProducer>,
     tx: Transmit<'a>,
@@ -287,7 +287,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             shards: queues.shards.into_iter().map(|ring| WaitingShard { ring, stamp }).collect(),
             picker: queues.picker,
             rank: RankMeter::new(),
-            budget: TakeBudget::new(settings.take_budget_ticks, settings.burst.pkts()),
+            budget: DequeueBudget::new(settings.take_budget_ticks, settings.burst.pkts()),
             inbox: queues.inbox,
             inboxes: queues.inboxes,
             tx: Transmit::new(queues.tx, settings, shared, stats),
