@@ -19,7 +19,7 @@ use crate::dpdk::{
     RxStampField, StampField, TicketField, TxQueue,
 };
 use crate::engine::Flows;
-use crate::order::Order;
+use crate::order::{Counting, Keeping, Order};
 use crate::policy::{Permits, Pool};
 use crate::stats::{
     GAP_NS_MIN, Incident, Incidents, LcoreStats, Reloads, StampClocks, unseen_text,
@@ -107,7 +107,10 @@ impl<'e> Run<'e> {
         let does = engines.name(cli);
         printed::map(&plan, cli, &does, &ports);
         sources.iter().for_each(output::say);
-        let order = Order::new(rxqs.len(), plan.order_records, cli.order == KeepOrder::Flow);
+        let order = match cli.order {
+            KeepOrder::Flow => Order::Keeping(Keeping::new(rxqs.len(), plan.order_records)),
+            KeepOrder::None => Order::Counting(Counting::new(rxqs.len())),
+        };
         let stats = plan.lcores.iter();
         let stats =
             stats.map(|lcore| LcoreStats::new(&plan.may_poll(lcore), &lcore.tx_queue)).collect();

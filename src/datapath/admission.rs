@@ -11,7 +11,7 @@ use super::sort::{Hands, Sorter};
 use super::transmit::Outgoing;
 use crate::dpdk::{BURST_MAX, Burst, Mbuf, TicketField};
 use crate::engine::{FlowBefore, Flows};
-use crate::order::{Bucket, Full, Number, Order, Ticket};
+use crate::order::{Bucket, Counting, Full, Number, Order, Ticket};
 
 /// A packet's place in its flow, as far as that has been asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,10 +110,9 @@ impl Pass {
 /// A ticket; where no order is kept, a number.
 #[inline(always)]
 fn enter(order: &Order<Outgoing>, bucket: Bucket) -> Result<Pass, Full> {
-    if order.keeps() {
-        order.enter(bucket).map(Pass::Ticket)
-    } else {
-        Ok(Pass::Counted(order.count(bucket, 1)))
+    match order {
+        Order::Keeping(keeping) => keeping.enter(bucket).map(Pass::Ticket),
+        Order::Counting(counting) => Ok(Pass::Counted(counting.number(bucket, 1))),
     }
 }
 
@@ -190,7 +189,7 @@ impl<'a> Admission<'a> {
         for (place, packet) in self.buckets.iter_mut().zip(burst.packets()) {
             *place = self.order.bucket(usize::from(queue), self.flows.hash(packet));
             self.asked += 1;
-            if self.order.is_ahead(*place) {
+            if self.order.in_flight(*place) {
                 return false;
             }
         }
@@ -236,7 +235,7 @@ impl<'a> Admission<'a> {
             return Ok(Pass::Unasked(self.queue));
         }
         let bucket = self.bucket(at, packet);
-        if self.order.is_ahead(bucket) {
+        if self.order.in_flight(bucket) {
             enter(self.order, bucket)
         } else {
             Ok(Pass::Asked(bucket))
@@ -288,28 +287,37 @@ impl<'a> Admission<'a> {
         Ok(pass)
     }
 
-    /// Whether a burst can go away as a whole: nothing that came before it is
-    /// here, and nobody needs a ticket.
+    /// What numbers a burst that can go away as a whole: nothing that came
+    /// before it is here, and nobody needs a ticket.
     #[inline]
-    pub(super) fn may_go_whole(&self, here: &Sorter, tx: &Transmit<'_>) -> bool {
-        !self.order.keeps() && !tx.holds_packets() && here.cheap.is_empty()
+    pub(super) fn may_go_whole(&self, here: &Sorter, tx: &Transmit<'_>) -> Option<&'a Counting> {
+        match self.order {
+            Order::Counting(counting) if !tx.holds_packets() && here.cheap.is_empty() => {
+                Some(counting)
+            }
+            _ => None,
+        }
     }
 
     /// As `goes_away`, for all packets of a burst that may go as a whole;
     /// `write` writes on each what else it has to say. Those of one bucket that
     /// follow each other get their numbers at once.
     #[inline]
-    pub(super) fn all_go_away(&mut self, packets: &mut [Mbuf], write: impl Fn(&mut Mbuf)) {
+    pub(super) fn all_go_away(
+        &mut self,
+        counting: &Counting,
+        packets: &mut [Mbuf],
+        write: impl Fn(&mut Mbuf),
+    ) {
         let mut before = FlowBefore::default();
         for (bucket, packet) in self.buckets.iter_mut().zip(&*packets) {
-            *bucket = self
-                .order
-                .bucket(usize::from(self.queue), self.flows.hash_next(packet, &mut before));
+            *bucket =
+                counting.bucket(usize::from(self.queue), self.flows.hash_next(packet, &mut before));
         }
         (self.asked, self.busy, self.gone) = (packets.len(), true, self.gone + packets.len());
         let (field, mut packets) = (self.field, packets);
         for run in self.buckets[..self.asked].chunk_by(|a, b| a == b) {
-            let mut number = self.order.count(run[0], run.len() as u32);
+            let mut number = counting.number(run[0], run.len() as u32);
             let (those, later) = packets.split_at_mut(run.len());
             for packet in those {
                 field.write(packet, number.to_bits());
@@ -358,7 +366,7 @@ impl<'a> Admission<'a> {
     #[cold]
     fn ask_again(&self, mut pass: Pass, packet: &Mbuf) -> Result<Pass, Full> {
         match pass.bucket(self.order, self.flows, packet) {
-            Some(bucket) if self.order.is_ahead(bucket) => enter(self.order, bucket),
+            Some(bucket) if self.order.in_flight(bucket) => enter(self.order, bucket),
             _ => Ok(pass),
         }
     }

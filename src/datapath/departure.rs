@@ -8,7 +8,7 @@ use super::{Stage, Waiting};
 use crate::config::WAITING_MAX;
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{Burst, Mbuf};
-use crate::order::{Bucket, Full, Number, Ticket};
+use crate::order::{Bucket, Full, Number, Order, Ticket};
 use crate::stats::{DropCause, Parts};
 
 impl Transmit<'_> {
@@ -35,10 +35,8 @@ impl Transmit<'_> {
         // If it has to wait for its turn, that is from now on.
         let served_ticks = if self.measured_from.get() == 0 { 0 } else { tsc() };
         let unseen = self.unseen.get();
-        match self
-            .order
-            .finish(ticket, Outgoing { packet, port, pass, stamp, stage, served_ticks, unseen })
-        {
+        let outgoing = Outgoing { packet, port, pass, stamp, stage, served_ticks, unseen };
+        match self.order.keeping().finish(ticket, outgoing) {
             Some(Outgoing { packet, .. }) => self.stage(port, packet, pass, stamp),
             None => self.stats.order.add_parked(),
         }
@@ -47,7 +45,7 @@ impl Transmit<'_> {
     /// The driver has taken a packet.
     pub(super) fn taken(&mut self, pass: Pass) {
         if let Pass::Ticket(ticket) = pass {
-            self.stats.order.add_sent(self.order.count_sent(ticket));
+            self.stats.order.add_sent(self.order.keeping().note_sent(ticket));
             self.leave_place(ticket);
         }
     }
@@ -72,10 +70,8 @@ impl Transmit<'_> {
     #[inline]
     fn taken_run(&self, first: Number, pkts: usize) {
         let counts = &self.stats.order;
-        counts.add_in_order(
-            self.order
-                .count_all_sent(first, pkts as u32, |late_by_pkts| counts.add_late(late_by_pkts)),
-        );
+        let late = |late_by_pkts| counts.add_late(late_by_pkts);
+        counts.add_in_order(self.order.counting().note_sent(first, pkts as u32, late));
     }
 
     /// A packet has been dropped: those that waited for it to go, and are
@@ -84,13 +80,13 @@ impl Transmit<'_> {
     pub(super) fn leave(&mut self, pass: Pass) {
         match pass {
             Pass::Ticket(ticket) => self.leave_place(ticket),
-            Pass::Counted(number) => self.order.count_dropped(number, 1),
+            Pass::Counted(number) => self.order.counting().note_dropped(number, 1),
             Pass::Unasked(_) | Pass::Asked(_) => {}
         }
     }
 
     fn leave_place(&mut self, ticket: Ticket) {
-        let mut next = self.order.leave(ticket);
+        let mut next = self.order.keeping().release(ticket);
         while let Some((ticket, waiting)) = next {
             next = self.offer(ticket, waiting);
         }
@@ -108,11 +104,11 @@ impl Transmit<'_> {
             if self.outlets[at].waiting.len() == WAITING_MAX {
                 return None;
             }
-            (ticket, waiting) = self.order.follower(ticket, |next| next.port == port)?;
+            (ticket, waiting) = self.order.keeping().follower(ticket, |next| next.port == port)?;
             self.book_order_wait(&mut waiting);
         }
         self.drop_unsent(waiting.packet, at);
-        self.order.leave(ticket)
+        self.order.keeping().release(ticket)
     }
 
     /// A packet's turn has come: how long it waited for that is known, if it
@@ -156,15 +152,15 @@ impl Transmit<'_> {
     /// are counted at once: whoever sends counts in the same place.
     #[cold]
     pub(super) fn drop_all_placed(&mut self, burst: &mut Burst, cause: DropCause) {
-        if self.order.keeps() {
+        let Order::Counting(counting) = self.order else {
             burst.drain().for_each(|packet| self.drop_placed(packet, cause));
             return;
-        }
+        };
         let field = self.settings.ticket;
         for run in burst.packets().chunk_by(|a, b| Pass::of(a, field).precedes(Pass::of(b, field)))
         {
             if let Pass::Counted(first) = Pass::of(&run[0], field) {
-                self.order.count_dropped(first, run.len() as u32);
+                counting.note_dropped(first, run.len() as u32);
             }
         }
         self.stats.drop_pkts(cause, burst.free() as u64);

@@ -39,7 +39,7 @@ use crate::dpdk::{
 use crate::engine::{Engine, Flows};
 use crate::order::Order;
 use crate::policy::{Deferral, PeerHint, Permits, Policy, Pool, Step, View};
-use crate::shed::{Picker, RankMeter, Shard, TakeBudget};
+use crate::shed::{DequeueBudget, Picker, RankMeter, Shard};
 use crate::stats::{DropCause, Incidents, Lap, LcoreStats, StampClocks, Stamps};
 
 /// How long the work may take that a worker takes at once, in nanoseconds: what
@@ -201,7 +201,7 @@ pub struct LcoreLoop<'a, E, P, const METER: bool> {
     shards: Vec<WaitingShard>,
     picker: Picker,
     rank: RankMeter,
-    budget: TakeBudget,
+    budget: DequeueBudget,
     inbox: Option<RingConsumer>,
     inboxes: Vec<RingProducer>,
     tx: Transmit<'a>,
@@ -287,7 +287,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             shards: queues.shards.into_iter().map(|ring| WaitingShard { ring, stamp }).collect(),
             picker: queues.picker,
             rank: RankMeter::new(),
-            budget: TakeBudget::new(settings.take_budget_ticks, settings.burst.pkts()),
+            budget: DequeueBudget::new(settings.take_budget_ticks, settings.burst.pkts()),
             inbox: queues.inbox,
             inboxes: queues.inboxes,
             tx: Transmit::new(queues.tx, settings, shared, stats),
@@ -321,13 +321,16 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             }
             match self.policy.next(&view) {
                 Step::Poll => {
-                    while self.poll() && P::polls_on(self.pool) && !self.shared.run.is_draining() {}
+                    while self.poll()
+                        && P::keeps_polling(self.pool)
+                        && !self.shared.run.is_draining()
+                    {}
                 }
                 Step::Serve => self.serve_run_queue(),
                 Step::Run => self.run_kept(),
                 Step::Shed => self.shed_kept(),
                 Step::Unbox => self.unbox(),
-                Step::Take => self.take(),
+                Step::Dequeue => self.take(),
                 Step::LookAround => self.look_around(),
                 Step::Rest => self.rest(),
             }
@@ -342,7 +345,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             pool: self.pool,
             run_queue_pkts: self.run_queue.len(),
             kept_pkts: self.kept.len(),
-            shards_wait: P::WORKERS_POLL && self.pool == Pool::B && self.shards_wait(),
+            shards_nonempty: P::WORKERS_POLL && self.pool == Pool::B && self.shards_wait(),
             inbox_pkts: if P::DEFERRED == Deferral::Inbox {
                 self.inbox.as_ref().map_or(0, RingConsumer::len)
             } else {
@@ -353,8 +356,8 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             } else {
                 0
             },
-            found_nothing: self.empty_polls >= P::VAIN_ROUNDS * self.rx.len(),
-            refused: self.refused,
+            found_nothing: self.empty_polls >= P::EMPTY_ROUNDS * self.rx.len(),
+            permit_refused: self.refused,
             draining: self.shared.run.is_draining(),
         }
     }

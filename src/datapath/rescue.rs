@@ -6,7 +6,7 @@ use crate::dpdk::clock::tsc;
 use crate::engine::Engine;
 use crate::policy::{Help, PeersView, Policy};
 use crate::stats::Rescued;
-use micropools::heartbeat::Busy;
+use micropools::heartbeat::{Busy, Cost};
 
 /// A stuck lcore that nobody came for is on record if it was away this many
 /// times longer than `--rescue-after`.
@@ -24,7 +24,11 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     pub(super) fn leave(&mut self, now: u64, flow_hash: u32, stage: Stage) {
         self.show_waiting();
         let board = &self.shared.boards[self.me];
-        board.heartbeat.begin(Busy { since_ticks: now, flow_hash, stage: stage as u32 });
+        let cost = match stage {
+            Stage::Cheap => Cost::Unknown,
+            Stage::Expensive => Cost::Expensive,
+        };
+        board.heartbeat.begin(Busy { since_ticks: now, flow_hash, cost });
         if P::RESCUES {
             self.tx.keep_all_places();
             self.rx.iter_mut().for_each(Polled::give_back);
@@ -38,7 +42,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
     pub(super) fn show_waiting(&mut self) {
         self.shared.boards[self.me]
             .heartbeat
-            .publish_waiting(self.run_queue.len() + self.kept.len());
+            .publish_queued(self.run_queue.len() + self.kept.len());
     }
 
     /// Says that it is back. Its queues are polled by whoever gets their leases
@@ -77,9 +81,9 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
             me: self.me,
             pool: self.pool,
             draining: self.shared.run.is_draining(),
-            refused: self.refused,
-            shards_wait: self.shards_wait(),
-            may_take: self.shared.permits.may_take(self.pool),
+            permit_refused: self.refused,
+            shards_nonempty: self.shards_wait(),
+            permit_available: self.shared.permits.is_available(self.pool),
             peers: &self.hints,
         };
         let help = self.policy.help(&view);
@@ -91,7 +95,7 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
                     self.rest();
                 }
             }
-            Help::Take => self.take(),
+            Help::Dequeue => self.take(),
             Help::Rest => {
                 self.looked_around(now);
                 self.rest_unneeded();

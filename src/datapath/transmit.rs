@@ -368,10 +368,11 @@ impl<'a> Transmit<'a> {
     #[inline(never)]
     pub(super) fn taken_staged(&mut self, at: usize, sent: usize) {
         self.ticketed &= !(1 << at);
-        if self.order.keeps() {
-            (0..sent).for_each(|place| self.taken(self.outlets[at].passes[place]));
-        } else {
-            self.taken_counted(&self.outlets[at].passes[..sent]);
+        match self.order {
+            Order::Keeping(_) => {
+                (0..sent).for_each(|place| self.taken(self.outlets[at].passes[place]));
+            }
+            Order::Counting(_) => self.taken_counted(&self.outlets[at].passes[..sent]),
         }
     }
 

@@ -8,11 +8,11 @@ use crate::cli::OnFull;
 use crate::dpdk::Mbuf;
 use crate::dpdk::clock::tsc;
 use crate::engine::{Engine, Verdict};
-use crate::order::Full;
+use crate::order::{Counting, Full};
 use crate::policy::{Deferral, Policy};
 use crate::stats::{DropCause, Gaps, Lap};
 
-impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
+impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
     /// Receives a burst of the next queue, and serves it. The stamp is taken
     /// before: no packet is said to have come later than it did, and one
     /// reading of the clock closes the last burst's latency and opens this
@@ -219,8 +219,10 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         self.admission.part(number);
         // As many as went to other lcores come back from there.
         self.shared.buffers.claim_next(std::mem::take(&mut self.shed_before));
-        let alone =
-            if self.goes_whole(from) { self.defer_all(arrival) } else { self.classify(arrival) };
+        let alone = match self.goes_whole(from) {
+            Some(counting) => self.defer_all(arrival, counting),
+            None => self.classify(arrival),
+        };
         self.lap(Lap::Classify);
         let settings = self.settings;
         self.finish(|packet| arrival.refined(packet, settings), alone, measured);
@@ -257,22 +259,25 @@ impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
         None
     }
 
-    /// Whether all of the burst goes to other lcores, and at once.
+    /// What numbers the burst's packets, if all of them go to other lcores, and
+    /// at once.
     #[inline]
-    fn goes_whole(&mut self, port: u16) -> bool {
-        P::DEFERRED != Deferral::Here
-            && self.admission.may_go_whole(&self.sorter, &self.tx)
-            && self.engine.defers_burst(&self.burst, port)
+    fn goes_whole(&mut self, port: u16) -> Option<&'a Counting> {
+        if P::DEFERRED == Deferral::Here {
+            return None;
+        }
+        let counting = self.admission.may_go_whole(&self.sorter, &self.tx)?;
+        self.engine.defers_burst(&self.burst, port).then_some(counting)
     }
 
     /// Puts all of the burst on the pile of what goes to other lcores: nothing
     /// of it must be run alone.
     #[inline]
-    fn defer_all(&mut self, arrival: Arrival) -> Option<Alone> {
+    fn defer_all(&mut self, arrival: Arrival, counting: &Counting) -> Option<Alone> {
         let settings = self.settings;
         let write =
             |packet: &mut Mbuf| arrival.refined(packet, settings).write_on(packet, settings);
-        self.admission.all_go_away(self.burst.packets_mut(), write);
+        self.admission.all_go_away(counting, self.burst.packets_mut(), write);
         let count = self.burst.len();
         self.burst.drain().move_to(&mut self.sorter.deferred, count);
         None

@@ -9,7 +9,7 @@ use super::{LcoreLoop, Settings, Stage, Transmit};
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{BURST_MAX, Mbuf};
 use crate::engine::{Engine, Verdict, flow_hash};
-use crate::order::Number;
+use crate::order::{Number, Order};
 use crate::policy::{Deferral, Permit, Policy};
 use crate::shed::Pick;
 use crate::stats::{Lap, LcoreStats};
@@ -84,7 +84,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
     /// time, here and while these are sent.
     #[inline]
     fn serve_taken(&mut self, shard: usize, next: usize) {
-        if self.shared.order.keeps() {
+        if let Order::Keeping(_) = self.shared.order {
             self.burst.drain().for_each(|packet| {
                 expensive(&mut self.engine, packet, self.settings, &mut self.tx, self.stats)
             });
@@ -168,7 +168,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         if !P::CAPPED {
             return Some(None);
         }
-        let permit = self.shared.permits.try_take(self.pool);
+        let permit = self.shared.permits.try_acquire(self.pool);
         self.refused = permit.is_none();
         permit.map(Some)
     }

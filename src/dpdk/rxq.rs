@@ -57,7 +57,7 @@ impl RxQueue {
 
     /// The right to poll, if nobody has it.
     pub fn try_lease(&self) -> Option<Lease<'_>> {
-        self.lease.try_take().map(|held| Lease { rxq: self, _held: held })
+        self.lease.try_acquire().map(|held| Lease { rxq: self, _held: held })
     }
 }
 

@@ -275,7 +275,7 @@ impl clap::ValueEnum for Mode {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -1,22 +1,22 @@
-//! `steal`: every lcore polls; what waits while one runs something expensive
-//! may be stolen by those that have nothing to do.
+//! `steal`: every lcore polls; idle lcores steal packets that are queued behind
+//! an expensive one.
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use super::{Deferral, Help, PeersView, Policy, Pool, Rtc, Step, View, Why};
 
-/// Run-to-completion, but the rest of a burst waits where others can take it.
-/// Receive queues are not taken over: what a stuck lcore has not polled waits
-/// for it.
+/// Run to completion, but the rest of a burst is queued where others can steal
+/// it. Receive queues are not taken over: packets that a stuck lcore has not
+/// polled wait for it.
 #[derive(Clone, Debug)]
 pub struct Steal {
     rng: SmallRng,
 }
 
 impl Steal {
-    /// `seed`: another one for each lcore, so that idle lcores do not all ask
-    /// the same peer.
+    /// `seed` should differ between lcores, so that idle ones do not all choose
+    /// the same victim.
     pub fn new(seed: u64) -> Self {
         Self { rng: SmallRng::seed_from_u64(seed) }
     }
@@ -27,7 +27,7 @@ impl Policy for Steal {
     const STEALS: bool = true;
 
     #[inline]
-    fn polls_on(_: Pool) -> bool {
+    fn keeps_polling(_: Pool) -> bool {
         true
     }
 
@@ -42,7 +42,7 @@ impl Policy for Steal {
 
     #[inline]
     fn help(&mut self, peers: &PeersView<'_>) -> Help {
-        match peers.random(&mut self.rng, |peer| peer.waiting_pkts > 0) {
+        match peers.random(&mut self.rng, |peer| peer.queued_pkts > 0) {
             Some(victim) => Help::Steal { victim, why: Why::Idle },
             None => Help::Rest,
         }
