@@ -1,4 +1,4 @@
-//! What is wrong with a file that somebody wrote for an engine, and where.
+//! A mistake in a file written for an engine, and its place.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// What is wrong with a file, and where.
+/// A mistake in a file, and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
     pub at: Place,

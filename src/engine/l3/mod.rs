@@ -1,6 +1,6 @@
-//! `l3`: a router. Looks up where each packet goes by the longest prefix of its
-//! destination, counts the hop, and sets both MAC addresses. It answers no ARP,
-//! and sends no ICMP: what can't be forwarded is dropped and counted.
+//! `l3`: a router. Looks up each packet's destination by longest prefix, counts
+//! the hop, and sets both MAC addresses. It answers no ARP and sends no ICMP: a
+//! packet that cannot be forwarded is dropped and counted.
 
 mod ip;
 mod routes;
@@ -25,7 +25,7 @@ impl From<Unfit> for DropCause {
     }
 }
 
-/// What a look at a packet and the table says of it.
+/// The result of a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
     /// A hop that the table has.
@@ -33,8 +33,8 @@ enum Found {
     Drop(DropCause),
 }
 
-/// In a note: whether the packet is dropped; by which table, as far as seven
-/// bits tell; the hop, or the cause.
+/// Layout of a note: one bit for drop; seven bits of the table's number; the
+/// hop, or the cause.
 impl Found {
     const DROP: u32 = 1 << 31;
     const TABLE: u32 = 0x7f << 24;
@@ -55,7 +55,7 @@ impl Found {
         }
     }
 
-    /// `None`: by another table.
+    /// `None`: the note is of another table.
     #[inline(always)]
     fn of_note(note: u32, number: u32) -> Option<Self> {
         let found = note & !(Self::DROP | Self::TABLE);
@@ -68,8 +68,7 @@ impl Found {
     }
 }
 
-/// A burst's destinations side by side, as they are looked up; and for each
-/// packet what came of it.
+/// A burst's destinations, laid out for lookup, and each packet's result.
 #[derive(Clone, Debug)]
 struct Looked {
     ipv4: [u32; BURST_MAX],
@@ -80,13 +79,13 @@ struct Looked {
     found: [Found; BURST_MAX],
 }
 
-/// One lcore's router. All look into the same table; when that is replaced,
-/// each goes on with the new one from its next burst on. What was found for a
-/// packet by the old one does not count then: it is looked up again.
+/// One lcore's router. All lcores read the same table. When it is replaced,
+/// each continues with the new one from its next burst on; a packet that was
+/// looked up in the old one is looked up again.
 #[derive(Clone, Debug)]
 pub struct L3 {
     table: Held<Table>,
-    /// What was found for packets that go on one by one.
+    /// Holds the result for packets that continue one by one.
     note: NoteField,
     looked: Box<Looked>,
 }
@@ -104,8 +103,8 @@ impl L3 {
         Self { table, note, looked: Box::new(looked) }
     }
 
-    /// Looks all packets up at once: the table is larger than any cache, and so
-    /// its misses overlap. `found` says what came of it.
+    /// Looks up all packets at once: the table is larger than any cache, and
+    /// its misses overlap. Writes the results to `found`.
     #[inline]
     fn look_up(&mut self, burst: &Burst) {
         let Looked { ipv4, ipv4_at, ipv6, ipv6_at, hops, found } = &mut *self.looked;
@@ -135,7 +134,7 @@ impl L3 {
         }
     }
 
-    /// Leaves on each packet what was found.
+    /// Writes its result on each packet.
     #[inline]
     fn write_notes(&self, burst: &mut Burst) {
         for (packet, found) in burst.packets_mut().iter_mut().zip(&self.looked.found) {
@@ -143,7 +142,7 @@ impl L3 {
         }
     }
 
-    /// What is found for one packet that nobody has looked up before.
+    /// Looks up one packet without a result.
     #[cold]
     fn look_up_one(&self, packet: &Mbuf) -> Found {
         let mut hop = [0];
@@ -155,8 +154,8 @@ impl L3 {
         Found::from_hop(&self.table, hop[0])
     }
 
-    /// The port that all packets leave by which are not dropped; `None` where
-    /// there are several.
+    /// The port of all packets that are not dropped; `None` if there are
+    /// several.
     #[inline]
     fn only_port(&self, pkts: usize) -> Option<Option<u16>> {
         let mut ports = self.looked.found[..pkts].iter().filter_map(|found| match found {
@@ -167,7 +166,7 @@ impl L3 {
         ports.all(|port| Some(port) == first).then_some(first)
     }
 
-    /// Sends a packet on its way.
+    /// Rewrites a packet for its hop.
     #[inline(always)]
     fn forward(&self, packet: &mut Mbuf, found: Found) -> Verdict {
         let leaving = match found {
@@ -186,9 +185,9 @@ impl L3 {
 
 impl Engine for L3 {
     #[inline]
-    fn look_ahead(&mut self, burst: &mut Burst, _: u16) {
+    fn prepare_burst(&mut self, burst: &mut Burst, _: u16) {
         self.table.follow();
-        // `cheap_burst` has done so if it was asked.
+        // `cheap_burst` has done so if it was called.
         if burst.packets().first().is_some_and(|packet| !self.note.is_on(packet)) {
             self.look_up(burst);
             self.write_notes(burst);
@@ -250,7 +249,7 @@ impl Engine for L3 {
     }
 }
 
-/// Whether all that is looked at lies in the first segment.
+/// Whether everything that is parsed lies in the first segment.
 #[inline(always)]
 fn holds_headers(packet: &Mbuf) -> bool {
     packet.segments() == 1 || usize::from(packet.data_len()) >= FRONT_MAX
