@@ -32,7 +32,7 @@ pub use l3::L3;
 pub use live::{Held, Live};
 pub use mac::Mac;
 pub use macswap::MacSwap;
-pub use mistake::{Mistake, Place};
+pub use mistake::{Mistake, Position};
 pub use predict::{Estimate, Predicting, Prediction};
 pub use rewrite::{Addresses, Rewrite};
 pub use spin::{Marking, Spin, SpinTicks};

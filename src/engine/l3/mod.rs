@@ -42,7 +42,7 @@ impl Found {
     #[inline(always)]
     fn from_hop(table: &Table, hop: u64) -> Self {
         let hop = hop as u32;
-        if table.leaving(hop).is_some() { Self::Hop(hop) } else { Self::Drop(DropCause::NoRoute) }
+        if table.egress(hop).is_some() { Self::Hop(hop) } else { Self::Drop(DropCause::NoRoute) }
     }
 
     /// `number`: of the table.
@@ -70,7 +70,7 @@ impl Found {
 
 /// A burst's destinations, laid out for lookup, and each packet's result.
 #[derive(Clone, Debug)]
-struct Looked {
+struct Lookup {
     ipv4: [u32; BURST_MAX],
     ipv4_at: [u16; BURST_MAX],
     ipv6: [[u8; 16]; BURST_MAX],
@@ -81,18 +81,18 @@ struct Looked {
 
 /// One lcore's router. All lcores read the same table. When it is replaced,
 /// each continues with the new one from its next burst on; a packet that was
-/// looked up in the old one is looked up again.
+/// lookup up in the old one is lookup up again.
 #[derive(Clone, Debug)]
 pub struct L3 {
     table: Held<Table>,
     /// Holds the result for packets that continue one by one.
     note: NoteField,
-    looked: Box<Looked>,
+    lookup: Box<Lookup>,
 }
 
 impl L3 {
     pub fn new(table: Held<Table>, note: NoteField) -> Self {
-        let looked = Looked {
+        let lookup = Lookup {
             ipv4: [0; BURST_MAX],
             ipv4_at: [0; BURST_MAX],
             ipv6: [[0; 16]; BURST_MAX],
@@ -100,14 +100,14 @@ impl L3 {
             hops: [0; BURST_MAX],
             found: [Found::Drop(DropCause::NoRoute); BURST_MAX],
         };
-        Self { table, note, looked: Box::new(looked) }
+        Self { table, note, lookup: Box::new(lookup) }
     }
 
     /// Looks up all packets at once: the table is larger than any cache, and
     /// its misses overlap. Writes the results to `found`.
     #[inline]
     fn look_up(&mut self, burst: &Burst) {
-        let Looked { ipv4, ipv4_at, ipv6, ipv6_at, hops, found } = &mut *self.looked;
+        let Lookup { ipv4, ipv4_at, ipv6, ipv6_at, hops, found } = &mut *self.lookup;
         let (mut ipv4_pkts, mut ipv6_pkts) = (0, 0);
         for (at, packet) in burst.packets().iter().enumerate() {
             match destination_of(packet) {
@@ -137,7 +137,7 @@ impl L3 {
     /// Writes its result on each packet.
     #[inline]
     fn write_notes(&self, burst: &mut Burst) {
-        for (packet, found) in burst.packets_mut().iter_mut().zip(&self.looked.found) {
+        for (packet, found) in burst.packets_mut().iter_mut().zip(&self.lookup.found) {
             self.note.write(packet, found.note(self.table.number()));
         }
     }
@@ -158,8 +158,8 @@ impl L3 {
     /// several.
     #[inline]
     fn only_port(&self, pkts: usize) -> Option<Option<u16>> {
-        let mut ports = self.looked.found[..pkts].iter().filter_map(|found| match found {
-            Found::Hop(hop) => self.table.leaving(*hop).map(|leaving| leaving.port),
+        let mut ports = self.lookup.found[..pkts].iter().filter_map(|found| match found {
+            Found::Hop(hop) => self.table.egress(*hop).map(|egress| egress.port),
             Found::Drop(_) => None,
         });
         let first = ports.next();
@@ -169,17 +169,17 @@ impl L3 {
     /// Rewrites a packet for its hop.
     #[inline(always)]
     fn forward(&self, packet: &mut Mbuf, found: Found) -> Verdict {
-        let leaving = match found {
-            Found::Hop(hop) => self.table.leaving(hop),
+        let egress = match found {
+            Found::Hop(hop) => self.table.egress(hop),
             Found::Drop(cause) => return Verdict::Drop(cause),
         };
-        let Some(leaving) = leaving else { return Verdict::Drop(DropCause::NoRoute) };
+        let Some(egress) = egress else { return Verdict::Drop(DropCause::NoRoute) };
         if holds_headers(packet) {
-            hop(packet.data_mut(), &leaving.addresses);
+            hop(packet.data_mut(), &egress.addresses);
         } else {
-            hop_across_segments(packet, &leaving.addresses);
+            hop_across_segments(packet, &egress.addresses);
         }
-        Verdict::Forward(leaving.port)
+        Verdict::Forward(egress.port)
     }
 }
 
@@ -232,11 +232,11 @@ impl Engine for L3 {
             return None;
         };
         let mut drops = 0;
-        for (packet, &found) in burst.packets_mut().iter_mut().zip(&self.looked.found) {
+        for (packet, &found) in burst.packets_mut().iter_mut().zip(&self.lookup.found) {
             drops += usize::from(matches!(self.forward(packet, found), Verdict::Drop(_)));
         }
         if drops > 0 {
-            let (mut asked, mut causes) = (self.looked.found.iter(), self.looked.found.iter());
+            let (mut asked, mut causes) = (self.lookup.found.iter(), self.lookup.found.iter());
             let is_kept = |_: &Mbuf| matches!(asked.next(), Some(Found::Hop(_)));
             burst.retain(is_kept, |packet| {
                 let cause = causes.find_map(|found| {

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use macaddr::MacAddr6;
 
-use crate::engine::{Mistake, Place};
+use crate::engine::{Mistake, Position};
 
 /// A prefix, its length in bits, and its hop as an index into [`Routes::hops`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub struct Hop {
     /// `None`: the address of the port's peer.
     pub mac: Option<MacAddr6>,
     /// Where the port was named first.
-    pub at: Place,
+    pub at: Position,
 }
 
 /// All routes of a file; each family is sorted from the shortest prefix to the
@@ -116,9 +116,9 @@ struct Line<'t> {
 
 impl Line<'_> {
     /// The place of a word in it.
-    fn place(&self, word: &str) -> Place {
+    fn place(&self, word: &str) -> Position {
         let bytes = word.as_ptr() as usize - self.content.as_ptr() as usize;
-        Place { line: self.line, column: self.content[..bytes].chars().count() as u32 + 1 }
+        Position { line: self.line, column: self.content[..bytes].chars().count() as u32 + 1 }
     }
 
     fn mistake(&self, word: &str, what: String) -> Mistake {
@@ -128,7 +128,7 @@ impl Line<'_> {
     fn ends(&self, expected: &str) -> Mistake {
         let column = self.content.trim_end().chars().count() as u32 + 1;
         Mistake {
-            at: Place { line: self.line, column },
+            at: Position { line: self.line, column },
             what: format!("expected {expected}, found the end of the line"),
         }
     }
@@ -179,7 +179,7 @@ fn sort<A: Copy + Ord>(routes: &mut [Route<A>]) -> Result<(), Mistake> {
         .find(|pair| (pair[0].length, pair[0].prefix) == (pair[1].length, pair[1].prefix))
     {
         Some([first, second]) => Err(Mistake {
-            at: Place { line: second.line, column: 1 },
+            at: Position { line: second.line, column: 1 },
             what: format!("line {} has a route for this prefix already", first.line),
         }),
         _ => Ok(()),

@@ -19,7 +19,7 @@ pub struct Outgoing {
 
 /// A hop's port, and the first 12 bytes of a frame that leaves by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Leaving {
+pub(super) struct Egress {
     pub port: u16,
     pub addresses: [u8; 12],
 }
@@ -36,7 +36,7 @@ pub struct Table {
     /// The hop of addresses that no other prefix covers.
     ipv4_default: u32,
     ipv6_default: u32,
-    hops: Vec<Leaving>,
+    hops: Vec<Egress>,
     routes: [usize; 2],
     /// Time to read the file and build the table.
     took: Duration,
@@ -57,8 +57,11 @@ impl Table {
                 "{path}: {hops} next hops are too many: at most {HOPS_MAX}"
             )));
         }
-        let hops =
-            routes.hops.iter().map(|hop| leaving(file, hop, ports)).collect::<Result<Vec<_>>>()?;
+        let hops = routes
+            .hops
+            .iter()
+            .map(|hop| egress_of(file, hop, ports))
+            .collect::<Result<Vec<_>>>()?;
         // The number behind the last hop means no route.
         let no_route = hops.len() as u32;
         let ipv4_default = default_hop(&routes.ipv4, no_route);
@@ -100,7 +103,7 @@ impl Table {
 
     /// `None`: no route.
     #[inline(always)]
-    pub(super) fn leaving(&self, hop: u32) -> Option<&Leaving> {
+    pub(super) fn egress(&self, hop: u32) -> Option<&Egress> {
         self.hops.get(hop as usize)
     }
 }
@@ -123,7 +126,7 @@ impl std::fmt::Debug for Table {
     }
 }
 
-fn leaving(file: &RouteFile, hop: &Hop, ports: &[Outgoing]) -> Result<Leaving> {
+fn egress_of(file: &RouteFile, hop: &Hop, ports: &[Outgoing]) -> Result<Egress> {
     let Some(out) = ports.iter().find(|out| out.port == hop.port) else {
         let there = ports.iter().map(|out| out.port.to_string()).collect::<Vec<_>>().join(", ");
         let (path, at) = (file.path.display(), hop.at);
@@ -135,7 +138,7 @@ fn leaving(file: &RouteFile, hop: &Hop, ports: &[Outgoing]) -> Result<Leaving> {
     let mut addresses = [0; 12];
     addresses[..6].copy_from_slice(&hop.mac.map_or(out.peer, |mac| mac.into_array()));
     addresses[6..].copy_from_slice(&out.own);
-    Ok(Leaving { port: out.port, addresses })
+    Ok(Egress { port: out.port, addresses })
 }
 
 /// The hop of the prefix of length 0, which comes first if there is one. It
