@@ -81,7 +81,7 @@ struct Lookup {
 
 /// One lcore's router. All lcores read the same table. When it is replaced,
 /// each continues with the new one from its next burst on; a packet that was
-/// lookup up in the old one is lookup up again.
+/// looked up in the old one is looked up again.
 #[derive(Clone, Debug)]
 pub struct L3 {
     table: Held<Table>,
