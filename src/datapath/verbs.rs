@@ -214,7 +214,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             self.write_arrivals(field);
         }
         self.burst.prefetch_data();
-        self.engine.look_ahead(&mut self.burst, from);
+        self.engine.prepare_burst(&mut self.burst, from);
         let received = self.burst.len();
         self.admission.part(number);
         // As many as went to other lcores come back from there.
