@@ -40,7 +40,8 @@ pub use steal_every::StealEvery;
 pub use view::{PeerHint, PeersView, View};
 
 /// The micropool that an lcore belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub enum Pool {
     /// Polls queues and runs the cheap stage.
     A,

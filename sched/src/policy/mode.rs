@@ -271,6 +271,7 @@ impl Mode {
     }
 }
 
+#[cfg(feature = "serde")]
 impl serde::Serialize for Mode {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name())

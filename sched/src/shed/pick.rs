@@ -14,8 +14,8 @@ pub trait Pick {
 }
 
 /// Names of the choices, as they are written on command lines and in reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 pub enum ShardPick {
     /// The shard whose head has waited longest
