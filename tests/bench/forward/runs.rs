@@ -1,6 +1,7 @@
 //! The parts of the benchmark: which windows are run, beside whom, and what has
 //! to be reached.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -319,11 +320,18 @@ impl Bench {
         for (forward, setup, devices, mode) in all {
             let Forward { mode: forward_mode, burst } = forward;
             let subject = Subject { part: Part::Parent, forward_mode, setup, burst };
+            let this = || forward.start_mpfwd_on(devices, &mode, cpus);
+            let other = || forward.start_mpfwd_of(parent, devices, &mode, cpus);
+            // Which memory a program gets depends on who was started before.
+            let other_first = Cell::new(false);
             self.in_turns(subject, &[("itself, parent", Some(0.99))], || {
-                Ok(vec![
-                    forward.start_mpfwd_on(devices, &mode, cpus)?.counting_sent(),
-                    forward.start_mpfwd_of(parent, devices, &mode, cpus)?.counting_sent(),
-                ])
+                let (this, other) = if other_first.replace(!other_first.get()) {
+                    let other = other()?;
+                    (this()?, other)
+                } else {
+                    (this()?, other()?)
+                };
+                Ok(vec![this.counting_sent(), other.counting_sent()])
             })?;
         }
         Ok(())
