@@ -10,8 +10,8 @@ use crate::cli::{Cli, Idle, KeepOrder, Mode, Timestamps, in_utf8};
 use crate::config::{self, LcorePlan, Plan, Stamping};
 use crate::control::{self, Control, FollowedClocks, Hangups, IncidentReader, Signals};
 use crate::datapath::{
-    ADOPT_EVERY_NS, Board, Queues, RunState, Settings, Shared, TAKE_BUDGET_NS, Waiting,
-    WaitingStealer,
+    ADOPT_EVERY_NS, Board, PacketQueue, PacketStealer, Queues, RunState, Settings, Shared,
+    TAKE_BUDGET_NS,
 };
 use crate::dpdk::clock::{RateMeter, tsc};
 use crate::dpdk::{
@@ -450,18 +450,18 @@ struct Ends {
 /// Gives each lcore its queues.
 fn assign<'q>(plan: &Plan, cli: &Cli, rxqs: &'q [RxQueue], ends: Ends) -> Result<Vec<Queues<'q>>> {
     let waiting = || {
-        Waiting::new(
+        PacketQueue::new(
             plan.scheduling.grow,
             2 * usize::from(cli.burst),
             plan.scheduling.runq_max_pkts,
         )
     };
-    let mut queues: Vec<[Waiting; 2]> =
+    let mut queues: Vec<[PacketQueue; 2]> =
         plan.lcores.iter().map(|_| [waiting(), waiting()]).collect();
-    let stealers: Vec<Vec<[WaitingStealer; 2]>> = plan
+    let stealers: Vec<Vec<[PacketStealer; 2]>> = plan
         .lcores
         .iter()
-        .map(|_| queues.iter_mut().map(|pair| pair.each_mut().map(Waiting::stealer)).collect())
+        .map(|_| queues.iter_mut().map(|pair| pair.each_mut().map(PacketQueue::stealer)).collect())
         .collect();
     let workers = plan.lcores.iter().filter(|lcore| lcore.pool == Pool::B).count();
     let mut inboxes = ends.inboxes.into_iter();

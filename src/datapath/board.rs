@@ -2,7 +2,7 @@
 //! stage, how much waits, and the receive queues that it polls. Written seldom,
 //! and never on the lines that the owner's own work touches.
 
-use super::Stage;
+use super::packet::Stage;
 use crate::dpdk::RxQueue;
 use crate::policy::{PeerHint, Pool};
 use crate::runq::heartbeat::{Busy, Heartbeat};
@@ -33,7 +33,7 @@ impl<'a> Board<'a> {
     }
 
     #[inline]
-    pub(super) fn is_away(&self) -> bool {
+    pub(super) fn is_busy(&self) -> bool {
         self.heartbeat.stuck_ticks(0).is_some()
     }
 
