@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::sched::CpuSet;
 
-use crate::cli::{Cli, Idle, KeepOrder, Mode, Timestamps, in_utf8};
+use crate::cli::{Cli, Idle, KeepOrder, Timestamps, in_utf8};
 use crate::config::{self, LcorePlan, Plan, Stamping};
 use crate::control::{self, Control, FollowedClocks, Hangups, IncidentReader, Signals};
 use crate::datapath::{
@@ -19,12 +19,12 @@ use crate::dpdk::{
     RingProducer, RxQueue, RxStampField, StampField, TicketField, TxQueue,
 };
 use crate::engine::{Engine, EngineSetup, Flows};
-use crate::error::{Error, Result};
 use crate::order::Order;
-use crate::output;
 use crate::policy::{Permits, Pool};
 use crate::shed::Picker;
 use crate::stats::{GAP_NS_MIN, Incidents, LcoreStats, Reloads, Report, unseen_text};
+use mpfwd_common::error::{Error, Result};
+use mpfwd_common::output;
 
 mod engines;
 mod launch;
@@ -70,6 +70,9 @@ fn start<W: Engines>(
     let (eal_args, own_args) = split(&args)?;
     let Some(cli) = Cli::read(own_args)? else { return Ok(()) };
     config::check_alone(&cli)?;
+    if cli.check_args {
+        return Ok(());
+    }
     outcome::check_files(&cli)?;
     let mut engines = engines(&cli)?;
     let host = Host::before_eal()?;
@@ -403,7 +406,7 @@ fn set_up(eal: &Eal, cli: &Cli, plan: &mut Plan) -> Result<Setup> {
         shedders.into_iter().zip(puts).for_each(|(at, put)| producers[at] = Some(put));
         takers.into_iter().zip(takes).for_each(|(at, take)| consumers[at].push(take));
     }
-    let inboxes = if plan.scheduling.mode == Mode::ShedRandom {
+    let inboxes = if plan.scheduling.mode.facts().has_inboxes {
         inboxes(eal, plan.lcores.len(), cli.ring_size)?
     } else {
         Vec::new()

@@ -2,7 +2,6 @@
 //! have one), their syntax, their help. What they mean together is `config`'s
 //! business.
 
-use std::ffi::OsString;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -13,13 +12,14 @@ use macaddr::MacAddr6;
 use serde::Serialize;
 
 use crate::engine::l3::RouteFile;
-use crate::error::{Error, Result};
+use crate::policy::Mode;
 use crate::shed::ShardPick;
 use crate::traffic::OpenLoop;
+use mpfwd_common::error::{Error, Result};
 
-mod work;
-
-pub use work::{Mark, Work};
+pub use mpfwd_common::args::Pools;
+pub(crate) use mpfwd_common::args::{in_utf8, one_line, parse_seconds, parse_time};
+pub use mpfwd_common::work::{Mark, Work};
 
 #[derive(Clone, Debug, Parser)]
 #[command(
@@ -183,6 +183,9 @@ pub struct Cli {
     /// Measure what each step of the loop costs (slows it down)
     #[arg(long)]
     pub record_core_cycles: bool,
+    /// Check these arguments, and end before EAL starts
+    #[arg(long, hide = true)]
+    pub check_args: bool,
 }
 
 impl Cli {
@@ -211,48 +214,6 @@ impl Cli {
             Err(error) => Err(Error::Usage(one_line(&error.to_string()))),
         }
     }
-}
-
-/// The words of a command line as text.
-///
-/// # Errors
-/// For one that is not UTF-8: EAL's arguments and ours are all names, numbers,
-/// and paths that reports repeat.
-pub(crate) fn in_utf8(args: impl IntoIterator<Item = OsString>) -> Result<Vec<String>> {
-    let text = |arg: OsString| {
-        arg.into_string().map_err(|arg| {
-            Error::Usage(format!("the argument {arg:?} is not UTF-8: write it in UTF-8"))
-        })
-    };
-    args.into_iter().map(text).collect()
-}
-
-/// clap says what, why and what to write instead on several lines, and then
-/// repeats the usage.
-pub(crate) fn one_line(text: &str) -> String {
-    let text = text
-        .split("Usage:")
-        .next()
-        .unwrap_or(text)
-        .replace("For more information, try '--help'.", "");
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    line.strip_prefix("error: ").unwrap_or(&line).trim_end().to_owned()
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Mode {
-    /// RSS and run-to-completion, nothing shared
-    Rtc,
-    /// Every lcore polls, idle ones steal from run queues
-    Steal,
-    /// Every lcore polls, expensive packets go to the shorter of two random
-    /// lcores
-    ShedRandom,
-    /// Two micropools joined by the sharded queue
-    Pools,
-    /// Pools whose idle lcores help, and rescue those that are stuck
-    Hybrid,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -323,36 +284,6 @@ pub enum Predict {
     Ewma,
 }
 
-/// Lcores per micropool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pools {
-    pub a: usize,
-    pub b: usize,
-}
-
-impl FromStr for Pools {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let parts =
-            text.split_once(':').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
-        match parts {
-            Some((0, _) | (_, 0)) => {
-                Err("each pool needs an lcore: write 1:1 or more, or --mode rtc for a single pool"
-                    .into())
-            }
-            Some((a, b)) => Ok(Self { a, b }),
-            None => Err("write two numbers as A:B, for example 8:2".into()),
-        }
-    }
-}
-
-impl std::fmt::Display for Pools {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.a, self.b)
-    }
-}
-
 /// One queue and the lcore that polls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueOf {
@@ -416,37 +347,6 @@ fn parse_every(text: &str) -> std::result::Result<NonZeroU64, String> {
     text.parse().map_err(|_| {
         "write how many packets from one attempt to the next, 1 or more, for example 61; or leave it out to steal only when idle".into()
     })
-}
-
-/// The longest time that may be asked for: added to any clock, or in ticks of
-/// any CPU, it still fits.
-const LONGEST: Duration = Duration::from_secs(100 * 31_557_600);
-
-fn at_most_longest(time: Duration) -> std::result::Result<Duration, String> {
-    if time <= LONGEST {
-        Ok(time)
-    } else {
-        Err("no time is longer than 100 years here: write a shorter one".into())
-    }
-}
-
-pub(crate) fn parse_time(text: &str) -> std::result::Result<Duration, String> {
-    let time = humantime::parse_duration(text)
-        .map_err(|_| "write a time with its unit, for example 20us".to_owned())?;
-    at_most_longest(time)
-}
-
-pub(crate) fn parse_seconds(text: &str) -> std::result::Result<Duration, String> {
-    let seconds = |seconds: f64| match Duration::try_from_secs_f64(seconds) {
-        Err(_) if seconds > 0.0 => Some(Duration::MAX),
-        time => time.ok(),
-    };
-    let time =
-        text.parse::<f64>().ok().and_then(seconds).or_else(|| humantime::parse_duration(text).ok());
-    let time = time.filter(|time| !time.is_zero());
-    at_most_longest(
-        time.ok_or("write a time above 0: seconds, or with a unit, for example 10, 0.5 or 500ms")?,
-    )
 }
 
 #[cfg(test)]

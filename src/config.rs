@@ -2,10 +2,10 @@
 //! validated plan of which lcore does what. Pure: nothing is touched until the
 //! plan stands.
 
-use crate::cli::{Cli, EthPeer, ForwardMode, Mark, Mode, Pools, QueueOf};
+use crate::cli::{Cli, EthPeer, ForwardMode, Mark, Pools, QueueOf};
 use crate::dpdk::{Lcore, PortInfo};
-use crate::error::{Error, Result};
 use crate::policy::Pool;
+use mpfwd_common::error::{Error, Result};
 
 mod buffers;
 mod inspection;
@@ -79,12 +79,12 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The receive queues that an lcore may ever poll: its own, then in
-    /// `hybrid` all others.
+    /// The receive queues that an lcore may ever poll: its own, then all others
+    /// if the mode has lcores poll for each other.
     pub fn may_poll(&self, lcore: &LcorePlan) -> Vec<(u16, u16)> {
-        let others = self.lcores.iter().filter(|other| {
-            self.scheduling.mode == Mode::Hybrid && other.lcore.id != lcore.lcore.id
-        });
+        let polls_for_others = self.scheduling.mode.facts().polls_for_others;
+        let others =
+            self.lcores.iter().filter(|other| polls_for_others && other.lcore.id != lcore.lcore.id);
         lcore.rx.iter().chain(others.flat_map(|other| &other.rx)).copied().collect()
     }
 }
@@ -115,10 +115,12 @@ pub fn check_alone(cli: &Cli) -> Result<Scheduling> {
     }
     let scheduling = scheduling(cli)?;
     if let (Some(shards), Some(pools)) = (cli.shards, cli.pools) {
-        let (who, shedding) = shedding(scheduling.mode, pools.a, pools.a.saturating_add(pools.b));
+        let who = scheduling.mode.facts().sheds;
+        let shedding = who.count(pools.a, pools.b);
         if usize::from(shards) > shedding {
             return usage(format!(
-                "--shards {shards}: only {shedding} lcores shed ({who} of --pools {pools}), so at most {shedding}"
+                "--shards {shards}: only {shedding} lcores shed ({} of --pools {pools}), so at most {shedding}",
+                who.name()
             ));
         }
     }
@@ -149,16 +151,6 @@ pub fn check_alone(cli: &Cli) -> Result<Scheduling> {
     Ok(scheduling)
 }
 
-/// Who sheds, and how many that are: pool A; with hybrid all lcores, because
-/// workers may poll for others.
-fn shedding(mode: Mode, polling: usize, lcores: usize) -> (&'static str, usize) {
-    match mode {
-        Mode::Rtc | Mode::Steal | Mode::ShedRandom => ("nobody", 0),
-        Mode::Pools => ("pool A", polling),
-        Mode::Hybrid => ("all lcores", lcores),
-    }
-}
-
 fn first_double(map: &[QueueOf]) -> Option<QueueOf> {
     let same = |a: &QueueOf, b: &QueueOf| (a.port, a.queue) == (b.port, b.queue);
     map.iter()
@@ -177,7 +169,8 @@ pub fn plan(cli: &Cli, lcores: &[Lcore], ports: &[PortInfo]) -> Result<Plan> {
     let mut warnings = Vec::new();
     let ports = chosen_ports(cli, ports)?;
     let pool_a = split(cli.pools, lcores)?;
-    let polling = if scheduling.mode == Mode::Hybrid { lcores.len() } else { pool_a };
+    let (facts, pool_b) = (scheduling.mode.facts(), lcores.len() - pool_a);
+    let polling = facts.polls.count(pool_a, pool_b);
     let mut rx = vec![Vec::new(); lcores.len()];
     let rxqs = match &cli.config {
         Some(map) => map_queues(&map.0, lcores, polling, &ports, &mut rx)?,
@@ -192,28 +185,26 @@ pub fn plan(cli: &Cli, lcores: &[Lcore], ports: &[PortInfo]) -> Result<Plan> {
             ));
         }
     }
-    let (_, shedding) = shedding(scheduling.mode, pool_a, lcores.len());
+    let shedding = facts.sheds.count(pool_a, pool_b);
     let shards = if shedding > 0 { cli.shards.map_or(shedding, usize::from) } else { 0 };
     let lcores: Vec<LcorePlan> = lcores
         .iter()
         .zip(rx)
         .enumerate()
-        .map(|(at, (&lcore, rx))| LcorePlan {
-            lcore,
-            pool: if at < pool_a { Pool::A } else { Pool::B },
-            rx,
-            tx_queue: ports
-                .iter()
-                .zip(&txqs)
-                .map(|(port, &txq)| (port.id, (at % usize::from(txq)) as u16))
-                .collect(),
-            shard: (at < shedding).then(|| at % shards),
-            takes: match scheduling.mode {
-                Mode::Pools => at >= pool_a,
-                // The only lcore of pool A may never be in expensive work.
-                Mode::Hybrid => at >= pool_a || pool_a > 1,
-                Mode::Rtc | Mode::Steal | Mode::ShedRandom => false,
-            },
+        .map(|(at, (&lcore, rx))| {
+            let pool = if at < pool_a { Pool::A } else { Pool::B };
+            LcorePlan {
+                lcore,
+                pool,
+                rx,
+                tx_queue: ports
+                    .iter()
+                    .zip(&txqs)
+                    .map(|(port, &txq)| (port.id, (at % usize::from(txq)) as u16))
+                    .collect(),
+                shard: facts.sheds.includes(pool).then(|| at % shards),
+                takes: facts.may_dequeue(pool, pool_a),
+            }
         })
         .collect();
     let peers = peers(&cli.eth_peer, &ports)?;

@@ -12,12 +12,13 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use crate::datapath::{Board, RunState};
 use crate::dpdk::clock::{TscRate, tsc};
 use crate::dpdk::{Lcore, MAX_PORTS, Port};
-use crate::error::{Error, Result};
-use crate::output::{say, warn};
 use crate::stats::{
     DropCause, HistogramCounts, Incident, Incidents, LcoreStats, Map, StampClocks, Stuck, Verdict,
-    incident_table, time,
+    incident_table,
 };
+use mpfwd_common::error::{Error, Result};
+use mpfwd_common::output::{say, warn};
+use mpfwd_common::text::time;
 
 mod clocks;
 mod reload;

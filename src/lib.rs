@@ -14,7 +14,6 @@
 //! * `datapath`: the lcores' loop, which carries out the policy's decisions on
 //!   real queues
 //! * `traffic`: open-loop load on a virtual NIC
-//! * `lab`: experiments, each an mpfwd of its own; the program mplab
 //! * `output`: files that are written at the end
 //! * `app`, `control`: build everything, run it, tear it down; nothing imports
 //!   them
@@ -28,12 +27,8 @@ pub mod datapath;
 #[allow(unsafe_code)]
 pub mod dpdk;
 pub mod engine;
-pub mod error;
-pub mod lab;
-pub mod order;
-mod output;
-pub mod policy;
-pub mod runq;
-pub mod shed;
 pub mod stats;
 pub mod traffic;
+
+pub use micropools::{order, policy, runq, shed};
+pub use mpfwd_common::error;

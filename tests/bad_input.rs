@@ -264,7 +264,7 @@ fn arguments_that_are_not_utf8_are_refused() {
     for (program, args) in [
         (BINARY, vec![not_utf8]),
         (BINARY, vec!["-l".as_ref(), "0".as_ref(), "--".as_ref(), report]),
-        (env!("CARGO_BIN_EXE_mplab"), vec!["plot".as_ref(), not_utf8]),
+        (common::mplab(), vec!["plot".as_ref(), not_utf8]),
     ] {
         let output = Command::new(program).args(&args).output().expect("it runs");
         let stderr = String::from_utf8_lossy(&output.stderr);

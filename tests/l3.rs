@@ -397,7 +397,7 @@ fn the_answers_are_linux_own(lab: &mut Lab) {
     let Some([namespace]) = Namespace::some() else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("routes");
-    let made = Command::new(env!("CARGO_BIN_EXE_mplab"))
+    let made = Command::new(common::mplab())
         .args([
             "routes",
             "--count",
@@ -414,7 +414,10 @@ fn the_answers_are_linux_own(lab: &mut Lab) {
         .status();
     assert!(made.expect("mplab runs").success());
     let text = std::fs::read_to_string(&path).expect("a file");
-    let routes = Routes::parse(&text).expect("routes");
+    let routes = Routes::parse(&text).expect("valid routes, none of them twice");
+    assert_eq!((routes.ipv4.len(), routes.ipv6.len(), routes.hops.len()), (20_000, 5_000, 2 * 16));
+    let of_24 = routes.ipv4.iter().filter(|route| route.length == 24).count();
+    assert!((11_200..12_400).contains(&of_24), "{of_24}");
     give_routes(&namespace, &routes);
     let mut random = SmallRng::seed_from_u64(4);
     for ipv6 in [false, false, false, false, true, true] {

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 fn mplab(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mplab"));
+    let mut command = Command::new(common::mplab());
     command.args(args).stdin(Stdio::null());
     command
 }

@@ -15,15 +15,15 @@ use crate::datapath::Queues;
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{Eal, NoteField};
 use crate::engine::dpi::{Automata, Inspection, Rules};
-use crate::engine::flow_table::FlowTable;
 use crate::engine::l3::Outgoing;
 use crate::engine::{
     Any, Carried, Cutoff, Dpi, Engine, EngineSetup, FlowIds, Heavy, Io, L3, Mac, MacSwap, Marking,
     Peers, Predicting, Prediction, Spin, SpinTicks,
 };
-use crate::error::Result;
-use crate::output;
 use crate::stats::{DpiReport, PredictionCounts, PredictionRow};
+use micropools::flow_table::FlowTable;
+use mpfwd_common::error::Result;
+use mpfwd_common::output;
 
 /// What engines have to add to the report.
 #[derive(Default)]

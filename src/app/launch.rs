@@ -1,14 +1,14 @@
 //! From what was chosen at run time to one loop that is compiled for it.
 
-use crate::cli::{Cli, Mode};
+use crate::cli::Cli;
 use crate::config::Plan;
 use crate::datapath::{LcoreLoop, Queues, Settings, Shared};
 use crate::dpdk::clock::TscRate;
 use crate::dpdk::{self, CostField, Eal};
 use crate::engine::{Engine, Peers};
-use crate::error::Result;
-use crate::policy::{Hybrid, Policy, Pools, Rtc, ShedRandom, Steal, StealEvery};
+use crate::policy::{Hybrid, Mode, Policy, Pools, Rtc, ShedRandom, Steal, StealEvery};
 use crate::stats::LcoreStats;
+use mpfwd_common::error::Result;
 
 /// Turns what was chosen at run time into one loop compiled for it: of the
 /// engine, then by mode, then by metering.

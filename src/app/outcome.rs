@@ -12,8 +12,6 @@ use crate::cli::{Cli, Timestamps};
 use crate::config::Plan;
 use crate::dpdk::Mempool;
 use crate::dpdk::clock::{TscRate, tsc};
-use crate::error::{Error, Result};
-use crate::output;
 use crate::shed::rank_error_bound;
 use crate::stats::{
     self, DeviceStats, DropCause, Histogram, HostGapRow, Incident, Lap, Latency, LatencyParts,
@@ -21,6 +19,8 @@ use crate::stats::{
     PortRow, QueueRow, RankCounts, RankRow, Reloads, Report, SourceReport, StepCycles, TimeRow,
     TscRow,
 };
+use mpfwd_common::error::{Error, Result};
+use mpfwd_common::output;
 
 /// An enum's name as it is written on the command line and in JSON.
 pub(super) fn name(value: &impl Serialize) -> String {

@@ -3,8 +3,8 @@
 use crate::cli::Cli;
 use crate::config::{LcorePlan, Plan, PortPlan};
 use crate::dpdk::Port;
-use crate::output::{say, warn};
 use crate::policy::Pool;
+use mpfwd_common::output::{say, warn};
 
 /// `does`: what the engines do.
 pub(super) fn map(plan: &Plan, cli: &Cli, does: &str, ports: &[Port]) {

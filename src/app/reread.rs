@@ -10,8 +10,8 @@ use crate::dpdk::Eal;
 use crate::engine::Live;
 use crate::engine::dpi::{Automata, RuleNames, RuleSet, Rules};
 use crate::engine::l3::{Outgoing, RouteFile, Table};
-use crate::error::{Error, Result};
 use crate::stats::DpiCounts;
+use mpfwd_common::error::{Error, Result};
 
 /// The routes that all lcores go by.
 pub(super) struct Routing {

@@ -9,9 +9,9 @@ use crate::cli::Cli;
 use crate::config::{Plan, SOURCE_PORT_HINT};
 use crate::dpdk::clock::TscRate;
 use crate::dpdk::{Burst, BurstSize, CostField, Mempool, RxQueue, StampField};
-use crate::error::{Error, Result};
 use crate::stats::{DeviceStats, SourceQueueRow, SourceReport};
 use crate::traffic::{Frame, Generator, OpenLoop, QueueCounts, Stream, VirtualQueue, VirtualRing};
+use mpfwd_common::error::{Error, Result};
 
 /// One virtual queue.
 struct Queue {

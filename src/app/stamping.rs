@@ -5,7 +5,8 @@ use crate::config::{Plan, Stamping};
 use crate::control::FollowedClocks;
 use crate::dpdk::StampClock;
 use crate::dpdk::clock::TscRate;
-use crate::stats::{StampClocks, Verdict, time};
+use crate::stats::{StampClocks, Verdict};
+use mpfwd_common::text::time;
 
 const BY_POLL: &str = "software: from the start of the poll that brought the packet until the driver had accepted it, by the time stamp counter";
 const UNSEEN: &str = "the wait in the NIC's queue before that poll is not in it";

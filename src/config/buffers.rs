@@ -3,7 +3,7 @@
 use super::{DEFAULT_MAX_PKT_LEN, LcorePlan, PortPlan, WAITING_MAX, usage};
 use crate::cli::Cli;
 use crate::dpdk::{BURST_MAX, Mempool, PortInfo};
-use crate::error::Result;
+use mpfwd_common::error::Result;
 
 /// Bytes of a packet buffer, headroom not included, that every driver can work
 /// with.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::usage;
 use crate::cli::{Cli, ForwardMode, Predict};
 use crate::engine::Estimate;
-use crate::error::Result;
+use mpfwd_common::error::Result;
 
 const FLOWS: u32 = 65_536;
 const FLOW_TIMEOUT: Duration = Duration::from_secs(60);

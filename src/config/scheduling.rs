@@ -5,9 +5,10 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::usage;
-use crate::cli::{Cli, Grow, Mode};
-use crate::error::Result;
+use crate::cli::{Cli, Grow};
+use crate::policy::{Argument, Mode};
 use crate::shed::ShardPick;
+use mpfwd_common::error::Result;
 
 /// How long an lcore may be in one packet before it is rescued, unless told
 /// otherwise.
@@ -33,65 +34,45 @@ pub struct Scheduling {
     pub expensive_cap: usize,
 }
 
-impl Mode {
-    /// Whether it splits the lcores into micropools that shards join.
-    pub fn has_pools(self) -> bool {
-        matches!(self, Self::Pools | Self::Hybrid)
-    }
-
-    /// As it is written on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Rtc => "rtc",
-            Self::Steal => "steal",
-            Self::ShedRandom => "shed-random",
-            Self::Pools => "pools",
-            Self::Hybrid => "hybrid",
-        }
-    }
-}
-
 /// The mode that was asked for, or the one that fits `--pools`; and that the
 /// other arguments go with it.
 fn mode(cli: &Cli) -> Result<Mode> {
-    let mode = cli.mode.unwrap_or(if cli.pools.is_some() { Mode::Hybrid } else { Mode::Rtc });
-    let name = mode.name();
+    let mode = cli.mode.unwrap_or(Mode::default_for(cli.pools.is_some()));
+    let (name, has_pools) = (mode.name(), mode.facts().has_pools);
     match cli.pools {
-        None if mode.has_pools() => {
+        None if has_pools => {
             return usage(format!(
                 "--mode {name} needs to know how to split the lcores: add --pools A:B, for example --pools 1:1"
             ));
         }
-        Some(pools) if !mode.has_pools() => {
+        Some(pools) if !has_pools => {
             return usage(format!(
-                "--mode {name} has a single pool: leave out --pools {pools}, or write --mode pools or --mode hybrid"
+                "--mode {name} has a single pool: leave out --pools {pools}, or write {}",
+                Mode::choices(|mode| mode.facts().has_pools)
             ));
         }
         _ => {}
     }
-    for (argument, given) in
-        [("--shards", cli.shards.is_some()), ("--shard-pick", cli.shard_pick.is_some())]
-    {
-        if given && !mode.has_pools() {
-            return usage(format!(
-                "{argument}: there are none with --mode {name}; leave it out, or add --pools A:B"
-            ));
-        }
-    }
     for (argument, given) in [
-        ("--rescue-after", cli.rescue_after.is_some()),
-        ("--expensive-cap", cli.expensive_cap.is_some()),
+        (Argument::Shards, cli.shards.is_some()),
+        (Argument::ShardPick, cli.shard_pick.is_some()),
+        (Argument::RescueAfter, cli.rescue_after.is_some()),
+        (Argument::ExpensiveCap, cli.expensive_cap.is_some()),
+        (Argument::StealEvery, cli.steal_every.is_some()),
     ] {
-        if given && mode != Mode::Hybrid {
-            return usage(format!(
-                "{argument} is for --mode hybrid, and this is --mode {name}: leave it out, or change the mode"
-            ));
+        if !given || mode.has(argument) {
+            continue;
         }
-    }
-    if cli.steal_every.is_some() && mode != Mode::Steal {
-        return usage(format!(
-            "--steal-every is for --mode steal, and this is --mode {name}: leave it out, or change the mode"
-        ));
+        let flag = argument.flag();
+        return usage(match argument {
+            Argument::Shards | Argument::ShardPick => format!(
+                "{flag}: there are none with --mode {name}; leave it out, or add --pools A:B"
+            ),
+            Argument::RescueAfter | Argument::ExpensiveCap | Argument::StealEvery => format!(
+                "{flag} is for {}, and this is --mode {name}: leave it out, or change the mode",
+                Mode::choices(|mode| mode.has(argument))
+            ),
+        });
     }
     Ok(mode)
 }
@@ -154,7 +135,7 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_command_line() {
-        for mode in Mode::value_variants() {
+        for mode in Mode::ALL {
             assert_eq!(mode.to_possible_value().expect("none is hidden").get_name(), mode.name());
             assert_eq!(serde_json::to_value(mode).expect("a string"), mode.name());
         }

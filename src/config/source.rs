@@ -2,7 +2,7 @@
 
 use super::{PortPlan, usage};
 use crate::cli::{Cli, Mark};
-use crate::error::{Error, Result};
+use mpfwd_common::error::{Error, Result};
 
 /// What ports of a source have to be.
 pub const SOURCE_PORT_HINT: &str =

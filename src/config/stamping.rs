@@ -3,8 +3,8 @@
 use super::{PortPlan, usage};
 use crate::cli::{Cli, Timestamps};
 use crate::dpdk::StampClock;
-use crate::error::Result;
 use crate::stats::Unit;
+use mpfwd_common::error::Result;
 
 /// What stamps arrivals.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::policy::Mode;
 
 fn lcores(count: u32) -> Vec<Lcore> {
     (0..count).map(|id| Lcore { id, cpu: id % 2, main: id == 0 }).collect()

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::config::{Plan, Stamping};
 use crate::dpdk::{Port, StampClock};
-use crate::error::{Error, Result};
 use crate::stats::{ClockModel, Distrust, PortClock, Published, Sample, StampClocks, Step, Unit};
+use mpfwd_common::error::{Error, Result};
 
 /// How often clocks are read: what a clock drifts meanwhile is far below a
 /// microsecond.

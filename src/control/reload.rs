@@ -8,9 +8,9 @@ use nix::unistd::Pid;
 use signal_hook::consts::SIGHUP;
 use signal_hook::iterator::{Handle, Signals};
 
-use crate::error::{Error, Result};
-use crate::output::{say, warn};
 use crate::stats::Reloads;
+use mpfwd_common::error::{Error, Result};
+use mpfwd_common::output::{say, warn};
 
 /// How often it is looked whether what was replaced can be freed.
 const SWEEP_EVERY: Duration = Duration::from_millis(20);

@@ -5,8 +5,8 @@
 use super::packet::Stage;
 use crate::dpdk::RxQueue;
 use crate::policy::{PeerHint, Pool};
-use crate::runq::heartbeat::{Busy, Heartbeat};
 use crate::stats::{IncidentStage, Stuck};
+use micropools::heartbeat::{Busy, Heartbeat};
 
 /// One lcore's, read by all.
 pub struct Board<'a> {

@@ -5,7 +5,7 @@ use super::places::Places;
 use crate::dpdk::{BURST_MAX, Burst, Mbuf};
 use crate::engine::Class;
 use crate::order::{Bucket, Full};
-use crate::policy::{self, Policy};
+use crate::policy::{Deferral, Policy};
 
 /// Where a packet goes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl Pile {
             Class::Cheap => Self::Cheap,
             Class::Unknown if !(P::STEALS || P::RESCUES) => Self::Cheap,
             Class::Unknown => Self::Alone { unknown: true },
-            Class::Defer if P::DEFERRED == policy::Place::Here => Self::Alone { unknown: false },
+            Class::Defer if P::DEFERRED == Deferral::Here => Self::Alone { unknown: false },
             Class::Defer => Self::Deferred,
         }
     }

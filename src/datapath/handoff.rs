@@ -6,7 +6,7 @@ use super::packet_queue::PacketQueue;
 use super::setup::Settings;
 use crate::cli::OnFull;
 use crate::dpdk::{Burst, Mbuf, RingProducer};
-use crate::policy::{Place, Policy};
+use crate::policy::{Deferral, Policy};
 use crate::stats::{DropCause, LcoreStats};
 
 pub(super) struct Handoff<'a> {
@@ -119,10 +119,10 @@ impl<'a> Handoff<'a> {
         deferred: &mut Burst,
     ) -> Option<DropCause> {
         let shed_pkts = match P::DEFERRED {
-            Place::Shed if !self.is_closed => {
+            Deferral::Shard if !self.is_closed => {
                 self.shard.as_mut().map_or(0, |shard| shard.put(deferred))
             }
-            Place::Inbox if !self.is_closed => self.put_into_inboxes(policy, deferred),
+            Deferral::Inbox if !self.is_closed => self.put_into_inboxes(policy, deferred),
             _ => return self.keep(deferred),
         };
         self.stats.shed_pkts.add(shed_pkts as u64);

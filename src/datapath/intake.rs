@@ -81,7 +81,8 @@ impl<'a> Intake<'a> {
     #[inline]
     pub(super) fn sample_rank(&mut self, shard: usize) {
         if self.shards.len() > 1 {
-            self.rank.before_take(&self.shards, shard, &self.stats.rank);
+            let sample = self.rank.before_dequeue(&self.shards, shard);
+            sample.into_iter().for_each(|sample| self.stats.rank.add(sample));
         }
     }
 

@@ -17,7 +17,7 @@ use super::timing::{Laps, Timing};
 use super::transmit::Transmit;
 use crate::dpdk::Burst;
 use crate::engine::{Engine, Verdict, flow_hash};
-use crate::policy::{Help, Place, Policy, Pool, Step};
+use crate::policy::{Deferral, Help, Policy, Pool, Step};
 use crate::stats::{DropCause, Lap, LcoreStats};
 
 /// How many times an lcore rests that has no queues to poll and nobody to help.
@@ -54,7 +54,7 @@ pub struct LcoreLoop<'a, E, P, const METER: bool> {
 impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
     /// Whether others look whether it is busy: to help, or to send it nothing
     /// more.
-    const IS_SEEN: bool = P::STEALS || P::RESCUES || matches!(P::DEFERRED, Place::Inbox);
+    const IS_SEEN: bool = P::STEALS || P::RESCUES || matches!(P::DEFERRED, Deferral::Inbox);
 
     /// The loop of the lcore whose board is the one at `me`.
     pub fn new(
@@ -121,7 +121,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         let held = Held {
             run_queue_pkts: self.handoff.run_queue_pkts(),
             kept_pkts: self.handoff.kept_pkts(),
-            inbox_pkts: if P::DEFERRED == Place::Inbox { self.intake.inbox_pkts() } else { 0 },
+            inbox_pkts: if P::DEFERRED == Deferral::Inbox { self.intake.inbox_pkts() } else { 0 },
             done_pkts: if P::COUNTS { self.serve.done_pkts() } else { 0 },
         };
         let is_worker = P::WORKERS_POLL && self.steps.pool() == Pool::B;
@@ -314,7 +314,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
     /// kept, and nothing that came before it is here.
     #[inline]
     fn goes_whole(&mut self, port: u16) -> bool {
-        P::DEFERRED != Place::Here
+        P::DEFERRED != Deferral::Here
             && self.admission.counts()
             && !self.transmit.holds_packets()
             && self.piles.cheap.is_empty()

@@ -51,8 +51,8 @@
 //!
 //! * The owner releases all leases before it runs a packet of unknown or
 //!   expensive cost (`begin_busy`), where the mode has lcores rescued. First
-//!   the run queue shows its length and the backlog gets places in flows; then
-//!   the heartbeat begins; then the leases are released. So whoever gets a
+//!   the run queue shows its length and the heartbeat begins; then the backlog
+//!   gets places in flows; only then the leases are released. So whoever gets a
 //!   lease finds everything before it in order.
 //! * A helper borrows a lease for a burst. It releases the lease when each
 //!   packet of the burst was accepted by its driver or has a place.

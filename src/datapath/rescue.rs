@@ -7,7 +7,7 @@ use super::packet_queue::PacketStealer;
 use super::setup::{Settings, Shared};
 use crate::dpdk::Burst;
 use crate::policy::PeerHint;
-use crate::runq::heartbeat::Busy;
+use micropools::heartbeat::Busy;
 use crate::stats::{Incidents, LcoreStats, RescueStats, Rescued, Stuck};
 
 /// A stuck lcore that nobody came for is on record if it was busy this many

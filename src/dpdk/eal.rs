@@ -9,7 +9,7 @@ use super::clock::TscRate;
 use super::leftovers::Leftovers;
 use super::named::Named;
 use super::preflight::{self, Memory};
-use crate::error::{Error, Result};
+use mpfwd_common::error::{Error, Result};
 
 /// One EAL thread, pinned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use dpdk_sys as sys;
 
 use super::Eal;
-use crate::error::{Error, Result};
+use mpfwd_common::error::{Error, Result};
 
 /// What a table has room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use dpdk_sys as sys;
 
-use crate::error::{Error, Result};
+use mpfwd_common::error::{Error, Result};
 
 /// A packet of one or more segments, owned by whoever holds this.
 #[repr(transparent)]

@@ -7,7 +7,7 @@ use dpdk_sys as sys;
 
 use super::hugepages::HugePages;
 use super::{Burst, Eal};
-use crate::error::{Error, Result};
+use mpfwd_common::error::{Error, Result};
 
 struct Pool {
     pool: NonNull<sys::rte_mempool>,

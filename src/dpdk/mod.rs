@@ -35,7 +35,7 @@ pub use rxq::{Lease, RxQueue};
 pub use source::{Room, RxSource};
 pub use txq::TxQueue;
 
-use crate::error::Error;
+use mpfwd_common::error::Error;
 
 /// The text DPDK has for an error number; DPDK returns them negated.
 fn reason(code: i32) -> String {

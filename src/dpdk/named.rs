@@ -8,7 +8,7 @@ use std::path::Path;
 
 use dpdk_sys as sys;
 
-use crate::error::{Error, Result};
+use mpfwd_common::error::{Error, Result};
 
 const PCI_DEVICES: &str = "/sys/bus/pci/devices";
 

@@ -5,7 +5,7 @@ use dpdk_sys as sys;
 
 use super::Mbuf;
 use super::mbuf::{dynamic_name, reserved_bytes};
-use crate::error::Result;
+use mpfwd_common::error::Result;
 
 /// Where in an mbuf a note of four bytes stands, and the flag that says whether
 /// one does.

@@ -11,8 +11,8 @@ use macaddr::MacAddr6;
 use super::offloads::{Asked, Capable};
 use super::rx_stamp::{StampClock, stamp_clocks};
 use super::{Eal, Mempool, RxQueue, TxQueue};
-use crate::error::Result;
 use crate::stats::{DeviceStats, Unit};
+use mpfwd_common::error::Result;
 
 /// How many ports DPDK was built for.
 pub const MAX_PORTS: usize = sys::MPFWD_MAX_PORTS as usize;

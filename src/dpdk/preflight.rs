@@ -7,7 +7,7 @@ use nix::unistd::{AccessFlags, eaccess};
 
 use super::hugepages::HugePages;
 use super::leftovers;
-use crate::error::{Error, Result};
+use mpfwd_common::error::{Error, Result};
 
 /// What works without hugepages.
 const WITHOUT: &str = "write `--no-huge -m 1024 --no-shconf` before --";

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use dpdk_sys as sys;
 
 use super::{Burst, Eal, Mbuf, StampField};
-use crate::error::{Error, Result};
+use mpfwd_common::error::{Error, Result};
 
 struct Inner {
     ring: NonNull<sys::rte_ring>,

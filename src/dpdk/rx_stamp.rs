@@ -8,8 +8,8 @@ use dpdk_sys as sys;
 
 use super::clock::tsc;
 use super::{Mbuf, Port, Room, RxSource};
-use crate::error::Result;
 use crate::stats::{Reading, Sample, Unit};
+use mpfwd_common::error::Result;
 
 /// A clock that stamps may be of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +125,7 @@ impl RxStampField {
         // SAFETY: both are written before the call returns success.
         let code = unsafe { sys::rte_mbuf_dyn_rx_timestamp_register(&mut offset, &mut flag) };
         if code < 0 {
-            return Err(crate::error::Error::Setup(format!(
+            return Err(mpfwd_common::error::Error::Setup(format!(
                 "no room for receive stamps in the mbuf: {}",
                 super::last_reason()
             )));

@@ -8,8 +8,8 @@ use super::fast_path::FastPath;
 use super::port::Started;
 use super::source::{Attached, RxSource};
 use super::{Burst, BurstSize};
-use crate::error::Result;
-use crate::runq::lease;
+use micropools::lease;
+use mpfwd_common::error::Result;
 
 /// A receive queue of a started port; keeps the port open.
 pub struct RxQueue {

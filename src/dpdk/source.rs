@@ -10,7 +10,7 @@ use dpdk_sys as sys;
 
 use super::clock::tsc;
 use super::{Mbuf, Mempool};
-use crate::error::{Error, Result};
+use mpfwd_common::error::{Error, Result};
 
 /// Where packets come from that no driver brings.
 pub trait RxSource: Send {

@@ -2,7 +2,7 @@
 
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{Mbuf, NoteField};
-use crate::error::Result;
+use mpfwd_common::error::Result;
 
 /// How long a stage of unknown cost may hold an lcore: past that it leaves its
 /// progress with the packet, and says [`Verdict::Defer`]. The expensive stage

@@ -8,7 +8,6 @@ mod choice;
 pub mod dpi;
 mod flow;
 mod flow_id;
-pub mod flow_table;
 pub mod headers;
 mod heavy;
 mod io;

@@ -5,11 +5,11 @@
 use std::sync::Arc;
 
 use super::flow_id::FlowIds;
-use super::flow_table::{FlowTable, VALUE_MAX};
 use super::{Class, Cutoff, Engine, Verdict, headers_of, one_by_one};
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{Burst, Mbuf};
 use crate::stats::{DropCause, Gaps, PredictionCounts};
+use micropools::flow_table::{FlowTable, VALUE_MAX};
 
 /// What of the past is taken for the future.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use comfy_table::Table;
 use serde::Serialize;
 
 use super::Counter;
-use super::report::{grouped, table};
+use mpfwd_common::text::{grouped, table};
 
 /// What one lcore counts for one rule. One writer.
 #[derive(Debug, Default)]

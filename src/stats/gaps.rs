@@ -2,12 +2,7 @@
 //! does not explain. On a shared machine a tail may be made of nothing else, so
 //! they are shown beside it.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
-
-use super::Counter;
-use super::report::{grouped, time};
+use super::{Counter, HostGapRow};
 
 /// A shorter gap is not told from interrupts and cache misses, in nanoseconds.
 pub const GAP_NS_MIN: u64 = 1_000;
@@ -35,25 +30,6 @@ pub struct HostGaps {
     count: Counter,
     ticks: Counter,
     max_ticks: Counter,
-}
-
-/// The same in the report. Only time in which the lcore would notice counts:
-/// while it polls in vain, and in work of a known length.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub struct HostGapRow {
-    pub gaps: u64,
-    pub gap_ns: u64,
-    pub gap_max_ns: u64,
-}
-
-impl fmt::Display for HostGapRow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (gaps, all, longest) = (grouped(self.gaps), time(self.gap_ns), time(self.gap_max_ns));
-        write!(
-            f,
-            "the host took {all} from the lcores that they noticed, in {gaps} gaps of up to {longest}"
-        )
-    }
 }
 
 impl HostGaps {

@@ -4,11 +4,11 @@
 //! them. Nobody waits for anybody.
 
 use comfy_table::Table;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use self::log::{Log, Record, Slot};
-use super::report::{grouped, table, time};
+use super::{Incident, IncidentStage};
+use mpfwd_common::text::{grouped, table, time};
 
 mod log;
 
@@ -20,26 +20,6 @@ pub const INCIDENTS_MAX: usize = 64;
 /// it is helping with: about as many lcores can be stuck at a time as it would
 /// tell apart.
 const OPEN_MAX: u64 = 8;
-
-/// The stage that a packet was in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum IncidentStage {
-    Cheap,
-    Expensive,
-    /// Not known before it was run.
-    Unknown,
-}
-
-impl IncidentStage {
-    fn from_word(word: u64) -> Self {
-        match word {
-            0 => Self::Cheap,
-            1 => Self::Expensive,
-            _ => Self::Unknown,
-        }
-    }
-}
 
 /// What an lcore is in, as it publishes it: names the incident, if it becomes
 /// one.
@@ -64,34 +44,6 @@ pub struct Rescued {
     pub polled_pkts: u64,
     /// How long the oldest of them had waited, in ticks.
     pub longest_wait_ticks: u64,
-}
-
-/// One incident, joined.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Incident {
-    pub lcore: u32,
-    pub flow_hash: u32,
-    pub stage: IncidentStage,
-    /// From the start of the run until the packet was begun.
-    pub started_ns: u64,
-    /// How long the lcore was in it; until now if it still is, and at least so
-    /// long if it returned just as others came.
-    pub stuck_ns: u64,
-    pub returned: bool,
-    /// From the packet's begin until the first of those that waited behind it
-    /// were taken; none if nobody came.
-    pub rescued_after_ns: Option<u64>,
-    /// Who took packets, in the order of the map.
-    pub rescuers: Vec<u32>,
-    /// Packets rescued from its run queue.
-    pub stolen_pkts: u64,
-    /// Packets rescued from its receive queues.
-    pub polled_pkts: u64,
-    /// How long the oldest rescued packet had waited.
-    pub longest_wait_ns: u64,
-    /// How much longer the rescued packets would have waited for the lcore's
-    /// return (until now if it has not returned), summed over packets.
-    pub saved_ns: u64,
 }
 
 /// What the numbers in records mean in a run.

@@ -6,8 +6,9 @@ use comfy_table::Table;
 use serde::Serialize;
 
 use super::parts::{LatencyParts, TimeRow, parts_table};
-use super::percentiles::LatencyRow;
-use super::report::{grouped, table, time};
+use mpfwd_common::latency::LatencyRow;
+use mpfwd_common::report::qualified_by;
+use mpfwd_common::text::{grouped, table, time};
 
 /// From the stamp until the driver accepted the packet.
 #[derive(Clone, Debug, Serialize)]
@@ -52,20 +53,6 @@ impl Latency {
     pub fn qualified_by(&self) -> Vec<String> {
         qualified_by(self.censored_pkts, self.off.as_deref())
     }
-}
-
-/// As `Latency::qualified_by`, of a report that was read again.
-pub(crate) fn qualified_by(censored_pkts: u64, off: Option<&str>) -> Vec<String> {
-    let censored = (censored_pkts > 0).then(|| {
-        format!(
-            "{} packets were lost before they had a stamp: no latency here is theirs",
-            grouped(censored_pkts)
-        )
-    });
-    censored
-        .into_iter()
-        .chain(off.map(|why| format!("LATENCY WAS NOT COUNTED TO THE END: {why}")))
-        .collect()
 }
 
 /// Whether it is known how long packets may have waited before the poll that

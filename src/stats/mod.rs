@@ -10,7 +10,6 @@ mod incidents;
 mod latency;
 mod order;
 mod parts;
-mod percentiles;
 mod prediction;
 mod rank;
 mod report;
@@ -21,20 +20,17 @@ mod stamps;
 pub use counters::{Counter, DropCause, LcoreStats, PortQueue};
 pub use cycles::{Lap, StepMeter};
 pub use dpi::{DpiCounts, DpiReport, RuleCounts, RuleRow};
-pub use gaps::{GAP_NS_MIN, Gaps, HostGapRow, HostGaps};
+pub use gaps::{GAP_NS_MIN, Gaps, HostGaps};
 pub use histogram::{Histogram, HistogramCounts};
-pub use incidents::{
-    INCIDENTS_MAX, Incident, IncidentStage, Incidents, Map, Rescued, Stuck, incident_table,
-};
-pub(crate) use latency::qualified_by;
+pub use incidents::{INCIDENTS_MAX, Incidents, Map, Rescued, Stuck, incident_table};
 pub use latency::{Latency, LcoreLatency, is_bounded, unseen_text};
+pub use mpfwd_common::latency::{Bucket, LatencyRow, hgrm, histogram_ns, of_buckets};
+pub use mpfwd_common::report::{HostGapRow, Incident, IncidentStage};
 pub use order::{OrderCounts, OrderRow};
 pub use parts::{LatencyParts, PARTS_EVERY_BURSTS, PartRows, Parts, TimeRow};
-pub use percentiles::{Bucket, LatencyRow, hgrm, histogram_ns, of_buckets};
 pub use prediction::{PredictionCounts, PredictionRow};
 pub use rank::{RankCounts, RankRow};
 pub use report::{DeviceStats, LcoreRow, PortRow, QueueRow, Reloads, Report, StepCycles, TscRow};
-pub(crate) use report::{grouped, table, time};
 pub use rescue::{RescueRow, RescueStats};
 pub use source::{SourceQueueRow, SourceReport};
 pub use stamps::{

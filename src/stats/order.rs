@@ -5,7 +5,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Counter, Histogram, grouped, histogram_ns};
+use super::{Counter, Histogram, histogram_ns};
+use mpfwd_common::text::grouped;
 
 /// What one lcore sent. One writer.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@ use hdrhistogram::Histogram as HdrHistogram;
 use serde::Serialize;
 
 use super::Histogram;
-use super::report::{grouped, table, time};
+use mpfwd_common::text::{grouped, table, time};
 
 /// Of so many bursts of the cheap stage, the parts of one are measured, as that
 /// takes two readings of the clock; but the wait in the NIC, which takes none,

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::Counter;
-use super::report::grouped;
+use mpfwd_common::text::grouped;
 
 /// What one lcore counts. One writer.
 #[derive(Debug, Default)]

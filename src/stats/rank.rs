@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use super::Counter;
+use crate::shed::RankSample;
 
 /// Sums over samples. One writer.
 #[derive(Debug, Default)]
@@ -15,14 +16,13 @@ pub struct RankCounts {
 }
 
 impl RankCounts {
-    /// One take: between `at_least` and `at_most` older items were still
-    /// queued, and `overtakes` younger ones had been taken before.
+    /// Adds one sampled dequeue.
     #[inline]
-    pub fn add_sample(&self, at_least: u64, at_most: u64, overtakes: u64) {
+    pub fn add(&self, sample: RankSample) {
         self.samples.add(1);
-        self.at_least.add(at_least);
-        self.at_most.add(at_most);
-        self.overtakes.add(overtakes);
+        self.at_least.add(sample.at_least);
+        self.at_most.add(sample.at_most);
+        self.overtakes.add(sample.overtakes);
     }
 
     /// Takes that were looked at.

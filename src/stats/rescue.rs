@@ -5,8 +5,9 @@ use comfy_table::Table;
 use hdrhistogram::Histogram as HdrHistogram;
 use serde::Serialize;
 
-use super::report::{LcoreRow, grouped, table, time};
+use super::report::LcoreRow;
 use super::{Counter, Histogram};
+use mpfwd_common::text::{grouped, table, time};
 
 /// One writer: the lcore that it is of.
 #[derive(Debug, Default)]

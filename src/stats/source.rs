@@ -6,7 +6,7 @@ use std::fmt;
 use comfy_table::Table;
 use serde::Serialize;
 
-use super::report::{grouped, table, time};
+use mpfwd_common::text::{grouped, table, time};
 
 /// The source over all queues. Each packet that was due was received, missed,
 /// lost for want of a buffer, or was left in the queue: `offered_pkts` is the

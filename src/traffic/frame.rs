@@ -1,15 +1,7 @@
 //! The packets' bytes: Ethernet, IPv4 and UDP headers that RSS and flow tables
 //! can tell flows by, then the packet's number.
 
-use super::Due;
-
-/// Bytes of the shortest frame, without its checksum, which no packet in memory
-/// has.
-pub const FRAME_MIN_BYTES: u16 = 60;
-
-/// Bytes of the longest plain frame, likewise: it fits into one buffer of any
-/// pool here.
-pub const FRAME_MAX_BYTES: u16 = 1514;
+use super::{Due, FRAME_MAX_BYTES, FRAME_MIN_BYTES};
 
 /// Bytes that differ from what the buffer held before: the headers and the
 /// number, up to the end of the shortest frame.

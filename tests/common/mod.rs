@@ -5,6 +5,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
@@ -17,6 +18,16 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_mpfwd");
+
+/// mplab, which is a package of its own and lies beside mpfwd.
+pub fn mplab() -> &'static str {
+    static PATH: LazyLock<String> = LazyLock::new(|| {
+        let path = Path::new(BINARY).with_file_name("mplab");
+        assert!(path.is_file(), "no {}: run cargo build -p mplab", path.display());
+        path.display().to_string()
+    });
+    &PATH
+}
 
 /// Memory that every machine has: hugepages or not.
 pub const NO_HUGE: &str = "--no-huge -m 512 --no-shconf";

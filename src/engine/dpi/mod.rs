@@ -22,12 +22,12 @@ pub use state::FlowState;
 use state::is_later;
 
 use super::flow_id::FlowIds;
-use super::flow_table::{FlowTable, Place};
 use super::headers::{Headers, Network};
 use super::{Budget, Class, Cutoff, Engine, Held, Live, Peers, Verdict, headers_of};
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{Burst, Mbuf};
 use crate::stats::DropCause;
+use micropools::flow_table::{FlowTable, Place};
 
 /// What all lcores share.
 pub struct Inspection {

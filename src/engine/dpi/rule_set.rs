@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::rules::{Action, RULES_MAX, Rules};
 use super::scan::{Automata, Scanner};
 use super::state::FlowState;
-use crate::error::{Error, Result};
 use crate::stats::DpiCounts;
+use mpfwd_common::error::{Error, Result};
 
 /// All names that rules have had in this run, with the last action of each.
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@ use std::str::CharIndices;
 use regex_syntax::hir::Hir;
 
 use crate::engine::Mistake;
-use crate::error::{Error, Result};
+use mpfwd_common::error::{Error, Result};
 
 /// The most rules that a file may have: a flow's entry has 16 bits for the one
 /// that decided it.

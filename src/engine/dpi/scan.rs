@@ -10,7 +10,7 @@ use regex_automata::{Input, MatchKind, PatternSet};
 use regex_syntax::hir::Hir;
 
 use super::rules::{Pattern, RULES_MAX, Rules};
-use crate::error::{Error, Result};
+use mpfwd_common::error::{Error, Result};
 
 /// Regular expressions per automaton. More make fewer passes; fewer make
 /// passes, between which a scan may be given up, shorter.

@@ -1,6 +1,6 @@
 //! What the flow table keeps of a flow.
 
-use crate::engine::flow_table::VALUE_MAX;
+use micropools::flow_table::VALUE_MAX;
 
 /// How far a flow has been looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

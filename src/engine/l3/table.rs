@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::routes::{Hop, Route, RouteFile, Routes};
 use crate::dpdk::{Eal, Fib4, Fib6, FibSize};
-use crate::error::{Error, Result};
+use mpfwd_common::error::{Error, Result};
 
 /// A port that packets may leave by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,6 @@
 
 mod clock_model;
 mod published;
-mod sync;
 mod trust;
 
 pub use clock_model::{Ages, ClockModel, Conversion, Fit, Reading, Sample, Step, Unit};

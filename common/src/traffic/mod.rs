@@ -1,0 +1,39 @@
+//! Open-loop traffic in virtual time: when packets are due, on which queue, of
+//! which flow, and what they cost. The same seeds bring the same packets.
+//!
+//! `spec` reads what is asked for. `arrivals`, `costs`, `skew` and `generator`
+//! draw it, and `ring` holds what is due.
+
+mod arrivals;
+mod costs;
+mod draws;
+mod generator;
+mod ring;
+mod skew;
+mod spec;
+#[cfg(test)]
+mod theory;
+
+pub use arrivals::Arrivals;
+pub use costs::{CostKeys, Costs, Service, read_trace};
+pub use generator::{Due, Generator, Stream};
+pub use ring::{CATCH_UP_PKTS, VirtualRing};
+pub use skew::Skew;
+pub use spec::{Demand, FRAME_MAX_BYTES, FRAME_MIN_BYTES, OpenLoop};
+
+/// What a packet costs, and whether that makes it expensive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    pub ticks: u64,
+    pub expensive: bool,
+}
+
+/// Generators of random numbers that do not depend on each other: one per seed,
+/// queue and purpose.
+fn random(seed: u64, queue: usize, purpose: u64) -> rand::rngs::SmallRng {
+    let mut bytes = [0; 24];
+    for (to, word) in bytes.chunks_exact_mut(8).zip([seed, queue as u64, purpose]) {
+        to.copy_from_slice(&word.to_le_bytes());
+    }
+    rand::SeedableRng::seed_from_u64(xxhash_rust::xxh3::xxh3_64(&bytes))
+}

@@ -1,0 +1,278 @@
+//! mplab's arguments: their names, syntax and help.
+
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use super::lcores::Lcores;
+use super::mode::LabMode;
+use mpfwd_common::args::{Pools, parse_seconds, parse_time};
+
+/// Experiments with mpfwd that need no NIC: the same traffic in every mode,
+/// side by side
+#[derive(Debug, Parser)]
+#[command(name = "mplab", version)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Measure modes in short interleaved rounds, and show their latencies side
+    /// by side
+    Compare(CompareArgs),
+    /// 5,000,000 packets, of which one in ten thousand is expensive, in two
+    /// pools and in a single one
+    Bimodal(BimodalArgs),
+    /// Draw percentile curves, distribution functions and incidents of
+    /// comparisons and of mpfwd's reports
+    Plot(PlotArgs),
+    /// Make a file of random routes for mpfwd --forward-mode l3, with the
+    /// prefix lengths of the Internet's table
+    Routes(RoutesArgs),
+}
+
+/// Where it runs.
+#[derive(Debug, clap::Args)]
+pub(super) struct MachineArgs {
+    /// The lcores, as EAL takes them: 0-1, 0@2,1@3, (0-9)@(0-1) [default: one
+    /// per CPU, up to ten]
+    #[arg(short = 'l', long, value_name = "LIST")]
+    pub lcores: Option<Lcores>,
+    /// How modes with two pools split them [default: about four to one]
+    #[arg(long, value_name = "A:B")]
+    pub pools: Option<Pools>,
+    /// With mode steal-every: try to steal every N packets
+    #[arg(long, value_name = "N", default_value = "61")]
+    pub steal_every: NonZeroU64,
+    /// Descriptors of each virtual receive queue, a power of two: what a stuck
+    /// lcore makes late, and what it makes lost
+    #[arg(long, value_name = "N", default_value_t = 32_768, value_parser = clap::value_parser!(u16).range(32..))]
+    pub rxd: u16,
+    /// Further arguments for EAL, as one word: "--in-memory --log-level=8"
+    #[arg(long, value_name = "ARGUMENTS", allow_hyphen_values = true)]
+    pub eal: Option<String>,
+    /// The mpfwd to measure [default: the one beside this program]
+    #[arg(long, value_name = "PATH")]
+    pub mpfwd: Option<PathBuf>,
+    /// Further arguments for mpfwd, behind --
+    #[arg(last = true, value_name = "MPFWD ARGUMENTS")]
+    pub own: Vec<String>,
+}
+
+/// What packets cost, and how many come.
+#[derive(Debug, clap::Args)]
+pub(super) struct TrafficArgs {
+    /// The share of all lcores' time that the packets' costs take, unless
+    /// --source has a rate=
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
+    pub load: f64,
+    /// What a cheap packet costs
+    #[arg(long, value_name = "TIME", default_value = "200ns", value_parser = parse_time)]
+    pub cheap: Duration,
+    /// What an expensive packet costs
+    #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = parse_time)]
+    pub expensive: Duration,
+    /// The share of packets that are expensive
+    #[arg(long, value_name = "SHARE", conflicts_with = "expensive_load", value_parser = parse_share)]
+    pub p: Option<f64>,
+    /// Or: how many lcores expensive work keeps busy on average [default: 0.3]
+    #[arg(long, value_name = "LCORES", value_parser = parse_positive)]
+    pub expensive_load: Option<f64>,
+    /// Packets don't tell what they cost before they are run
+    #[arg(long)]
+    pub unknown: bool,
+    /// Other costs, as mpfwd's --work has them:
+    /// "spin:dist=pareto,min=200ns,max=1ms,shape=1.1"
+    #[arg(long, value_name = "SPEC", conflicts_with_all = ["p", "expensive_load", "unknown"])]
+    pub work: Option<String>,
+    /// Keys of mpfwd's --source:
+    /// "rate=1M,arrivals=on-off,on=1ms,off=1ms,skew=1"
+    #[arg(long, value_name = "KEYS")]
+    pub source: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CompareArgs {
+    /// The modes
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "rtc,steal,steal-every,shed-random,pools,hybrid"
+    )]
+    pub modes: Vec<LabMode>,
+    #[command(flatten)]
+    pub machine: MachineArgs,
+    #[command(flatten)]
+    pub traffic: TrafficArgs,
+    /// Rounds per mode; all modes take turns
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub rounds: u32,
+    /// How long a round is: seconds, or with a unit
+    #[arg(long, value_name = "SECONDS", default_value = "1s", value_parser = parse_seconds)]
+    pub round_time: Duration,
+    /// Write everything as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Draw it: a file that ends in .svg or .png
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct BimodalArgs {
+    /// pools: one pool that polls and one that works; single: one pool that
+    /// steals; or any mode of compare
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "pools,single")]
+    pub mode: Vec<LabMode>,
+    #[command(flatten)]
+    pub machine: MachineArgs,
+    /// Packets
+    #[arg(long, value_name = "N", default_value_t = 5_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub packets: u64,
+    /// The share of all lcores' time that the packets' costs take
+    #[arg(long, value_name = "SHARE", default_value_t = 0.3)]
+    pub load: f64,
+    /// What a cheap packet costs
+    #[arg(long, value_name = "TIME", default_value = "1us", value_parser = parse_time)]
+    pub cheap: Duration,
+    /// What an expensive packet costs
+    #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = parse_time)]
+    pub expensive: Duration,
+    /// The share of packets that are expensive
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0001, value_parser = parse_share)]
+    pub p: f64,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct PlotArgs {
+    /// What `mplab compare --json` or `mpfwd --report` wrote
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// The picture: a file that ends in .svg or .png
+    #[arg(short, long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// What to draw [default: all that there is]
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub panels: Vec<Panel>,
+    /// Of which packets [default: all that there are]
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub class: Vec<Class>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RoutesArgs {
+    /// IPv4 prefixes
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(0..=4_000_000))]
+    pub count: u32,
+    /// IPv6 prefixes
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub ipv6_count: u32,
+    /// Ports that they lead to, from port 0 on
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub ports: u16,
+    /// The same seed makes the same routes
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// The file [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Panel {
+    /// Latency by percentile
+    Percentiles,
+    /// Share of packets by latency
+    Cdf,
+    /// When lcores were stuck
+    Timeline,
+}
+
+/// Of packets.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    clap::ValueEnum,
+    serde::Serialize,
+    serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Class {
+    Cheap,
+    Expensive,
+}
+
+impl Class {
+    pub(super) const ALL: [Self; 2] = [Self::Cheap, Self::Expensive];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Cheap => "cheap",
+            Self::Expensive => "expensive",
+        }
+    }
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "write a share from 0 to 1, for example 1e-5".into())
+}
+
+fn parse_positive(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| *number > 0.0 && number.is_finite());
+    number.ok_or_else(|| "write a number above 0, for example 0.3".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use mpfwd_common::args::one_line;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+        let line = "mplab compare --modes rtc,hybrid -l 0-1 --load 0.7 --p 1e-5 --eal --in-memory -- --burst 16";
+        let Command::Compare(args) = Args::try_parse_from(line.split(' ')).unwrap().command else {
+            panic!("compare")
+        };
+        assert_eq!(
+            (args.modes, args.rounds, args.machine.own),
+            (vec![LabMode::Rtc, LabMode::Hybrid], 7, vec!["--burst".into(), "16".into()])
+        );
+        let Command::Bimodal(args) = Args::try_parse_from(["mplab", "bimodal"]).unwrap().command
+        else {
+            panic!("bimodal")
+        };
+        assert_eq!(args.mode, [LabMode::Pools, LabMode::Steal]);
+    }
+
+    #[test]
+    fn mistakes_are_one_line_with_the_nearest_word() {
+        for (line, says) in [
+            ("compare --modes rtc,hybird", "'hybrid'"),
+            ("comprae", "'compare'"),
+            ("compare --p 2", "from 0 to 1"),
+            ("compare --p 0.1 --expensive-load 1", "cannot be used with"),
+            ("compare --rounds 0", "0 is not in 1.."),
+            ("compare --lcores 1-0", "(0-9)@(0-1)"),
+            ("compare --cheap 200", "unit"),
+            ("plot -o x.svg", "<FILE>"),
+        ] {
+            let words = std::iter::once("mplab").chain(line.split(' '));
+            let message = one_line(&Args::try_parse_from(words).unwrap_err().to_string());
+            assert!(message.contains(says) && !message.contains('\n'), "{line}: {message}");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! `mplab compare`: every mode in turn, round after round, each a fresh mpfwd.
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::args::{CompareArgs, TrafficArgs};
+use super::bench::{Bench, End};
+use super::child::{Failure, Interrupts, round};
+use super::comparison::{Comparison, FailedRound, Parameters};
+use super::measured::Measured;
+use super::mode::LabMode;
+use super::workload::{Share, Workload};
+use super::{plot, tables};
+use mpfwd_common::error::{Error, Result};
+use mpfwd_common::output;
+
+/// What expensive work keeps busy where nothing else is said, in lcores.
+const EXPENSIVE_LOAD: f64 = 0.3;
+
+/// # Errors
+/// Bad input; an mpfwd that refuses to run; nothing measured; a file that can't
+/// be written; rounds that failed, when all others were shown and written.
+pub(super) fn compare(args: &CompareArgs) -> Result<()> {
+    if let Some(twice) =
+        args.modes.iter().enumerate().find(|(at, mode)| args.modes[..*at].contains(mode))
+    {
+        return Err(Error::Usage(format!("--modes has {} twice: leave one out", twice.1.name())));
+    }
+    let lcores = args.machine.lcores.clone().unwrap_or_default();
+    let workload = workload(&args.traffic, lcores.count())?;
+    let pools = args.machine.pools.unwrap_or(lcores.pools());
+    let bench = Bench::new(&args.machine, lcores, pools)?;
+    let end = End::After(args.round_time);
+    args.modes.iter().try_for_each(|&mode| bench.check(mode, &workload, end))?;
+    for (argument, path) in [("--json", &args.json), ("--plot", &args.plot)] {
+        path.iter().try_for_each(|path| output::check_writable(argument, path))?;
+    }
+    let format = args.plot.as_deref().map(plot::Format::of).transpose()?;
+    let measured = measure(args, &bench, &workload)?;
+    if measured.runs.is_empty() {
+        let why = measured
+            .failed
+            .last()
+            .map_or("interrupted before the first round had ended".into(), |last| last.why.clone());
+        return Err(Error::Setup(format!("nothing was measured: {why}")));
+    }
+    let failed = measured.failed.len();
+    let comparison = Comparison::of(
+        parameters(args, &bench, &workload),
+        &measured.runs,
+        measured.failed,
+        measured.interrupted,
+    );
+    output::say(tables::text(&comparison));
+    if let Some(path) = &args.json {
+        let text = serde_json::to_string(&comparison).map_err(|error| {
+            Error::Output(format!("the comparison can't be written as JSON: {error}"))
+        })?;
+        output::write(path, "the comparison", text + "\n")?;
+        output::say(format_args!("JSON: {}", path.display()));
+    }
+    if let (Some(path), Some(format)) = (&args.plot, format) {
+        let figure = plot::Figure::of_comparisons(&[(String::new(), comparison)]);
+        plot::draw(&figure, &plot::Choice::default(), format, path)?;
+    }
+    match failed {
+        0 => Ok(()),
+        _ => Err(Error::Incomplete(format!(
+            "{failed} of {} rounds failed: the warnings say why",
+            args.rounds as usize * args.modes.len()
+        ))),
+    }
+}
+
+fn workload(traffic: &TrafficArgs, lcores: usize) -> Result<Workload> {
+    let demand = (traffic.load, traffic.source.as_deref());
+    if let Some(work) = &traffic.work {
+        return Workload::as_told(work, demand);
+    }
+    let busy = || Share::KeepsBusy(traffic.expensive_load.unwrap_or(EXPENSIVE_LOAD));
+    Workload::two_costs(
+        (traffic.cheap, traffic.expensive),
+        traffic.p.map_or_else(busy, Share::Of),
+        !traffic.unknown,
+        demand,
+        lcores,
+    )
+}
+
+fn parameters(args: &CompareArgs, bench: &Bench, workload: &Workload) -> Parameters {
+    Parameters {
+        modes: args.modes.iter().map(|mode| mode.name().to_owned()).collect(),
+        lcores: bench.lcores.text().to_owned(),
+        lcore_count: bench.lcores.count(),
+        pools: bench.pools.to_string(),
+        memory: bench.memory().to_owned(),
+        work: workload.work.clone(),
+        source: workload.source.clone(),
+        load: workload.load,
+        cheap_ns: workload.costs.map(|costs| costs.cheap_ns),
+        expensive_ns: workload.costs.map(|costs| costs.expensive_ns),
+        p: workload.p,
+        expensive_load: workload.expensive_load,
+        rounds: args.rounds,
+        round_s: args.round_time.as_secs_f64(),
+        eal: bench.eal.join(" "),
+        mpfwd: bench.own.join(" "),
+    }
+}
+
+/// What the rounds brought, in their order.
+#[derive(Default)]
+struct Rounds {
+    runs: Vec<(String, u32, Measured)>,
+    failed: Vec<FailedRound>,
+    interrupted: bool,
+}
+
+/// # Errors
+/// When mpfwd refuses a mode that it has not run yet: it would go on refusing
+/// it.
+fn measure(args: &CompareArgs, bench: &Bench, workload: &Workload) -> Result<Rounds> {
+    let interrupts = Interrupts::catch()?;
+    let folder = tempfile::tempdir()
+        .map_err(|error| Error::Setup(format!("no folder for reports: {error}")))?;
+    let report = folder.path().join("report.json");
+    let bar = progress(u64::from(args.rounds) * args.modes.len() as u64);
+    let mut rounds = Rounds::default();
+    let turns = (1..=args.rounds)
+        .flat_map(|round| turns(&args.modes, round).map(move |mode| (round, mode)));
+    for (number, mode) in turns {
+        bar.set_message(mode.name());
+        // What an earlier round wrote must not pass for this one's.
+        let _ = std::fs::remove_file(&report);
+        let words =
+            bench.args(mode, workload, u64::from(number), End::After(args.round_time), &report);
+        match round(&bench.mpfwd, &words, &report, args.round_time, &interrupts) {
+            Ok(run) => rounds.note(mode, number, run),
+            Err(Failure::Interrupted) => rounds.interrupted = true,
+            Err(Failure::Refused(why)) if !rounds.has(mode) => {
+                bar.finish_and_clear();
+                return Err(Error::Setup(format!("mode {}: {why}", mode.name())));
+            }
+            Err(Failure::Refused(why) | Failure::Broken(why)) => {
+                rounds.failed.push(FailedRound {
+                    mode: mode.name().to_owned(),
+                    round: number,
+                    why,
+                });
+            }
+        }
+        if rounds.interrupted {
+            break;
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(rounds)
+}
+
+/// The modes in the order of that round, which is from 1 on: each round begins
+/// with the next one, so that none is always the first one, or behind the same
+/// one.
+fn turns(modes: &[LabMode], round: u32) -> impl Iterator<Item = LabMode> {
+    let first = (round as usize - 1) % modes.len();
+    modes[first..].iter().chain(&modes[..first]).copied()
+}
+
+impl Rounds {
+    fn note(&mut self, mode: LabMode, round: u32, run: Measured) {
+        let name = mode.name().to_owned();
+        match run.latency.is_some() && run.source.is_some() {
+            true => self.runs.push((name, round, run)),
+            false => self.failed.push(FailedRound {
+                mode: name,
+                round,
+                why: "mpfwd measured no latencies".into(),
+            }),
+        }
+    }
+
+    fn has(&self, mode: LabMode) -> bool {
+        self.runs.iter().any(|run| run.0 == mode.name())
+    }
+}
+
+/// Moves with each round here, not with a clock: the lcores have the CPUs.
+pub(super) fn progress(steps: u64) -> ProgressBar {
+    let bar = ProgressBar::new(steps);
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}, {eta} left")
+        .expect("a constant template is valid");
+    bar.set_style(style);
+    bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_round_begins_with_the_next_mode() {
+        let modes = [LabMode::Rtc, LabMode::Pools, LabMode::Hybrid];
+        let order = |round| turns(&modes, round).map(LabMode::name).collect::<Vec<_>>().join(" ");
+        assert_eq!(
+            ["rtc pools hybrid", "pools hybrid rtc", "hybrid rtc pools", "rtc pools hybrid"],
+            [1, 2, 3, 4].map(order).each_ref().map(String::as_str)
+        );
+    }
+}

@@ -1,0 +1,411 @@
+//! What a comparison came to, as docs/mplab.md describes its JSON: a row per
+//! mode, class and round, medians over the rounds, and what pictures are drawn
+//! of. How rounds came about is not known here.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::args::Class;
+use super::measured::Measured;
+use mpfwd_common::latency::Bucket;
+use mpfwd_common::report::Incident;
+use mpfwd_common::text::time;
+
+/// What was asked for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Parameters {
+    pub modes: Vec<String>,
+    /// As EAL is told them.
+    pub lcores: String,
+    pub lcore_count: usize,
+    pub pools: String,
+    pub memory: String,
+    /// mpfwd's `--work` and `--source`, without the seeds, which are the
+    /// rounds' numbers.
+    pub work: String,
+    pub source: String,
+    pub load: Option<f64>,
+    pub cheap_ns: Option<f64>,
+    pub expensive_ns: Option<f64>,
+    pub p: Option<f64>,
+    /// How many lcores expensive work should keep busy.
+    pub expensive_load: Option<f64>,
+    pub rounds: u32,
+    pub round_s: f64,
+    /// EAL's arguments, and mpfwd's own that are the same in all rounds.
+    pub eal: String,
+    pub mpfwd: String,
+}
+
+/// `round` of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Round {
+    Number(u32),
+    Word(Median),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Median {
+    Median,
+}
+
+/// One class of packets in one round; or the medians of each figure over all
+/// rounds. Percentiles are none where there were no packets.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Row {
+    pub mode: String,
+    pub class: Class,
+    pub round: Round,
+    pub pkts: u64,
+    pub mean_ns: Option<u64>,
+    pub p50_ns: Option<u64>,
+    pub p90_ns: Option<u64>,
+    pub p99_ns: Option<u64>,
+    pub p999_ns: Option<u64>,
+    pub p9999_ns: Option<u64>,
+    pub max_ns: Option<u64>,
+    /// Of median rows: the least and the greatest p50 and p99 of all rounds.
+    #[serde(default)]
+    pub p50_min_ns: Option<u64>,
+    #[serde(default)]
+    pub p50_max_ns: Option<u64>,
+    pub p99_min_ns: Option<u64>,
+    pub p99_max_ns: Option<u64>,
+    /// From here on of both classes together.
+    pub tx_mpps: f64,
+    pub asked_mpps: f64,
+    pub offered_mpps: f64,
+    /// Packets that were due and not sent: they found no descriptor or no
+    /// buffer, or were dropped.
+    pub lost_pkts: u64,
+    pub lost_share: f64,
+    pub sheds: u64,
+    pub steals: u64,
+    pub takeovers: u64,
+    pub host_gap_ns: u64,
+    pub host_gap_max_ns: u64,
+    /// The source's own work per packet.
+    pub source_pkt_ns: f64,
+    /// Rounds that it is of.
+    pub rounds: usize,
+}
+
+/// A round that brought nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct FailedRound {
+    pub mode: String,
+    pub round: u32,
+    pub why: String,
+}
+
+/// The histograms of all rounds of a mode together.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Curve {
+    pub mode: String,
+    pub class: Class,
+    pub buckets: Vec<Bucket>,
+}
+
+/// The times that lcores were stuck in the last round of a mode.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct ModeIncidents {
+    pub mode: String,
+    pub round: u32,
+    pub incidents: Vec<Incident>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Comparison {
+    pub parameters: Parameters,
+    pub dpdk: String,
+    /// What latencies were measured by, and what that does not see.
+    pub clock: String,
+    pub bound: String,
+    /// The share of all lcores' time that packets' costs take at the rate that
+    /// was asked for, by mpfwd's own account.
+    #[serde(default)]
+    pub source_load: f64,
+    /// A signal ended it before all rounds were measured.
+    pub interrupted: bool,
+    pub failed: Vec<FailedRound>,
+    /// What a reader must know before the figures.
+    pub notes: Vec<String>,
+    pub rows: Vec<Row>,
+    pub curves: Vec<Curve>,
+    pub incidents: Vec<ModeIncidents>,
+}
+
+/// The middle of some figures; of an even number the mean of the two in the
+/// middle.
+pub(super) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => None,
+        count if count.is_multiple_of(2) => Some(f64::midpoint(values[middle - 1], values[middle])),
+        _ => Some(values[middle]),
+    }
+}
+
+impl Row {
+    /// Of one round; none without latencies.
+    fn of(mode: &str, class: Class, round: u32, run: &Measured) -> Option<Self> {
+        let (latency, source) = (run.latency.as_ref()?.of(class), run.source.as_ref()?);
+        let some = |ns: u64| (latency.pkts > 0).then_some(ns);
+        let lost_pkts = source.missed_pkts + source.nombuf_pkts + run.dropped_pkts();
+        Some(Self {
+            mode: mode.to_owned(),
+            class,
+            round: Round::Number(round),
+            pkts: latency.pkts,
+            mean_ns: some(latency.mean_ns),
+            p50_ns: some(latency.p50_ns),
+            p90_ns: some(latency.p90_ns),
+            p99_ns: some(latency.p99_ns),
+            p999_ns: some(latency.p999_ns),
+            p9999_ns: some(latency.p9999_ns),
+            max_ns: some(latency.max_ns),
+            p50_min_ns: None,
+            p50_max_ns: None,
+            p99_min_ns: None,
+            p99_max_ns: None,
+            tx_mpps: if run.elapsed_s > 0.0 {
+                run.tx_pkts as f64 / run.elapsed_s / 1e6
+            } else {
+                0.0
+            },
+            asked_mpps: source.asked_mpps,
+            offered_mpps: source.offered_mpps,
+            lost_pkts,
+            lost_share: lost_pkts as f64 / source.offered_pkts.max(1) as f64,
+            sheds: run.shed_pkts,
+            steals: run.steals(),
+            takeovers: run.takeovers(),
+            host_gap_ns: run.host_gaps.gap_ns,
+            host_gap_max_ns: run.host_gaps.gap_max_ns,
+            source_pkt_ns: source.pkt_ns,
+            rounds: 1,
+        })
+    }
+
+    /// The medians of some rows of one mode and class.
+    fn median(rows: &[&Self]) -> Option<Self> {
+        let first = rows.first()?;
+        let figure =
+            |pick: fn(&Self) -> f64| median(rows.iter().map(|row| pick(row))).unwrap_or(0.0);
+        let count = |pick: fn(&Self) -> u64| {
+            median(rows.iter().map(|row| pick(row) as f64)).unwrap_or(0.0).round() as u64
+        };
+        let time = |pick: fn(&Self) -> Option<u64>| {
+            median(rows.iter().filter_map(|row| pick(row)).map(|ns| ns as f64))
+                .map(|ns| ns.round() as u64)
+        };
+        let [p50s, p99s] = [|row: &Self| row.p50_ns, |row: &Self| row.p99_ns]
+            .map(|pick| move || rows.iter().filter_map(move |row| pick(row)));
+        Some(Self {
+            mode: first.mode.clone(),
+            class: first.class,
+            round: Round::Word(Median::Median),
+            pkts: count(|row| row.pkts),
+            mean_ns: time(|row| row.mean_ns),
+            p50_ns: time(|row| row.p50_ns),
+            p90_ns: time(|row| row.p90_ns),
+            p99_ns: time(|row| row.p99_ns),
+            p999_ns: time(|row| row.p999_ns),
+            p9999_ns: time(|row| row.p9999_ns),
+            max_ns: time(|row| row.max_ns),
+            p50_min_ns: p50s().min(),
+            p50_max_ns: p50s().max(),
+            p99_min_ns: p99s().min(),
+            p99_max_ns: p99s().max(),
+            tx_mpps: figure(|row| row.tx_mpps),
+            asked_mpps: figure(|row| row.asked_mpps),
+            offered_mpps: figure(|row| row.offered_mpps),
+            lost_pkts: count(|row| row.lost_pkts),
+            lost_share: figure(|row| row.lost_share),
+            sheds: count(|row| row.sheds),
+            steals: count(|row| row.steals),
+            takeovers: count(|row| row.takeovers),
+            host_gap_ns: count(|row| row.host_gap_ns),
+            host_gap_max_ns: count(|row| row.host_gap_max_ns),
+            source_pkt_ns: figure(|row| row.source_pkt_ns),
+            rounds: rows.len(),
+        })
+    }
+
+    pub(super) fn is_median(&self) -> bool {
+        self.round == Round::Word(Median::Median)
+    }
+}
+
+/// Offered this much less than asked is said, beside what chance explains.
+const SHORT_SHARE: f64 = 0.02;
+/// The source's own work from this share of a cheap packet's cost on is said.
+const SOURCE_SHARE: f64 = 0.2;
+/// Host gaps from this share of the lcores' time on are said.
+const GAP_SHARE: f64 = 0.03;
+/// Lost packets from this share on are said.
+const LOST_SHARE: f64 = 1e-4;
+
+impl Comparison {
+    /// Of rounds in the order in which they were measured: mode, round, report.
+    pub(super) fn of(
+        parameters: Parameters,
+        runs: &[(String, u32, Measured)],
+        failed: Vec<FailedRound>,
+        interrupted: bool,
+    ) -> Self {
+        let latency = runs.iter().find_map(|(_, _, run)| run.latency.as_ref());
+        let mut comparison = Self {
+            dpdk: runs.first().map_or(String::new(), |(_, _, run)| run.dpdk.clone()),
+            clock: latency.map_or(String::new(), |latency| latency.clock.clone()),
+            bound: latency.map_or(String::new(), |latency| latency.bound.clone()),
+            source_load: runs
+                .iter()
+                .find_map(|(_, _, run)| run.source.as_ref())
+                .map_or(0.0, |source| source.load),
+            interrupted,
+            failed,
+            notes: Vec::new(),
+            rows: Vec::new(),
+            curves: Vec::new(),
+            incidents: Vec::new(),
+            parameters,
+        };
+        for mode in comparison.parameters.modes.clone() {
+            let own: Vec<(u32, &Measured)> =
+                runs.iter().filter(|run| run.0 == mode).map(|run| (run.1, &run.2)).collect();
+            for class in Class::ALL {
+                let rows: Vec<Row> = own
+                    .iter()
+                    .filter_map(|(round, run)| Row::of(&mode, class, *round, run))
+                    .collect();
+                let median = Row::median(&rows.iter().collect::<Vec<_>>());
+                comparison.rows.extend(rows.into_iter().chain(median));
+                let buckets = merged(
+                    own.iter()
+                        .filter_map(|(_, run)| run.latency.as_ref())
+                        .map(|latency| latency.of(class).buckets.as_slice()),
+                );
+                if !buckets.is_empty() {
+                    comparison.curves.push(Curve { mode: mode.clone(), class, buckets });
+                }
+            }
+            if let Some((round, run)) = own.last().filter(|(_, run)| !run.incidents.is_empty()) {
+                comparison.incidents.push(ModeIncidents {
+                    mode: mode.clone(),
+                    round: *round,
+                    incidents: run.incidents.clone(),
+                });
+            }
+        }
+        comparison.notes = comparison.notes();
+        let off = |(mode, round, run): &(String, u32, Measured)| {
+            let why = run.latency.as_ref()?.off.as_ref()?;
+            Some(format!("{mode}, round {round}: latency was not counted to the end: {why}"))
+        };
+        comparison.notes.extend(runs.iter().filter_map(off));
+        comparison
+    }
+
+    /// The median rows of a class, in the order of the modes.
+    pub(super) fn medians(&self, class: Class) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(move |row| row.class == class && row.is_median())
+    }
+
+    /// The share of all lcores' time that the packets' costs take: as asked
+    /// for, or as the rate that was asked for comes to.
+    pub(super) fn load(&self) -> f64 {
+        self.parameters.load.unwrap_or(self.source_load)
+    }
+
+    /// What the host took in each mode, as a share of the lcores' time; and the
+    /// longest gap that any round had.
+    pub(super) fn host_gaps(&self) -> String {
+        let lcores_ns = self.parameters.lcore_count as f64 * self.parameters.round_s * 1e9;
+        let shares = self
+            .medians(Class::Cheap)
+            .map(|row| format!("{} {:.2} %", row.mode, row.host_gap_ns as f64 / lcores_ns * 100.0));
+        let longest = self.rows.iter().map(|row| row.host_gap_max_ns).max().unwrap_or(0);
+        format!(
+            "the host took of the lcores' time, as far as they noticed (medians): {}; at most {} at once",
+            shares.collect::<Vec<_>>().join(", "),
+            time(longest)
+        )
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.interrupted {
+            notes.push("interrupted: the round that was being measured is left out, and those that were to come".to_owned());
+        }
+        for mode in &self.parameters.modes {
+            let failed: Vec<&FailedRound> =
+                self.failed.iter().filter(|failed| failed.mode == *mode).collect();
+            if let Some(last) = failed.last() {
+                notes.push(format!(
+                    "{mode}: {} of {} rounds failed, the last one (round {}): {}",
+                    failed.len(),
+                    self.parameters.rounds,
+                    last.round,
+                    last.why
+                ));
+            }
+        }
+        for row in self.medians(Class::Cheap) {
+            let asked_pkts = row.asked_mpps * 1e6 * self.parameters.round_s;
+            // Poisson's deviation, four times.
+            let chance = 4.0 / asked_pkts.max(1.0).sqrt();
+            if row.offered_mpps < row.asked_mpps * (1.0 - SHORT_SHARE - chance) {
+                notes.push(format!(
+                    "{}: {:.3} Mpps were offered of {:.3} that were asked for: the machine could not make more, and what is late is its own doing",
+                    row.mode, row.offered_mpps, row.asked_mpps
+                ));
+            }
+        }
+        let lcores_ns = self.parameters.lcore_count as f64 * self.parameters.round_s * 1e9;
+        let shares =
+            self.medians(Class::Cheap).map(|row| (&row.mode, row.host_gap_ns as f64 / lcores_ns));
+        let shares: Vec<String> = shares
+            .filter(|(_, share)| *share >= GAP_SHARE)
+            .map(|(mode, share)| format!("{mode} {:.0} %", share * 100.0))
+            .collect();
+        if !shares.is_empty() {
+            let shares = shares.join(", ");
+            notes.push(format!("the host took much of the lcores' time, and tails are its doing as much as the modes': {shares}"));
+        }
+        let source_ns = median(self.medians(Class::Cheap).map(|row| row.source_pkt_ns));
+        if let (Some(source_ns), Some(cheap_ns)) = (source_ns, self.parameters.cheap_ns)
+            && source_ns >= SOURCE_SHARE * cheap_ns
+        {
+            notes.push(format!(
+                "the source's own work, {source_ns:.0} ns per packet, is much beside a cheap packet's {cheap_ns:.0} ns: lcores that poll are \
+                 loaded more than was asked for, and pools with few of them most; raise --cheap"
+            ));
+        }
+        let lost = self.medians(Class::Cheap).filter(|row| row.lost_share >= LOST_SHARE);
+        let lost: Vec<String> =
+            lost.map(|row| format!("{} {:.2} %", row.mode, row.lost_share * 100.0)).collect();
+        if !lost.is_empty() {
+            let lost = lost.join(", ");
+            notes.push(format!("packets were lost (no descriptor, no buffer, or dropped), and percentiles are of the others only: {lost}"));
+        }
+        notes
+    }
+}
+
+/// Several histograms as one.
+pub(super) fn merged<'b>(histograms: impl IntoIterator<Item = &'b [Bucket]>) -> Vec<Bucket> {
+    let mut all: BTreeMap<u64, u64> = BTreeMap::new();
+    for &(value_ns, count) in histograms.into_iter().flatten() {
+        *all.entry(value_ns).or_default() += count;
+    }
+    all.into_iter().collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,0 +1,62 @@
+//! Experiments: the same open-loop traffic in every mode, measured in short
+//! interleaved rounds, shown as tables and pictures.
+//!
+//! Each round is an mpfwd of its own, a process that is told what to do by its
+//! arguments and leaves a JSON report. So nothing of DPDK runs in here, and a
+//! round can neither warm up nor wear out the next one. Arguments are checked
+//! by mpfwd's own `cli` and `config` before anything starts.
+//!
+//! * `args`, `mode`, `lcores`, `workload`: what is asked for
+//! * `bench`, `memory`, `child`, `measured`: an mpfwd that runs, and what it
+//!   reports
+//! * `compare`, `comparison`, `tables`; `bimodal`, `log2`: the experiments
+//! * `plot`: pictures of what they leave
+//! * `routes`: a table for `l3`
+
+mod args;
+mod bench;
+mod bimodal;
+mod child;
+mod compare;
+mod comparison;
+mod lcores;
+mod log2;
+mod measured;
+mod memory;
+mod mode;
+mod plot;
+mod routes;
+mod tables;
+mod workload;
+
+use std::ffi::OsString;
+
+use clap::Parser;
+
+use mpfwd_common::args::{in_utf8, one_line};
+use mpfwd_common::error::{Error, Result};
+
+/// Runs the program with the whole command line, its name first.
+///
+/// # Errors
+/// Bad input, an mpfwd that does not run, or a file that can't be written.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<()> {
+    let args = match args::Args::try_parse_from(in_utf8(args)?) {
+        Ok(args) => args,
+        Err(error)
+            if !error.use_stderr()
+                || error.kind()
+                    == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand =>
+        {
+            print!("{error}");
+            return Ok(());
+        }
+        Err(error) => return Err(Error::Usage(one_line(&error.to_string()))),
+    };
+    match args.command {
+        args::Command::Compare(args) => compare::compare(&args),
+        args::Command::Bimodal(args) => bimodal::bimodal(&args),
+        args::Command::Plot(args) => plot::plot(&args),
+        args::Command::Routes(args) => routes::routes(&args),
+    }
+}

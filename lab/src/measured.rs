@@ -1,0 +1,160 @@
+//! What is read of mpfwd's reports (docs/report.md): as much as experiments and
+//! pictures need.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::args::Class;
+use mpfwd_common::error::{Error, Result};
+use mpfwd_common::latency::LatencyRow;
+use mpfwd_common::report::{HostGapRow, Incident, qualified_by};
+
+/// One run.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Measured {
+    pub mode: String,
+    pub pools: Option<String>,
+    pub dpdk: String,
+    pub elapsed_s: f64,
+    pub tx_pkts: u64,
+    pub drops: BTreeMap<String, u64>,
+    pub shed_pkts: u64,
+    pub latency: Option<Latency>,
+    pub source: Option<Source>,
+    pub host_gaps: HostGapRow,
+    lcores: Vec<LcoreRow>,
+    pub incidents: Vec<Incident>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Latency {
+    pub clock: String,
+    pub bound: String,
+    pub off: Option<String>,
+    #[serde(default)]
+    pub censored_pkts: u64,
+    cheap: LatencyRow,
+    expensive: LatencyRow,
+}
+
+impl Latency {
+    /// What qualifies the figures beside their clock and its bound, a line
+    /// each.
+    pub(super) fn qualified_by(&self) -> Vec<String> {
+        qualified_by(self.censored_pkts, self.off.as_deref())
+    }
+
+    pub(super) fn of(&self, class: Class) -> &LatencyRow {
+        match class {
+            Class::Cheap => &self.cheap,
+            Class::Expensive => &self.expensive,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Source {
+    pub spec: String,
+    pub asked_mpps: f64,
+    pub offered_mpps: f64,
+    pub load: f64,
+    pub offered_pkts: u64,
+    pub missed_pkts: u64,
+    pub nombuf_pkts: u64,
+    pub pkt_ns: f64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct LcoreRow {
+    rescue: RescueRow,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct RescueRow {
+    steals: u64,
+    takeovers: u64,
+}
+
+impl Measured {
+    /// # Errors
+    /// When the file is not there, or is no whole report.
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        from_json(path, &read(path)?, "a report of mpfwd")
+    }
+
+    pub(super) fn lcores(&self) -> usize {
+        self.lcores.len()
+    }
+
+    pub(super) fn steals(&self) -> u64 {
+        self.lcores.iter().map(|row| row.rescue.steals).sum()
+    }
+
+    pub(super) fn takeovers(&self) -> u64 {
+        self.lcores.iter().map(|row| row.rescue.takeovers).sum()
+    }
+
+    /// Packets that were dropped after they had been received.
+    pub(super) fn dropped_pkts(&self) -> u64 {
+        self.drops.values().sum()
+    }
+}
+
+/// # Errors
+/// When the file is not there.
+pub(super) fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path)
+        .map_err(|error| Error::Usage(format!("{}: {error}", path.display())))
+}
+
+/// # Errors
+/// What is wrong, in one line: the text is cut off, is no JSON, or is of
+/// something else.
+pub(super) fn from_json<T: DeserializeOwned>(path: &Path, text: &str, what: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| {
+        let path = path.display();
+        let why = match (error.is_eof(), error.is_syntax()) {
+            (true, _) if text.trim().is_empty() => "it is empty".to_owned(),
+            (true, _) => format!("it is cut off in line {}", error.line()),
+            (_, true) => format!("it is no JSON: {error}"),
+            _ => error.to_string(),
+        };
+        Error::Usage(format!(
+            "{path} is not {what}: {why}; write it again by mplab compare --json or mpfwd --report"
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_report_is_said_in_one_line() {
+        for (text, says) in [
+            ("", "empty"),
+            ("{\"mode\": \"rtc\",\n\"pools\"", "cut off in line 2"),
+            ("rtc", "no JSON"),
+            ("{}", "missing field `mode`"),
+        ] {
+            let error =
+                from_json::<Measured>(Path::new("r.json"), text, "a report of mpfwd").unwrap_err();
+            let message = error.to_string();
+            assert!(
+                error.exit_code() == 2
+                    && message.contains(says)
+                    && message.starts_with("r.json is not"),
+                "{message}"
+            );
+        }
+        assert!(
+            Measured::read(Path::new("/nowhere.json"))
+                .unwrap_err()
+                .to_string()
+                .contains("/nowhere.json")
+        );
+    }
+}

@@ -1,0 +1,143 @@
+//! Pictures of comparisons and of mpfwd's reports: percentile curves as
+//! HdrHistogram draws them, distribution functions, and a timeline of
+//! incidents. Drawn as SVG; a PNG is that, rendered with a font that this
+//! program brings along.
+//!
+//! * `figure`: what there is to draw, from which files
+//! * `curves`, `timeline`: the panels; `axes`, `canvas`: what they are drawn
+//!   with; `page`: how they are put together
+//! * `png`: from SVG to PNG
+
+mod axes;
+mod canvas;
+mod curves;
+mod figure;
+mod page;
+mod png;
+mod timeline;
+
+use std::path::Path;
+
+pub(super) use figure::Figure;
+
+use super::args::{Class, Panel, PlotArgs};
+use mpfwd_common::error::{Error, Result};
+use mpfwd_common::output;
+
+/// What of a figure is drawn; an empty list stands for all that there is.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Choice {
+    pub panels: Vec<Panel>,
+    pub classes: Vec<Class>,
+}
+
+impl Choice {
+    fn has(&self, panel: Panel) -> bool {
+        self.panels.is_empty() || self.panels.contains(&panel)
+    }
+
+    fn has_class(&self, class: Class) -> bool {
+        self.classes.is_empty() || self.classes.contains(&class)
+    }
+}
+
+/// Of a picture's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    Svg,
+    Png,
+}
+
+impl Format {
+    /// By the file's name.
+    ///
+    /// # Errors
+    /// When it ends in neither .svg nor .png.
+    pub(super) fn of(path: &Path) -> Result<Self> {
+        match path.extension().and_then(|end| end.to_str()).map(str::to_ascii_lowercase).as_deref()
+        {
+            Some("svg") => Ok(Self::Svg),
+            Some("png") => Ok(Self::Png),
+            _ => Err(Error::Usage(format!(
+                "{}: a picture's name ends in .svg or .png",
+                path.display()
+            ))),
+        }
+    }
+}
+
+/// `mplab plot`.
+///
+/// # Errors
+/// Files that are missing, cut off or of something else; a picture that can't
+/// be written.
+pub(super) fn plot(args: &PlotArgs) -> Result<()> {
+    let format = Format::of(&args.out)?;
+    output::check_writable("--out", &args.out)?;
+    let figure = Figure::of_files(&args.files)?;
+    draw(
+        &figure,
+        &Choice { panels: args.panels.clone(), classes: args.class.clone() },
+        format,
+        &args.out,
+    )
+}
+
+/// Draws what there is of `choice`, and says where.
+///
+/// # Errors
+/// When there is none of it, or the file can't be written.
+pub(super) fn draw(figure: &Figure, choice: &Choice, format: Format, path: &Path) -> Result<()> {
+    let svg = page::svg(figure, choice)?;
+    match format {
+        Format::Svg => output::write(path, "the picture", svg)?,
+        Format::Png => output::write(path, "the picture", png::of_svg(&svg)?)?,
+    }
+    output::say(format_args!("picture: {}", path.display()));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::comparison::tests::comparison;
+
+    #[test]
+    fn names_say_what_a_picture_is() {
+        assert_eq!(Format::of(Path::new("a.SVG")).unwrap(), Format::Svg);
+        assert_eq!(Format::of(Path::new("b.x.png")).unwrap(), Format::Png);
+        assert!(Format::of(Path::new("svg")).unwrap_err().to_string().contains(".svg or .png"));
+    }
+
+    fn svg(choice: &Choice) -> Result<String> {
+        page::svg(&Figure::of_comparisons(&[(String::new(), comparison())]), choice)
+    }
+
+    #[test]
+    fn a_picture_says_what_it_shows() {
+        let text = svg(&Choice::default()).unwrap();
+        for says in ["rtc", "hybrid", "90 %", "10 us", "load 0.5", "open-loop", "lcore 0", "cheap"]
+        {
+            assert!(text.contains(says), "{says}");
+        }
+        assert!(!text.contains("expensive packets"), "there are none");
+        let png = png::of_svg(&text).unwrap();
+        assert_eq!(&png[..8], b"\x89PNG\r\n\x1a\n");
+        let pixmap = resvg::tiny_skia::Pixmap::decode_png(&png).unwrap();
+        let dark = pixmap
+            .pixels()
+            .iter()
+            .filter(|pixel| pixel.red() < 100 && pixel.green() < 100 && pixel.blue() < 100)
+            .count();
+        assert!(dark > 5_000, "letters are there: {dark} dark pixels");
+    }
+
+    #[test]
+    fn panels_can_be_chosen() {
+        let text = svg(&Choice { panels: vec![Panel::Cdf], classes: vec![Class::Cheap] }).unwrap();
+        assert!(text.contains("75 %") && !text.contains("90 %") && !text.contains("lcore 0"));
+        let none =
+            svg(&Choice { panels: vec![Panel::Cdf], classes: vec![Class::Expensive] }).unwrap_err();
+        assert!(none.to_string().contains("nothing to draw"), "{none}");
+    }
+}

@@ -1,0 +1,391 @@
+//! A small world in which several lcores carry out a policy's decisions in any
+//! order, and which checks after each step what has to hold in every mode. One
+//! turn of an lcore is one step, or a bit of the long packet that it is in.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU64;
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Packet {
+    Cheap,
+    /// Known to be expensive.
+    Deferred,
+    /// As expensive, but nobody knows before it has been run: it is run where
+    /// it is.
+    Unknown,
+}
+
+const BURST: usize = 4;
+const SHARD_ROOM: usize = 3;
+const RESCUE_AFTER_TURNS: u64 = 8;
+
+#[derive(Default)]
+struct Lcore<'a> {
+    rx: VecDeque<Packet>,
+    run_queue: VecDeque<Packet>,
+    kept: usize,
+    inbox: usize,
+    shard: usize,
+    done: u64,
+    found_nothing: bool,
+    refused: bool,
+    /// When it started on the long packet that it is in, and how many turns
+    /// that still takes.
+    away: Option<(u64, u32)>,
+    permit: Option<Permit<'a>>,
+    /// The long packet was known to be expensive.
+    declared: bool,
+}
+
+struct World<'a, P> {
+    policies: Vec<P>,
+    lcores: Vec<Lcore<'a>>,
+    permits: &'a Permits,
+    pool_a: usize,
+    cost_turns: u32,
+    turn: u64,
+    draining: bool,
+    received: u64,
+    /// How often lcores stole, took over, and took from shards to help.
+    helped: [u64; 3],
+}
+
+impl<'a, P: Policy> World<'a, P> {
+    fn pool(&self, at: usize) -> Pool {
+        if at < self.pool_a { Pool::A } else { Pool::B }
+    }
+
+    /// Whether an lcore may end: nothing is left that could still come to it.
+    fn is_over(&self) -> bool {
+        let holds = |lcore: &Lcore<'_>| {
+            lcore.run_queue.len() + lcore.kept + lcore.inbox + lcore.shard > 0
+                || lcore.away.is_some()
+        };
+        self.draining && !self.lcores.iter().any(holds)
+    }
+
+    fn turn_of(&mut self, me: usize) {
+        self.turn += 1;
+        let pool = self.pool(me);
+        let shards_wait = self.lcores.iter().any(|lcore| lcore.shard > 0);
+        let lcore = &mut self.lcores[me];
+        if let Some((since, left)) = lcore.away {
+            lcore.away = (left > 1).then(|| (since, left - 1));
+            if left <= 1 {
+                lcore.done += 1;
+                lcore.permit = None;
+            }
+            return;
+        }
+        let view = View {
+            pool,
+            run_queue_pkts: lcore.run_queue.len(),
+            kept_pkts: lcore.kept,
+            shards_wait: P::WORKERS_POLL && pool == Pool::B && shards_wait,
+            inbox_pkts: lcore.inbox,
+            done_pkts: lcore.done,
+            found_nothing: lcore.found_nothing,
+            refused: lcore.refused,
+            draining: self.draining,
+        };
+        match self.policies[me].next(&view) {
+            Step::Poll => self.poll(me, me),
+            Step::Serve => self.serve(me),
+            Step::Run => {
+                assert!(self.lcores[me].kept > 0);
+                if self.start(me) {
+                    self.lcores[me].kept -= 1;
+                }
+            }
+            Step::Shed => {
+                let lcore = &mut self.lcores[me];
+                let room = SHARD_ROOM.saturating_sub(lcore.shard).min(lcore.kept);
+                (lcore.shard, lcore.kept, lcore.refused) =
+                    (lcore.shard + room, lcore.kept - room, false);
+            }
+            Step::Unbox => {
+                assert!(P::DEFERRED == Deferral::Inbox && self.lcores[me].inbox > 0);
+                self.lcores[me].inbox -= 1;
+                assert!(self.start(me), "an inbox is not capped");
+            }
+            Step::Take => self.take(me),
+            Step::LookAround => self.look_around(me, pool),
+            Step::Rest => assert!(
+                view.run_queue_pkts + view.kept_pkts + view.inbox_pkts == 0,
+                "rests on work: {view:?}"
+            ),
+        }
+    }
+
+    fn poll(&mut self, me: usize, owner: usize) {
+        assert!(!self.draining, "polls while draining");
+        assert!(owner < self.pool_a || P::WORKERS_POLL, "lcore {owner} has no receive queue");
+        let burst: Vec<Packet> = {
+            let rx = &mut self.lcores[owner].rx;
+            let pkts = rx.len().min(BURST);
+            rx.drain(..pkts).collect()
+        };
+        self.received += burst.len() as u64;
+        if me == owner {
+            (self.lcores[me].found_nothing, self.lcores[me].refused) = (burst.is_empty(), false);
+        }
+        self.lcores[me].run_queue.extend(burst);
+        if !self.lcores[me].run_queue.is_empty() {
+            self.serve(me);
+        }
+    }
+
+    fn serve(&mut self, me: usize) {
+        assert!(!self.lcores[me].run_queue.is_empty());
+        for _ in 0..BURST {
+            let lcore = &mut self.lcores[me];
+            match lcore.run_queue.pop_front() {
+                None => break,
+                Some(Packet::Cheap) => lcore.done += 1,
+                Some(Packet::Unknown) => {
+                    (lcore.away, lcore.declared) = (Some((self.turn, self.cost_turns)), false);
+                    break;
+                }
+                Some(Packet::Deferred) => match P::DEFERRED {
+                    Deferral::Here => {
+                        lcore.kept += 1;
+                        break;
+                    }
+                    Deferral::Shard if lcore.shard < SHARD_ROOM => lcore.shard += 1,
+                    Deferral::Shard => lcore.kept += 1,
+                    Deferral::Inbox => {
+                        let inboxes: Vec<usize> = self
+                            .lcores
+                            .iter()
+                            .map(|lcore| lcore.inbox + usize::from(lcore.away.is_some()))
+                            .collect();
+                        let at = self.policies[me].inbox(inboxes.len(), |at| inboxes[at]);
+                        self.lcores[at].inbox += 1;
+                    }
+                },
+            }
+        }
+    }
+
+    /// Starts on a packet known to be expensive, if there is a permit where one
+    /// is needed.
+    fn start(&mut self, me: usize) -> bool {
+        if P::CAPPED {
+            self.lcores[me].permit = self.permits.try_take(self.pool(me));
+            if self.lcores[me].permit.is_none() {
+                self.lcores[me].refused = true;
+                return false;
+            }
+        }
+        (self.lcores[me].away, self.lcores[me].declared) =
+            (Some((self.turn, self.cost_turns)), true);
+        true
+    }
+
+    fn take(&mut self, me: usize) {
+        let Some(shard) = (0..self.lcores.len()).find(|&at| self.lcores[at].shard > 0) else {
+            self.lcores[me].found_nothing = true;
+            return;
+        };
+        if self.start(me) {
+            self.lcores[shard].shard -= 1;
+        }
+    }
+
+    fn look_around(&mut self, me: usize, pool: Pool) {
+        let away = |lcore: &Lcore<'_>| lcore.away.map(|(since, _)| self.turn - since);
+        let hint = |(at, lcore): (usize, &Lcore<'_>)| PeerHint {
+            pool: self.pool(at),
+            waiting_pkts: lcore.run_queue.len() as u32,
+            away_ticks: away(lcore),
+            declared: lcore.declared,
+        };
+        let peers: Vec<PeerHint> = self.lcores.iter().enumerate().map(hint).collect();
+        let shards_wait = self.lcores.iter().any(|lcore| lcore.shard > 0);
+        let (may_take, refused) = (self.permits.may_take(pool), self.lcores[me].refused);
+        let view = PeersView {
+            me,
+            pool,
+            draining: self.draining,
+            refused,
+            shards_wait,
+            may_take,
+            peers: &peers,
+        };
+        let help = self.policies[me].help(&view);
+        (self.lcores[me].found_nothing, self.lcores[me].refused) = (false, false);
+        match help {
+            Help::Steal { victim, why } => {
+                assert!(P::STEALS && victim != me && !self.lcores[victim].run_queue.is_empty());
+                assert!(
+                    why == Why::Idle
+                        || P::RESCUES
+                            && (peers[victim].declared
+                                || peers[victim].away_ticks.unwrap() > RESCUE_AFTER_TURNS)
+                );
+                assert!(
+                    !P::RESCUES || pool == Pool::B || why == Why::Rescue,
+                    "pool A steals to rescue only"
+                );
+                let half = self.lcores[victim].run_queue.len().div_ceil(2);
+                let stolen: Vec<Packet> = self.lcores[victim].run_queue.drain(..half).collect();
+                self.lcores[me].run_queue.extend(stolen);
+                self.serve(me);
+                self.helped[0] += 1;
+            }
+            Help::TakeOver { victim, .. } => {
+                let away =
+                    peers[victim].away_ticks.expect("its leases are free only while it is away");
+                assert!(
+                    P::RESCUES
+                        && victim != me
+                        && (peers[victim].declared || away > RESCUE_AFTER_TURNS)
+                );
+                self.helped[1] += u64::from(!self.lcores[victim].rx.is_empty());
+                self.poll(me, victim);
+            }
+            Help::Take => {
+                assert!(P::CAPPED && pool == Pool::A);
+                self.take(me);
+                self.helped[2] += u64::from(self.lcores[me].permit.is_some());
+            }
+            Help::Rest => {}
+        }
+    }
+
+    fn check(&self, cap: usize) {
+        let expensive = |at: &usize| self.lcores[*at].permit.is_some();
+        let (all, of_pool_a) = (
+            (0..self.lcores.len()).filter(expensive).count(),
+            (0..self.pool_a).filter(expensive).count(),
+        );
+        if P::CAPPED {
+            assert!(all <= cap, "{all} lcores in expensive work, {cap} may be");
+            assert!(of_pool_a < self.pool_a, "all of pool A is in expensive work");
+        }
+    }
+}
+
+/// What happens: the lcores that take their turns, and the packets that arrive.
+#[derive(Clone, Debug)]
+struct Story {
+    pool_a: usize,
+    pool_b: usize,
+    cap: usize,
+    cost_turns: u32,
+    arrivals: Vec<(usize, Packet)>,
+    turns: Vec<usize>,
+}
+
+fn story() -> impl Strategy<Value = Story> {
+    let arrivals = prop::collection::vec(
+        (
+            0..64usize,
+            prop_oneof![6 => Just(Packet::Cheap), 3 => Just(Packet::Deferred), 1 => Just(Packet::Unknown)],
+        ),
+        0..80,
+    );
+    (1..5usize, 1..4usize, 1..4usize, 1..40u32, arrivals, prop::collection::vec(0..64usize, 1..400))
+        .prop_map(|(pool_a, pool_b, cap, cost_turns, arrivals, turns)| Story {
+            pool_a,
+            pool_b,
+            cap: cap.min(pool_b),
+            cost_turns,
+            arrivals,
+            turns,
+        })
+}
+
+/// Lets the story happen, then drains with all lcores taking turns, and returns
+/// how often they helped.
+fn tell<P: Policy>(story: &Story, workers: usize, policy: impl Fn(usize) -> P) -> [u64; 3] {
+    let lcores = story.pool_a + workers;
+    let permits = Permits::new(story.cap, story.pool_a);
+    let mut world = World {
+        policies: (0..lcores).map(policy).collect(),
+        lcores: (0..lcores).map(|_| Lcore::default()).collect(),
+        permits: &permits,
+        pool_a: story.pool_a,
+        cost_turns: story.cost_turns,
+        turn: 0,
+        draining: false,
+        received: 0,
+        helped: [0; 3],
+    };
+    let mut arrivals = story.arrivals.iter();
+    for turn in &story.turns {
+        if let Some((at, packet)) = arrivals.next() {
+            let pollers = if P::WORKERS_POLL { lcores } else { story.pool_a };
+            world.lcores[at % pollers].rx.push_back(*packet);
+        }
+        world.turn_of(turn % lcores);
+        world.check(story.cap);
+    }
+    world.draining = true;
+    // Even if all that was received is expensive and run one after the other,
+    // with a few steps around each, it is over by then.
+    let enough =
+        (story.arrivals.len() as u64 + 1) * u64::from(story.cost_turns + 20) * lcores as u64;
+    let end = world.turn + enough;
+    while !world.is_over() {
+        assert!(world.turn < end, "no progress");
+        for at in 0..lcores {
+            world.turn_of(at);
+            world.check(story.cap);
+        }
+    }
+    let done: u64 = world.lcores.iter().map(|lcore| lcore.done).sum();
+    assert_eq!(done, world.received, "lost or done twice");
+    assert_eq!(permits.out(), (0, 0));
+    world.helped
+}
+
+fn hybrid(at: usize) -> Hybrid {
+    Hybrid::new(at as u64, RESCUE_AFTER_TURNS)
+}
+
+proptest! {
+    #[test]
+    fn no_mode_loses_work_stands_still_or_polls_while_draining(story in story(), every in 1..5u64) {
+        tell(&story, 0, |_| Rtc);
+        tell(&story, 0, |at| Steal::new(at as u64));
+        tell(&story, 0, |at| StealEvery::new(at as u64, NonZeroU64::new(every).unwrap()));
+        tell(&story, 0, |at| ShedRandom::new(at as u64));
+        tell(&story, story.pool_b, |_| Pools);
+        tell(&story, story.pool_b, hybrid);
+    }
+}
+
+/// So that the checks above are not passed by policies that never do anything
+/// for others.
+#[test]
+fn each_kind_of_help_occurs() {
+    let mixed = |at: usize| {
+        let packet = if at.is_multiple_of(3) {
+            Packet::Deferred
+        } else if at.is_multiple_of(10) {
+            Packet::Unknown
+        } else {
+            Packet::Cheap
+        };
+        (at % 7, packet)
+    };
+    let story = |pool_b: usize| Story {
+        pool_a: 4,
+        pool_b,
+        cap: pool_b,
+        cost_turns: 30,
+        arrivals: (0..300).map(mixed).collect(),
+        turns: (0..3000).map(|turn| turn * 5 % 11).collect(),
+    };
+    let [stolen, taken_over, _] = tell(&story(1), 0, |at| Steal::new(at as u64));
+    assert!(stolen > 0 && taken_over == 0);
+    let helped = (1..4)
+        .map(|pool_b| tell(&story(pool_b), pool_b, hybrid))
+        .fold([0; 3], |sum, one| [0, 1, 2].map(|at| sum[at] + one[at]));
+    assert!(helped.iter().all(|&times| times > 0), "stole, took over, took: {helped:?}");
+}
