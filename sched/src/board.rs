@@ -5,7 +5,9 @@ use crate::policy::{PeerHint, Pool};
 
 /// One lcore's board. The lcore writes it seldom; all others read it.
 pub struct Board {
+    /// What the lcore is for.
     pub pool: Pool,
+    /// Its long stages, and how many packets are queued behind them.
     pub heartbeat: Heartbeat,
 }
 

@@ -7,7 +7,9 @@ use crate::sync::{AtomicU32, AtomicU64, Line, Ordering};
 /// What is known of a packet's cost before its stage has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cost {
+    /// The cheap stage may turn out to be long.
     Unknown,
+    /// It is in the expensive stage.
     Expensive,
 }
 
@@ -18,6 +20,7 @@ pub struct Busy {
     pub since_ticks: u64,
     /// The RSS hash of the packet's flow.
     pub flow_hash: u32,
+    /// How long that may take.
     pub cost: Cost,
 }
 

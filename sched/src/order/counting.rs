@@ -21,6 +21,7 @@ impl Number {
         u64::from(self.bucket.0) << 32 | u64::from(self.sequence)
     }
 
+    /// From the word that `to_bits` made.
     #[inline(always)]
     pub fn from_bits(bits: u64) -> Self {
         Self { bucket: Bucket((bits >> 32) as u32), sequence: bits as u32 }

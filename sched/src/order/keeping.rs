@@ -17,6 +17,7 @@ impl Ticket {
         self.0.into()
     }
 
+    /// From the word that `to_bits` made.
     #[inline(always)]
     pub fn from_bits(bits: u64) -> Self {
         Self(bits as u32)

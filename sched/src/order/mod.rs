@@ -59,7 +59,9 @@ pub use keeping::{Full, Keeping, Ticket};
 /// The order of the packets `T` of some receive queues: kept, or only watched.
 /// Chosen once per run.
 pub enum Order<T> {
+    /// Packets are sent in order.
     Keeping(Keeping<T>),
+    /// Packets are sent when they are ready.
     Counting(Counting),
 }
 

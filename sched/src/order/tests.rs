@@ -143,6 +143,8 @@ fn sent_late(sent: &[Packet]) -> usize {
 }
 
 proptest! {
+    #![proptest_config(crate::cases())]
+
     #[test]
     fn each_flow_is_sent_in_the_order_of_arrival(events in events()) {
         let mut world = World::new();

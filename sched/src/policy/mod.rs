@@ -40,7 +40,8 @@ pub use steal_every::StealEvery;
 pub use view::{PeerHint, PeersView, View};
 
 /// The micropool that an lcore belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub enum Pool {
     /// Polls queues and runs the cheap stage.
     A,
@@ -78,10 +79,20 @@ pub enum Help {
     /// step; only the rest goes into the thief's run queue. Thieves that only
     /// moved packets could be robbed of them before they serve any, and pass
     /// them round for ever.
-    Steal { victim: usize, why: Why },
+    Steal {
+        /// Its place among all lcores.
+        victim: usize,
+        /// For statistics.
+        why: Why,
+    },
     /// If a lease of that lcore's receive queues is free: poll a burst, serve or
     /// shed it, release the lease.
-    TakeOver { victim: usize, why: Why },
+    TakeOver {
+        /// Its place among all lcores.
+        victim: usize,
+        /// For statistics.
+        why: Why,
+    },
     /// Dequeue from the shards, with a permit.
     Dequeue,
     /// No lcore needs anything that this one may do.

@@ -11,9 +11,13 @@ use super::{Deferral, Hybrid, Policy, Pool, Pools, Rtc, ShedRandom, Steal, Steal
 /// Which lcores do something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
+    /// No lcore.
     Nobody,
+    /// All lcores of pool A.
     PoolA,
+    /// All lcores of pool B.
     PoolB,
+    /// All lcores.
     All,
 }
 
@@ -53,10 +57,15 @@ impl Who {
 /// A command-line argument that only some modes have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Argument {
+    /// The number of shards.
     Shards,
+    /// The [`ShardPick`](crate::shed::ShardPick).
     ShardPick,
+    /// Packets from one obligatory attempt to steal to the next.
     StealEvery,
+    /// How long an lcore may be in one packet before others rescue it.
     RescueAfter,
+    /// How many lcores may be in expensive work at a time.
     ExpensiveCap,
 }
 
@@ -77,8 +86,11 @@ impl Argument {
 /// mode of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Variant {
+    /// What experiments call it.
     pub name: &'static str,
+    /// One line for help texts.
     pub help: &'static str,
+    /// The argument that makes the difference.
     pub argument: Argument,
 }
 
@@ -107,6 +119,7 @@ pub struct ModeFacts {
     pub has_inboxes: bool,
     /// The arguments that this mode has and some other mode has not.
     pub arguments: &'static [Argument],
+    /// The variant that experiments know.
     pub variant: Option<Variant>,
 }
 
@@ -258,6 +271,7 @@ impl Mode {
     }
 }
 
+#[cfg(feature = "serde")]
 impl serde::Serialize for Mode {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name())

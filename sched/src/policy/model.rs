@@ -350,6 +350,8 @@ fn hybrid(at: usize) -> Hybrid {
 }
 
 proptest! {
+    #![proptest_config(crate::cases())]
+
     #[test]
     fn no_mode_loses_work_stands_still_or_polls_while_draining(scenario in scenario(), every in 1..5u64) {
         run(&scenario, 0, |_| Rtc);

@@ -123,7 +123,7 @@ mod tests {
                 let (permits, all, of_pool_a) = (&permits, &all, &of_pool_a);
                 scope.spawn(move || {
                     let is_a = usize::from(pool == Pool::A);
-                    for _ in 0..20_000 {
+                    for _ in 0..if cfg!(miri) { 50 } else { 20_000 } {
                         let Some(permit) = permits.try_acquire(pool) else { continue };
                         assert!(all.fetch_add(1, Ordering::SeqCst) < 3);
                         assert!(of_pool_a.fetch_add(is_a, Ordering::SeqCst) + is_a < 3);
@@ -141,6 +141,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases())]
+
         #[test]
         fn grants_exactly_what_the_rules_allow(cap in 0..6usize, pool_a in 0..6usize, asks in prop::collection::vec(any::<(bool, bool)>(), 0..60)) {
             let permits = Permits::new(cap, pool_a);

@@ -62,6 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "many draws of safe code")]
     fn two_choices_keep_inboxes_level() {
         let (mut policy, mut inboxes) = (ShedRandom::new(7), [0usize; 8]);
         for _ in 0..80_000 {

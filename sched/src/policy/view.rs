@@ -10,6 +10,7 @@ use super::Pool;
 /// lcore writes unless said so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct View {
+    /// The lcore's.
     pub pool: Pool,
     /// Packets in its run queue.
     pub run_queue_pkts: usize,
@@ -56,6 +57,7 @@ impl View {
 /// time it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerHint {
+    /// That lcore's.
     pub pool: Pool,
     /// About how many packets are in its run queue, rounded down; 0 only if there
     /// are none, or were none a moment ago.
@@ -73,7 +75,9 @@ pub struct PeerHint {
 pub struct PeersView<'a> {
     /// Its own place in `peers`.
     pub me: usize,
+    /// Its pool.
     pub pool: Pool,
+    /// The run is to end: poll no more.
     pub draining: bool,
     /// It looks around because it was refused a permit.
     pub permit_refused: bool,

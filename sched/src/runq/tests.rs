@@ -97,15 +97,8 @@ fn check_against_model<G: Growth<Item>>(
     Ok(())
 }
 
-fn cases() -> ProptestConfig {
-    ProptestConfig {
-        failure_persistence: None,
-        ..ProptestConfig::with_cases(if cfg!(miri) { 8 } else { 256 })
-    }
-}
-
 proptest! {
-    #![proptest_config(cases())]
+    #![proptest_config(crate::cases())]
 
     #[test]
     fn doubling_is_a_queue(capacity in 0..9_usize, max in 1..100_usize, acts in acts()) {

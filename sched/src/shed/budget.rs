@@ -78,6 +78,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases())]
+
         #[test]
         fn always_from_one_to_a_burst(
             budget_ticks in 0..u64::MAX, burst in 1..512usize, seen in prop::collection::vec((1..512usize, 0..u64::MAX), 0..50),

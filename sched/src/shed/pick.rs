@@ -14,8 +14,8 @@ pub trait Pick {
 }
 
 /// Names of the choices, as they are written on command lines and in reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 pub enum ShardPick {
     /// The shard whose head has waited longest
@@ -150,10 +150,15 @@ impl Pick for Affine {
 /// Any of them, chosen once per run. One branch per dequeue, not per item.
 #[derive(Clone, Debug)]
 pub enum Picker {
+    /// See [`Oldest`].
     Oldest(Oldest),
+    /// See [`TwoChoice`].
     TwoChoice(TwoChoice),
+    /// See [`Random`].
     Random(Random),
+    /// See [`RoundRobin`].
     RoundRobin(RoundRobin),
+    /// See [`Affine`].
     Affine(Affine),
 }
 
@@ -225,6 +230,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "many draws of safe code")]
     fn two_choices_starve_the_fullest_and_oldest_does_not() {
         let served = |choice| {
             let mut shards: Vec<TestShard> = (0..8)
@@ -249,6 +255,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases())]
+
         #[test]
         fn oldest_picks_the_first_of_the_smallest(heads in prop::collection::vec(prop::option::of(0..1000u64), 0..40)) {
             let shards: Vec<TestShard> = heads.iter().map(|head| head.iter().copied().collect()).collect();

@@ -26,8 +26,9 @@ const WINDOW: usize = 64;
 /// What one sampled dequeue showed, in items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RankSample {
-    /// Bounds of the rank error: older items that were still queued.
+    /// Lower bound of the rank error: older items that were still queued.
     pub at_least: u64,
+    /// Upper bound of the rank error.
     pub at_most: u64,
     /// Younger items that were dequeued before; a lower bound.
     pub overtakes: u64,
@@ -42,6 +43,7 @@ pub struct RankMeter {
 }
 
 impl RankMeter {
+    /// Without a dequeue so far.
     pub fn new() -> Self {
         Self { stamps: [0; WINDOW], dequeues: 0 }
     }
@@ -183,6 +185,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "many draws of safe code")]
     fn oldest_keeps_the_order() {
         for shards in [1, 2, 8] {
             let (rank_error, overtakes, counts) = simulate(ShardPick::Oldest, shards);
@@ -196,6 +199,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "many draws of safe code")]
     fn two_choices_err_as_theory_says() {
         for shards in [1, 2, 4, 8] {
             let (rank_error, overtakes, counts) = simulate(ShardPick::TwoChoice, shards);

@@ -26,7 +26,7 @@ use super::{Budget, Class, Cutoff, Engine, Held, Live, Peers, Verdict, headers_o
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{Burst, Mbuf};
 use crate::stats::DropCause;
-use micropools::flow_table::{FlowTable, Place};
+use micropools::flow_table::{FlowTable, Upsert};
 
 /// What all lcores share.
 pub struct Inspection {
@@ -169,7 +169,7 @@ impl Dpi {
     fn note(&self, flow_id: u64, found: Option<u16>) -> FlowState {
         let (rules, counts) = (&self.rules, self.rules.counts(self.lcore));
         let mut before = FlowState::Open(0);
-        let (bits, place) = self.shared.flows.update(flow_id, tsc(), |old| {
+        let (bits, done) = self.shared.flows.update(flow_id, tsc(), |old| {
             before = old.map_or(FlowState::Open(0), |bits| rules.state(bits));
             let later = old.filter(|&bits| is_later(bits, rules.generation()));
             later.unwrap_or_else(|| {
@@ -187,8 +187,8 @@ impl Dpi {
             FlowState::Passed if before != after => counts.passed_flows.add(1),
             _ => {}
         }
-        counts.new_flows.add(u64::from(place != Place::Known));
-        counts.evicted_flows.add(u64::from(place == Place::Evicted));
+        counts.new_flows.add(u64::from(done != Upsert::Updated));
+        counts.evicted_flows.add(u64::from(done == Upsert::Evicted));
         after
     }
 }
