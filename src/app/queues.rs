@@ -3,7 +3,7 @@
 
 use crate::cli::Cli;
 use crate::config::{LcorePlan, Plan};
-use crate::datapath::{Board, Queues, Waiting, WaitingStealer};
+use crate::datapath::{Board, PacketQueue, PacketStealer, Queues};
 use crate::dpdk::{self, Eal, RingConsumer, RingProducer, RxQueue, TxQueue};
 use crate::policy::Pool;
 use crate::shed::Picker;
@@ -134,16 +134,16 @@ fn inboxes(eal: &Eal, cli: &Cli, plan: &Plan) -> Result<Vec<Inbox>> {
     Ok(inboxes)
 }
 
-type Stealers = Vec<[WaitingStealer; 2]>;
+type Stealers = Vec<[PacketStealer; 2]>;
 
 /// By lcore its run queue and its kept packets; and for each lcore a thief's end
 /// of all of them.
-fn run_queues(plan: &Plan, cli: &Cli) -> (Vec<[Waiting; 2]>, Vec<Stealers>) {
+fn run_queues(plan: &Plan, cli: &Cli) -> (Vec<[PacketQueue; 2]>, Vec<Stealers>) {
     let (grow, max) = (plan.scheduling.grow, plan.scheduling.runq_max_pkts);
-    let waiting = || Waiting::new(grow, 2 * usize::from(cli.burst), max);
+    let waiting = || PacketQueue::new(grow, 2 * usize::from(cli.burst), max);
     let mut queues: Vec<_> = plan.lcores.iter().map(|_| [waiting(), waiting()]).collect();
     let mut stealers = || -> Stealers {
-        queues.iter_mut().map(|pair| pair.each_mut().map(Waiting::stealer)).collect()
+        queues.iter_mut().map(|pair| pair.each_mut().map(PacketQueue::stealer)).collect()
     };
     let stealers = plan.lcores.iter().map(|_| stealers()).collect();
     (queues, stealers)
