@@ -7,8 +7,8 @@ use super::packet_queue::PacketStealer;
 use super::setup::{Settings, Shared};
 use crate::dpdk::Burst;
 use crate::policy::PeerHint;
-use micropools::heartbeat::Busy;
 use crate::stats::{Incidents, LcoreStats, RescueStats, Rescued, Stuck};
+use micropools::heartbeat::Busy;
 
 /// A stuck lcore that nobody came for is on record if it was busy this many
 /// times longer than `--rescue-after`.
