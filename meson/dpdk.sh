@@ -86,7 +86,7 @@ fetch_source() {
     done
     mkdir lists sources
     etc=/etc/apt
-    for list in $etc/sources.list $etc/sources.list.d/*.list $etc/sources.list.d/*.sources; do
+    for list in "$etc"/sources.list "$etc"/sources.list.d/*.list "$etc"/sources.list.d/*.sources; do
         [ -e "$list" ] || continue
         name=$(basename "$list")
         case $name in
