@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
 
+pub mod board;
 pub mod flow_table;
 pub mod heartbeat;
 pub mod lease;
