@@ -1,5 +1,5 @@
-//! An engine of one's own: forwards everything but ARP packets in which
-//! somebody else claims the gateway's IP address.
+//! An example of writing your own engine: forwards everything but ARP packets
+//! in which somebody else claims the gateway's IP address.
 //!
 //!     cargo run --release --example arp_guard -- -l 0-1 --vdev net_null0 --vdev net_null1 -- --pools 1:1 --duration 5
 #![forbid(unsafe_code)]
@@ -25,7 +25,7 @@ impl ArpGuard {
 }
 
 impl Engine for ArpGuard {
-    /// ARP is rare: it may take its time on the lcores of pool B.
+    /// ARP is rare: the lcores of pool B have time for it.
     fn classify(&mut self, packet: &Mbuf, _from: u16) -> Class {
         if packet.data().get(12..14) == Some(&[0x08, 0x06]) { Class::Defer } else { Class::Cheap }
     }
@@ -34,8 +34,8 @@ impl Engine for ArpGuard {
         Verdict::Forward(self.peers.out(from))
     }
 
-    /// Behind 14 bytes of Ethernet and 8 of ARP (RFC 826) stand the sender's
-    /// two addresses.
+    /// The sender's two addresses follow 14 bytes of Ethernet and 8 of ARP (RFC
+    /// 826).
     fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
         let claims_ip = packet.data().get(28..32) == Some(&GATEWAY_IP);
         let has_mac = packet.data().get(22..28) == Some(&GATEWAY_MAC);

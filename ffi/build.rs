@@ -1,20 +1,20 @@
 //! pkg-config -> bindgen -> cc. Finds DPDK, binds the allow-lists below,
-//! compiles shim.c, and hands the linker's arguments to the package above
-//! (`links = "dpdk"`: a dependency's own `rustc-link-arg` would not reach the
-//! binary).
+//! compiles shim.c, and passes the linker's arguments to the package that
+//! depends on this one (`links = "dpdk"`: a dependency's own `rustc-link-arg`
+//! does not reach the binary).
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
-/// The oldest that this is tested with: Debian 12's.
+/// The oldest tested version: Debian 12's.
 const OLDEST_DPDK: (u32, u32) = (22, 11);
 
-/// Drivers of the static link, each linked whole: a driver is reached only
-/// through its constructor. Those that the installed DPDK does not ship are
-/// left out.
+/// Drivers of the static link, each linked whole because a driver is reached
+/// only through its constructor. Drivers that the installed DPDK lacks are left
+/// out.
 const DRIVERS: &[&str] = &[
-    // Not a driver; but its device class, by which a NIC's port is found, is
-    // reached only through a constructor, too.
+    // Not a driver; but its device class, through which a NIC's port is found,
+    // is also reached only through a constructor.
     "ethdev",
     "bus_auxiliary",
     "bus_pci",
@@ -149,9 +149,9 @@ fn main() {
     println!("cargo::metadata=link_args={}", link_args.join("\u{1f}"));
 }
 
-/// One line: what is missing, and the package that brings it. Cargo prints it
-/// as an error of this package and gives up; of a script that itself ends with
-/// a failure it would print everything else, too.
+/// Prints one line: what is missing, and the package that provides it. Cargo
+/// prints it as an error of this package and gives up. If the script failed by
+/// itself, cargo would print all its other output too.
 fn fail(line: &str) -> ! {
     println!("cargo::error={line}");
     exit(0)
@@ -163,11 +163,11 @@ fn words(text: &str) -> Vec<String> {
 
 fn pkg_config(args: &[&str]) -> String {
     let output = Command::new("pkg-config").args(args).arg("libdpdk").output().unwrap_or_else(|_| {
-        fail("pkg-config is missing, which finds DPDK: install it (Debian, Ubuntu: apt-get install pkg-config libdpdk-dev libclang-dev)")
+        fail("pkg-config is missing: install it (Debian, Ubuntu: apt-get install pkg-config libdpdk-dev libclang-dev)")
     });
     if !output.status.success() {
         fail(
-            "DPDK's development files are missing (pkg-config knows no libdpdk): install them (Debian, Ubuntu: apt-get install libdpdk-dev; \
+            "DPDK's development files are missing (pkg-config finds no libdpdk): install them (Debian, Ubuntu: apt-get install libdpdk-dev; \
               a DPDK of your own: set PKG_CONFIG_PATH)",
         );
     }
@@ -187,9 +187,7 @@ fn check_version(version: &str) {
 
 fn bind(cflags: &[String]) {
     if clang_sys::load().is_err() {
-        fail(
-            "libclang is missing, which reads DPDK's headers: install it (Debian, Ubuntu: apt-get install libclang-dev)",
-        );
+        fail("libclang is missing: install it (Debian, Ubuntu: apt-get install libclang-dev)");
     }
     let mut builder = bindgen::Builder::default()
         .header("wrapper.h")
@@ -197,7 +195,7 @@ fn bind(cflags: &[String]) {
         .layout_tests(false)
         .generate_comments(false)
         .prepend_enum_name(false)
-        // Seen only through pointers and by the offsets that wrapper.h takes.
+        // Used only through pointers and by the offsets in wrapper.h.
         .opaque_type("rte_(fib|fib6|mbuf|mempool|ring)")
         .opaque_type("rte_(device|bus)");
     for function in FUNCTIONS {
@@ -214,16 +212,17 @@ fn bind(cflags: &[String]) {
     }
 }
 
-/// libclang without clang's own headers is a common half of an installation.
+/// Names the missing header. libclang without clang's own headers is a common
+/// incomplete installation.
 fn unreadable(error: &str) -> String {
     let missing =
         error.split_once("' file not found").and_then(|(before, _)| before.rsplit('\'').next());
     match missing {
         Some(header) if header.starts_with("rte_") => {
-            format!("DPDK's headers are not complete: {header} is missing")
+            format!("DPDK's headers are incomplete: {header} is missing")
         }
         Some(header) => format!(
-            "libclang does not find {header}, a header of clang's or of the C library's: install them (Debian, Ubuntu: apt-get install \
+            "libclang does not find {header}, a header of clang or of the C library: install them (Debian, Ubuntu: apt-get install \
              libclang-dev libc6-dev)"
         ),
         None => {
@@ -237,16 +236,16 @@ fn unreadable(error: &str) -> String {
     }
 }
 
-/// What pkg-config names; drivers are loaded by EAL, but net_ring also has a
-/// function that is called.
+/// The libraries that pkg-config names. EAL loads the drivers, but net_ring
+/// also has a function that mpfwd calls.
 fn shared_args() -> Vec<String> {
     let mut args = words(&pkg_config(&["--libs"]));
     args.extend(["-Wl,--as-needed", "-lrte_net_ring"].map(str::to_owned));
     args
 }
 
-/// The drivers whole, then every archive and every system library that
-/// pkg-config names; the linker takes what is referred to.
+/// The drivers whole, then every archive and system library that pkg-config
+/// names; the linker picks what is referenced.
 fn static_args() -> Vec<String> {
     let lib_dir = pkg_config(&["--variable=libdir"]);
     let lib_dir = Path::new(lib_dir.trim());
@@ -280,8 +279,8 @@ fn static_args() -> Vec<String> {
     args
 }
 
-/// pkg-config also names libraries of libraries (libsystemd, for libpcap's
-/// D-Bus) that need not be installed.
+/// Whether the library is installed: pkg-config also names libraries of
+/// libraries (libsystemd, for libpcap's D-Bus) that need not be.
 fn linkable(word: &str) -> bool {
     let name = &word[2..];
     [format!("lib{name}.so"), format!("lib{name}.a")].iter().any(|file| {

@@ -1,5 +1,5 @@
 #define _GNU_SOURCE
-/* For rte_eth_read_clock, which is experimental in every version that has it. */
+/* For rte_eth_read_clock, experimental in every version that has it. */
 #define ALLOW_EXPERIMENTAL_API
 #include "shim.h"
 
@@ -21,28 +21,28 @@
 #include <rte_ring.h>
 #include <rte_version.h>
 
-/* What is to be said if the process ends now. */
-static const char *unsaid;
+/* Printed if EAL ends the process. */
+static const char *pending_message;
 
-static void end_as_refused(int code, void *unused)
+static void print_exit_message(int code, void *unused)
 {
 	(void)unused;
-	/* Help was asked for, or EAL is not to blame. */
-	if (code == 0 || unsaid == NULL)
+	/* Code 0: EAL printed its help. No message: EAL did not end the process. */
+	if (code == 0 || pending_message == NULL)
 		return;
 	fflush(NULL);
-	fprintf(stderr, "%s: %s\n", program_invocation_short_name, unsaid);
+	fprintf(stderr, "%s: %s\n", program_invocation_short_name, pending_message);
 	_exit(2);
 }
 
-int mpfwd_eal_init(int argc, char **argv, const char *last_words)
+int mpfwd_eal_init(int argc, char **argv, const char *exit_message)
 {
 	int code;
 
-	unsaid = last_words;
-	on_exit(end_as_refused, NULL);
+	pending_message = exit_message;
+	on_exit(print_exit_message, NULL);
 	code = rte_eal_init(argc, argv);
-	unsaid = NULL;
+	pending_message = NULL;
 	return code;
 }
 
@@ -94,13 +94,15 @@ uint64_t mpfwd_heap_free_bytes(void)
 	return bytes;
 }
 
-struct rte_mempool *mpfwd_pool_create(const char *name, unsigned int mbufs, unsigned int cache, uint16_t room, int stack)
+struct rte_mempool *mpfwd_pool_create(const char *name, unsigned int mbufs, unsigned int cache,
+				      uint16_t room, int stack)
 {
 	struct rte_mempool *pool = NULL;
 
-	/* A DPDK that was built with few drivers may have no stack. */
+	/* A DPDK built with few drivers may lack the stack. */
 	if (stack && rte_mbuf_user_mempool_ops() == NULL)
-		pool = rte_pktmbuf_pool_create_by_ops(name, mbufs, cache, 0, room, SOCKET_ID_ANY, "stack");
+		pool = rte_pktmbuf_pool_create_by_ops(name, mbufs, cache, 0, room, SOCKET_ID_ANY,
+						      "stack");
 	if (pool == NULL)
 		pool = rte_pktmbuf_pool_create(name, mbufs, cache, 0, room, SOCKET_ID_ANY);
 	return pool;
@@ -131,7 +133,8 @@ unsigned int mpfwd_ring_enqueue(struct rte_ring *ring, void *const *items, unsig
 	return rte_ring_enqueue_burst(ring, items, n, NULL);
 }
 
-unsigned int mpfwd_ring_dequeue(struct rte_ring *ring, void **items, unsigned int n, unsigned int *left)
+unsigned int mpfwd_ring_dequeue(struct rte_ring *ring, void **items, unsigned int n,
+				unsigned int *left)
 {
 	return rte_ring_dequeue_burst(ring, items, n, left);
 }
@@ -181,19 +184,24 @@ int mpfwd_timesync_clock(uint16_t port, uint64_t *ns)
 	return err;
 }
 
-struct rte_fib *mpfwd_fib_create(const char *name, uint32_t routes, uint32_t groups, int wide, uint32_t default_hop)
+struct rte_fib *mpfwd_fib_create(const char *name, uint32_t routes, uint32_t groups, int wide,
+				 uint32_t default_hop)
 {
 	struct rte_fib_conf conf = {
 		.type = RTE_FIB_DIR24_8,
 		.default_nh = default_hop,
 		.max_routes = (int)routes,
-		.dir24_8 = { .nh_sz = wide ? RTE_FIB_DIR24_8_4B : RTE_FIB_DIR24_8_2B, .num_tbl8 = groups },
+		.dir24_8 = {
+			.nh_sz = wide ? RTE_FIB_DIR24_8_4B : RTE_FIB_DIR24_8_2B,
+			.num_tbl8 = groups,
+		},
 	};
 
 	return rte_fib_create(name, SOCKET_ID_ANY, &conf);
 }
 
-struct rte_fib6 *mpfwd_fib6_create(const char *name, uint32_t routes, uint32_t groups, int wide, uint32_t default_hop)
+struct rte_fib6 *mpfwd_fib6_create(const char *name, uint32_t routes, uint32_t groups, int wide,
+				   uint32_t default_hop)
 {
 	struct rte_fib6_conf conf = {
 		.type = RTE_FIB6_TRIE,

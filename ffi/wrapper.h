@@ -1,5 +1,7 @@
-/* What bindgen reads. Functions, types and constants are picked by build.rs's allow-lists; what differs between
- * DPDK's versions is settled here and in shim.c, so that Rust sees one shape. */
+/*
+ * Input of bindgen; build.rs's allow-lists select functions, types and constants. Differences between
+ * DPDK versions are handled here and in shim.c, so that Rust sees one shape.
+ */
 #include <stddef.h>
 
 #include <rte_config.h>
@@ -20,7 +22,7 @@
 
 #include "shim.h"
 
-/* 22.11 has flat mbuf fields, newer versions nest them in anonymous unions: the compiler knows where they are. */
+/* 22.11 has flat mbuf fields, newer versions nest them in anonymous unions: offsetof finds both. */
 enum {
 	MPFWD_MBUF_BUF_ADDR = offsetof(struct rte_mbuf, buf_addr),
 	MPFWD_MBUF_DATA_OFF = offsetof(struct rte_mbuf, data_off),
@@ -33,7 +35,7 @@ enum {
 	MPFWD_MBUF_BUF_LEN = offsetof(struct rte_mbuf, buf_len),
 	MPFWD_MBUF_NEXT = offsetof(struct rte_mbuf, next),
 	MPFWD_MBUF_TX_OFFLOAD = offsetof(struct rte_mbuf, tx_offload),
-	/* Where a ring's consumers and producer stand, and where its items start: for a look at the head. */
+	/* A ring's consumer and producer positions and the start of its items: to read the head. */
 	MPFWD_RING_PROD_TAIL = offsetof(struct rte_ring, prod.tail),
 	MPFWD_RING_CONS_HEAD = offsetof(struct rte_ring, cons.head),
 	MPFWD_RING_ITEMS = sizeof(struct rte_ring),
@@ -53,17 +55,23 @@ static const uint64_t MPFWD_RX_OFFLOAD_SCATTER = RTE_ETH_RX_OFFLOAD_SCATTER;
 static const uint64_t MPFWD_RX_OFFLOAD_RSS_HASH = RTE_ETH_RX_OFFLOAD_RSS_HASH;
 static const uint64_t MPFWD_RX_OFFLOAD_TIMESTAMP = RTE_ETH_RX_OFFLOAD_TIMESTAMP;
 static const uint64_t MPFWD_TX_OFFLOAD_MULTI_SEGS = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
-static const uint64_t MPFWD_RSS_FUNCTIONS = RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP | RTE_ETH_RSS_SCTP;
-/* Of these, what a driver needs one bit of to know the protocol; few have all. */
-static const uint64_t MPFWD_RSS_IPV4 = RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_FRAG_IPV4 | RTE_ETH_RSS_NONFRAG_IPV4_OTHER;
-static const uint64_t MPFWD_RSS_IPV6 = RTE_ETH_RSS_IPV6 | RTE_ETH_RSS_FRAG_IPV6 | RTE_ETH_RSS_NONFRAG_IPV6_OTHER | RTE_ETH_RSS_IPV6_EX;
+static const uint64_t MPFWD_RSS_FUNCTIONS =
+	RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP | RTE_ETH_RSS_SCTP;
+/* Subsets of these, by protocol: a driver that has one bit of a subset hashes the protocol. */
+static const uint64_t MPFWD_RSS_IPV4 =
+	RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_FRAG_IPV4 | RTE_ETH_RSS_NONFRAG_IPV4_OTHER;
+static const uint64_t MPFWD_RSS_IPV6 = RTE_ETH_RSS_IPV6 | RTE_ETH_RSS_FRAG_IPV6 |
+	RTE_ETH_RSS_NONFRAG_IPV6_OTHER | RTE_ETH_RSS_IPV6_EX;
 static const uint64_t MPFWD_RSS_IPV4_TCP = RTE_ETH_RSS_NONFRAG_IPV4_TCP;
-static const uint64_t MPFWD_RSS_IPV6_TCP = RTE_ETH_RSS_NONFRAG_IPV6_TCP | RTE_ETH_RSS_IPV6_TCP_EX;
+static const uint64_t MPFWD_RSS_IPV6_TCP =
+	RTE_ETH_RSS_NONFRAG_IPV6_TCP | RTE_ETH_RSS_IPV6_TCP_EX;
 static const uint64_t MPFWD_RSS_IPV4_UDP = RTE_ETH_RSS_NONFRAG_IPV4_UDP;
-static const uint64_t MPFWD_RSS_IPV6_UDP = RTE_ETH_RSS_NONFRAG_IPV6_UDP | RTE_ETH_RSS_IPV6_UDP_EX;
+static const uint64_t MPFWD_RSS_IPV6_UDP =
+	RTE_ETH_RSS_NONFRAG_IPV6_UDP | RTE_ETH_RSS_IPV6_UDP_EX;
 static const uint64_t MPFWD_RSS_IPV4_SCTP = RTE_ETH_RSS_NONFRAG_IPV4_SCTP;
 static const uint64_t MPFWD_RSS_IPV6_SCTP = RTE_ETH_RSS_NONFRAG_IPV6_SCTP;
-/* What net_pcap stamps in: microseconds, from 26.07 on nanoseconds. */
-static const unsigned int MPFWD_PCAP_STAMPS_NANOSECONDS = RTE_VERSION >= RTE_VERSION_NUM(26, 7, 0, 0);
+/* Unit of net_pcap's stamps: microseconds, from 26.07 on nanoseconds. */
+static const unsigned int MPFWD_PCAP_STAMPS_NANOSECONDS =
+	RTE_VERSION >= RTE_VERSION_NUM(26, 7, 0, 0);
 static const int MPFWD_MQ_RX_NONE = RTE_ETH_MQ_RX_NONE;
 static const int MPFWD_MQ_RX_RSS = RTE_ETH_MQ_RX_RSS;

@@ -11,181 +11,223 @@ use clap::{CommandFactory, Parser, ValueEnum};
 use macaddr::MacAddr6;
 use serde::Serialize;
 
+use crate::dpdk::{BURST_MAX, ETHER_MAX_LEN};
 use crate::engine::l3::RouteFile;
 use crate::policy::Mode;
 use crate::shed::ShardPick;
 use crate::traffic::OpenLoop;
 use mpfwd_common::error::{Error, Result};
+use mpfwd_common::generate::Generated;
+use mpfwd_common::output::print;
 
 pub use mpfwd_common::args::Pools;
 pub(crate) use mpfwd_common::args::{in_utf8, one_line, parse_seconds, parse_time};
 pub use mpfwd_common::work::{Mark, Work};
 
+/// Behind the list of arguments in `--help`.
+const AFTER_HELP: &str = "\
+EAL arguments stand before --: -l 0-9 (lcores), -a 0000:01:00.0 (a NIC),
+--vdev net_null0 (a virtual port), --no-huge -m 1024 (no hugepages), ...
+
+Examples:
+  mpfwd -l 0-9 -a 01:00.0 -a 01:00.1 -- --pools 8:2 --forward-mode mac
+  mpfwd -l 0-3 -a 01:00.0 -- --pools 3:1 --forward-mode dpi --rules my.rules
+  mpfwd -l 0-1 --no-pci --vdev net_null0,no-rx=1 -- --pools 1:1 \\
+        --source open-loop:load=0.5 --work spin:cheap=1us,expensive=1ms,p=1e-4
+
+Exit codes: 0 forwarded and conserved; 1 the report could not be written;
+2 bad input, or something did not start; 3 the conservation check failed.";
+
+const PORTS: &str = "Ports and queues";
+const SCHEDULING: &str = "Scheduling";
+const ENGINE: &str = "Engine";
+const LATENCY: &str = "Latency";
+const TRAFFIC: &str = "Traffic";
+const RUN: &str = "Run";
+
+/// Forwards packets between ports, and keeps expensive packets from delaying the
+/// others
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "mpfwd",
     version,
     override_usage = "mpfwd [EAL arguments] -- [arguments]",
-    about = "Forwards packets, and keeps the expensive ones out of the way of the others.",
-    after_help = "EAL arguments (before --): -l 0-9 (lcores), -a 0000:01:00.0 (a NIC), --vdev net_null0 (a virtual port), --no-huge -m 1024, …\n\
-                  Example: mpfwd -l 0-9 -- --pools 8:2 --forward-mode mac"
+    after_help = AFTER_HELP
 )]
 pub struct Cli {
-    /// Split the lcores: the first A (main lcore included) poll and run the
-    /// cheap stage, the other B run the expensive stage
-    #[arg(long, value_name = "A:B")]
+    /// Polling lcores (the first A) and working lcores (the other B)
+    #[arg(long, help_heading = SCHEDULING, value_name = "A:B")]
     pub pools: Option<Pools>,
     /// How lcores share work [default: hybrid with --pools, else rtc]
-    #[arg(long, value_enum)]
+    #[arg(long, help_heading = SCHEDULING, value_enum)]
     pub mode: Option<Mode>,
-    /// With --mode steal: try to steal every N packets too, idle or not (Go and
-    /// Tokio: 61)
-    #[arg(long, value_name = "N", value_parser = parse_every)]
+    /// Steal every N packets too, idle or not (mode steal; Go and Tokio: 61)
+    #[arg(long, help_heading = SCHEDULING, value_name = "N", value_parser = parse_every)]
     pub steal_every: Option<NonZeroU64>,
-    /// With --mode hybrid: how long an lcore may be in one packet before others
-    /// take what waits for it [default: 20us]
-    #[arg(long, value_name = "TIME", allow_negative_numbers = true, value_parser = parse_time)]
+    /// Rescue an lcore that is in one packet for longer (mode hybrid) [default:
+    /// 20us]
+    #[arg(long, help_heading = SCHEDULING, value_name = "TIME",
+          allow_negative_numbers = true, value_parser = parse_time)]
     pub rescue_after: Option<Duration>,
-    /// With --mode hybrid: how many lcores may be in expensive work at a time
-    /// [default: all of pool B]
-    #[arg(long, value_name = "N")]
+    /// Poll for an lcore that does not run for longer (mode hybrid) [default:
+    /// 50us]
+    #[arg(long, help_heading = SCHEDULING, value_name = "TIME",
+          allow_negative_numbers = true, value_parser = parse_time)]
+    pub stall_after: Option<Duration>,
+    /// How idle lcores share the backlog of one that is pressed (mode hybrid)
+    /// [default: pull]
+    #[arg(long, help_heading = SCHEDULING, value_enum)]
+    pub excess: Option<Excess>,
+    /// Idle lcores poll other lcores' receive queues, too (mode steal)
+    #[arg(long, help_heading = SCHEDULING)]
+    pub steal_rx: bool,
+    /// Lcores in expensive work at a time (mode hybrid) [default: B]
+    #[arg(long, help_heading = SCHEDULING, value_name = "N")]
     pub expensive_cap: Option<usize>,
-    /// How a run queue grows that is full
-    #[arg(long, value_enum, default_value_t = Grow::Double)]
+    /// Whether packets of one flow leave in the order of their arrival
+    #[arg(long, help_heading = SCHEDULING, value_enum, default_value_t = KeepOrder::Flow)]
+    pub order: KeepOrder,
+    /// Shards between the pools [default: one per lcore that sheds]
+    #[arg(long, help_heading = SCHEDULING, value_name = "N",
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub shards: Option<u16>,
+    /// Which shard a worker dequeues from next [default: oldest]
+    #[arg(long, help_heading = SCHEDULING, value_enum)]
+    pub shard_pick: Option<ShardPick>,
+    /// Entries per shard, a power of two
+    #[arg(long, help_heading = SCHEDULING, value_name = "N", default_value_t = 2048)]
+    pub ring_size: u32,
+    /// What happens to a packet whose shard is full
+    #[arg(long, help_heading = SCHEDULING, value_enum, default_value_t = OnFull::Drop)]
+    pub on_full: OnFull,
+    /// How a full run queue grows
+    #[arg(long, help_heading = SCHEDULING, value_enum, default_value_t = Grow::Double)]
     pub grow: Grow,
     /// Packets that a run queue may hold, at least two bursts
-    #[arg(long, value_name = "N", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    #[arg(long, help_heading = SCHEDULING, value_name = "N", default_value_t = 8192,
+          value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     pub runq_max: u32,
-    /// Whether packets of one flow leave in the order in which they came,
-    /// although some of them are deferred, stolen or rescued
-    #[arg(long, value_enum, default_value_t = KeepOrder::Flow)]
-    pub order: KeepOrder,
-    /// What is done to a packet: nothing, set both MAC addresses, swap them,
-    /// route it, or look for --rules in its payload
-    #[arg(long, value_enum, default_value_t = ForwardMode::Io)]
-    pub forward_mode: ForwardMode,
-    /// With --forward-mode l3: the routes, a line each: "10.0.0.0/8 PORT [MAC
-    /// of the next hop]"
-    #[arg(long, value_name = "FILE")]
-    pub routes: Option<RouteFile>,
-    /// Which lcore polls which queue: "(port,queue,lcore),…" [default: queue i
-    /// of every port on the i-th lcore that polls]
-    #[arg(long, value_name = "(PORT,QUEUE,LCORE),…")]
-    pub config: Option<QueueMap>,
-    /// The ports to use, as a bit mask in hexadecimal [default: all]
-    #[arg(long, value_name = "MASK", value_parser = parse_mask)]
+    /// What an idle lcore does
+    #[arg(long, help_heading = SCHEDULING, value_enum, default_value_t = Idle::Pause)]
+    pub idle: Idle,
+
+    /// Ports to use, as a hexadecimal bit mask [default: all]
+    #[arg(long, help_heading = PORTS, value_name = "MASK", value_parser = parse_mask)]
     pub portmask: Option<u64>,
+    /// Which lcore polls which queue [default: queue i on the i-th lcore that
+    /// polls]
+    #[arg(long, help_heading = PORTS, value_name = "(PORT,QUEUE,LCORE),…")]
+    pub config: Option<QueueMap>,
     /// Receive queues per port [default: one per lcore that polls]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, help_heading = PORTS, value_name = "N",
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub rxq: Option<u16>,
     /// Transmit queues per port; lcores share them if there are fewer [default:
     /// one per lcore]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, help_heading = PORTS, value_name = "N",
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub txq: Option<u16>,
     /// Descriptors per receive queue
-    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u16).range(32..))]
+    #[arg(long, help_heading = PORTS, value_name = "N", default_value_t = 1024,
+          value_parser = clap::value_parser!(u16).range(32..))]
     pub rxd: u16,
     /// Descriptors per transmit queue
-    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u16).range(32..))]
+    #[arg(long, help_heading = PORTS, value_name = "N", default_value_t = 1024,
+          value_parser = clap::value_parser!(u16).range(32..))]
     pub txd: u16,
     /// Packets per burst
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=crate::dpdk::BURST_MAX as i64))]
+    #[arg(long, help_heading = PORTS, value_name = "N", default_value_t = 32,
+          value_parser = clap::value_parser!(u16).range(1..=BURST_MAX as i64))]
     pub burst: u16,
-    /// Packet buffers in the pool [default: what all queues, shards and lcores
-    /// can hold]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(64..=1 << 26))]
+    /// Packet buffers [default: as many as queues, shards and lcores can hold]
+    #[arg(long, help_heading = PORTS, value_name = "N",
+          value_parser = clap::value_parser!(u32).range(64..=1 << 26))]
     pub mbufs: Option<u32>,
-    /// The longest frame, in bytes with its checksum
-    #[arg(long, value_name = "BYTES", default_value_t = crate::config::DEFAULT_MAX_PKT_LEN, value_parser = clap::value_parser!(u32).range(86..=16_000))]
+    /// Longest frame, in bytes with its checksum
+    #[arg(long, help_heading = PORTS, value_name = "BYTES",
+          default_value_t = ETHER_MAX_LEN,
+          value_parser = clap::value_parser!(u32).range(86..=16_000))]
     pub max_pkt_len: u32,
-    /// Destination address of what leaves by a port in mac and l3 mode
-    /// (repeatable) [default: 02:00:00:00:00:PORT]
-    #[arg(long, value_name = "PORT,MAC")]
-    pub eth_peer: Vec<EthPeer>,
     /// Receive packets for all addresses
-    #[arg(short = 'P', long)]
+    #[arg(short = 'P', long, help_heading = PORTS)]
     pub promiscuous: bool,
-    /// Shards between the pools [default: one per lcore that sheds]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub shards: Option<u16>,
-    /// Which shard a worker takes from next [default: oldest]
-    #[arg(long, value_enum)]
-    pub shard_pick: Option<ShardPick>,
-    /// Entries per shard, a power of two
-    #[arg(long, value_name = "N", default_value_t = 2048)]
-    pub ring_size: u32,
-    /// What happens to a packet whose shard is full: drop it, or run it where
-    /// it is
-    #[arg(long, value_enum, default_value_t = OnFull::Drop)]
-    pub on_full: OnFull,
-    /// What an lcore does that finds nothing to do
-    #[arg(long, value_enum, default_value_t = Idle::Pause)]
-    pub idle: Idle,
-    /// Stop after so long: seconds, or with a unit (500ms, 2min)
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = parse_seconds)]
-    pub duration: Option<Duration>,
-    /// Stop once so many packets were received; the bursts that cross the
-    /// number are finished
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub packets: Option<u64>,
-    /// Print a line of statistics so often: seconds, or with a unit
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = parse_seconds)]
-    pub stats_period: Option<Duration>,
-    /// Write the report as JSON too
-    #[arg(long, value_name = "FILE")]
-    pub report: Option<PathBuf>,
-    /// Write latencies as PREFIX-cheap.hgrm and PREFIX-expensive.hgrm, for
-    /// HdrHistogram's plotter and other tools
-    #[arg(long, value_name = "PREFIX")]
-    pub hgrm: Option<String>,
-    /// Make packets cost CPU time:
-    /// "spin:cheap=200ns,expensive=100us,p=0.0001[,seed=1][,mark=auto|hash|sequence][,known=yes|no]";
-    /// with --source also other distributions, as
-    /// "spin:dist=exponential,mean=1us"
-    #[arg(long, value_name = "SPEC")]
-    pub work: Option<Work>,
-    /// With --forward-mode dpi: the file of what to look for, one rule a line:
-    /// ACTION NAME "bytes" or /regular expression/
-    #[arg(long, value_name = "FILE")]
-    pub rules: Option<PathBuf>,
-    /// With --forward-mode dpi: how many packets with a payload are scanned of
-    /// a flow in which nothing is found [default: 8]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    pub dpi_pkts: Option<u16>,
-    /// Flows that are remembered, by dpi or for --predict [default: 65536]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 28))]
-    pub flows: Option<u32>,
-    /// How long a flow is remembered that no packet comes of [default: 60s]
-    #[arg(long, value_name = "TIME", allow_negative_numbers = true, value_parser = parse_time)]
-    pub flow_timeout: Option<Duration>,
-    /// Begin work of unknown cost where the packet came in, and hand it over
-    /// after so long (dpi, or --work with known=no)
-    #[arg(long, value_name = "TIME", allow_negative_numbers = true, value_parser = parse_time)]
-    pub yield_after: Option<Duration>,
-    /// With --yield-after: hand over at once what will take as long, going by
-    /// the last packet of its flow or their moving average
-    #[arg(long, value_enum, default_value_t = Predict::None)]
-    pub predict: Predict,
-    /// Make the packets of net_null ports:
-    /// "open-loop:rate=1M|load=0.5[,arrivals=poisson|fixed|on-off][,on=1ms,off=1ms][,skew=0]
-    /// [,flows=1024][,size=60][,seed=1]"; such a port is --vdev
-    /// net_null0,no-rx=1
-    #[arg(long, value_name = "SPEC")]
-    pub source: Option<OpenLoop>,
-    /// Where latency is counted from
-    #[arg(long, value_enum, default_value_t = Timestamps::Auto)]
-    pub timestamps: Timestamps,
 
-    /// Have an RX callback stamp what drivers receive, as a NIC would: shows
-    /// what --timestamps nic costs where no NIC stamps
-    #[arg(long)]
+    /// What is done to a packet
+    #[arg(long, help_heading = ENGINE, value_enum, default_value_t = ForwardMode::Io)]
+    pub forward_mode: ForwardMode,
+    /// Destination MAC address behind a port, for mac and l3 (repeatable)
+    /// [default: 02:00:00:00:00:PORT]
+    #[arg(long, help_heading = ENGINE, value_name = "PORT,MAC")]
+    pub eth_peer: Vec<EthPeer>,
+    /// Routes for l3, one per line: 10.0.0.0/8 PORT [MAC of the next hop]
+    #[arg(long, help_heading = ENGINE, value_name = "FILE")]
+    pub routes: Option<RouteFile>,
+    /// Rules for dpi, one per line: ACTION NAME "bytes" or /expression/
+    #[arg(long, help_heading = ENGINE, value_name = "FILE")]
+    pub rules: Option<PathBuf>,
+    /// Packets with a payload that dpi scans per flow [default: 8]
+    #[arg(long, help_heading = ENGINE, value_name = "N",
+          value_parser = clap::value_parser!(u16).range(1..))]
+    pub dpi_pkts: Option<u16>,
+    /// Flows that dpi and --predict remember [default: 65536]
+    #[arg(long, help_heading = ENGINE, value_name = "N",
+          value_parser = clap::value_parser!(u32).range(1..=1 << 28))]
+    pub flows: Option<u32>,
+    /// Idle timeout of a flow [default: 60s]
+    #[arg(long, help_heading = ENGINE, value_name = "TIME",
+          allow_negative_numbers = true, value_parser = parse_time)]
+    pub flow_timeout: Option<Duration>,
+    /// Run work of unknown cost where it came in, and defer it after this time
+    #[arg(long, help_heading = ENGINE, value_name = "TIME",
+          allow_negative_numbers = true, value_parser = parse_time)]
+    pub yield_after: Option<Duration>,
+    /// With --yield-after: defer at once what is predicted to take as long
+    #[arg(long, help_heading = ENGINE, value_enum, default_value_t = Predict::None)]
+    pub predict: Predict,
+
+    /// Open-loop traffic for ports of --vdev net_null0,no-rx=1:
+    /// open-loop:rate=1M|load=0.5[,KEY=VALUE...] (see docs/traffic.md)
+    #[arg(long, help_heading = TRAFFIC, value_name = "SPEC")]
+    pub source: Option<OpenLoop>,
+    /// CPU time per packet: spin:cheap=200ns,expensive=100us,p=0.0001[,KEY=VALUE...]
+    /// or another distribution (see docs/traffic.md)
+    #[arg(long, help_heading = TRAFFIC, value_name = "SPEC")]
+    pub work: Option<Work>,
+
+    /// Where latency is counted from
+    #[arg(long, help_heading = LATENCY, value_enum, default_value_t = Timestamps::Auto)]
+    pub timestamps: Timestamps,
+    /// Have an RX callback stamp packets, as a NIC would
+    #[arg(long, help_heading = LATENCY)]
     pub emulate_stamps: bool,
+    /// Write latencies as PREFIX-cheap.hgrm and PREFIX-expensive.hgrm
+    #[arg(long, help_heading = LATENCY, value_name = "PREFIX")]
+    pub hgrm: Option<String>,
     /// Measure what each step of the loop costs (slows it down)
-    #[arg(long)]
+    #[arg(long, help_heading = LATENCY)]
     pub record_core_cycles: bool,
+
+    /// Stop after this time: seconds, or with a unit (500ms, 2min)
+    #[arg(long, help_heading = RUN, value_name = "SECONDS",
+          allow_negative_numbers = true, value_parser = parse_seconds)]
+    pub duration: Option<Duration>,
+    /// Stop after this many received packets; the last bursts are finished
+    #[arg(long, help_heading = RUN, value_name = "N",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub packets: Option<u64>,
+    /// Print live statistics at this interval: seconds, or with a unit
+    #[arg(long, help_heading = RUN, value_name = "SECONDS",
+          allow_negative_numbers = true, value_parser = parse_seconds)]
+    pub stats_period: Option<Duration>,
+    /// Write the report as JSON
+    #[arg(long, help_heading = RUN, value_name = "FILE")]
+    pub report: Option<PathBuf>,
     /// Check these arguments, and end before EAL starts
     #[arg(long, hide = true)]
     pub check_args: bool,
+    /// Print the man page or a shell's completions
+    #[arg(long, hide = true, value_enum, value_name = "WHAT")]
+    pub generate: Option<Generated>,
 }
 
 impl Cli {
@@ -206,9 +248,13 @@ impl Cli {
     pub fn read(args: &[String]) -> Result<Option<Self>> {
         let words = std::iter::once("mpfwd").chain(args.iter().map(String::as_str));
         match Self::try_parse_from(words) {
+            Ok(Self { generate: Some(what), .. }) => {
+                print(what.of(Self::command(), 8));
+                Ok(None)
+            }
             Ok(cli) => Ok(Some(cli)),
             Err(error) if !error.use_stderr() => {
-                print!("{error}");
+                print(error.render().to_string());
                 Ok(None)
             }
             Err(error) => Err(Error::Usage(one_line(&error.to_string()))),
@@ -227,11 +273,16 @@ pub enum Grow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ForwardMode {
+    /// Nothing
     Io,
+    /// Set both MAC addresses
     Mac,
+    /// Swap the MAC addresses
     #[value(name = "macswap")]
     MacSwap,
+    /// Route by --routes
     L3,
+    /// Look for --rules in payloads
     Dpi,
 }
 
@@ -246,8 +297,18 @@ pub enum KeepOrder {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OnFull {
+    /// Drop it, and count it
     Drop,
+    /// Run it on the lcore that would have shed it
     Run,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Excess {
+    /// They poll its receive queues, burst by burst
+    Pull,
+    /// They leave it alone
+    None,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

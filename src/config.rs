@@ -20,9 +20,6 @@ use scheduling::scheduling;
 pub use source::SOURCE_PORT_HINT;
 pub use stamping::Stamping;
 
-/// Bytes of the longest plain Ethernet frame, with its checksum.
-pub const DEFAULT_MAX_PKT_LEN: u32 = 1518;
-
 /// Packets that an lcore keeps per port when the driver does not take them.
 pub const WAITING_MAX: usize = 1024;
 
@@ -176,6 +173,11 @@ pub fn plan(cli: &Cli, lcores: &[Lcore], ports: &[PortInfo]) -> Result<Plan> {
         Some(map) => map_queues(&map.0, lcores, polling, &ports, &mut rx)?,
         None => spread_queues(cli, lcores, polling, &ports, &mut rx, &mut warnings)?,
     };
+    if facts.owns_all_queues {
+        let mut all: Vec<_> = rx.concat();
+        all.sort_unstable();
+        rx.fill(all);
+    }
     let txqs = transmit_queues(cli, lcores.len(), &ports, &rxqs, &mut warnings)?;
     for (at, lcore) in lcores[..pool_a].iter().enumerate() {
         if rx[at].is_empty() {

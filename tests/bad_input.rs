@@ -193,7 +193,7 @@ fn routes_that_lead_nowhere_are_refused() {
     std::fs::write(&path, "10.0.0.0/8 0\n10.1.0.0/16  3 # nowhere\n").expect("written");
     let own = format!("--forward-mode l3 --routes {}", path.display());
     let outcome = try_to_run(&format!("{} --vdev net_null0", lcores(1)), &own);
-    assert_refused(&outcome, &own, "routes:2:14: expected a port that is used: 0; found 3");
+    assert_refused(&outcome, &own, "routes:2:14: expected a port in use (0), found 3");
     let own = format!("--routes {}", path.display());
     assert_refused_at_once(
         &try_to_run(&format!("{} --vdev net_null0", lcores(1)), &own),

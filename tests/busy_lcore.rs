@@ -1,5 +1,5 @@
-//! An lcore that does not take its job: the run is called off, the lcores that
-//! have begun stop, and all is closed again.
+//! An lcore that cannot be launched: the run is called off, the lcores that
+//! have started stop, and everything is closed.
 
 mod common;
 
@@ -12,7 +12,7 @@ use mpfwd::cli::Cli;
 use mpfwd::dpdk::{Eal, find_ports};
 use mpfwd::error::Error;
 
-/// As long as the lcores that have begun would go on.
+/// How long the started lcores would run.
 const DURATION: Duration = Duration::from_secs(40);
 
 #[test]

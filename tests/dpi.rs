@@ -1,5 +1,5 @@
-//! `dpi` on captures with known hits, and work of unknown cost that is handed
-//! over half-way.
+//! `dpi` on captures with known matches, and work of unknown cost that is
+//! handed over half-way.
 
 mod captures;
 mod common;
@@ -20,23 +20,24 @@ drop     bot     /(?i)user-agent:\s*evilbot/
 drop     bytes   "\xde\xad\x00\xbe\xef"
 "#;
 
-/// Packets with a payload that are scanned of a flow without hits, and that
+/// Packets with a payload that are scanned of a flow without a match, and that
 /// each flow has here.
 const SCANNED: usize = 8;
 const PKTS: usize = 12;
 
-/// What a flow carries, and what has to become of it.
+/// The payloads of a flow, and its expected fate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Passwd,
     Voice,
     Bot,
     Bytes,
-    /// Allowed by name, and then as `Passwd`.
+    /// Allowed by the rule `health` in its first packet, then the pattern of
+    /// `Passwd`.
     Health,
-    /// A hit that comes after as many packets as are scanned.
+    /// A match after as many packets as are scanned.
     Late,
-    /// Nearly hits.
+    /// Near misses.
     Near,
     Plain,
 }
@@ -52,7 +53,7 @@ const KINDS: [Kind; 8] = [
     Kind::Plain,
 ];
 
-/// The packet in which the flow's rule is hit.
+/// The packet that matches the flow's rule.
 fn hit_at(flow: usize, kind: Kind) -> Option<usize> {
     match kind {
         Kind::Passwd | Kind::Voice | Kind::Bot | Kind::Bytes => Some(flow / KINDS.len() % SCANNED),
@@ -87,7 +88,7 @@ fn payload(flow: usize, kind: Kind, at: usize) -> Vec<u8> {
     }
 }
 
-/// Each flow begins with a packet without a payload; then they take turns, and
+/// Each flow begins with a packet without a payload. Then flows alternate, and
 /// so do their directions.
 fn capture(flows: usize, kinds: &[Kind]) -> Vec<Vec<u8>> {
     let frame = |flow: usize, at: Option<usize>| {
@@ -103,7 +104,7 @@ fn capture(flows: usize, kinds: &[Kind]) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// What one port makes of a capture, and its packets' ways out.
+/// What one port makes of a capture, and the ports by which its packets leave.
 fn through(
     lcore_count: usize,
     own: &str,
@@ -129,7 +130,7 @@ fn through(
     (outcome, read_capture(&file("out.pcap")))
 }
 
-/// hits, flows and packets of a rule.
+/// Matches, flows and packets of a rule.
 fn rule(report: &Value, name: &str) -> [u64; 3] {
     let row = rows(&report["dpi"], "rules")
         .iter()
@@ -138,13 +139,13 @@ fn rule(report: &Value, name: &str) -> [u64; 3] {
     ["hit_pkts", "flows", "pkts"].map(|key| count(row, key))
 }
 
-/// Where one lcore scans after the other in order of arrival, every packet's
-/// fate is known.
+/// With one scanning lcore in order of arrival, the fate of every packet is
+/// known.
 #[test]
-fn every_packet_of_a_flow_is_dealt_with_as_its_rule_says() {
+fn every_packet_of_a_flow_gets_its_rules_action() {
     let flows = 400;
     let of_kind = |kind: Kind| (0..flows).filter(move |flow| KINDS[flow % KINDS.len()] == kind);
-    // From the hit on.
+    // From the match on.
     let ruled = |kind: Kind| {
         of_kind(kind).map(|flow| PKTS - hit_at(flow, kind).unwrap_or(PKTS)).sum::<usize>() as u64
     };
@@ -188,7 +189,7 @@ fn every_packet_of_a_flow_is_dealt_with_as_its_rule_says() {
     }
 }
 
-/// What came out was sent, as often.
+/// Every packet that came out was sent, as often.
 #[track_caller]
 fn assert_unchanged_but_for_marks(sent: &[Vec<u8>], came: &[Vec<u8>]) {
     let unmarked = |frame: &Vec<u8>| flows::unmarked(frame);
@@ -204,10 +205,9 @@ fn assert_unchanged_but_for_marks(sent: &[Vec<u8>], came: &[Vec<u8>]) {
 }
 
 /// Where packets of one flow may overtake each other before they are scanned,
-/// some behind a hit may get through, but of those that are scanned no hit is
-/// missed.
+/// some behind a match may pass, but no scanned match is missed.
 #[test]
-fn no_hit_is_missed_in_any_mode() {
+fn no_match_is_missed_in_any_mode() {
     let flows = 160;
     let kinds = [
         Kind::Passwd,
@@ -261,10 +261,10 @@ fn no_hit_is_missed_in_any_mode() {
     }
 }
 
-/// HTTP and DNS between two hosts, recorded by tcpdump. What has to come of it
-/// was found by a plain search through each flow's first packets.
+/// HTTP and DNS between two hosts, recorded by tcpdump. The expected result
+/// comes from a plain search through each flow's first packets.
 #[test]
-fn of_a_recorded_capture_it_finds_what_a_plain_search_does() {
+fn a_recorded_capture_matches_a_plain_search() {
     let sent = read_capture(Path::new(concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/tests/captures/web-and-dns.pcap"
@@ -282,10 +282,10 @@ fn of_a_recorded_capture_it_finds_what_a_plain_search_does() {
     assert!(came.iter().all(|frame| header_sum(frame) == 0xffff));
 }
 
-/// A table that is too small forgets flows, and says so; nothing is decided
-/// wrongly for it.
+/// A table that is too small evicts flows and reports it; no decision becomes
+/// wrong by it.
 #[test]
-fn a_table_that_is_too_small_forgets() {
+fn a_table_that_is_too_small_evicts() {
     let sent = capture(160, &[Kind::Plain, Kind::Near]);
     let (outcome, came) = through(1, "--mode rtc --flows 14 --dpi-pkts 1", RULES, &sent);
     let dpi = &outcome.good_report()["dpi"];
@@ -302,10 +302,9 @@ fn expensive_pkts(report: &Value, pool: &str) -> u64 {
         .sum()
 }
 
-/// Work whose cost shows only while it is done leaves the lcore that polls,
-/// once it has taken too long.
+/// Work of unknown cost leaves the polling lcore once it has taken too long.
 #[test]
-fn what_takes_long_goes_on_in_pool_b() {
+fn long_work_continues_in_pool_b() {
     let run = |own: &str| {
         let eal = format!("{} --vdev net_null0 --vdev net_null1", lcores(2));
         let outcome = run(
@@ -325,13 +324,14 @@ fn what_takes_long_goes_on_in_pool_b() {
     assert_eq!(expensive_pkts(&moves, "B"), given_up, "all of that is finished by pool B");
 }
 
-/// Flows that were expensive are deferred at once: of each only the first
-/// packets are begun in vain.
+/// Flows that were expensive are deferred at once; only their first packets are
+/// started in vain.
 #[test]
-fn a_flow_that_was_expensive_goes_to_pool_b_at_once() {
+fn an_expensive_flow_goes_to_pool_b_at_once() {
     let folder = tempfile::tempdir().expect("a folder");
     let capture = folder.path().join("in.pcap");
-    // A packet's bytes say what it costs, so that all of a flow cost the same.
+    // A packet's bytes determine its cost, so all packets of a flow cost the
+    // same.
     let flow = |number| ipv4_tcp(Flow { number, back: false }, b"the same again");
     let sent: Vec<Vec<u8>> = (0..40).flat_map(|_| (0..50).map(flow)).collect();
     write_capture(&capture, &sent);
@@ -369,7 +369,7 @@ fn a_flow_that_was_expensive_goes_to_pool_b_at_once() {
 }
 
 #[test]
-fn rules_with_an_error_are_refused_with_its_place() {
+fn mistakes_in_rules_are_refused_with_their_place() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("my.rules");
     let refused = |path: &Path, says: &str| {

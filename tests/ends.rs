@@ -1,6 +1,5 @@
-//! How a run ends: by count, by time, by signal, in the middle of load, with
-//! more work left than anyone wants to wait for; and that two runs side by side
-//! don't notice each other.
+//! The ways a run ends: by count, by time, by signal, under load, with more
+//! work left than anybody waits for; and two runs side by side.
 
 mod common;
 
@@ -35,7 +34,7 @@ fn packets_end_the_run_within_a_burst_per_lcore() {
 }
 
 #[test]
-fn duration_ends_the_run_when_it_says() {
+fn duration_ends_the_run_on_time() {
     for (own, seconds) in [("--duration 0.3", 0.3), ("--duration 250ms --pools 1:1", 0.25)] {
         let outcome = run(&format!("{} {NULLS}", lcores(2)), own);
         let elapsed = outcome.good_report()["elapsed_s"].as_f64().expect("a time");
@@ -58,7 +57,7 @@ fn each_full_period_has_its_line() {
                 .expect("a line starts with its time")
         })
         .collect();
-    // A machine that is busy with other things may make two share a line.
+    // On a busy machine two may share a line.
     assert!((2..=4).contains(&seconds.len()) && seconds.last() >= Some(&1.0), "{seconds:?}");
 }
 
@@ -106,8 +105,8 @@ fn a_signal_under_load_drains_and_reports() {
     }
 }
 
-/// 2,047 packets of 50 ms each are left to do when the end is called: that is
-/// more than a minute and a half.
+/// 2,047 packets of 50 ms each remain when the run is ended: more than a minute
+/// and a half.
 const LONG_WORK: &str = "--pools 1:1 --work spin:cheap=0ns,expensive=50ms,p=1";
 
 /// As long as a drain may take.
@@ -118,7 +117,7 @@ fn a_second_signal_ends_a_drain_at_once() {
     let mut mpfwd = loaded(LONG_WORK);
     let called = Instant::now();
     while mpfwd.is_running() {
-        // Two that come close together count as one.
+        // Two signals in quick succession count as one.
         mpfwd.signal(Signal::SIGTERM);
         std::thread::sleep(Duration::from_millis(100));
     }
@@ -147,8 +146,8 @@ fn has_hugepages() -> bool {
     nix::unistd::geteuid().is_root() && mounted && free.trim().parse().unwrap_or(0) >= 128
 }
 
-/// While it runs, secondary processes need what EAL keeps; after it nothing is
-/// there, unless the user wants it.
+/// During a run secondary processes need EAL's files; afterwards none is left,
+/// unless the user asks for it.
 #[test]
 fn hugepages_are_given_back() {
     if !has_hugepages() {
@@ -181,7 +180,7 @@ fn hugepages_are_given_back() {
     assert!(!outcome.hugepage_files.is_empty(), "asked to keep them");
 }
 
-/// As a secondary process does, by another open file.
+/// As a secondary process does, through its own open file.
 #[test]
 fn hugepages_that_another_process_uses_stay() {
     if !has_hugepages() {
@@ -201,9 +200,9 @@ fn hugepages_that_another_process_uses_stay() {
     drop(lock);
 }
 
-/// `mpfwd … 2>&1 | head -1` must not end a run in the middle, nor do warnings.
+/// `mpfwd … 2>&1 | head -1` must not end a run half-way, nor must warnings.
 #[test]
-fn nobody_needs_to_read_its_output() {
+fn closed_output_does_not_end_the_run() {
     let prefix = common::Leftovers(file_prefix());
     let folder = tempfile::tempdir().expect("a folder");
     let report = folder.path().join("report.json");

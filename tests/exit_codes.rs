@@ -1,5 +1,5 @@
-//! How a run tells that it went wrong at the end: a packet that an engine has
-//! lost makes the exit code 3, a report that can't be written 1.
+//! Exit codes of runs that fail at the end: 3 for a packet that an engine lost,
+//! 1 for a report that cannot be written.
 
 mod common;
 
@@ -12,7 +12,7 @@ use mpfwd::stats::DropCause;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-/// Forwards all packets but one, which it forgets.
+/// Forwards all packets but one, which it leaks.
 struct Leaky {
     peers: Peers,
     leaked: bool,
@@ -53,7 +53,7 @@ impl Engine for Leaky {
     }
 }
 
-/// Where the words of the command line stand for the program below.
+/// Holds the command line of the program below.
 const LINE: &str = "MPFWD_LEAKY_LINE";
 
 #[test]
@@ -71,7 +71,7 @@ fn leaky() {
 }
 
 #[test]
-fn a_lost_packet_is_shouted_about_and_ends_with_3() {
+fn a_lost_packet_is_reported_and_exits_with_3() {
     let prefix = common::Leftovers(common::file_prefix());
     let folder = tempfile::tempdir().expect("a folder");
     let report = folder.path().join("report.json");
@@ -126,7 +126,7 @@ fn forwards_and_reports_to(own: &str) -> Running {
 }
 
 #[test]
-fn a_file_that_cannot_be_written_any_more_ends_with_1() {
+fn a_file_that_can_no_longer_be_written_exits_with_1() {
     for argument in ["--report", "--hgrm"] {
         let folder = tempfile::tempdir().expect("a folder");
         let mpfwd = forwards_and_reports_to(&format!(

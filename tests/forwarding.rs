@@ -1,5 +1,5 @@
-//! Exact packets in, exact packets out: what each forward mode does to every
-//! byte, for frames of all sizes and shapes, in every mode.
+//! Byte-exact forwarding: what each forward mode does to every byte of frames
+//! of all sizes and shapes, in every mode.
 
 mod common;
 mod lab;
@@ -12,15 +12,14 @@ use rand::{Rng, SeedableRng};
 
 const ETHERNET_HEADER: usize = 14;
 
-/// What is known of a frame: its segments.
+/// A frame as its segments.
 type Frame = Vec<Vec<u8>>;
 
 fn random_bytes(random: &mut SmallRng, len: usize) -> Vec<u8> {
     (0..len).map(|_| random.random()).collect()
 }
 
-/// Frames of the segment lengths that anything could stumble over, and many at
-/// random.
+/// Frames with critical segment lengths, and many random ones.
 fn frames(random: &mut SmallRng) -> Vec<Frame> {
     let mut shapes: Vec<Vec<usize>> =
         [60, 61, 64, 1514, 1518, 2048, 2049, 9000].map(|len| vec![len]).to_vec();
@@ -47,7 +46,7 @@ fn frames(random: &mut SmallRng) -> Vec<Frame> {
         .collect()
 }
 
-/// What must come out for a frame that leaves by `out`, whose peer is `peer`;
+/// The expected output for a frame that leaves by `out`, whose peer is `peer`;
 /// nothing for a runt.
 fn expected(forward_mode: &str, frame: &Frame, out: &PortInfo, peer: [u8; 6]) -> Option<Vec<u8>> {
     let mut bytes = frame.concat();
@@ -123,7 +122,7 @@ fn check(lab: &mut Lab, random: &mut SmallRng, forward_mode: &str, own: &str, or
 }
 
 #[test]
-fn every_byte_of_every_packet_is_as_the_mode_says() {
+fn every_byte_is_as_the_forward_mode_says() {
     let mut lab = Lab::start(2);
     let mut random = SmallRng::seed_from_u64(20);
     for forward_mode in ["io", "mac", "macswap"] {

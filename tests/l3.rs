@@ -1,5 +1,5 @@
-//! `l3` as a whole: what becomes of packets of every kind, byte by byte; and
-//! the same table in Linux, asked for the same addresses.
+//! `l3` end to end: packets of every kind, byte by byte; and the same routes in
+//! Linux, asked for the same addresses.
 
 mod common;
 mod lab;
@@ -59,7 +59,7 @@ fn tagged(frame: &[u8], tags: &[u16]) -> Vec<u8> {
     [&frame[..12], &tags, &frame[12..]].concat()
 }
 
-/// The frame, of an IPv4 packet without options, with one of four bytes in its
+/// The frame, an IPv4 packet without options, with a 4-byte option added to its
 /// header.
 fn with_option(frame: &[u8]) -> Vec<u8> {
     let mut longer = [&frame[..34], &[1; 4], &frame[34..]].concat();
@@ -70,7 +70,7 @@ fn with_option(frame: &[u8]) -> Vec<u8> {
     longer
 }
 
-/// Anew, from all of the header.
+/// Recomputes the checksum from the whole header.
 fn set_checksum(frame: &mut [u8], l3: usize, len: usize) {
     frame[l3 + 10..l3 + 12].fill(0);
     let words =
@@ -80,7 +80,7 @@ fn set_checksum(frame: &mut [u8], l3: usize, len: usize) {
     frame[l3 + 10..l3 + 12].copy_from_slice(&checksum.to_be_bytes());
 }
 
-/// What a router makes of it that sends to `mac` from `own`.
+/// The frame after a router that sends to `mac` from `own`.
 fn routed(frame: &[u8], mac: [u8; 6], own: [u8; 6]) -> Vec<u8> {
     let mut frame = frame.to_vec();
     frame[..6].copy_from_slice(&mac);
@@ -99,7 +99,7 @@ fn routed(frame: &[u8], mac: [u8; 6], own: [u8; 6]) -> Vec<u8> {
     frame
 }
 
-/// What is to become of a frame.
+/// The expected fate of a frame.
 enum Fate {
     Leaves(usize, [u8; 6]),
     Dropped(&'static str),
@@ -165,7 +165,7 @@ fn packet(lab: &Lab, segments: &[Vec<u8>]) -> Mbuf {
     lab.packet(&segments.iter().map(Vec::as_slice).collect::<Vec<_>>())
 }
 
-/// Runs the cases that `which` wants, `times` over, and compares every byte.
+/// Runs the cases that `which` selects, `times` times, and compares every byte.
 fn check(lab: &mut Lab, routes: &str, own: &str, times: usize, which: impl Fn(&Fate) -> bool) {
     let mut wires = lab.wires(1024);
     let cases: Vec<_> = (0..times).flat_map(|_| cases()).filter(|(_, fate)| which(fate)).collect();
@@ -227,16 +227,16 @@ fn every_packet_goes_where_its_route_leads(lab: &mut Lab) {
         "--mode shed-random --work spin:expensive=20us,p=0.3,mark=hash",
     ] {
         check(lab, &routes, own, 20, |_| true);
-        // Bursts that leave by one port, with something to drop in between, or
-        // nothing.
+        // Bursts that leave by one port, with or without a packet to drop in
+        // between.
         check(lab, &routes, own, 20, |fate| !matches!(fate, Fate::Leaves(0, _)));
         check(lab, &routes, own, 20, |fate| matches!(fate, Fate::Leaves(1, _)));
         check(lab, &routes, own, 20, |fate| matches!(fate, Fate::Dropped(_)));
     }
 }
 
-/// However a frame is parted into segments, its headers are found where they
-/// were, and its flow is the same.
+/// However a frame is split into segments, its headers are found and its flow
+/// is the same.
 fn segments_make_no_difference(lab: &Lab) {
     for (segments, _) in cases() {
         let frame = segments.concat();
@@ -269,14 +269,14 @@ fn default_routes_take_the_rest(lab: &mut Lab) {
     }
 }
 
-/// Random addresses, half of them in some route.
+/// Random addresses, half of them covered by a route.
 fn addresses(random: &mut SmallRng, routes: &Routes, ipv6: bool, count: usize) -> Vec<IpAddr> {
     let ipv4 = |random: &mut SmallRng| loop {
         let route = routes.ipv4[random.random_range(0..routes.ipv4.len())];
         let inside = route.prefix
             | random.random::<u32>() & u32::MAX.checked_shr(route.length.into()).unwrap_or(0);
         let address = Ipv4Addr::from_bits(if random.random() { inside } else { random.random() });
-        // What Linux would not route as unicast.
+        // Addresses that Linux does not route as unicast.
         if !(address.is_loopback() || address.octets()[0] == 0 || address.octets()[0] >= 224) {
             return address.into();
         }
@@ -294,7 +294,7 @@ fn addresses(random: &mut SmallRng, routes: &Routes, ipv6: bool, count: usize) -
     (0..count).map(|_| if ipv6 { ipv6_of(random) } else { ipv4(random) }).collect()
 }
 
-/// `ip -batch` inside; its standard output.
+/// Runs `ip -batch` inside; returns its standard output.
 fn batch(namespace: &Namespace, arguments: &[&str], lines: &str, may_fail: bool) -> String {
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     file.write_all(lines.as_bytes()).expect("written");
@@ -315,7 +315,7 @@ fn batch(namespace: &Namespace, arguments: &[&str], lines: &str, may_fail: bool)
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// Gives Linux the same routes, each neighbour as a gateway whose last two
+/// Gives Linux the same routes. Each neighbour is a gateway whose last two
 /// bytes are the port's number and its MAC's last byte.
 fn give_routes(namespace: &Namespace, routes: &Routes) {
     namespace.ip("link set lo up");
@@ -353,7 +353,7 @@ fn give_routes(namespace: &Namespace, routes: &Routes) {
     batch(namespace, &[], &lines, false);
 }
 
-/// For each address that Linux has a route for, the port and the neighbour.
+/// The port and the neighbour of each address that Linux has a route for.
 fn ask_linux(namespace: &Namespace, addresses: &[IpAddr]) -> HashMap<IpAddr, (u16, u8)> {
     let lines: String = addresses.iter().map(|address| format!("route get {address}\n")).collect();
     let answers = batch(namespace, &["-oneline", "-force"], &lines, true);
@@ -369,8 +369,8 @@ fn ask_linux(namespace: &Namespace, addresses: &[IpAddr]) -> HashMap<IpAddr, (u1
     answers.lines().filter_map(answer).collect()
 }
 
-/// Sends a packet to each address through mpfwd: by address the port it left
-/// by, and the last byte of its new MAC address.
+/// Sends a packet to each address through mpfwd. Returns, by address, the port
+/// it left by and the last byte of its new MAC address.
 fn ask_mpfwd(
     lab: &mut Lab,
     routes: &str,
@@ -393,7 +393,7 @@ fn ask_mpfwd(
     (answers.map(|(port, frame)| answer(port, frame)).collect(), as_json(&report))
 }
 
-fn the_answers_are_linux_own(lab: &mut Lab) {
+fn routes_agree_with_linux(lab: &mut Lab) {
     let Some([namespace]) = Namespace::some() else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("routes");
@@ -437,12 +437,12 @@ fn the_answers_are_linux_own(lab: &mut Lab) {
     }
 }
 
-/// EAL starts once per process, and so all of them take turns.
+/// EAL starts once per process, so the cases share one test.
 #[test]
 fn l3() {
     let mut lab = Lab::start(2);
     segments_make_no_difference(&lab);
     every_packet_goes_where_its_route_leads(&mut lab);
     default_routes_take_the_rest(&mut lab);
-    the_answers_are_linux_own(&mut lab);
+    routes_agree_with_linux(&mut lab);
 }

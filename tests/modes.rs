@@ -1,6 +1,6 @@
-//! Every mode, with both ways of growing, under work of every kind: each packet
-//! that comes in goes out once and as it should, or is counted where it was
-//! dropped; and every lcore does what its mode has it do.
+//! Every mode, with both kinds of growing run queues, under work of every kind:
+//! each packet leaves once and intact or is counted where it was dropped, and
+//! every lcore does what its mode says.
 
 mod common;
 mod lab;
@@ -24,7 +24,7 @@ const MODES: [&str; 6] = [
     "--pools 2:1",
 ];
 
-/// Those that pass expensive packets on through rings.
+/// The modes that pass expensive packets on through rings.
 const SHEDDING: [&str; 3] = ["--mode shed-random", "--mode pools --pools 2:1", "--pools 2:1"];
 
 fn started(lcore_count: usize, own: &str) -> Running {
@@ -34,8 +34,8 @@ fn started(lcore_count: usize, own: &str) -> Running {
     )
 }
 
-/// A run at full load. What the devices counted is what the lcores did, and
-/// nothing is dropped but for the one cause that may be.
+/// A run at full load: devices and lcores counted the same, and nothing is
+/// dropped but under the one allowed cause.
 #[track_caller]
 fn soak(lcore_count: usize, own: &str, may_drop: &str) -> Value {
     checked(started(lcore_count, own), own, may_drop)
@@ -68,7 +68,7 @@ fn by_pool(report: &Value, pool: &str, key: &str) -> u64 {
     rows(report, "lcores").iter().filter(|row| row["pool"] == pool).map(|row| count(row, key)).sum()
 }
 
-/// Where expensive packets went, as the mode says.
+/// Checks that expensive packets ran where the mode says.
 #[track_caller]
 fn assert_ran_where_it_should(report: &Value, own: &str) {
     let [on_a, on_b] = ["A", "B"].map(|pool| by_pool(report, pool, "expensive_pkts"));
@@ -160,8 +160,8 @@ fn full_rings_drop_or_hold_back() {
     }
 }
 
-/// Who was refused a permit asks again, however much there is to poll: no
-/// worker stays away from expensive work for ever.
+/// An lcore that was refused a permit asks again, however much there is to
+/// poll: no worker stays away from expensive work for ever.
 #[test]
 fn a_cap_below_the_workers_starves_none_of_them() {
     let own = "--pools 1:2 --expensive-cap 1 --ring-size 64 --duration 1 --work spin:cheap=0ns,expensive=5us,p=0.2";
@@ -205,7 +205,7 @@ fn ten_lcores_over_two_cpus_all_work() {
             let report = soak(10, &own, "shard_full");
             assert_eq!(rows(&report, "lcores").len(), 10);
             for lcore in rows(&report, "lcores") {
-                // A worker polls as long as nothing expensive waits.
+                // A worker polls as long as no expensive packet waits.
                 let polls = lcore["pool"] == "A" || report["mode"] == "hybrid" && work == "p=0";
                 assert!(
                     !polls || count(lcore, "rx_pkts") > 0,
@@ -221,14 +221,14 @@ fn ten_lcores_over_two_cpus_all_work() {
     }
 }
 
-/// Two ports' packets, numbered from 0: addresses, then the number, then more
-/// bytes that only this packet has.
+/// Two ports' packets, numbered from 0: addresses, the number, and bytes unique
+/// to the packet.
 fn frame(number: u32) -> Vec<u8> {
     let payload = (0..50 + number % 900).map(|at| (at.wrapping_mul(number | 1) >> 3) as u8);
     [[0xaa; 6], [0xbb; 6]].concat().into_iter().chain(number.to_be_bytes()).chain(payload).collect()
 }
 
-/// What comes out for it in `macswap` mode.
+/// The packet's expected output in `macswap` mode.
 fn swapped(number: u32) -> Vec<u8> {
     let mut bytes = frame(number);
     bytes[..12].rotate_left(6);
@@ -236,7 +236,7 @@ fn swapped(number: u32) -> Vec<u8> {
 }
 
 #[test]
-fn every_packet_comes_out_once_and_as_it_should() {
+fn every_packet_comes_out_once_and_intact() {
     const PKTS: u32 = 1500;
     let mut lab = Lab::start(3);
     for mode in MODES {

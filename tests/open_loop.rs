@@ -1,5 +1,5 @@
-//! Open-loop traffic end to end: what was due is received, late or missed, and
-//! never waits for the application.
+//! Open-loop traffic end to end: due packets are received, late or missed, and
+//! never wait for the application.
 
 mod common;
 
@@ -19,7 +19,7 @@ fn number(row: &Value, key: &str) -> f64 {
     row[key].as_f64().unwrap_or_else(|| panic!("no number {key} in {row}"))
 }
 
-/// The source's part of a report, checked to have lost no count.
+/// The source's part of a report, checked to add up.
 #[track_caller]
 fn source(report: &Value) -> &Value {
     assert_books_balance(report);
@@ -42,7 +42,7 @@ fn source(report: &Value) -> &Value {
     source
 }
 
-/// What was due is what was asked for, within five standard deviations of
+/// The offered rate is the requested one, within five standard deviations of
 /// Poisson's.
 #[track_caller]
 fn assert_offered(source: &Value) {
@@ -57,7 +57,7 @@ fn assert_offered(source: &Value) {
 }
 
 #[test]
-fn what_was_asked_for_is_offered_on_every_queue() {
+fn the_requested_rate_is_offered_on_every_queue() {
     let outcome = run(
         &eal(2),
         "--duration 1 --stats-period 0.5 --source open-loop:rate=50k,skew=3:1,flows=64,size=128",
@@ -90,8 +90,8 @@ fn what_was_asked_for_is_offered_on_every_queue() {
     );
 }
 
-/// Packets burn what the source drew for them, in both pools, and count by the
-/// class that it gave them.
+/// Packets burn the cost that the source drew for them, in both pools, and
+/// count under the class it gave them.
 #[test]
 fn costs_are_drawn_by_the_source() {
     let work = "--work spin:dist=exponential,mean=20us,threshold=40us";
@@ -109,14 +109,14 @@ fn costs_are_drawn_by_the_source() {
         .sum::<u64>() as f64;
     let received = count(source, "received_pkts") as f64;
     let share = expensive / received;
-    // e^-2 of all, but where a packet waits for ever its class has no say.
+    // e^-2 of all; a packet that never leaves does not show its class.
     assert!((share - 0.135).abs() < 5.0 * (0.135 * 0.865 / received).sqrt(), "{share}");
 }
 
 /// In one flow cheap packets wait for the expensive one before them: a part of
-/// its own, of those that were measured.
+/// their latency, of the measured ones.
 #[test]
-fn the_wait_for_a_packets_turn_is_a_part_of_its_latency() {
+fn the_order_wait_is_a_part_of_latency() {
     let work = "--work spin:cheap=1us,expensive=4ms,p=0.001";
     for mode in ["--mode pools", ""] {
         let own =
@@ -143,8 +143,8 @@ fn the_wait_for_a_packets_turn_is_a_part_of_its_latency() {
     }
 }
 
-/// A packet that the cheap stage hands over half-way has its parts in the class
-/// that it ends in, and in no other.
+/// A packet that the cheap stage hands over half-way is in the parts of the
+/// class that it ends in, and in no other.
 #[test]
 fn parts_count_each_packet_once() {
     let work = "--work spin:cheap=1us,expensive=300us,p=0.05,known=no --yield-after 20us";
@@ -187,11 +187,11 @@ fn stalled(own: &str, stall_ms: u64) -> Outcome {
     running.finish()
 }
 
-/// Packets go on being due while nobody polls: they come late, and their
-/// latency says by how much. A generator that waits for the application would
-/// show one late packet.
+/// Packets stay due while no lcore polls: they come late, and their latency
+/// says by how much. A generator that waits for the application would show one
+/// late packet.
 #[test]
-fn a_stall_makes_as_many_packets_late_as_were_due() {
+fn a_stall_makes_all_packets_late_that_were_due() {
     let outcome = stalled("--source open-loop:rate=20k,arrivals=fixed --rxd 8192", 200);
     let report = outcome.good_report();
     assert_eq!(count(source(report), "missed_pkts"), 0);
@@ -207,17 +207,17 @@ fn a_stall_makes_as_many_packets_late_as_were_due() {
     );
 }
 
-/// Who polls, who waits for work, who looks around for others to help: each of
-/// them notices that it was stopped.
+/// An lcore that polls, one that waits for work, one that looks around: each
+/// notices that it was stopped.
 #[test]
-fn each_lcore_notices_what_the_host_takes() {
+fn each_lcore_notices_host_gaps() {
     for mode in ["--mode pools --pools 1:1", "--mode steal", "--pools 1:1", "--mode shed-random"] {
         let mut running = start(
             &eal(2),
             &format!("{mode} --source open-loop:rate=100 --duration 2 --stats-period 0.1"),
         );
         running.wait_until_it_forwards();
-        // Some may fall into what lcores have to do.
+        // Some may fall into an lcore's work.
         for _ in 0..4 {
             running.signal(Signal::SIGSTOP);
             std::thread::sleep(std::time::Duration::from_millis(100));
@@ -236,9 +236,9 @@ fn each_lcore_notices_what_the_host_takes() {
     }
 }
 
-/// One packet of ten thousand takes 100 ms, in which 2,000 are due: of all, one
-/// in ten has to wait for more than half of that, and one in a hundred for more
-/// than 95 ms. Where packets waited for the application, one would be late.
+/// One packet of ten thousand takes 100 ms, in which 2,000 are due: one in ten
+/// of all waits for more than half of that, and one in a hundred for more than
+/// 95 ms. If packets waited for the application, one would be late.
 #[test]
 fn a_packet_of_100_ms_makes_2000_late() {
     const PKTS: usize = 10_000;
@@ -271,7 +271,7 @@ fn a_packet_of_100_ms_makes_2000_late() {
 }
 
 #[test]
-fn what_the_ring_has_no_room_for_is_missed() {
+fn packets_beyond_the_ring_are_missed() {
     let outcome = stalled("--source open-loop:rate=20k,arrivals=fixed --rxd 64", 200);
     let report = outcome.good_report();
     let missed = count(source(report), "missed_pkts");
@@ -286,8 +286,8 @@ fn what_the_ring_has_no_room_for_is_missed() {
     );
 }
 
-/// A pool that is too small for what is under way loses packets as a NIC does,
-/// and counts them.
+/// A pool that is too small for the packets in flight loses packets as a NIC
+/// does, and counts them.
 #[test]
 fn a_pool_without_buffers_loses_packets_and_counts_them() {
     let work = "--order none --work spin:cheap=0ns,expensive=50ms,p=0.2";
@@ -302,7 +302,7 @@ fn a_pool_without_buffers_loses_packets_and_counts_them() {
 }
 
 #[test]
-fn rates_beyond_the_machine_are_said_to_be() {
+fn unreachable_rates_are_reported() {
     let outcome = run(&eal(1), "--duration 1 --source open-loop:rate=9G");
     let source = source(outcome.good_report());
     assert!(
@@ -332,7 +332,7 @@ fn assert_refused(eal: &str, own: &str, says: &str) {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_in_one_line() {
+fn nonsense_is_refused_in_one_line() {
     let folder = tempfile::tempdir().expect("a folder");
     let trace: PathBuf = folder.path().join("trace");
     std::fs::write(&trace, "100\n\n200\n").expect("a file");

@@ -1,7 +1,7 @@
 //! Packets of many flows, some of them expensive, in every mode: each flow
-//! leaves in the order in which it came, or what is late is counted. Ports are
-//! net_ring, so that all that leaves by a port ends in one ring, and the test
-//! sees the order.
+//! leaves in order of arrival, or late packets are counted. Ports are net_ring:
+//! everything that leaves by a port ends in one ring, where the test sees the
+//! order.
 
 mod common;
 mod lab;
@@ -23,11 +23,11 @@ const MODES: [&str; 6] = [
     "--pools 8:2",
 ];
 
-/// Per port; the lab has buffers for so many.
+/// Per port; the lab's buffers suffice for so many.
 const PKTS: u32 = 1900;
 const FLOWS: u32 = 40;
 
-/// A UDP packet over IPv4: `number` is its place in its flow.
+/// A UDP packet over IPv4; `number` is its position in its flow.
 fn frame(flow: u32, number: u32) -> Vec<u8> {
     const PAYLOAD: usize = 26;
     let mut frame = vec![0; 14 + 20 + 8 + PAYLOAD];
@@ -51,7 +51,7 @@ fn frame(flow: u32, number: u32) -> Vec<u8> {
     frame
 }
 
-/// One without IP: its flow is its pair of MAC addresses.
+/// A frame without IP; its flow is its pair of MAC addresses.
 fn frame_without_ip(flow: u32, number: u32) -> Vec<u8> {
     let mut frame = frame(flow, number);
     frame[..2].fill(0x02);
@@ -63,13 +63,13 @@ fn frame_without_ip(flow: u32, number: u32) -> Vec<u8> {
 /// What one run is sent, and how.
 #[derive(Clone, Copy)]
 struct Sent {
-    /// Packets over IP; else their flow is their pair of MAC addresses, which
-    /// `mac` replaces.
+    /// Packets have IP; otherwise their flow is their pair of MAC addresses,
+    /// which `mac` replaces.
     ip: bool,
-    /// Entries of the rings: drivers refuse what these have no room for.
+    /// Entries of the rings: drivers refuse packets beyond these.
     ring_size: u32,
-    /// Between two looks at what has left: drivers refuse the more, the longer
-    /// it is.
+    /// Between two reads of the output ring: the longer, the more drivers
+    /// refuse.
     pause: Duration,
 }
 
@@ -80,8 +80,8 @@ fn flow_and_number(bytes: &[u8]) -> (u32, u32) {
     (word(42), word(46))
 }
 
-/// How many of what came were behind a later one of their flow (RFC 4737), and
-/// by how many numbers at most.
+/// How many packets left behind a later one of their flow (RFC 4737), and by
+/// how many numbers at most.
 fn late(came: &[Vec<u8>]) -> (u64, u32) {
     let mut newest: HashMap<u32, u32> = HashMap::new();
     let (mut late, mut extent_max) = (0, 0);
@@ -97,11 +97,11 @@ fn late(came: &[Vec<u8>]) -> (u64, u32) {
     (late, extent_max)
 }
 
-/// One run of all packets; nothing is lost on any condition. Returns the
-/// report, and what left by each port.
+/// One run of all packets; none may be lost. Returns the report, and what left
+/// by each port.
 fn run(lab: &mut Lab, sent: Sent, own: &str) -> (Value, [Vec<Vec<u8>>; 2]) {
     let mut wires = lab.wires(sent.ring_size);
-    // Flows take turns, a different number of packets each.
+    // Flows alternate, with a different number of packets each.
     let mut numbers: HashMap<u32, u32> = HashMap::new();
     let lists = [0, FLOWS].map(|first| {
         let next = |at: u32| {
@@ -145,12 +145,12 @@ const UNKNOWN: &str = "--work spin:cheap=1us,expensive=2ms,p=0.02,mark=hash,know
 #[test]
 fn order() {
     let mut lab = Lab::start(10);
-    flows_leave_as_they_came(&mut lab);
-    without_order_what_is_late_is_counted(&mut lab);
+    flows_leave_in_order_of_arrival(&mut lab);
+    without_order_late_packets_are_counted(&mut lab);
     memory_is_bounded(&mut lab);
 }
 
-fn flows_leave_as_they_came(lab: &mut Lab) {
+fn flows_leave_in_order_of_arrival(lab: &mut Lab) {
     let small = Sent { ring_size: 32, ..SENT };
     let slow = Sent { pause: Duration::from_millis(1), ..small };
     for mode in MODES {
@@ -188,7 +188,7 @@ fn flows_leave_as_they_came(lab: &mut Lab) {
                 order["reordered_ratio"] == 0.0 && count(order, "extent_max_pkts") == 0,
                 "{own}: {order:#}"
             );
-            // Where nobody could come to the rescue, a packet of unknown cost
+            // Where no lcore could come to the rescue, a packet of unknown cost
             // stays where it is.
             let leaves =
                 !work.contains("known=no") || mode.contains("steal") || mode == "--pools 8:2";
@@ -202,7 +202,7 @@ fn flows_leave_as_they_came(lab: &mut Lab) {
     }
 }
 
-fn without_order_what_is_late_is_counted(lab: &mut Lab) {
+fn without_order_late_packets_are_counted(lab: &mut Lab) {
     for (mode, work) in [
         ("--mode steal", UNKNOWN),
         ("--mode shed-random", KNOWN),
@@ -216,8 +216,7 @@ fn without_order_what_is_late_is_counted(lab: &mut Lab) {
         let (seen, counted) =
             (came.iter().map(|came| late(came).0).sum::<u64>(), count(order, "reordered_pkts"));
         assert!(seen > 0 && order["kept"] == "none", "{own}: {order:#}");
-        // What is counted a moment after it was sent may be counted in another
-        // order.
+        // Counts taken a moment after sending may be taken in another order.
         assert!(
             counted.abs_diff(seen) <= 3 + seen / 5,
             "{own}: {counted} counted, {seen} seen: {order:#}"
@@ -232,8 +231,8 @@ fn without_order_what_is_late_is_counted(lab: &mut Lab) {
     }
 }
 
-/// A queue with fewer records than packets that need one: those are dropped, as
-/// that, and the others are in order all the same.
+/// A queue with fewer records than packets that need one: those packets are
+/// dropped as `order_full`, and the others leave in order.
 fn memory_is_bounded(lab: &mut Lab) {
     let mut wires = lab.wires(1024);
     const BUFFERS: u64 = 256;

@@ -1,5 +1,5 @@
-//! The example of an engine of one's own: it builds, forwards in every mode,
-//! and does what it says.
+//! The example of writing your own engine: it builds, forwards in every mode,
+//! and works.
 
 mod captures;
 mod common;
@@ -10,7 +10,7 @@ use std::process::Command;
 use captures::{read_capture, write_capture};
 use common::{BINARY, NO_HUGE, Outcome, count, dropped, lcores, rows, start_with};
 
-/// The built example. Plain `cargo test` has built it already.
+/// The built example; plain `cargo test` has built it.
 fn example(name: &str) -> PathBuf {
     let path = Path::new(BINARY).with_file_name("examples").join(name);
     if !path.exists() {

@@ -1,12 +1,11 @@
-//! Where the time of a packet went: what the driver takes is no part of the
-//! stage before.
+//! Parts of latency: the driver's time is not part of the stage before.
 
 mod common;
 
 use common::{count, lcores, run};
 
-/// Writing to a file takes a driver longer than an engine takes for nothing;
-/// and yet workers take so many packets at once that they are sent by runs.
+/// Writing to a file takes a driver longer than an engine takes for nothing,
+/// and workers dequeue so many packets at once that they send runs.
 #[test]
 fn a_slow_driver_shows_in_transmit_and_not_in_service() {
     let folder = tempfile::tempdir().expect("a folder");

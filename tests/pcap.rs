@@ -53,7 +53,7 @@ fn through(
 }
 
 #[test]
-fn a_capture_comes_out_as_it_went_in() {
+fn a_capture_comes_out_unchanged() {
     let mut random = SmallRng::seed_from_u64(4);
     let sent = [frames(&mut random, 700, 1514), frames(&mut random, 300, 1514)];
     for (lcore_count, own) in [
@@ -61,8 +61,8 @@ fn a_capture_comes_out_as_it_went_in() {
         (1, "--mode rtc --burst 7"),
         (2, "--pools 1:1"),
         (2, "--pools 1:1 --timestamps off"),
-        // In hybrid both lcores take what is expensive, and nothing says in
-        // which order they send it. Where flows wait, others pass.
+        // In hybrid both lcores run expensive packets, in no defined order.
+        // Where flows wait, others pass.
         (2, "--mode pools --pools 1:1 --work spin:p=1 --order none"),
     ] {
         let (_, came) = through(lcore_count, own, &sent);
@@ -70,8 +70,8 @@ fn a_capture_comes_out_as_it_went_in() {
     }
 }
 
-/// A hash marks a packet by its bytes: those that are alike are all expensive
-/// or all cheap, of others as many as asked for.
+/// A hash marks a packet by its bytes: equal packets are all expensive or all
+/// cheap, and of different ones the requested share is expensive.
 #[test]
 fn packets_are_marked_by_their_bytes() {
     let mut random = SmallRng::seed_from_u64(9);
@@ -96,8 +96,8 @@ fn packets_are_marked_by_their_bytes() {
     }
 }
 
-/// Both lcores write to both captures at once, which a capture's only transmit
-/// queue must not notice.
+/// Both lcores write to both captures at once, through a capture's only
+/// transmit queue.
 #[test]
 fn shed_packets_come_out_too() {
     let mut random = SmallRng::seed_from_u64(5);

@@ -1,5 +1,5 @@
-//! Too few buffers, full shards, ports that take nothing: every packet still
-//! ends in one counter, under the cause it has.
+//! Too few buffers, full shards, ports that accept nothing: every packet still
+//! ends in one counter, under its true cause.
 
 mod common;
 
@@ -7,8 +7,8 @@ use common::{count, dropped, lcores, rate, rows, run, start};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-/// Each packet is expensive, and takes far longer than a new one takes to come.
-/// They are all of one flow, which would wait.
+/// Each packet is expensive and takes far longer than the next one takes to
+/// arrive. All are of one flow; in order, they would wait.
 const ALL_EXPENSIVE: &str = "--order none --work spin:cheap=0ns,expensive=20us,p=1";
 
 fn by_pool(report: &Value, pool: &str, key: &str) -> u64 {
@@ -49,8 +49,8 @@ fn a_pool_without_buffers_only_slows_down() {
     }
 }
 
-/// net_null takes buffers for a whole burst, or none; and half of the pool may
-/// be in caches.
+/// net_null allocates buffers for a whole burst or none, and half of the pool
+/// may be in caches.
 #[test]
 fn the_least_pool_that_is_accepted_forwards() {
     for (lcore_count, own) in [
@@ -92,9 +92,9 @@ fn a_full_shard_drops_or_runs() {
     }
 }
 
-/// A memif whose peer never comes: its link stays down, and it takes nothing.
+/// A memif without a peer: its link stays down, and it accepts nothing.
 #[test]
-fn what_a_port_without_a_link_does_not_take_is_counted_so() {
+fn packets_for_a_port_without_a_link_are_counted_as_link_down() {
     let folder = tempfile::tempdir().expect("a folder");
     let memif = format!(
         "net_memif0,role=server,socket={}/memif.sock,socket-abstract=no",
@@ -107,7 +107,8 @@ fn what_a_port_without_a_link_does_not_take_is_counted_so() {
         let outcome = run(&eal, &format!("--packets 50000 --duration 30 {own}"));
         let report = outcome.good_report();
         assert_eq!(count(report, "tx_pkts"), 0, "{own}: {report:#}");
-        // What its flow has to wait for, others of it wait for too.
+        // A flow's packets wait for their predecessors, and fill records and
+        // shards meanwhile.
         let others = dropped(report, "shard_full") + dropped(report, "order_full");
         assert_eq!(
             dropped(report, "link_down") + others,
@@ -125,7 +126,7 @@ fn what_a_port_without_a_link_does_not_take_is_counted_so() {
     }
 }
 
-/// One port that takes nothing keeps nobody from sending by the others.
+/// A port that accepts nothing keeps nobody from sending by the others.
 #[test]
 fn a_port_without_a_link_leaves_the_others_alone() {
     let folder = tempfile::tempdir().expect("a folder");

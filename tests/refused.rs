@@ -1,6 +1,6 @@
-//! Packets that a driver has refused wait, and keep their place in their flow:
-//! when a later one of it is deferred, and when another lcore takes over the
-//! queue that they came by.
+//! Packets that a driver refused wait and keep their place in their flow: when
+//! a later one of the flow is deferred, and when another lcore takes over their
+//! receive queue.
 
 mod common;
 mod lab;
@@ -18,16 +18,16 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 const RING_SIZE: u32 = 64;
-/// So many more than the ring takes wait for their driver.
+/// Packets beyond the ring's capacity, which wait for their driver.
 const REFUSED: u32 = 37;
-/// For other lcores to do all that they can do.
+/// Time for other lcores to do all that they can.
 const LONG: Duration = Duration::from_millis(100);
 
-/// What a packet asks for, by the byte at `KIND`; its number is behind that.
+/// What a packet asks for, by the byte at `KIND`; its number follows.
 const KIND: usize = 42;
 const CHEAP: u8 = 0;
 const EXPENSIVE: u8 = 1;
-/// Its lcore is stuck in it until the test says so.
+/// Its lcore is stuck in it until the test releases it.
 const STUCK: u8 = 2;
 
 static HELD: AtomicBool = AtomicBool::new(false);
@@ -61,7 +61,7 @@ impl Engine for Router {
     }
 }
 
-/// By which headers a flow is known.
+/// Which headers identify a flow.
 #[derive(Clone, Copy, PartialEq)]
 enum Headers {
     Macs,
@@ -100,9 +100,9 @@ fn collect(sink: &mut RxTxRing, numbers: &mut Vec<u32>) {
     }));
 }
 
-/// More packets of a flow than the ring takes; then the lcore that has them is
-/// stuck in a packet of another flow, behind `then`, and `behind` come, which
-/// it never sees. All have to leave in order.
+/// More packets of a flow than the ring accepts. Then their lcore is stuck in a
+/// packet of another flow, behind `then`; `behind` more packets arrive, which
+/// it never sees. All must leave in order.
 fn overtaken_by_nobody(lab: &mut Lab, headers: Headers, then: u8, behind: u32) {
     let mut wires = lab.wires(RING_SIZE);
     let here = &*lab;
@@ -155,7 +155,7 @@ fn overtaken_by_nobody(lab: &mut Lab, headers: Headers, then: u8, behind: u32) {
 }
 
 #[test]
-fn what_a_driver_refused_is_not_overtaken() {
+fn refused_packets_are_not_overtaken() {
     let mut lab = Lab::start(2);
     for _ in 0..3 {
         for headers in [Headers::Macs, Headers::Ipv4] {

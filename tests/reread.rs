@@ -1,5 +1,5 @@
-//! SIGHUP while packets pass: routes and rules are read again, and what lcores
-//! do from then on; a file with a mistake changes nothing.
+//! SIGHUP while packets pass: routes and rules are read again and lcores apply
+//! them; a file with a mistake changes nothing.
 
 mod common;
 mod flows;
@@ -17,17 +17,17 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-/// Until a change has to be seen.
+/// Until a change must be seen.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Far longer than a small file takes to be read.
+/// Far longer than reading a small file takes.
 const READ: Duration = Duration::from_millis(300);
 
 fn hang_up() {
     kill(Pid::this(), Signal::SIGHUP).expect("a signal to this process");
 }
 
-/// Puts another file in its place, never half of one, and has it read.
+/// Replaces the file atomically, and has it read.
 fn reread(path: &Path, text: &str) {
     let next = path.with_extension("next");
     std::fs::write(&next, text).expect("written");
@@ -35,7 +35,7 @@ fn reread(path: &Path, text: &str) {
     hang_up();
 }
 
-/// Packets to one run, and from it, in the order in which the test wants them.
+/// Packets to one run and from it, in the order that the test wants.
 struct Traffic<'a> {
     lab: &'a Lab,
     rings: &'a mut [RxTxRing; 2],
@@ -56,7 +56,7 @@ impl Traffic<'_> {
         }
     }
 
-    /// What has left by now, and by which port.
+    /// The packets that have left so far, and their ports.
     fn collect(&mut self) -> Vec<(usize, Vec<u8>)> {
         let mut taken = Burst::new();
         let mut came = Vec::new();
@@ -68,8 +68,8 @@ impl Traffic<'_> {
         came
     }
 
-    /// Sends a frame and waits for it; none if it does not come within a time
-    /// in which all others do.
+    /// Sends a frame and waits for it; `None` if it does not arrive within a
+    /// time in which all others do.
     fn there_and_back(&mut self, frame: &[u8]) -> Option<(usize, Vec<u8>)> {
         self.send(frame);
         let end = Instant::now() + READ;
@@ -82,7 +82,7 @@ impl Traffic<'_> {
         None
     }
 
-    /// Sends this frame again and again, until what comes of it is as wanted.
+    /// Sends this frame repeatedly until its outcome is as wanted.
     fn until(&mut self, frame: &[u8], wanted: impl Fn(&Option<(usize, Vec<u8>)>) -> bool) {
         let end = Instant::now() + PATIENCE;
         while !wanted(&self.there_and_back(frame)) {
@@ -100,8 +100,7 @@ fn run(lab: &mut Lab, own: &str, traffic: impl FnOnce(Traffic) + Send) -> Value 
     let here = &*lab;
     let (report, ()) = here.run(own, &mut wires, |rings, over| {
         let mut traffic_of_one = Traffic { lab: here, rings, over };
-        // EAL's start of the ports is not to be mistaken for a packet that is
-        // lost.
+        // So that the start of the ports is not mistaken for a lost packet.
         let probe = ipv4_tcp(Flow { number: 999, back: false }, b"first");
         traffic_of_one.until(&probe, Option::is_some);
         traffic(traffic_of_one);
@@ -157,8 +156,8 @@ fn routes(lab: &mut Lab, mode: &str) {
     assert_eq!(report["reloads"], json!({"done": 1, "refused": 2}), "{mode}");
 }
 
-/// Tables change under a stream of packets: each packet goes by one of them,
-/// and none is lost.
+/// Tables change under a stream of packets: each packet is routed by one of
+/// them, and none is lost.
 fn routes_under_load(lab: &mut Lab, mode: &str) {
     const CHANGES: usize = 20;
     const UNDER_WAY: usize = 200;
@@ -172,7 +171,7 @@ fn routes_under_load(lab: &mut Lab, mode: &str) {
             let (text, leaves_by) = [(TO_1, 1), (TO_0, 0)][change % 2];
             reread(&path, text);
             let end = Instant::now() + PATIENCE;
-            // Until packets have gone the new way for a while.
+            // Until packets have taken the new route for a while.
             let mut by_new = 0;
             while by_new < 2 * UNDER_WAY || came < sent {
                 if by_new < 2 * UNDER_WAY && sent < came + UNDER_WAY {
@@ -220,8 +219,8 @@ fn rules(lab: &mut Lab, mode: &str) {
         for _ in 0..6 {
             assert_eq!(marked(traffic.there_and_back(&frame(3, "secret"))), Some(0));
         }
-        // `voice` stays, at another place and with another mark; `passwd` goes,
-        // and a new one comes.
+        // `voice` stays, at another position and with another mark; `passwd`
+        // goes, and a new rule comes.
         reread(&path, "drop secret \"secret\"\nmark=10 voice \"INVITE\"\n");
         traffic.until(&frame(4, "secret"), Option::is_none);
         assert_eq!(
@@ -270,7 +269,7 @@ fn files_are_read_again() {
 }
 
 #[test]
-fn without_a_file_it_is_said_and_the_run_goes_on() {
+fn sighup_without_a_file_is_reported_and_the_run_continues() {
     let mut running = start(
         &format!("{} --vdev net_null0", common::lcores(1)),
         "--mode rtc --idle yield --stats-period 0.2",

@@ -1,7 +1,6 @@
-//! An lcore is stuck in one packet for 200 ms, and more packets come for it:
-//! which of them the others forward meanwhile is what tells the modes apart.
-//! Ports are net_ring, so that the test chooses the packet, its burst and its
-//! lcore.
+//! An lcore is stuck in one packet for 200 ms, and more packets arrive for it.
+//! Which of them the others forward meanwhile tells the modes apart. Ports are
+//! net_ring, so the test chooses the packet, its burst and its lcore.
 
 mod common;
 mod lab;
@@ -17,12 +16,12 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// How long the one packet takes, and until when those behind it must be out
-/// where they are not held up. Far apart: machines are busy.
+/// How long the one packet takes, and the deadline of those behind it where
+/// they are not held up. Far apart: machines are busy.
 const STUCK: Duration = Duration::from_millis(200);
 const SOON: Duration = Duration::from_millis(100);
 
-/// As the lcores see it, whose clock EAL has rounded.
+/// As the lcores see it: EAL has rounded their clock.
 const STUCK_AT_LEAST: Duration = Duration::from_millis(198);
 
 /// The share of packets that `--work` marks by their bytes.
@@ -34,7 +33,7 @@ const IN_BURST: usize = 31;
 const IN_QUEUE: usize = 64;
 const ELSEWHERE: usize = 16;
 
-/// A flow of its own, by its addresses: it waits for no other one.
+/// A flow of its own, by its addresses, so that it waits for no other one.
 fn frame(number: u32) -> Vec<u8> {
     [[0xaa; 8].as_slice(), &number.to_be_bytes(), &number.to_be_bytes(), &[0x55; 44]].concat()
 }
@@ -48,13 +47,13 @@ fn is_marked(number: &u32) -> bool {
     (xxh3_64(&frame(*number)) as f64) < P * 2f64.powi(64)
 }
 
-/// What came out when, seen from when the long packet was put in.
+/// What came out when, counted from when the long packet was injected.
 struct Came {
     at: Duration,
     number: u32,
 }
 
-/// The numbers of the packets, by where they are put.
+/// The numbers of the packets, by where they are injected.
 struct Numbers {
     long: u32,
     in_burst: Vec<u32>,
@@ -77,7 +76,7 @@ impl Numbers {
     }
 }
 
-/// Packets on their way into the ports.
+/// Packets in flight into the ports.
 struct Packets {
     warm_up: [Burst; 2],
     first: Burst,
@@ -98,8 +97,8 @@ impl Packets {
         }
     }
 
-    /// Waits until both lcores forward; puts the long packet with its burst
-    /// into port 0, and more into both ports while it is being run.
+    /// Waits until both lcores forward. Injects the long packet with its burst
+    /// into port 0, and more into both ports while it runs.
     fn play(mut self, rings: &mut [RxTxRing; 2], over: &AtomicBool) -> Vec<Came> {
         let mut out = Burst::new();
         let mut warm = 0;
@@ -133,8 +132,8 @@ impl Packets {
     }
 }
 
-/// One run of the scene, and what is the same in every mode: nothing is lost,
-/// nothing comes twice.
+/// One run of the scenario, and what holds in every mode: no packet is lost,
+/// none comes twice.
 struct Scene {
     own: String,
     report: Value,
@@ -218,7 +217,7 @@ impl Scene {
         assert!(rows(&self.report, "incidents").is_empty(), "{}: {:#}", self.own, self.report);
     }
 
-    /// The record names who was stuck, where, for how long, and who came.
+    /// The record names the stuck lcore, the stage, how long, and the rescuers.
     #[track_caller]
     fn assert_on_record(&self) {
         let long = |row: &&Value| count(row, "stuck_ns") >= STUCK_AT_LEAST.as_nanos() as u64;
@@ -285,8 +284,7 @@ fn what_waits_for_a_stuck_lcore() {
         hybrid.assert_on_record();
     }
 
-    // A packet that is known to be expensive holds up nobody where it can be
-    // shed.
+    // A packet known to be expensive holds up no other where it can be shed.
     for mode in [",known=yes --mode pools --pools 2:1", ",known=yes --pools 2:1"] {
         let scene = Scene::play(&mut lab, mode);
         scene.assert_out_soon(&scene.numbers.in_burst, "the rest of the burst");
@@ -306,7 +304,7 @@ fn a_stuck_lcore_is_on_record_before_it_returns() {
         "--pools 2:1 --idle yield --work spin:cheap=2us,expensive=200ms,p=0.001,known=no",
     );
     mpfwd.wait_for_line(|line| line.trim_start().starts_with("lcore 2 "));
-    // Not always is one stuck that is among the last on record.
+    // The last incidents on record need not contain one that is still going on.
     let end = Instant::now() + Duration::from_secs(20);
     let is_stuck = |line: &str| line.contains(", still") && line.contains("unknown");
     while !mpfwd.lines_for(Duration::from_millis(50)).iter().any(|line| is_stuck(line)) {

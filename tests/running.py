@@ -1,5 +1,5 @@
-"""mpfwd and testpmd as processes that are started, watched and ended from outside, in a network namespace of their own; and what
-must be gone when they have ended. For the scripts in load/, soak/ and vm/."""
+"""Starts, watches and ends mpfwd and testpmd in their own network namespace, and checks that they leave nothing behind. For the scripts
+in load/, soak/ and vm/."""
 
 import ctypes
 import json
@@ -23,11 +23,11 @@ PR_SET_PDEATHSIG = 1
 
 
 class Failed(Exception):
-    """What a run should not have done."""
+    """A run did something that it should not."""
 
 
 def need_root_and_own_namespace(name):
-    """Says so if this is not root; else goes on in a network namespace that has no name, and is gone with its last process."""
+    """Exits if this is not root; else continues in an unnamed network namespace, which is gone with its last process."""
     if os.geteuid() != 0:
         sys.exit(f"{name}: this makes network namespaces and reads hugepages, which needs root: run it by sudo")
     if os.environ.get("MPFWD_NAMESPACE") != name:
@@ -35,7 +35,7 @@ def need_root_and_own_namespace(name):
         os.execvp("unshare", ["unshare", "--net", "--", sys.executable, *sys.argv])
     sysctl = Path("/proc/sys/net/ipv6/conf/default/disable_ipv6")
     if sysctl.exists():
-        sysctl.write_text("1")  # the kernel would send router solicitations of its own
+        sysctl.write_text("1")  # or the kernel sends its own router solicitations
 
 
 def cpus():
@@ -43,7 +43,7 @@ def cpus():
 
 
 def lcores(count, on):
-    """EAL's arguments for so many lcores: one per CPU of `on` where there are enough, else all of them on all of these."""
+    """EAL's arguments for `count` lcores: one per CPU of `on` if there are enough, else all lcores on all of these CPUs."""
     if len(on) >= count:
         return ["--lcores", ",".join(f"{lcore}@{cpu}" for lcore, cpu in enumerate(on[:count]))]
     return ["--lcores", f"(0-{count - 1})@({','.join(map(str, on))})"]
@@ -61,7 +61,7 @@ def die_with_parent():
 
 
 class Lab:
-    """The folder, the prefix and the processes of one script. Leaving it kills what runs and takes away what was left."""
+    """The folder, the file prefix and the processes of one script. On exit it kills the processes and removes their files."""
 
     def __init__(self, name):
         self.name = f"mpfwd-{name}-{os.getpid()}"
@@ -91,14 +91,14 @@ class Lab:
         return f"{who}{self.count}"
 
     def files_left(self):
-        """Hugepages and EAL's files. With --no-shconf EAL leaves an empty folder, which does not count and is removed."""
+        """Hugepages and EAL's files. An empty folder, which EAL leaves with --no-shconf, does not count and is removed."""
         for folder in RUNTIME.glob(f"{self.name}*"):
             if not any(folder.iterdir()):
                 folder.rmdir()
         return [*HUGEPAGES.glob(f"{self.name}*"), *RUNTIME.glob(f"{self.name}*")]
 
     def left(self):
-        """What a script has left that ended well: nothing."""
+        """Processes and files left behind; none after a good run."""
         running = [f"process {program.process.pid}" for program in self.programs if program.is_running()]
         return running + [str(path) for path in self.files_left()]
 
@@ -109,7 +109,7 @@ class Program:
     def __init__(self, lab, who, command):
         self.log = lab.folder / f"{lab.next_name(who)}.log"
         self.command = [str(word) for word in command]
-        self.peers = []  # without whom this one waits in vain
+        self.peers = []  # if one of these ends, waiting is in vain
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(  # pylint: disable=consider-using-with
                 self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, preexec_fn=die_with_parent
@@ -132,7 +132,7 @@ class Program:
         self.process.wait()
 
     def wait_for(self, is_it, what, patience_s=PATIENCE_S):
-        """Until `is_it()` holds."""
+        """Waits until `is_it()` holds."""
         end = time.monotonic() + patience_s
         while not is_it():
             gone = next((program for program in [self, *self.peers] if not program.is_running()), None)
@@ -146,7 +146,7 @@ class Program:
         return " | ".join(line.strip() for line in self.output().splitlines()[-3:])
 
     def end(self, number=signal.SIGTERM, patience_s=PATIENCE_S):
-        """Its exit code, after this signal if it still runs."""
+        """Sends the signal if the process still runs, and returns its exit code."""
         if number is not None and self.is_running():
             self.send(number)
         try:
@@ -158,7 +158,7 @@ class Program:
 def released_mpfwd():
     binary = Path(os.environ.get("MPFWD") or Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target") / "release/mpfwd")
     if not os.access(binary, os.X_OK):
-        sys.exit(f"there is no {binary}: cargo build --release makes it, or MPFWD=FILE names another")
+        sys.exit(f"no {binary}: run cargo build --release, or set MPFWD=FILE")
     return binary
 
 
@@ -174,7 +174,7 @@ class Mpfwd(Program):
         super().__init__(lab, "mpfwd", [*command, "--stats-period", "0.1", *own])
 
     def rates(self, name):
-        """Packets per second of that name in every line of rates so far."""
+        """The rate of that name in every line of rates so far, in packets per second."""
         found = re.findall(rf"^ +[\d.]+ s  .*?\b{name} +([\d.]+) +([kM]?pps)", self.output(), re.MULTILINE)
         return [float(value) * UNITS[unit] for value, unit in found]
 
@@ -183,7 +183,7 @@ class Mpfwd(Program):
         return self
 
     def wait_for_rate(self, name, fits, what, patience_s=PATIENCE_S):
-        """Until a line of rates that is yet to come fits, and the one after it."""
+        """Waits until two consecutive new lines of rates fit."""
         known = len(self.rates(name))
 
         def two_fit():
@@ -197,7 +197,7 @@ class Mpfwd(Program):
         return self.wait_for_rate("tx", lambda pps: pps > 0, "it forwards")
 
     def finish(self, number=signal.SIGTERM):
-        """The report of a run that ended well: exit code 0, and every packet and buffer accounted for."""
+        """Ends the run and returns its report; it must exit with 0, with every packet and buffer accounted for."""
         code = self.end(number)
         if code != 0:
             raise Failed(f"ended with {code}: {self.last_lines()}")
@@ -207,29 +207,29 @@ class Mpfwd(Program):
         return report
 
     def resident_kib(self):
-        """Memory in use, hugepages too."""
+        """Resident memory, with hugepages."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return sum(int(kib) for kib in re.findall(r"^(?:VmRSS|HugetlbPages):\s+(\d+) kB", status, re.MULTILINE))
 
 
 class Testpmd(Program):
-    """Debian's testpmd, forwarding from its start to its end. Its main lcore, which only waits, has the same CPU."""
+    """Debian's testpmd, forwarding from start to end. Its main lcore, which only waits, shares the CPU."""
 
     def __init__(self, lab, cpu, eal, own):
         if shutil.which("dpdk-testpmd") is None:
-            sys.exit("there is no dpdk-testpmd (Debian: dpdk-dev)")
+            sys.exit("no dpdk-testpmd (Debian: dpdk-dev)")
         command = ["dpdk-testpmd", "--lcores", f"(0-1)@{cpu}", "--no-pci", "--file-prefix", f"{lab.name}-{lab.count}", *PLAIN_MEMORY]
         self.runtime = RUNTIME / command[command.index("--file-prefix") + 1]
         super().__init__(lab, "testpmd", [*command, *eal, "--", "--disable-link-check", "--no-mlockall", "--total-num-mbufs=16384", "--stats-period", "1", *own])
 
     def kill(self):
-        """And what it would have taken along."""
+        """Also removes what testpmd would have removed."""
         super().kill()
         shutil.rmtree(self.runtime, ignore_errors=True)
 
 
 def lost(report):
-    """Packets that a run lost, by cause: mpfwd's own, and those of the devices."""
+    """Lost packets by cause: mpfwd's own drops, and those of the devices."""
     causes = {cause: pkts for cause, pkts in report["drops"].items() if pkts}
     for key in ("imissed", "ierrors", "oerrors", "rx_nombuf"):
         pkts = sum(port["device"][key] for port in report["ports"])
@@ -239,7 +239,7 @@ def lost(report):
 
 
 def table(rows):
-    """Lines of columns that stand below each other; the first row is the head."""
+    """Aligns rows in columns; the first row is the head."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
     return "\n".join([lines[0], "─" * max(map(len, lines)), *lines[1:]])

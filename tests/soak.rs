@@ -1,5 +1,5 @@
-//! Full load on net_null in every mode: whatever is chosen, every packet and
-//! every buffer is accounted for.
+//! Full load on net_null in every mode: every packet and every buffer is
+//! accounted for, whatever is chosen.
 
 mod common;
 
@@ -8,8 +8,8 @@ use serde_json::Value;
 
 const TWO_NULLS: &str = "--vdev net_null0 --vdev net_null1";
 
-/// Some are expensive, more than a worker can do, and of one flow, which would
-/// wait.
+/// Some packets are expensive, more than a worker can run, and of one flow; in
+/// order, they would wait.
 const OVERLOAD: &str = "--order none --ring-size 64 --work spin:cheap=0ns,expensive=5us,p=0.5";
 
 #[track_caller]
@@ -70,7 +70,7 @@ fn nothing_is_lost_without_work() {
 }
 
 #[test]
-fn rtc_runs_the_expensive_where_they_came() {
+fn rtc_runs_expensive_packets_where_they_arrived() {
     for forward_mode in ["io", "mac", "macswap"] {
         for timestamps in ["software", "off"] {
             let report = soak(
@@ -101,7 +101,7 @@ fn pools_shed_and_drop_only_where_a_shard_is_full() {
 }
 
 #[test]
-fn pools_lose_nothing_where_full_shards_mean_to_run_it_here() {
+fn pools_lose_nothing_with_on_full_run() {
     for forward_mode in ["io", "mac", "macswap"] {
         for timestamps in ["software", "off"] {
             let report = soak(
@@ -161,7 +161,7 @@ const MODES: [&str; 7] = [
 ];
 
 #[test]
-fn every_mode_conserves_whatever_is_known_of_the_work() {
+fn every_mode_conserves_known_and_unknown_work() {
     for mode in MODES {
         for known in ["yes", "no"] {
             soak(2, &format!("{mode} --work spin:cheap=50ns,expensive=30us,p=0.01,known={known}"));

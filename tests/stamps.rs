@@ -1,6 +1,5 @@
 //! Drivers' stamps end to end: net_pcap stamps with the kernel's arrival time
-//! where it reads an interface, and with that of the capture where it reads a
-//! file.
+//! on an interface, and with the capture's from a file.
 
 mod common;
 mod namespaces;
@@ -31,14 +30,14 @@ fn on_a_veth(here: &Namespace, command: Command, own: &str) -> (Running, UdpSock
     ] {
         here.ip(line);
     }
-    // Only what comes in: libpcap also shows what goes out.
+    // Only received frames: libpcap also shows sent ones.
     let eal =
         format!("{NO_HUGE} {} --vdev net_pcap0,rx_iface_in=mpfwd_a,tx_iface=mpfwd_a", lcores(1));
     let mut mpfwd = here
         .inside(|| start_with(command, &eal, &format!("--stats-period 0.1 --idle yield {own}")));
     let socket = here.inside(|| UdpSocket::bind("10.78.0.1:0")).expect("the address is there");
-    // The interface was opened before; what it had to say of itself has come by
-    // then.
+    // The interface was opened before, so the kernel's own frames have arrived
+    // by then.
     mpfwd.wait_for_line(|line| line.contains(" s  rx "));
     mpfwd.lines_for(Duration::from_millis(300));
     (mpfwd, socket)
@@ -51,7 +50,7 @@ fn send(socket: &UdpSocket) {
 }
 
 /// Sends packets to an mpfwd on a veth's other end while it is stopped, and
-/// lets it go on after `STALL`.
+/// continues it after `STALL`.
 fn stopped_while_packets_come(here: &Namespace, own: &str) -> Outcome {
     let (mut mpfwd, socket) = on_a_veth(here, Command::new(BINARY), own);
     mpfwd.signal(Signal::SIGSTOP);
@@ -66,7 +65,7 @@ fn stopped_while_packets_come(here: &Namespace, own: &str) -> Outcome {
     outcome
 }
 
-/// The wait before the poll is what tells the kernel's stamps from polls.
+/// The wait before the poll tells the kernel's stamps from polls.
 #[test]
 fn arrival_times_of_the_kernel_show_the_wait_before_the_poll() {
     let Some([here]) = Namespace::some() else { return };
@@ -96,8 +95,8 @@ fn arrival_times_of_the_kernel_show_the_wait_before_the_poll() {
     }
 }
 
-/// The kernel's clock as a process sees it, set by `STEP` seconds as soon as a
-/// file is there.
+/// The kernel's clock as a process sees it, stepped by `STEP` seconds as soon
+/// as a file exists.
 const STEPPING_CLOCK: &str = r#"
 #define _GNU_SOURCE
 #include <stdlib.h>
@@ -129,7 +128,7 @@ fn with_stepping_clock(folder: &Path, steps_with: &Path, step_s: i32) -> Command
     command
 }
 
-/// A process whose clock is not the one of the stamps, from the start on.
+/// A process whose clock is not that of the stamps, from the start.
 #[test]
 fn stamps_of_another_clock_are_refused() {
     let Some([here]) = Namespace::some() else { return };
@@ -201,7 +200,7 @@ fn a_clock_that_steps_ends_latency_but_not_forwarding() {
 }
 
 #[test]
-fn emulated_stamps_go_the_way_of_a_nics() {
+fn emulated_stamps_are_used_as_a_nics() {
     for own in [
         "--mode rtc --forward-mode macswap",
         "--pools 1:1 --work spin:cheap=1us,expensive=20us,p=0.01",
@@ -234,7 +233,7 @@ fn emulated_stamps_go_the_way_of_a_nics() {
 }
 
 #[test]
-fn polls_do_not_show_it_but_say_how_long_it_may_have_been() {
+fn polls_hide_the_wait_but_bound_it() {
     let Some([here]) = Namespace::some() else { return };
     // Many bursts, for some to be measured.
     let outcome = stopped_while_packets_come(&here, "--timestamps software --burst 1");
@@ -265,8 +264,8 @@ fn polls_do_not_show_it_but_say_how_long_it_may_have_been() {
     );
 }
 
-/// A capture whose packets were taken at these times, in seconds from now on,
-/// each so often.
+/// A capture whose packets were taken at these times, in seconds from now, each
+/// so often.
 fn capture(path: &Path, from_now_s: &[i64]) {
     let header = PcapHeader { snaplen: 65535, ..PcapHeader::default() };
     let mut writer = PcapWriter::with_header(File::create(path).expect("a new file"), header)
@@ -279,7 +278,7 @@ fn capture(path: &Path, from_now_s: &[i64]) {
         } else {
             now + Duration::from_secs(from_now_s as u64)
         };
-        // Bytes that differ, for a hash to part them.
+        // Different bytes, for a hash to tell them apart.
         let bytes = [[0x55; 56].as_slice(), &(at as u32).to_be_bytes()].concat();
         let packet = PcapPacket::new(taken + Duration::from_micros(at as u64), 60, &bytes);
         writer.write_packet(&packet).expect("a packet");
@@ -290,7 +289,7 @@ fn from_capture(from_now_s: &[i64], own: &str) -> Outcome {
     from_capture_as(from_now_s, "", &format!("--packets {PKTS} {own}"))
 }
 
-/// `how`: more of the device's arguments.
+/// `how`: more arguments of the device.
 fn from_capture_as(from_now_s: &[i64], how: &str, own: &str) -> Outcome {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("in.pcap");
@@ -354,8 +353,8 @@ fn stamps_of_a_capture_are_refused() {
     }
 }
 
-/// By its stamps a capture of just now can't be told from packets that come:
-/// which shows that stamps count in every mode, and for every class.
+/// By its stamps a capture of just now cannot be told from arriving packets,
+/// which shows that stamps count in every mode and for every class.
 #[test]
 fn stamps_of_just_now_count_whoever_serves_the_packet() {
     for mode in [
@@ -398,7 +397,8 @@ fn stamps_of_just_now_count_whoever_serves_the_packet() {
     }
 }
 
-/// Nobody can say which of them were right: latency is off, and packets go on.
+/// Nobody can tell which stamps were right: latency is off, and forwarding
+/// continues.
 #[test]
 fn stamps_that_go_back_end_latency_but_not_forwarding() {
     for own in
@@ -430,8 +430,8 @@ fn stamps_of_the_future_are_refused() {
     );
 }
 
-/// net_pcap stamps nothing when it replays a capture again and again, although
-/// it is a driver that stamps.
+/// net_pcap does not stamp when it replays a capture repeatedly, although the
+/// driver stamps.
 #[test]
 fn packets_without_a_stamp_are_noticed() {
     let outcome =
@@ -445,7 +445,7 @@ fn packets_without_a_stamp_are_noticed() {
 }
 
 #[test]
-fn where_no_driver_stamps_the_start_says_so() {
+fn the_start_reports_that_no_driver_stamps() {
     let outcome = run(&format!("{} --vdev net_null0", lcores(1)), "--packets 10000");
     assert_eq!(outcome.good_report()["latency"]["source"], "software");
     let is_it = |line: &String| {

@@ -1,5 +1,5 @@
-//! net_tap between network namespaces of the test's own: a UDP echo across
-//! mpfwd, and a link that goes down.
+//! net_tap between the test's own network namespaces: a UDP echo across mpfwd,
+//! and a link that goes down.
 
 mod common;
 mod namespaces;
@@ -12,8 +12,8 @@ use common::{count, dropped, lcores, rate, start};
 use namespaces::Taps;
 use nix::sys::signal::Signal;
 
-/// Sends each message until its echo comes back: a datagram may get lost while
-/// an address is still being asked for.
+/// Sends each message until its echo arrives: a datagram may get lost during
+/// address resolution.
 fn echoes(client: &UdpSocket, message: &[u8]) -> bool {
     let mut buffer = [0; 2048];
     (0..50).any(|_| {
@@ -62,15 +62,14 @@ fn a_udp_echo_crosses_two_taps() {
 }
 
 #[test]
-fn what_a_link_that_is_down_does_not_take_is_counted_so() {
+fn packets_for_a_link_that_is_down_are_counted_as_link_down() {
     let Some(Taps { between: here, .. }) = Taps::some() else { return };
     let eal = format!("{} --vdev net_tap0,iface=mpfwd_d --vdev net_null0", lcores(1));
     let mut mpfwd = here.inside(|| start(&eal, "--stats-period 0.1"));
     mpfwd.wait_until_it_forwards();
     here.ip("link set mpfwd_d down");
     mpfwd.wait_for_line(|line| rate(line, "dropped").is_some_and(|pps| pps > 0.0));
-    // Control looks at links now and then: what is dropped meanwhile counts as
-    // tx_full.
+    // Control polls the links' state: drops until then count as tx_full.
     for _ in 0..20 {
         mpfwd.wait_for_line(|line| rate(line, "dropped").is_some());
     }
@@ -82,9 +81,9 @@ fn what_a_link_that_is_down_does_not_take_is_counted_so() {
     assert!(dropped(report, "link_down") > 0, "{report:#}");
 }
 
-/// The kernel shows it of its end of the tap.
+/// The kernel shows it on its end of the tap.
 #[test]
-fn promiscuous_is_what_was_asked_for() {
+fn promiscuous_is_off_unless_requested() {
     let Some(Taps { between: here, .. }) = Taps::some() else { return };
     for (own, wanted) in [("", false), ("-P", true)] {
         let eal = format!("{} --vdev net_tap0,iface=mpfwd_p", lcores(1));

@@ -1,6 +1,6 @@
 //! TCP across mpfwd between two network namespaces, while packets of the
-//! connections are deferred, and run where they came in: what the kernel at the
-//! other end says of the order in which segments arrive.
+//! connections are deferred and run where they arrived: what the receiving
+//! kernel says of the order of segments.
 
 mod common;
 mod namespaces;
@@ -18,11 +18,11 @@ use rand::{RngCore, SeedableRng};
 
 const CONNECTIONS: u64 = 4;
 const BYTES: usize = 4 << 20;
-/// Small enough for the tap's queue to take all that is under way: nothing is
+/// Small enough for the tap's queue to hold everything in flight: nothing is
 /// lost.
 const WINDOW_BYTES: usize = 64 << 10;
 
-/// What one connection carries.
+/// Bytes per connection.
 fn content(connection: u64) -> Vec<u8> {
     let mut bytes = vec![0; BYTES];
     SmallRng::seed_from_u64(connection).fill_bytes(&mut bytes);
@@ -69,8 +69,7 @@ fn copy(Taps { left, right, .. }: &Taps) {
     });
 }
 
-/// Segments that the receiver had to put aside because one before them was
-/// missing.
+/// Segments that the receiver queued because one before them was missing.
 fn segments_out_of_order(taps: &Taps, eal: &str, own: &str) -> u64 {
     let mpfwd = taps.start(eal, &format!("--config (0,0,0),(1,0,0) --idle yield {own}"));
     let counters = |name| kernel_counter(&taps.left, name) + kernel_counter(&taps.right, name);
@@ -110,7 +109,7 @@ fn segments_arrive_in_order_although_some_are_deferred() {
         let Some(taps) = Taps::some() else { return };
         segments_out_of_order(&taps, &lcores(2), &format!("{own} {work}"));
     }
-    // The same without keeping order: the test would see it.
+    // Without keeping order the test would notice.
     let Some(taps) = Taps::some() else { return };
     assert!(
         segments_out_of_order(

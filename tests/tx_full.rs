@@ -1,4 +1,4 @@
-//! A port that takes nothing, or nothing for a while: what is kept, what is
+//! A port that accepts nothing, for good or for a while: what is kept, what is
 //! dropped, and that both are counted.
 
 mod common;
@@ -32,7 +32,7 @@ fn number(bytes: &[u8]) -> u32 {
     u32::from_be_bytes(bytes[60..].try_into().expect("four bytes"))
 }
 
-/// Puts the packets into the port one by one, unless the run ends meanwhile.
+/// Injects the packets one by one, unless the run ends meanwhile.
 fn put(source: &mut RxTxRing, packets: Vec<Mbuf>, over: &AtomicBool) {
     let mut one = Burst::new();
     for packet in packets {
@@ -46,8 +46,8 @@ fn put(source: &mut RxTxRing, packets: Vec<Mbuf>, over: &AtomicBool) {
     }
 }
 
-/// Nobody takes anything: as much as the ring holds is sent, the rest is
-/// dropped as tx_full.
+/// Nobody empties the ring: what it holds is sent, the rest is dropped as
+/// tx_full.
 fn full_for_good(lab: &mut Lab, own: &str) {
     const PKTS: u32 = 3000;
     let mut wires = lab.wires(RING_SIZE);
@@ -74,7 +74,8 @@ fn full_for_good(lab: &mut Lab, own: &str) {
     lab.assert_has_all_its_buffers();
 }
 
-/// Taken late: up to about a thousand wait, and leave in order.
+/// The ring is emptied late: up to about a thousand packets wait, and leave in
+/// order.
 fn full_for_a_while(lab: &mut Lab, own: &str) {
     const PKTS: u32 = 1000;
     let mut wires = lab.wires(RING_SIZE);

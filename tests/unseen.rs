@@ -1,5 +1,5 @@
-//! How long packets may have waited before the poll that brought them: that of
-//! every burst counts, and that of a poll in vain does not.
+//! How long packets may have waited before the poll that brought them: the wait
+//! of every burst counts, that of an empty poll does not.
 
 mod common;
 mod lab;
@@ -16,8 +16,8 @@ use nix::unistd::Pid;
 
 const BURST: u32 = 4;
 
-/// For so long the lcore is in each packet. It takes longer to start than a
-/// poll does, but not so long.
+/// How long the lcore is in each packet. Starting it takes longer than a poll,
+/// but less than this.
 const BUSY: Duration = Duration::from_millis(150);
 
 fn put(source: &mut RxTxRing, packets: Vec<Mbuf>) {
@@ -32,9 +32,9 @@ fn wait_for_one(sink: &mut RxTxRing, over: &AtomicBool) {
     }
 }
 
-/// Puts one packet, and as soon as that is through a burst for each that
-/// `bursts` has, while the lcore is in the one before. Returns the longest wait
-/// that may have been, if polls told of it.
+/// Injects one packet, and as soon as that is through a burst for each entry of
+/// `bursts`, while the lcore is in the one before. Returns the longest wait
+/// that the polls may have hidden, if they tell.
 fn longest_wait(lab: &mut Lab, bursts: &[u32]) -> Duration {
     let mut wires = lab.wires(64);
     let packets = |count: u32| (0..count).map(|_| lab.packet(&[&[0; 60]])).collect::<Vec<_>>();
@@ -61,12 +61,12 @@ fn longest_wait(lab: &mut Lab, bursts: &[u32]) -> Duration {
 }
 
 #[test]
-fn the_wait_of_each_burst_counts_and_that_of_a_poll_in_vain_does_not() {
+fn the_wait_of_each_burst_counts_and_that_of_an_empty_poll_does_not() {
     let mut lab = Lab::start(1);
     let nothing_waits = longest_wait(&mut lab, &[]);
     assert!(nothing_waits < BUSY, "{nothing_waits:?}");
-    // A full one: the next poll, which finds the queue empty, comes when all of
-    // it is through.
+    // A full burst: the next poll, which finds the queue empty, comes when all
+    // of it is through.
     let one_waits = longest_wait(&mut lab, &[1, BURST]);
     assert!((BUSY * 3 / 4..BUSY * BURST).contains(&one_waits), "{one_waits:?}");
 }

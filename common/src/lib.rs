@@ -5,6 +5,7 @@
 
 pub mod args;
 pub mod error;
+pub mod generate;
 pub mod latency;
 pub mod output;
 pub mod report;

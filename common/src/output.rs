@@ -47,6 +47,12 @@ pub fn say(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
+/// Prints text that ends with its own line end. As `say`: a closed pipe is no
+/// failure.
+pub fn print(text: impl std::fmt::Display) {
+    let _ = write!(std::io::stdout(), "{text}");
+}
+
 /// A line on standard error, which as little as standard output may end a run.
 pub fn warn(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "mpfwd: warning: {line}");

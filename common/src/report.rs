@@ -33,6 +33,11 @@ pub enum IncidentStage {
     Expensive,
     /// Not known before it was run.
     Unknown,
+    /// No packet's: the lcore did not run.
+    Stalled,
+    /// No packet's: the lcore's receive queues filled faster than it served
+    /// them.
+    Pressed,
 }
 
 impl IncidentStage {
@@ -40,7 +45,9 @@ impl IncidentStage {
         match word {
             0 => Self::Cheap,
             1 => Self::Expensive,
-            _ => Self::Unknown,
+            2 => Self::Unknown,
+            3 => Self::Stalled,
+            _ => Self::Pressed,
         }
     }
 }

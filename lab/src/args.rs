@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use super::lcores::Lcores;
 use super::mode::LabMode;
 use mpfwd_common::args::{Pools, parse_seconds, parse_time};
+use mpfwd_common::generate::Generated;
 
 /// Experiments with mpfwd that need no NIC: the same traffic in every mode,
 /// side by side
@@ -33,6 +34,12 @@ pub(super) enum Command {
     /// Make a file of random routes for mpfwd --forward-mode l3, with the
     /// prefix lengths of the Internet's table
     Routes(RoutesArgs),
+    /// Print the man page or a shell's completions
+    #[command(hide = true)]
+    Generate {
+        #[arg(value_enum)]
+        what: Generated,
+    },
 }
 
 /// Where it runs.

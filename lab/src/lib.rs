@@ -3,8 +3,8 @@
 //!
 //! Each round is an mpfwd of its own, a process that is told what to do by its
 //! arguments and leaves a JSON report. So nothing of DPDK runs in here, and a
-//! round can neither warm up nor wear out the next one. Arguments are checked
-//! by mpfwd's own `cli` and `config` before anything starts.
+//! round can neither warm up nor wear out the next one. mpfwd checks
+//! its arguments before anything starts.
 //!
 //! * `args`, `mode`, `lcores`, `workload`: what is asked for
 //! * `bench`, `memory`, `child`, `measured`: an mpfwd that runs, and what it
@@ -31,10 +31,12 @@ mod workload;
 
 use std::ffi::OsString;
 
-use clap::Parser;
+use clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand as DisplayHelpOnMissing;
+use clap::{CommandFactory, Parser};
 
 use mpfwd_common::args::{in_utf8, one_line};
 use mpfwd_common::error::{Error, Result};
+use mpfwd_common::output;
 
 /// Runs the program with the whole command line, its name first.
 ///
@@ -43,12 +45,8 @@ use mpfwd_common::error::{Error, Result};
 pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<()> {
     let args = match args::Args::try_parse_from(in_utf8(args)?) {
         Ok(args) => args,
-        Err(error)
-            if !error.use_stderr()
-                || error.kind()
-                    == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand =>
-        {
-            print!("{error}");
+        Err(error) if !error.use_stderr() || error.kind() == DisplayHelpOnMissing => {
+            output::print(error.render());
             return Ok(());
         }
         Err(error) => return Err(Error::Usage(one_line(&error.to_string()))),
@@ -58,5 +56,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<()> {
         args::Command::Bimodal(args) => bimodal::bimodal(&args),
         args::Command::Plot(args) => plot::plot(&args),
         args::Command::Routes(args) => routes::routes(&args),
+        args::Command::Generate { what } => {
+            output::print(what.of(args::Args::command(), 1));
+            Ok(())
+        }
     }
 }

@@ -1,11 +1,11 @@
-//! What lcores show of themselves so that others can help: a beat that says
-//! that an lcore runs, and sets of lcores that want help. Written seldom, and
-//! never on lines that the owner's own work touches.
+//! What an lcore shows all others, and what they conclude from it. Written
+//! seldom, and never on lines that the owner's own work touches.
 //!
-//! An lcore that is inside one long packet says so in its
-//! [`Heartbeat`](crate::heartbeat::Heartbeat). An lcore whose CPU was taken away
-//! cannot say anything: its beat grows old.
+//! An lcore that is inside one long packet says so by its [`Heartbeat`]. An
+//! lcore whose CPU was taken away cannot say anything: its [`Beat`] grows old.
 
+use crate::heartbeat::{Busy, Cost, Heartbeat};
+use crate::policy::{PeerHint, Pool};
 use crate::sync::{AtomicU64, Line, Ordering};
 
 /// When an lcore was last seen to run. One writer, on a line of its own.
@@ -33,14 +33,22 @@ impl Beat {
         Self { shown_ticks: Line(AtomicU64::new(now_ticks)), every_ticks }
     }
 
-    /// The lcore runs at `now`. For that lcore alone.
+    /// The lcore runs at `now`. For that lcore alone. Returns when it was shown
+    /// last, and that is when others count its silence from.
     #[inline(always)]
-    pub fn show(&self, now_ticks: u64) {
+    pub fn show(&self, now_ticks: u64) -> u64 {
         // Relaxed: nobody reads anything that was written before.
         let shown_ticks = self.shown_ticks.load(Ordering::Relaxed);
         if now_ticks.wrapping_sub(shown_ticks) >= self.every_ticks {
             self.shown_ticks.store(now_ticks, Ordering::Relaxed);
         }
+        shown_ticks
+    }
+
+    /// When the lcore was shown last.
+    #[inline]
+    pub fn shown_ticks(&self) -> u64 {
+        self.shown_ticks.load(Ordering::Relaxed)
     }
 
     /// For how long the lcore has not been seen. The counters of two CPUs may
@@ -51,101 +59,83 @@ impl Beat {
     }
 }
 
-/// The most lcores of a set.
-pub const SET_MAX: usize = 256;
-
-const WORD_BITS: usize = u64::BITS as usize;
-const WORDS: usize = SET_MAX / WORD_BITS;
-
-/// A set of lcores by their numbers, below [`SET_MAX`]. All of it is a hint: it
-/// tells idle lcores where to look, with one load for each 64 lcores, and
-/// guards no memory.
-///
-/// ```
-/// use micropools::board::LcoreSet;
-///
-/// let pressed = LcoreSet::new(10);
-/// assert!(pressed.is_empty());
-/// pressed.insert(7);
-/// assert_eq!(pressed.next_from(8), Some(7), "it looks round the end");
-/// pressed.remove(7);
-/// assert_eq!(pressed.next_from(0), None);
-/// ```
-#[derive(Debug)]
-pub struct LcoreSet {
-    words: Line<[AtomicU64; WORDS]>,
-    /// Words that have lcores.
-    used: usize,
+/// One lcore's board. The lcore writes it seldom; all others read it.
+pub struct Board {
+    /// What the lcore is for.
+    pub pool: Pool,
+    /// Its long stages, and how many packets are queued behind them.
+    pub heartbeat: Heartbeat,
+    /// When it ran last.
+    pub beat: Beat,
+    /// Since when its receive queues fill faster than it serves them; 0 if they
+    /// do not.
+    pressed_since: Line<AtomicU64>,
 }
 
-impl LcoreSet {
-    /// For lcores from 0 to before `lcores`. Holds none.
-    ///
-    /// # Panics
-    /// When there are more than [`SET_MAX`].
-    pub fn new(lcores: usize) -> Self {
-        assert!(lcores <= SET_MAX, "{lcores} lcores in a set of {SET_MAX}");
+impl Board {
+    /// Of an lcore of `pool` that is busy with nothing, and starts at `now`. Its
+    /// beat is written at most once per `beat_every_ticks`.
+    pub fn new(pool: Pool, now_ticks: u64, beat_every_ticks: u64) -> Self {
         Self {
-            words: Line(std::array::from_fn(|_| AtomicU64::new(0))),
-            used: lcores.div_ceil(WORD_BITS),
+            pool,
+            heartbeat: Heartbeat::new(),
+            beat: Beat::new(now_ticks, beat_every_ticks),
+            pressed_since: Line(AtomicU64::new(0)),
         }
     }
 
+    /// What a policy is told about this lcore.
     #[inline]
-    fn place(&self, lcore: usize) -> (&AtomicU64, u64) {
-        (&self.words[lcore / WORD_BITS % WORDS], 1 << (lcore % WORD_BITS))
-    }
-
-    #[inline]
-    pub fn contains(&self, lcore: usize) -> bool {
-        let (word, bit) = self.place(lcore);
-        word.load(Ordering::Relaxed) & bit != 0
-    }
-
-    /// Adds an lcore. Writes only if it was not there.
-    #[inline]
-    pub fn insert(&self, lcore: usize) {
-        let (word, bit) = self.place(lcore);
-        if word.load(Ordering::Relaxed) & bit == 0 {
-            word.fetch_or(bit, Ordering::Relaxed);
+    pub fn hint(&self, now_ticks: u64) -> PeerHint {
+        let busy = self.heartbeat.busy();
+        PeerHint {
+            pool: self.pool,
+            queued_pkts: self.heartbeat.queued().items_min() as u32,
+            away_ticks: busy.map(|busy| now_ticks.saturating_sub(busy.since_ticks)),
+            expensive: busy.is_some_and(|busy| busy.cost == Cost::Expensive),
+            silent_ticks: self.beat.age_ticks(now_ticks),
+            pressed: self.pressed_since_ticks().is_some(),
         }
     }
 
-    /// Removes an lcore. Writes only if it was there.
+    /// Shows from when on idle lcores may share this one's receive queues; with
+    /// `None` no longer. Writes on a change only. For the board's lcore alone.
     #[inline]
-    pub fn remove(&self, lcore: usize) {
-        let (word, bit) = self.place(lcore);
-        if word.load(Ordering::Relaxed) & bit != 0 {
-            word.fetch_and(!bit, Ordering::Relaxed);
+    pub fn show_pressure(&self, since_ticks: Option<u64>) {
+        let shown = self.pressed_since.load(Ordering::Relaxed);
+        match since_ticks {
+            Some(ticks) if shown == 0 => self.pressed_since.store(ticks.max(1), Ordering::Relaxed),
+            None if shown != 0 => self.pressed_since.store(0, Ordering::Relaxed),
+            _ => {}
         }
     }
 
+    /// Since when the lcore has been pressed, if it is.
     #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.words[..self.used].iter().all(|word| word.load(Ordering::Relaxed) == 0)
+    pub fn pressed_since_ticks(&self) -> Option<u64> {
+        let since_ticks = self.pressed_since.load(Ordering::Relaxed);
+        (since_ticks != 0).then_some(since_ticks)
     }
 
-    /// The first lcore from `first` on that is in the set, round the end.
+    /// Whether the lcore is in a long stage.
     #[inline]
-    pub fn next_from(&self, first: usize) -> Option<usize> {
-        let (start, below) = (first / WORD_BITS % WORDS, (1 << (first % WORD_BITS)) - 1);
-        let lowest = |at: usize, mask: u64| {
-            let found = self.words[at].load(Ordering::Relaxed) & mask;
-            (found != 0).then(|| at * WORD_BITS + found.trailing_zeros() as usize)
-        };
-        let later = (start + 1..self.used).chain(0..start.min(self.used));
-        lowest(start, !below)
-            .or_else(|| later.into_iter().find_map(|at| lowest(at, u64::MAX)))
-            .or_else(|| lowest(start, below))
+    pub fn is_away(&self) -> bool {
+        self.heartbeat.busy_ticks(0).is_some()
+    }
+
+    /// What the lcore is stuck in: a stage that has lasted longer than
+    /// `patience_ticks`, and is not what the lcore is for. A worker in expensive
+    /// work is never stuck.
+    pub fn stuck(&self, now_ticks: u64, patience_ticks: u64) -> Option<Busy> {
+        let busy = self.heartbeat.busy()?;
+        let is_work = self.pool == Pool::B && busy.cost == Cost::Expensive;
+        let is_stuck = !is_work && now_ticks.saturating_sub(busy.since_ticks) > patience_ticks;
+        is_stuck.then_some(busy)
     }
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use std::collections::BTreeSet;
-
-    use proptest::prelude::*;
-
     use super::*;
 
     #[test]
@@ -156,35 +146,44 @@ mod tests {
     #[test]
     fn a_beat_is_written_no_more_often_than_was_asked_for() {
         let beat = Beat::new(0, 10);
-        (1..10).for_each(|now| beat.show(now));
+        (1..10).for_each(|now| assert_eq!(beat.show(now), 0));
         assert_eq!(beat.age_ticks(9), 9);
-        beat.show(10);
+        assert_eq!((beat.show(10), beat.shown_ticks()), (0, 10));
         assert_eq!(beat.age_ticks(12), 2);
     }
 
-    proptest! {
-        #[test]
-        fn a_set_is_a_set(
-            lcores in 1..=SET_MAX,
-            deeds in prop::collection::vec(any::<(bool, prop::sample::Index)>(), 0..100),
-            first in any::<prop::sample::Index>(),
-        ) {
-            let (set, mut model) = (LcoreSet::new(lcores), BTreeSet::new());
-            for (inserts, index) in deeds {
-                let lcore = index.index(lcores);
-                if inserts {
-                    set.insert(lcore);
-                    model.insert(lcore);
-                } else {
-                    set.remove(lcore);
-                    model.remove(&lcore);
-                }
-            }
-            let first = first.index(lcores);
-            let next = model.range(first..).next().or_else(|| model.iter().next()).copied();
-            prop_assert_eq!(set.next_from(first), next);
-            prop_assert_eq!(set.is_empty(), model.is_empty());
-            prop_assert!((0..lcores).all(|lcore| set.contains(lcore) == model.contains(&lcore)));
+    #[test]
+    fn pressure_counts_from_when_it_was_first_shown() {
+        let board = Board::new(Pool::A, 0, 1);
+        assert_eq!(board.pressed_since_ticks(), None);
+        board.show_pressure(Some(7));
+        board.show_pressure(Some(9));
+        assert_eq!(board.pressed_since_ticks(), Some(7));
+        assert!(board.hint(9).pressed);
+        board.show_pressure(None);
+        assert_eq!((board.pressed_since_ticks(), board.hint(9).pressed), (None, false));
+    }
+
+    #[test]
+    fn an_lcore_is_stuck_when_patience_is_over_but_never_in_its_own_work() {
+        for (pool, cost, is_stuck) in [
+            (Pool::A, Cost::Unknown, true),
+            (Pool::A, Cost::Expensive, true),
+            (Pool::B, Cost::Unknown, true),
+            (Pool::B, Cost::Expensive, false),
+        ] {
+            let board = Board::new(pool, 0, 1);
+            assert_eq!((board.stuck(1_000, 10), board.is_away()), (None, false));
+            let busy = Busy { since_ticks: 100, flow_hash: 1, cost };
+            board.heartbeat.begin(busy);
+            assert!(board.is_away());
+            assert_eq!(board.stuck(110, 10), None);
+            assert_eq!(board.stuck(111, 10), is_stuck.then_some(busy), "{pool:?} {cost:?}");
+            let hint = board.hint(111);
+            assert_eq!(
+                (hint.pool, hint.away_ticks, hint.expensive),
+                (pool, Some(11), cost == Cost::Expensive)
+            );
         }
     }
 }

@@ -1,126 +1,153 @@
-//! What an lcore shows of itself to idle ones: since when it has been running
-//! something long, what that is, and about how much waits behind it. One
-//! writer; readers never disturb its hot lines.
+//! What an lcore shows idle ones: since when it has been in one long stage, what
+//! that stage is, and about how many items are queued behind it. One writer.
+//! Readers touch none of the lines that the owner's own work uses.
 
 use crate::sync::{AtomicU32, AtomicU64, Line, Ordering};
+
+/// What is known of a packet's cost before its stage has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cost {
+    /// The cheap stage may turn out to be long.
+    Unknown,
+    /// It is in the expensive stage.
+    Expensive,
+}
 
 /// What an lcore is busy with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Busy {
-    /// When the stage was begun, in ticks of the time stamp counter.
+    /// When the stage began, in ticks of the time stamp counter; never 0.
     pub since_ticks: u64,
     /// The RSS hash of the packet's flow.
     pub flow_hash: u32,
-    /// The engine's stage, by the engine's numbering.
-    pub stage: u32,
+    /// How long that may take.
+    pub cost: Cost,
 }
 
-/// One lcore's heartbeat, on lines of its own. `begin`, `end` and
-/// `publish_waiting` are for that lcore alone.
+/// One lcore's heartbeat, on lines of its own. Only that lcore may call `begin`,
+/// `end` and `publish_queued`.
 ///
-/// `begin` and `end` cost three plain stores together and no fence; who never
-/// runs anything long writes nothing.
+/// A long stage costs three plain stores and no fence; an lcore that has none
+/// writes nothing.
+///
+/// ```
+/// use micropools::heartbeat::{Busy, Cost, Heartbeat};
+///
+/// let heartbeat = Heartbeat::new();
+/// heartbeat.publish_queued(20);
+/// let busy = Busy { since_ticks: 1_000, flow_hash: 0x5eed, cost: Cost::Unknown };
+/// heartbeat.begin(busy);
+/// // Another lcore looks:
+/// assert_eq!(heartbeat.busy_ticks(1_500), Some(500));
+/// assert_eq!(heartbeat.busy(), Some(busy));
+/// assert_eq!(heartbeat.queued().items_min(), 8);
+/// // The stage has ended:
+/// heartbeat.end();
+/// assert_eq!(heartbeat.busy(), None);
+/// ```
 pub struct Heartbeat {
     beat: Line<Beat>,
     /// On a line that changes seldom, because idle lcores look at it often.
-    waiting: Line<AtomicU32>,
+    queued: Line<AtomicU32>,
 }
 
 struct Beat {
     /// 0 between long stages.
     since_ticks: AtomicU64,
-    /// Flow hash and stage. Written only while `since_ticks` is 0, which makes
-    /// that the version number of a seqlock.
+    /// Flow hash and cost. Written only while `since_ticks` is 0, which makes
+    /// `since_ticks` the version of a seqlock.
     what: AtomicU64,
 }
 
+fn pack(flow_hash: u32, cost: Cost) -> u64 {
+    u64::from(flow_hash) << 32 | u64::from(cost == Cost::Expensive)
+}
+
 impl Heartbeat {
+    /// Busy with nothing, nothing queued.
     pub fn new() -> Self {
         Self {
             beat: Line(Beat { since_ticks: AtomicU64::new(0), what: AtomicU64::new(0) }),
-            waiting: Line(AtomicU32::new(0)),
+            queued: Line(AtomicU32::new(0)),
         }
     }
 
-    /// A stage of unknown or expensive cost begins. No two stages of one lcore
-    /// begin at the same tick, none at tick 0, and each is ended before the
-    /// next one begins.
+    /// A stage of unknown or expensive cost begins. Caller must end each stage
+    /// before it begins the next one, and no two stages of an lcore may begin at
+    /// the same tick.
     #[inline]
     pub fn begin(&self, busy: Busy) {
         debug_assert!(busy.since_ticks != 0 && self.beat.since_ticks.load(Ordering::Relaxed) == 0);
-        // Release: who sees this sees that the stage before it has ended, and
-        // so does not take it for a part of that one.
-        self.beat
-            .what
-            .store(u64::from(busy.flow_hash) << 32 | u64::from(busy.stage), Ordering::Release);
-        // Release: who sees the beginning sees what it is that began, and what
-        // its lcore had left for others before.
+        // Release: whoever sees this sees the end of the stage before, and does
+        // not attribute it to that stage.
+        self.beat.what.store(pack(busy.flow_hash, busy.cost), Ordering::Release);
+        // Release: whoever sees the beginning sees what began, and what this
+        // lcore left for others before.
         self.beat.since_ticks.store(busy.since_ticks, Ordering::Release);
     }
 
     /// The stage has ended.
     #[inline]
     pub fn end(&self) {
-        // Relaxed: nobody acts on the end of a stage but by doing nothing.
+        // Relaxed: the end of a stage makes readers do nothing.
         self.beat.since_ticks.store(0, Ordering::Relaxed);
     }
 
-    /// What the lcore is busy with, as one: never the flow of one stage with
-    /// the time of another. `None` between long stages, and where a stage ended
-    /// during the look.
+    /// What the lcore is busy with, read as one: never the flow of one stage
+    /// with the time of another. `None` between long stages, and where a stage
+    /// ended during the look.
     pub fn busy(&self) -> Option<Busy> {
-        // Acquire: pairs with the second store of `begin`, so that what is read
-        // next is no older.
+        // Acquire: pairs with the second store of `begin`; what is read next is
+        // no older.
         let since_ticks = self.beat.since_ticks.load(Ordering::Acquire);
         if since_ticks == 0 {
             return None;
         }
-        // Acquire: pairs with the first store of a later `begin`; the end
-        // before it is then seen below.
+        // Acquire: pairs with the first store of a later `begin`: the end before
+        // it is seen below.
         let what = self.beat.what.load(Ordering::Acquire);
         let unchanged = self.beat.since_ticks.load(Ordering::Relaxed) == since_ticks;
         unchanged.then_some(Busy {
             since_ticks,
             flow_hash: (what >> 32) as u32,
-            stage: what as u32,
+            cost: if what as u32 == 0 { Cost::Unknown } else { Cost::Expensive },
         })
     }
 
-    /// For how many ticks the lcore has been in one long stage; `None` when it
-    /// is in none. One load of one line.
+    /// For how many ticks the lcore has been in one long stage; `None` when it is
+    /// in none. One load of one line.
     ///
-    /// The counters of two CPUs may differ a little: a stage that seems to
-    /// begin in the future has lasted no time.
+    /// The counters of two CPUs may differ a little: a stage that seems to begin
+    /// in the future has lasted no time.
     #[inline]
-    pub fn stuck_ticks(&self, now_ticks: u64) -> Option<u64> {
+    pub fn busy_ticks(&self, now_ticks: u64) -> Option<u64> {
         // Acquire: what the lcore left for others before it began is seen, so
-        // that a rescuer does not come too early.
+        // that a rescuer does not find it missing.
         let since_ticks = self.beat.since_ticks.load(Ordering::Acquire);
         (since_ticks != 0).then(|| now_ticks.saturating_sub(since_ticks))
     }
 
-    /// Tells idle lcores about how many items wait in this one's run queue.
-    /// Cheap enough for every burst: it writes only when the number has changed
-    /// to another class.
+    /// Tells idle lcores about how many items are queued here. Cheap enough for
+    /// every burst: it writes only when the number's class changes.
     #[inline]
-    pub fn publish_waiting(&self, items: usize) {
-        let published = self.waiting.load(Ordering::Relaxed);
-        let class = Waiting::of(items);
+    pub fn publish_queued(&self, items: usize) {
+        let published = self.queued.load(Ordering::Relaxed);
+        let class = LengthClass::of(items);
         // Rises at once and falls late, so that a number between two classes
-        // does not write all the time; but nothing is nothing.
+        // does not write all the time. Zero is published at once.
         if class.0 > published
             || items == 0 && published != 0
-            || Waiting::of(2 * items).0 < published
+            || LengthClass::of(2 * items).0 < published
         {
             // Relaxed: a hint.
-            self.waiting.store(class.0, Ordering::Relaxed);
+            self.queued.store(class.0, Ordering::Relaxed);
         }
     }
 
-    /// About how many items wait.
+    /// About how many items are queued.
     #[inline]
-    pub fn waiting(&self) -> Waiting {
-        Waiting(self.waiting.load(Ordering::Relaxed))
+    pub fn queued(&self) -> LengthClass {
+        LengthClass(self.queued.load(Ordering::Relaxed))
     }
 }
 
@@ -130,12 +157,12 @@ impl Default for Heartbeat {
     }
 }
 
-/// A class of lengths: 0; 1 to 7; 8 to 63; 64 to 511; and so on by the power of
-/// eight.
+/// A class of queue lengths: 0; 1 to 7; 8 to 63; 64 to 511; and so on by the
+/// power of eight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Waiting(u32);
+pub struct LengthClass(u32);
 
-impl Waiting {
+impl LengthClass {
     /// The class of this many items.
     #[inline]
     pub fn of(items: usize) -> Self {
@@ -156,23 +183,25 @@ mod tests {
     #[test]
     fn a_stage_shows_from_its_begin_to_its_end() {
         let heartbeat = Heartbeat::new();
-        assert_eq!((heartbeat.busy(), heartbeat.stuck_ticks(5)), (None, None));
-        let busy = Busy { since_ticks: 7, flow_hash: u32::MAX, stage: 3 };
-        heartbeat.begin(busy);
-        assert_eq!(
-            (heartbeat.busy(), heartbeat.stuck_ticks(10), heartbeat.stuck_ticks(6)),
-            (Some(busy), Some(3), Some(0))
-        );
-        heartbeat.end();
-        assert_eq!((heartbeat.busy(), heartbeat.stuck_ticks(10)), (None, None));
+        assert_eq!((heartbeat.busy(), heartbeat.busy_ticks(5)), (None, None));
+        for cost in [Cost::Unknown, Cost::Expensive] {
+            let busy = Busy { since_ticks: 7, flow_hash: u32::MAX, cost };
+            heartbeat.begin(busy);
+            assert_eq!(
+                (heartbeat.busy(), heartbeat.busy_ticks(10), heartbeat.busy_ticks(6)),
+                (Some(busy), Some(3), Some(0))
+            );
+            heartbeat.end();
+            assert_eq!((heartbeat.busy(), heartbeat.busy_ticks(10)), (None, None));
+        }
     }
 
     #[test]
-    fn classes_of_lengths() {
+    fn length_classes_are_powers_of_eight() {
         for (items, items_min) in
             [(0, 0), (1, 1), (7, 1), (8, 8), (63, 8), (64, 64), (100_000, 32_768)]
         {
-            assert_eq!(Waiting::of(items).items_min(), items_min, "{items}");
+            assert_eq!(LengthClass::of(items).items_min(), items_min, "{items}");
         }
     }
 
@@ -182,8 +211,8 @@ mod tests {
         for (items, items_min) in
             [(8, 8), (7, 8), (4, 8), (3, 1), (1, 1), (0, 0), (500, 64), (0, 0)]
         {
-            heartbeat.publish_waiting(items);
-            assert_eq!(heartbeat.waiting().items_min(), items_min, "{items}");
+            heartbeat.publish_queued(items);
+            assert_eq!(heartbeat.queued().items_min(), items_min, "{items}");
         }
     }
 }

@@ -1,41 +1,52 @@
-//! A lease: the right to use what must not be used twice at once, such as a
-//! receive queue. Try-lock only: who does not get it does something else.
+//! A lease: the right to use what must not be used by two at once, such as a
+//! receive queue. Try-lock only: an lcore that does not get it does something
+//! else.
 //!
-//! The protocol. The owner takes the lease once and then uses the queue at no
-//! cost per poll. Before it runs something of unknown or expensive cost it
-//! gives the lease back, and tries to take it again afterwards. A rescuer takes
-//! it for a burst and gives it back. Who takes a lease sees all that its last
-//! holder did to the queue.
+//! The owner acquires the lease once, and then uses the queue at no cost per
+//! poll. Before it runs a stage of unknown or expensive cost it releases the
+//! lease, and tries to acquire it again afterwards. A rescuer acquires it for
+//! one burst. Each holder sees all that the last one did to the queue.
+//!
+//! ```
+//! use micropools::lease::Lease;
+//!
+//! let lease = Lease::new();
+//! let held = lease.try_acquire().expect("nobody holds it");
+//! assert!(lease.try_acquire().is_none(), "one holder at a time");
+//! drop(held);
+//! assert!(lease.try_acquire().is_some());
+//! ```
 
 use crate::sync::{AtomicBool, Ordering};
 
-/// A lease that somebody holds, or nobody.
+/// A lease that has one holder, or none.
 pub struct Lease {
     held: AtomicBool,
 }
 
 impl Lease {
-    /// Nobody holds it.
+    /// Without a holder.
     pub fn new() -> Self {
         Self { held: AtomicBool::new(false) }
     }
 
-    /// The lease, unless somebody has it.
+    /// Acquires the lease, unless it has a holder.
     #[inline]
-    pub fn try_take(&self) -> Option<Held<'_>> {
-        // A look first: an idle lcore that asks in vain does not take the line
+    pub fn try_acquire(&self) -> Option<Held<'_>> {
+        // A load first: an idle lcore that asks in vain does not take the line
         // away from the holder.
         if self.is_held() {
             return None;
         }
-        // Acquire: pairs with the release by the last holder, so that what it
-        // wrote is seen.
-        let taken = self.held.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
-        // Made only now: to drop one gives the lease back.
-        taken.is_ok().then(|| Held { lease: self })
+        // Acquire: pairs with the last holder's release, so that what it wrote
+        // is seen.
+        let acquired =
+            self.held.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
+        // Made only on success: its drop releases the lease.
+        acquired.is_ok().then(|| Held { lease: self })
     }
 
-    /// Whether somebody has it. A hint: it says nothing about the next moment.
+    /// Whether it has a holder. A hint, out of date at once.
     #[inline]
     pub fn is_held(&self) -> bool {
         self.held.load(Ordering::Relaxed)
@@ -48,7 +59,7 @@ impl Default for Lease {
     }
 }
 
-/// A lease in one's hand; given back on drop.
+/// Proof that the lease is held; its drop releases the lease.
 pub struct Held<'l> {
     lease: &'l Lease,
 }
@@ -68,9 +79,9 @@ mod tests {
     #[test]
     fn one_holder_at_a_time() {
         let lease = Lease::new();
-        let held = lease.try_take();
-        assert!(held.is_some() && lease.is_held() && lease.try_take().is_none());
+        let held = lease.try_acquire();
+        assert!(held.is_some() && lease.is_held() && lease.try_acquire().is_none());
         drop(held);
-        assert!(!lease.is_held() && lease.try_take().is_some());
+        assert!(!lease.is_held() && lease.try_acquire().is_some());
     }
 }

@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
+#![warn(missing_docs)]
 
+pub mod attention;
 pub mod board;
 pub mod flow_table;
 pub mod heartbeat;
@@ -18,3 +20,15 @@ mod sync;
 mod models;
 
 pub use sync::Line;
+
+/// How property tests run: under Miri, which is slow and has no file system, with
+/// few cases and without the memory of failed ones.
+#[cfg(all(test, not(loom)))]
+fn cases() -> proptest::test_runner::Config {
+    let config = proptest::test_runner::Config::default();
+    if cfg!(miri) {
+        proptest::test_runner::Config { cases: 8, failure_persistence: None, ..config }
+    } else {
+        config
+    }
+}

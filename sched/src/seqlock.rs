@@ -1,16 +1,16 @@
-//! A seqlock: a few words that one writer replaces again and again while others
-//! read them.
+//! A seqlock: a few words that one writer replaces while others read them.
 
 use crate::sync::{AtomicU64, Ordering, back_off, fence};
 
-/// `WORDS` words that are read as one. One writer; readers write nothing, and
-/// wait at most as long as `WORDS` stores take.
+/// `WORDS` words that are read as one. One writer, which never waits. Readers write
+/// nothing, and retry while a publication is under way: `WORDS` stores, unless the
+/// writer is preempted among them.
 ///
 /// ```
 /// use micropools::seqlock::Published;
 ///
 /// let position = Published::<2>::default();
-/// assert_eq!(position.version(), 0, "nothing was published yet");
+/// assert_eq!(position.version(), 0, "nothing was published");
 /// position.publish([3, 4]);
 /// assert_eq!(position.read(), (2, [3, 4]));
 /// ```
@@ -22,12 +22,13 @@ pub struct Published<const WORDS: usize> {
 }
 
 impl<const WORDS: usize> Published<WORDS> {
-    /// Replaces the words. Only one thread may call this.
+    /// Replaces the words. Only one thread may call this; a second one could make
+    /// readers see a mix.
     pub fn publish(&self, words: [u64; WORDS]) {
         let version = self.version.load(Ordering::Relaxed);
         self.version.store(version + 1, Ordering::Relaxed);
-        // Release: a reader that reads one of the words below, and then
-        // acquires, sees the odd version.
+        // Release: a reader that reads one of the words below, and then acquires,
+        // sees the odd version.
         fence(Ordering::Release);
         for (to, word) in self.words.iter().zip(words) {
             to.store(word, Ordering::Relaxed);
@@ -48,8 +49,8 @@ impl<const WORDS: usize> Published<WORDS> {
             // Acquire: pairs with the last store of `publish`.
             let version = self.version.load(Ordering::Acquire);
             let words = std::array::from_fn(|at| self.words[at].load(Ordering::Relaxed));
-            // Acquire: pairs with the fence of `publish`. A word of a later
-            // publication shows its version too.
+            // Acquire: pairs with the fence of `publish`. If a word was of a later
+            // publication, the version shows it.
             fence(Ordering::Acquire);
             if version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version {
                 return (version, words);

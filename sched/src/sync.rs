@@ -1,5 +1,5 @@
-//! The atomics that this package is made of: the standard library's, or loom's
-//! under `--cfg loom`.
+//! The atomics of this package: the standard library's, or loom's under
+//! `--cfg loom`. And cache lines.
 
 #[cfg(loom)]
 pub(crate) use loom::sync::{
@@ -12,13 +12,13 @@ pub(crate) use std::sync::{
     atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence},
 };
 
-/// A waiter spins this often for a writer that runs. A writer that does not run
-/// needs the CPU: the waiter yields from then on.
+/// A waiter spins so often for a writer that runs on another CPU. Then it yields:
+/// a writer that does not run may need this CPU.
 #[cfg(not(loom))]
 const SPINS: u32 = 100;
 
-/// Lets time pass before another look at what a writer is changing. `tries`:
-/// how many looks there were.
+/// Lets time pass before another look at what a writer is changing. `tries`: how
+/// many looks there were.
 #[cold]
 pub(crate) fn back_off(tries: u32) {
     #[cfg(loom)]
@@ -30,8 +30,8 @@ pub(crate) fn back_off(tries: u32) {
     if tries < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
 }
 
-/// A value on a pair of cache lines of its own: the adjacent-line prefetcher
-/// makes neighbours of two lines.
+/// A value on a pair of cache lines of its own. A pair, because the adjacent-line
+/// prefetcher fetches two lines at a time.
 #[repr(align(128))]
 #[derive(Debug, Default)]
 pub struct Line<T>(pub T);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::launch::{Launch, peers};
-use super::outcome;
+use super::outcome::{self, EngineReports};
 use super::reread::{Routing, Ruling};
 use crate::cli::{Cli, ForwardMode, Work};
 use crate::config::{self, Plan, PortPlan};
@@ -24,13 +24,6 @@ use crate::stats::{DpiReport, PredictionCounts, PredictionRow};
 use micropools::flow_table::FlowTable;
 use mpfwd_common::error::Result;
 use mpfwd_common::output;
-
-/// What engines have to add to the report.
-#[derive(Default)]
-pub(super) struct EngineReports {
-    pub dpi: Option<DpiReport>,
-    pub prediction: Option<PredictionRow>,
-}
 
 /// Whoever makes the engines of a run.
 pub(super) trait Engines {

@@ -6,7 +6,9 @@ use crate::datapath::{LcoreLoop, Queues, Settings, Shared};
 use crate::dpdk::clock::TscRate;
 use crate::dpdk::{self, CostField, Eal};
 use crate::engine::{Engine, Peers};
-use crate::policy::{Hybrid, Mode, Policy, Pools, Rtc, ShedRandom, Steal, StealEvery};
+use crate::policy::{
+    self, HelpAfter, Hybrid, Mode, Policy, Pools, Rtc, ShedRandom, Steal, StealEvery,
+};
 use crate::stats::LcoreStats;
 use mpfwd_common::error::Result;
 
@@ -33,18 +35,24 @@ impl<'a> Launch<'a> {
         engine: impl Fn(u64) -> E,
     ) -> Result<()> {
         let scheduling = self.plan.scheduling;
-        let rescue_after_ticks = self.settings.rescue_after_ticks;
+        let help = HelpAfter {
+            rescue_ticks: self.settings.rescue_after_ticks,
+            stall_ticks: self.settings.stall_after_ticks,
+            pulls: scheduling.pulls,
+        };
         match (scheduling.mode, scheduling.steal_every) {
             (Mode::Rtc, _) => self.by_meter(queues, engine, |_| Rtc),
-            (Mode::Steal, None) => self.by_meter(queues, engine, Steal::new),
+            (Mode::Steal, None) if scheduling.steal_rx => {
+                self.by_meter(queues, engine, Steal::<true>::new)
+            }
+            (Mode::Steal, None) => self.by_meter(queues, engine, Steal::<false>::new),
             (Mode::Steal, Some(every)) => {
                 self.by_meter(queues, engine, |lcore| StealEvery::new(lcore, every))
             }
+            (Mode::Shared, _) => self.by_meter(queues, engine, policy::Shared::new),
             (Mode::ShedRandom, _) => self.by_meter(queues, engine, ShedRandom::new),
             (Mode::Pools, _) => self.by_meter(queues, engine, |_| Pools),
-            (Mode::Hybrid, _) => {
-                self.by_meter(queues, engine, |lcore| Hybrid::new(lcore, rescue_after_ticks))
-            }
+            (Mode::Hybrid, _) => self.by_meter(queues, engine, |lcore| Hybrid::new(lcore, help)),
         }
     }
 

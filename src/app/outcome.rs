@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::engines::EngineReports;
 use super::stamping;
 use crate::cli::{Cli, Timestamps};
 use crate::config::Plan;
@@ -14,10 +13,10 @@ use crate::dpdk::Mempool;
 use crate::dpdk::clock::{TscRate, tsc};
 use crate::shed::rank_error_bound;
 use crate::stats::{
-    self, DeviceStats, DropCause, Histogram, HostGapRow, Incident, Lap, Latency, LatencyParts,
-    LatencyRow, LcoreLatency, LcoreRow, LcoreStats, OrderRow, PARTS_EVERY_BURSTS, PartRows, Parts,
-    PortRow, QueueRow, RankCounts, RankRow, Reloads, Report, SourceReport, StepCycles, TimeRow,
-    TscRow,
+    self, DeviceStats, DpiReport, DropCause, Histogram, HostGapRow, Incident, Lap, Latency,
+    LatencyParts, LatencyRow, LcoreLatency, LcoreRow, LcoreStats, OrderRow, PARTS_EVERY_BURSTS,
+    PartRows, Parts, PortRow, PredictionRow, QueueRow, RankCounts, RankRow, Reloads, Report,
+    SourceReport, StepCycles, TimeRow, TscRow,
 };
 use mpfwd_common::error::{Error, Result};
 use mpfwd_common::output;
@@ -28,6 +27,13 @@ pub(super) fn name(value: &impl Serialize) -> String {
         .ok()
         .and_then(|name| name.as_str().map(str::to_owned))
         .unwrap_or_default()
+}
+
+/// What engines have to add to the report.
+#[derive(Default)]
+pub(super) struct EngineReports {
+    pub dpi: Option<DpiReport>,
+    pub prediction: Option<PredictionRow>,
 }
 
 /// What is left when the ports are closed.

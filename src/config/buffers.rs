@@ -1,7 +1,8 @@
 //! How large packet buffers are, and how many there are.
 
-use super::{DEFAULT_MAX_PKT_LEN, LcorePlan, PortPlan, WAITING_MAX, usage};
+use super::{LcorePlan, PortPlan, WAITING_MAX, usage};
 use crate::cli::Cli;
+use crate::dpdk::ETHER_MAX_LEN;
 use crate::dpdk::{BURST_MAX, Mempool, PortInfo};
 use mpfwd_common::error::Result;
 
@@ -13,9 +14,8 @@ const PLAIN_ROOM: u32 = 2048;
 /// where a port can't receive frames in parts, or can't send them so.
 pub(super) fn buffer_room(max_pkt_len: u32, ports: &[&PortInfo]) -> Result<(u16, bool)> {
     let headroom = u32::from(Mempool::HEADROOM);
-    if let Some(port) = ports
-        .iter()
-        .find(|port| max_pkt_len > port.max_pkt_len && max_pkt_len > DEFAULT_MAX_PKT_LEN)
+    if let Some(port) =
+        ports.iter().find(|port| max_pkt_len > port.max_pkt_len && max_pkt_len > ETHER_MAX_LEN)
     {
         return usage(format!(
             "--max-pkt-len {max_pkt_len}: port {} ({}) takes frames of up to {} bytes",

@@ -1,355 +1,205 @@
-//! Arrival in order: which packets need a place in their flow, and when. All of
-//! this is for who holds the lease of the receive queue that the packets came
-//! by, until it gives that away.
+//! Arrival in order: which packets of a burst need a place in their flow, and
+//! when. Only for the holder of the lease of the receive queue by which the
+//! burst came, until it gives that away.
 //!
-//! A packet that stays in these hands until its driver takes it needs none,
-//! unless one that came before it in its flow has left them. In a burst without
-//! such packets nothing is asked of any packet.
+//! A packet that stays with this lcore until its driver accepts it needs no
+//! place, unless one that came before it in its flow has left. In a burst
+//! without such packets no packet is asked anything.
 
-use super::Transmit;
-use super::sort::{Hands, Sorter};
-use super::transmit::Outgoing;
+use super::packet::{Arrival, Marks, Pass};
+use super::places::Places;
 use crate::dpdk::{BURST_MAX, Burst, Mbuf, TicketField};
-use crate::engine::{FlowBefore, Flows};
-use crate::order::{Bucket, Full, Number, Order, Ticket};
-
-/// A packet's place in its flow, as far as that has been asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pass {
-    /// It needs none so far. It came by this receive queue.
-    Unasked(u16),
-    /// As above, and its flow is in this bucket.
-    Asked(Bucket),
-    /// It keeps its place wherever it is.
-    Ticket(Ticket),
-    /// It is counted by this number, where no order is kept.
-    Counted(Number),
-}
-
-impl Pass {
-    /// As it is written on a packet that has left the hands of who received it.
-    #[inline]
-    pub(super) fn of(packet: &Mbuf, field: TicketField) -> Self {
-        let bits = field.read(packet);
-        if field.is_number() {
-            Self::Counted(Number::from_bits(bits))
-        } else {
-            Self::Ticket(Ticket::from_bits(bits))
-        }
-    }
-
-    #[inline]
-    fn write_on(self, packet: &mut Mbuf, field: TicketField) {
-        match self {
-            Self::Ticket(ticket) => field.write(packet, ticket.to_bits()),
-            Self::Counted(number) => field.write(packet, number.to_bits()),
-            Self::Unasked(_) | Self::Asked(_) => {
-                debug_assert!(false, "a packet that goes away has a place")
-            }
-        }
-    }
-
-    /// Whether it goes along with the packet from now on.
-    #[inline(always)]
-    pub(super) fn is_final(self) -> bool {
-        matches!(self, Self::Ticket(_) | Self::Counted(_))
-    }
-
-    /// Whether both are counted, and no other number is between theirs.
-    #[inline(always)]
-    pub(super) fn precedes(self, next: Self) -> bool {
-        matches!((self, next), (Self::Counted(a), Self::Counted(b)) if a.precedes(b))
-    }
-
-    /// The bucket, of a packet without a ticket. Packets are asked late: an
-    /// engine may have changed one meanwhile, but not by what `flows` tells its
-    /// flow.
-    #[inline]
-    fn bucket(&mut self, order: &Order<Outgoing>, flows: Flows, packet: &Mbuf) -> Option<Bucket> {
-        match *self {
-            Self::Unasked(queue) => {
-                let bucket = order.bucket(usize::from(queue), flows.hash(packet));
-                *self = Self::Asked(bucket);
-                Some(bucket)
-            }
-            Self::Asked(bucket) => Some(bucket),
-            Self::Ticket(_) | Self::Counted(_) => None,
-        }
-    }
-
-    /// Gives the packet a ticket if it has none.
-    #[inline]
-    pub(super) fn keep_place(
-        &mut self,
-        order: &Order<Outgoing>,
-        flows: Flows,
-        packet: &Mbuf,
-    ) -> Result<(), Full> {
-        if let Some(bucket) = self.bucket(order, flows, packet) {
-            *self = enter(order, bucket)?;
-        }
-        Ok(())
-    }
-
-    /// As `keep_place`, if it is of that bucket.
-    #[inline]
-    pub(super) fn keep_place_in(
-        &mut self,
-        order: &Order<Outgoing>,
-        flows: Flows,
-        packet: &Mbuf,
-        bucket: Bucket,
-    ) -> Result<(), Full> {
-        if self.bucket(order, flows, packet) == Some(bucket) {
-            *self = enter(order, bucket)?;
-        }
-        Ok(())
-    }
-}
-
-/// A ticket; where no order is kept, a number.
-#[inline(always)]
-fn enter(order: &Order<Outgoing>, bucket: Bucket) -> Result<Pass, Full> {
-    if order.keeps() {
-        order.enter(bucket).map(Pass::Ticket)
-    } else {
-        Ok(Pass::Counted(order.count(bucket, 1)))
-    }
-}
+use crate::engine::FlowBefore;
+use crate::order::{Bucket, Counting, Full, Order};
 
 /// What is asked of the packets of one burst.
 pub(super) struct Admission<'a> {
-    order: &'a Order<Outgoing>,
+    places: Places<'a>,
     field: TicketField,
-    flows: Flows,
-    /// The receive queue that the burst came by.
+    /// The receive queue by which the burst came.
     queue: u16,
     /// Packets of that queue have tickets: each one has to be asked.
     busy: bool,
     /// How many of the burst others may get.
     gone: usize,
-    /// Most of the burst before went away: so will most of this one, and to ask
-    /// all beforehand would be in vain.
+    /// Most of the burst before went away. So will most of this one: to ask all
+    /// beforehand would be in vain.
     most_go: bool,
-    /// One was found to be expensive by the cheap stage: what comes behind it
-    /// has to be asked again.
+    /// The cheap stage deferred one: what comes behind it has to be asked
+    /// again.
     deferred_late: bool,
-    /// By place in the burst, of those that have been asked.
+    /// By place in the burst, of the first `asked`.
     buckets: Box<[Bucket; BURST_MAX]>,
     asked: usize,
 }
 
 impl<'a> Admission<'a> {
-    pub(super) fn new(order: &'a Order<Outgoing>, field: TicketField, flows: Flows) -> Self {
-        let buckets = Box::new([order.bucket(0, 0); BURST_MAX]);
+    pub(super) fn new(places: Places<'a>, field: TicketField) -> Self {
         Self {
-            order,
+            places,
             field,
-            flows,
             queue: 0,
             busy: false,
             gone: 0,
             most_go: false,
             deferred_late: false,
-            buckets,
+            buckets: Box::new([places.order.bucket(0, 0); BURST_MAX]),
             asked: 0,
         }
     }
 
-    /// The burst that was received by `queue` does not leave as a whole: its
-    /// packets are asked for one by one.
-    #[inline]
-    pub(super) fn part(&mut self, queue: u16) {
-        self.queue = queue;
-        self.busy = self.most_go || !self.order.is_idle(usize::from(queue));
-        self.deferred_late = false;
-        if !self.busy || self.most_go {
-            self.asked = 0;
-        }
+    #[inline(always)]
+    pub(super) fn places(&self) -> Places<'a> {
+        self.places
     }
 
-    /// A burst of so many has been parted, and served.
-    #[inline]
-    pub(super) fn end(&mut self, received: usize) {
-        self.most_go = 2 * std::mem::take(&mut self.gone) > received;
-    }
-
-    /// Whether none of a burst that was received by `queue` has to keep behind
-    /// another packet.
+    /// Whether no packet of a burst that was received by `queue` has to stay
+    /// behind another packet.
     #[inline(always)]
     pub(super) fn nobody_is_ahead(&mut self, queue: u16, burst: &Burst) -> bool {
-        // Those who send write what would be read: where nobody needs to know,
+        // Whoever sends writes what would be read: where nobody needs to know,
         // the line stays theirs.
-        !self.most_go && (self.order.is_idle(usize::from(queue)) || self.ask(queue, burst))
+        !self.most_go && (self.places.order.is_idle(usize::from(queue)) || self.ask(queue, burst))
     }
 
-    /// Asks one after the other, up to the first that somebody is ahead of.
+    /// Asks one after the other, up to the first that has somebody ahead.
     #[inline(never)]
     fn ask(&mut self, queue: u16, burst: &Burst) -> bool {
         self.asked = 0;
         for (place, packet) in self.buckets.iter_mut().zip(burst.packets()) {
-            *place = self.order.bucket(usize::from(queue), self.flows.hash(packet));
+            *place = self.places.bucket_of(queue, packet);
             self.asked += 1;
-            if self.order.is_ahead(*place) {
+            if self.places.order.in_flight(*place) {
                 return false;
             }
         }
         true
     }
 
+    /// The burst that was received by `queue` does not leave as a whole: its
+    /// packets are asked one by one.
     #[inline]
-    fn bucket(&self, at: usize, packet: &Mbuf) -> Bucket {
-        if at < self.asked {
-            self.buckets[at]
-        } else {
-            self.order.bucket(usize::from(self.queue), self.flows.hash(packet))
+    pub(super) fn begin(&mut self, queue: u16) {
+        self.queue = queue;
+        self.busy = self.most_go || !self.places.order.is_idle(usize::from(queue));
+        self.deferred_late = false;
+        if !self.busy || self.most_go {
+            self.asked = 0;
         }
     }
 
-    /// The place in its flow of a packet, `at` in its burst: needed and written
-    /// on it if others may get the packet.
-    ///
-    /// # Errors
-    /// As `stays`.
-    #[inline(always)]
-    pub(super) fn admit(
-        &mut self,
-        at: usize,
-        packet: &mut Mbuf,
-        hands: Hands,
-        here: &mut Sorter,
-        tx: &mut Transmit<'_>,
-    ) -> Result<Pass, Full> {
-        match hands {
-            Hands::Ours => self.stays(at, packet),
-            Hands::Others => self.goes_away(at, packet, here, tx),
-        }
+    /// A burst of so many packets has been taken apart, and served.
+    #[inline]
+    pub(super) fn end(&mut self, received: usize) {
+        self.most_go = 2 * std::mem::take(&mut self.gone) > received;
     }
 
-    /// A packet that stays here, `at` in its burst.
+    /// The bucket of the packet `at` in its burst.
+    #[inline(always)]
+    pub(super) fn bucket(&self, at: usize, packet: &Mbuf) -> Bucket {
+        if at < self.asked { self.buckets[at] } else { self.places.bucket_of(self.queue, packet) }
+    }
+
+    /// The place of a packet that stays here, `at` in its burst.
     ///
     /// # Errors
-    /// When it would need a ticket, and there is none.
+    /// When it needs a ticket, and there is none.
     #[inline(always)]
-    fn stays(&self, at: usize, packet: &Mbuf) -> Result<Pass, Full> {
+    pub(super) fn stay(&self, at: usize, packet: &Mbuf) -> Result<Pass, Full> {
         if !self.busy {
             return Ok(Pass::Unasked(self.queue));
         }
         let bucket = self.bucket(at, packet);
-        if self.order.is_ahead(bucket) {
-            enter(self.order, bucket)
+        if self.places.order.in_flight(bucket) {
+            self.places.enter(bucket)
         } else {
             Ok(Pass::Asked(bucket))
         }
     }
 
-    /// A packet that others may get. Those of its flow that came before it and
-    /// are still here get tickets before it does: the driver may refuse them.
+    /// The place of the packet `at` in its burst, where all have one before the
+    /// lease is released.
     ///
     /// # Errors
-    /// As `stays`.
-    #[inline(always)]
-    fn goes_away(
-        &mut self,
-        at: usize,
-        packet: &mut Mbuf,
-        here: &mut Sorter,
-        tx: &mut Transmit<'_>,
-    ) -> Result<Pass, Full> {
-        let bucket = self.bucket(at, packet);
-        if tx.holds_packets() || !here.cheap.is_empty() {
-            self.keep_places_in(bucket, here, tx)?;
-        }
-        self.go_away(bucket, packet)
+    /// As `stay`.
+    #[inline]
+    pub(super) fn enter(&self, at: usize, packet: &Mbuf) -> Result<Pass, Full> {
+        self.places.enter(self.bucket(at, packet))
     }
 
-    #[inline(never)]
-    fn keep_places_in(
-        &self,
-        bucket: Bucket,
-        here: &mut Sorter,
-        tx: &mut Transmit<'_>,
-    ) -> Result<(), Full> {
-        // In the order of their arrival: what waits for its driver is of
-        // earlier bursts.
-        tx.keep_places_in(bucket)?;
-        for (pass, packet) in here.passes.iter_mut().zip(here.cheap.packets()) {
-            pass.keep_place_in(self.order, self.flows, packet, bucket)?;
-        }
-        Ok(())
-    }
-
+    /// The place of a packet that others may get, which carries it from now on.
+    /// Those of its bucket that came before it and are still here must have
+    /// theirs: drivers may refuse them.
+    ///
+    /// # Errors
+    /// As `stay`.
     #[inline(always)]
-    fn go_away(&mut self, bucket: Bucket, packet: &mut Mbuf) -> Result<Pass, Full> {
-        let pass = enter(self.order, bucket)?;
+    pub(super) fn go_away(&mut self, bucket: Bucket, packet: &mut Mbuf) -> Result<Pass, Full> {
+        let pass = self.places.enter(bucket)?;
         pass.write_on(packet, self.field);
         self.busy = true;
         self.gone += 1;
         Ok(pass)
     }
 
-    /// Whether a burst can go away as a whole: nothing that came before it is
-    /// here, and nobody needs a ticket.
-    #[inline]
-    pub(super) fn may_go_whole(&self, here: &Sorter, tx: &Transmit<'_>) -> bool {
-        !self.order.keeps() && !tx.holds_packets() && here.cheap.is_empty()
+    /// Where places are numbers: what gives them, a whole burst its own at once.
+    #[inline(always)]
+    pub(super) fn counting(&self) -> Option<&'a Counting> {
+        match self.places.order {
+            Order::Keeping(_) => None,
+            Order::Counting(counting) => Some(counting),
+        }
     }
 
-    /// As `goes_away`, for all packets of a burst that may go as a whole;
-    /// `write` writes on each what else it has to say. Those of one bucket that
-    /// follow each other get their numbers at once.
+    /// As `go_away`, for all packets of a burst, where places are numbers and
+    /// nothing is here that came before it. They carry this arrival, too. Those
+    /// of one bucket that follow each other get their numbers at once.
     #[inline]
-    pub(super) fn all_go_away(&mut self, packets: &mut [Mbuf], write: impl Fn(&mut Mbuf)) {
+    pub(super) fn all_go_away(
+        &mut self,
+        counting: &Counting,
+        packets: &mut [Mbuf],
+        arrival: Arrival,
+        marks: Marks,
+    ) {
+        let flows = self.places.flows;
         let mut before = FlowBefore::default();
         for (bucket, packet) in self.buckets.iter_mut().zip(&*packets) {
-            *bucket = self
-                .order
-                .bucket(usize::from(self.queue), self.flows.hash_next(packet, &mut before));
+            *bucket =
+                counting.bucket(usize::from(self.queue), flows.hash_next(packet, &mut before));
         }
         (self.asked, self.busy, self.gone) = (packets.len(), true, self.gone + packets.len());
         let (field, mut packets) = (self.field, packets);
         for run in self.buckets[..self.asked].chunk_by(|a, b| a == b) {
-            let mut number = self.order.count(run[0], run.len() as u32);
+            let mut number = counting.number(run[0], run.len() as u32);
             let (those, later) = packets.split_at_mut(run.len());
             for packet in those {
                 field.write(packet, number.to_bits());
-                write(packet);
+                marks.detach(arrival, packet);
                 number = number.next();
             }
             packets = later;
         }
     }
 
-    /// The cheap stage says of a packet that stayed here that others must get
-    /// it. Those of its flow that came before it are in `tx`.
-    ///
-    /// # Errors
-    /// As `stays`.
+    /// The cheap stage deferred a packet that stayed here. Returns its bucket
+    /// if it has to `go_away`; if it has a place already it carries that from
+    /// now on.
     #[cold]
-    pub(super) fn goes_away_late(
-        &mut self,
-        mut pass: Pass,
-        packet: &mut Mbuf,
-        tx: &mut Transmit<'_>,
-    ) -> Result<(), Full> {
-        match pass.bucket(self.order, self.flows, packet) {
-            Some(bucket) => {
-                self.deferred_late = true;
-                tx.keep_places_in(bucket)?;
-                self.go_away(bucket, packet).map(drop)
-            }
-            None => {
-                pass.write_on(packet, self.field);
-                Ok(())
-            }
+    pub(super) fn defer_late(&mut self, mut pass: Pass, packet: &mut Mbuf) -> Option<Bucket> {
+        let bucket = self.places.bucket(&mut pass, packet);
+        match bucket {
+            Some(_) => self.deferred_late = true,
+            None => pass.write_on(packet, self.field),
         }
+        bucket
     }
 
-    /// What became of a packet's place since it was sorted, when it is about to
-    /// be served.
+    /// What became of a packet's place since it was classified, when it is
+    /// about to be served.
     ///
     /// # Errors
-    /// As `stays`.
+    /// As `stay`.
     #[inline(always)]
     pub(super) fn still_stays(&self, pass: Pass, packet: &Mbuf) -> Result<Pass, Full> {
         if self.deferred_late { self.ask_again(pass, packet) } else { Ok(pass) }
@@ -357,8 +207,8 @@ impl<'a> Admission<'a> {
 
     #[cold]
     fn ask_again(&self, mut pass: Pass, packet: &Mbuf) -> Result<Pass, Full> {
-        match pass.bucket(self.order, self.flows, packet) {
-            Some(bucket) if self.order.is_ahead(bucket) => enter(self.order, bucket),
+        match self.places.bucket(&mut pass, packet) {
+            Some(bucket) if self.places.order.in_flight(bucket) => self.places.enter(bucket),
             _ => Ok(pass),
         }
     }

@@ -1,259 +1,215 @@
-//! What an lcore does for the others: look around, steal, take over; and what
-//! it tells them of itself: that it leaves, that it is back.
+//! Helping lcores that are busy with a long packet, and telling the others that
+//! this one is. What was helped with goes on record.
 
-use super::{LcoreLoop, Polled, Stage};
-use crate::dpdk::clock::tsc;
-use crate::engine::Engine;
-use crate::policy::{Help, PeersView, Policy};
-use crate::stats::Rescued;
-use micropools::heartbeat::Busy;
+use super::board::Board;
+use super::packet::Stage;
+use super::packet_queue::PacketStealer;
+use super::setup::{Settings, Shared};
+use crate::dpdk::Burst;
+use crate::policy::PeerHint;
+use crate::stats::{IncidentStage, Incidents, LcoreStats, RescueStats, Rescued, Stuck};
+use micropools::heartbeat::{Busy, Cost};
 
-/// A stuck lcore that nobody came for is on record if it was away this many
+/// A stuck lcore that nobody came for is on record if it was busy this many
 /// times longer than `--rescue-after`.
 const NOTEWORTHY: u64 = 50;
 
-/// How many times an lcore rests that has no queues to poll and nobody to help.
-/// With `--idle pause` half a microsecond at most.
-const RESTS_WITHOUT_QUEUES: usize = 8;
+pub(super) struct Rescue<'a> {
+    me: usize,
+    boards: &'a [Board<'a>],
+    incidents: &'a Incidents,
+    stats: &'a RescueStats,
+    /// Thieves' ends of all lcores' run queues and kept packets, by lcore.
+    stealers: Vec<[PacketStealer; 2]>,
+    /// What the lcores showed of themselves when this one looked last.
+    hints: Vec<PeerHint>,
+    /// How long an lcore may be busy before it counts as stuck.
+    patience_ticks: u64,
+    /// How long it may be silent before it counts as stalled.
+    stall_ticks: u64,
+    /// Whether the mode has stuck lcores rescued.
+    rescues: bool,
+}
 
-impl<E: Engine, P: Policy, const METER: bool> LcoreLoop<'_, E, P, METER> {
-    /// Says that it is about to be away, with a packet of unknown or expensive
-    /// cost: from now on others may poll its queues and take what waits in its
-    /// run queue.
-    #[inline]
-    pub(super) fn leave(&mut self, now: u64, flow_hash: u32, stage: Stage) {
-        self.show_waiting();
-        let board = &self.shared.boards[self.me];
-        board.heartbeat.begin(Busy { since_ticks: now, flow_hash, stage: stage as u32 });
-        if P::RESCUES {
-            self.tx.keep_all_places();
-            self.rx.iter_mut().for_each(Polled::give_back);
-            self.borrowed = None;
+impl<'a> Rescue<'a> {
+    pub(super) fn new(
+        me: usize,
+        rescues: bool,
+        stealers: Vec<[PacketStealer; 2]>,
+        settings: &Settings,
+        shared: Shared<'a>,
+        stats: &'a LcoreStats,
+    ) -> Self {
+        Self {
+            me,
+            boards: shared.boards,
+            incidents: shared.incidents,
+            stats: &stats.rescue,
+            stealers,
+            hints: Vec::with_capacity(shared.boards.len()),
+            patience_ticks: settings.rescue_after_ticks,
+            stall_ticks: settings.stall_after_ticks,
+            rescues,
         }
     }
 
-    /// Lets thieves know about how much there is to steal, and that there is
-    /// nothing, so that they don't look in vain.
+    // ---- What this lcore shows ----
+
+    /// This lcore is about to be busy with a packet of unknown or expensive
+    /// cost. What it holds must be where others can get it by now.
     #[inline]
-    pub(super) fn show_waiting(&mut self) {
-        self.shared.boards[self.me]
-            .heartbeat
-            .publish_waiting(self.run_queue.len() + self.kept.len());
+    pub(super) fn begin_busy(&self, now: u64, flow_hash: u32, stage: Stage) {
+        let cost = match stage {
+            Stage::Cheap => Cost::Unknown,
+            Stage::Expensive => Cost::Expensive,
+        };
+        let busy = Busy { since_ticks: now, flow_hash, cost };
+        self.boards[self.me].heartbeat.begin(busy);
     }
 
-    /// Says that it is back. Its queues are polled by whoever gets their leases
-    /// first.
+    /// This lcore is no longer busy.
     #[inline]
-    pub(super) fn come_back(&mut self, now: u64) {
-        let boards = self.shared.boards;
-        let board = &boards[self.me];
-        let stuck = if P::RESCUES {
-            board.stuck(self.me, now, self.settings.rescue_after_ticks)
-        } else {
-            None
-        };
+    pub(super) fn end_busy(&self, now: u64) {
+        let board = &self.boards[self.me];
+        let stuck = if self.rescues { self.stuck(self.me, now) } else { None };
         board.heartbeat.end();
-        self.show_waiting();
         if let Some(stuck) = stuck {
-            self.stats.rescue.saved_ticks.add(self.shared.incidents.returned(
-                stuck,
-                now,
-                NOTEWORTHY * self.settings.rescue_after_ticks,
-            ));
+            self.record_return(stuck, now);
         }
     }
 
-    /// Sees what the others have, and does what the policy makes of it.
     #[cold]
-    pub(super) fn look_around(&mut self) {
-        let now = tsc();
-        if self.polled_in_vain_at != 0 {
-            self.notice_gap(now);
+    fn record_return(&self, stuck: Stuck, now: u64) {
+        let saved = self.incidents.returned(stuck, now, NOTEWORTHY * self.patience_ticks);
+        self.stats.saved_ticks.add(saved);
+    }
+
+    /// Tells thieves about how much there is to steal, and that there is
+    /// nothing, so that they do not look in vain.
+    #[inline]
+    pub(super) fn show_waiting(&self, pkts: usize) {
+        self.boards[self.me].heartbeat.publish_queued(pkts);
+    }
+
+    /// This lcore runs at `now`. If others may have missed it, that goes on
+    /// record.
+    #[inline(always)]
+    pub(super) fn show_running(&self, now: u64) {
+        let shown_ticks = self.boards[self.me].beat.show(now);
+        if now.saturating_sub(shown_ticks) > self.stall_ticks {
+            self.record_silence(shown_ticks, now);
         }
-        self.tx.close(now);
+    }
+
+    #[cold]
+    fn record_silence(&self, since_ticks: u64, now: u64) {
+        if self.rescues {
+            self.record_return(self.case(self.me, since_ticks, IncidentStage::Stalled), now);
+        }
+    }
+
+    /// Whether idle lcores should poll this one's queues.
+    #[inline(always)]
+    pub(super) fn show_pressure(&self, now: u64, pressed: bool) {
+        self.boards[self.me].show_pressure(pressed.then_some(now));
+    }
+
+    // ---- What others show ----
+
+    /// All lcores' hints, now.
+    pub(super) fn look(&mut self, now: u64) -> &[PeerHint] {
         self.hints.clear();
-        self.hints.extend(self.shared.boards.iter().map(|board| board.hint(now)));
-        let view = PeersView {
-            me: self.me,
-            pool: self.pool,
-            draining: self.shared.run.is_draining(),
-            refused: self.refused,
-            shards_wait: self.shards_wait(),
-            may_take: self.shared.permits.may_take(self.pool),
-            peers: &self.hints,
+        self.hints.extend(self.boards.iter().map(|board| board.hint(now)));
+        &self.hints
+    }
+
+    pub(super) fn hint(&self, lcore: usize, now: u64) -> PeerHint {
+        self.boards[lcore].hint(now)
+    }
+
+    /// How many lines of other lcores a look reads, about.
+    pub(super) fn looks(&self) -> u64 {
+        self.boards.len() as u64 + 1
+    }
+
+    fn stuck(&self, lcore: usize, now: u64) -> Option<Stuck> {
+        self.boards[lcore].stuck(lcore, now, self.patience_ticks)
+    }
+
+    /// Why that lcore needs help, if it does.
+    fn in_need(&self, lcore: usize, now: u64) -> Option<Stuck> {
+        let board = &self.boards[lcore];
+        let stalled = || {
+            let silent = board.beat.age_ticks(now) > self.stall_ticks;
+            silent.then(|| self.case(lcore, board.beat.shown_ticks(), IncidentStage::Stalled))
         };
-        let help = self.policy.help(&view);
-        (self.empty_polls, self.refused) = (0, false);
-        match help {
-            Help::Steal { victim, .. } => self.steal(victim, now),
-            Help::TakeOver { victim, .. } => {
-                if !self.take_over(|_, owner| owner == victim) {
-                    self.rest();
-                }
-            }
-            Help::Take => self.take(),
-            Help::Rest => {
-                self.looked_around(now);
-                self.rest_unneeded();
-            }
-        }
-    }
-
-    /// Nobody needs help. A look at another lcore may take as long as other
-    /// gaps do before they count: what it took beyond that was the host's.
-    fn looked_around(&mut self, since: u64) {
-        let now = tsc();
-        let looks = self.hints.len() as u64 + 1;
-        if now.wrapping_sub(since) > self.settings.gap_ticks.saturating_mul(looks) {
-            self.note_gap(now.wrapping_sub(since));
-        }
-        self.polled_in_vain_at = now;
-    }
-
-    /// Nobody needs help. To look around takes far more of a core than a poll
-    /// does, and the core's other hyperthread may be one that polls: an lcore
-    /// that has no queues to poll in between rests longer.
-    fn rest_unneeded(&mut self) {
-        let rests = if self.rx.is_empty() { RESTS_WITHOUT_QUEUES } else { 1 };
-        (0..rests).for_each(|_| self.rest());
-    }
-
-    /// Polls for the lcores that are away. Returns whether that brought
-    /// anything.
-    #[cold]
-    pub(super) fn adopt(&mut self, now: u64) -> bool {
-        let boards = self.shared.boards;
-        let found = self.take_over(|policy, at| policy.adopts(&boards[at].hint(now)));
-        // What it brought may have taken long: the own queues have their turn
-        // before it is time again.
-        self.adopted_at = if found { tsc() } else { now };
-        found
-    }
-
-    /// Moves up to half of another lcore's run queue into the own one, and
-    /// serves a burst of that.
-    fn steal(&mut self, victim: usize, now: u64) {
-        let [run_queue, kept] = &mut self.stealers[victim];
-        // Others only take from the own queue: the room that there is now
-        // stays.
-        let room = self.settings.runq_max.saturating_sub(self.run_queue.len());
-        let mut stolen =
-            run_queue.steal(room.min(self.settings.burst.pkts()), &mut self.burst).count();
-        let mut oldest =
-            self.burst.packets().first().map(|packet| self.settings.stamp.read(packet));
-        let from_run_queue = stolen > 0;
-        if from_run_queue {
-            self.run_queue.push_burst(&mut self.burst);
-        } else {
-            // What is kept there is known to be expensive: one, to go where
-            // this lcore's own would.
-            stolen = kept.steal(1, &mut self.sorter.deferred).count();
-            oldest = self
-                .sorter
-                .deferred
-                .packets()
-                .first()
-                .map(|packet| self.settings.stamp.read(packet));
-            self.shed();
-        }
-        let Some(oldest) = oldest else { return self.rest() };
-        let at = tsc();
-        self.stats.rescue.steals.add(1);
-        self.stats.rescue.stolen_pkts.add(stolen as u64);
-        self.stats.rescue.steal_ticks.add(at.wrapping_sub(now));
-        let longest_wait_ticks = at.saturating_sub(oldest);
-        self.rescued(
-            victim,
-            Rescued {
-                at_ticks: at,
-                stolen_pkts: stolen as u64,
-                polled_pkts: 0,
-                longest_wait_ticks,
-            },
-        );
-        // Some of the loot at once: thieves that only took from each other
-        // would pass it round for ever.
-        if from_run_queue {
-            self.serve_run_queue();
-        }
-    }
-
-    /// Polls a burst of each receive queue whose owner is `wanted` and whose
-    /// lease is free, and serves it; the lease is given back then. Goes on
-    /// where it stopped last, and stops as soon as something is left over: that
-    /// has to be served before more is received. Returns whether it found
-    /// anything.
-    fn take_over(&mut self, wanted: impl Fn(&P, usize) -> bool) -> bool {
-        let mut found = false;
-        for _ in 0..self.others.len() {
-            let (owner, number) = self.others[self.next_other];
-            self.next_other = (self.next_other + 1) % self.others.len();
-            if !wanted(&self.policy, owner) {
-                continue;
-            }
-            found |= self.poll_for(owner, number);
-            if !self.run_queue.is_empty() || !self.kept.is_empty() || self.shared.run.is_draining()
-            {
-                break;
-            }
-        }
-        found
-    }
-
-    /// Polls a burst of another lcore's queue, unless somebody else does, and
-    /// serves it. Returns whether there was anything.
-    fn poll_for(&mut self, owner: usize, number: u16) -> bool {
-        let rxqs = self.shared.rxqs;
-        let rxq = &rxqs[usize::from(number)];
-        let Some(mut lease) = rxq.try_lease() else { return false };
-        let at = tsc();
-        self.tx.close(at);
-        let emptied_ticks = lease.emptied_ticks().max(self.settings.started_ticks);
-        let received = lease.poll(&mut self.burst, self.settings.burst);
-        if received < self.settings.burst.pkts() {
-            lease.note_emptied(at);
-        }
-        if received == 0 {
-            return false;
-        }
-        // Kept until all of the burst has been sent, or keeps its place: who
-        // polls next would overtake it.
-        self.borrowed = Some(lease);
-        self.unseen_since = emptied_ticks;
-        self.stats.add_received(rxq.port(), rxq.queue(), received as u64);
-        self.stats.rescue.takeovers.add(1);
-        self.stats.rescue.takeover_pkts.add(received as u64);
-        self.rescued(
-            owner,
-            Rescued {
-                at_ticks: at,
-                stolen_pkts: 0,
-                polled_pkts: received as u64,
-                longest_wait_ticks: 0,
-            },
-        );
-        if let Some(field) = self.settings.nic {
-            self.check_stamps(field, rxq.port(), at, 0);
-        }
-        self.received(received, rxq.port(), at, number);
-        self.tx.keep_all_places();
-        self.borrowed = None;
-        true
-    }
-
-    /// Writes down what was taken, if the other lcore is stuck and not just
-    /// away.
-    fn rescued(&mut self, victim: usize, rescued: Rescued) {
-        let patience = self.settings.rescue_after_ticks;
-        let Some(stuck) = self.shared.boards[victim].stuck(victim, rescued.at_ticks, patience)
-        else {
-            return;
+        let pressed = || {
+            let since_ticks = board.pressed_since_ticks()?;
+            Some(self.case(lcore, since_ticks, IncidentStage::Pressed))
         };
-        if P::RESCUES && self.shared.incidents.rescued(self.me, stuck, rescued) {
-            self.stats
-                .rescue
-                .latency
-                .record(rescued.at_ticks.saturating_sub(stuck.started_ticks + patience), 1);
+        self.stuck(lcore, now).or_else(stalled).or_else(pressed)
+    }
+
+    /// A case that no packet is to blame for.
+    fn case(&self, lcore: usize, started_ticks: u64, stage: IncidentStage) -> Stuck {
+        Stuck { lcore, started_ticks, flow_hash: 0, stage }
+    }
+
+    // ---- Help ----
+
+    /// Steals up to half of another lcore's run queue, at most `limit` packets.
+    /// Returns how many.
+    pub(super) fn steal(&mut self, victim: usize, limit: usize, into: &mut Burst) -> usize {
+        self.stealers[victim][0].steal(limit, into).count()
+    }
+
+    /// Steals one of the packets that another lcore keeps, which are expensive.
+    /// Returns how many.
+    pub(super) fn steal_kept(&mut self, victim: usize, into: &mut Burst) -> usize {
+        self.stealers[victim][1].steal(1, into).count()
+    }
+
+    /// So many packets were stolen, between `since` and `now`. The oldest of
+    /// them arrived at `oldest`.
+    pub(super) fn record_steal(
+        &self,
+        victim: usize,
+        (since, now): (u64, u64),
+        stolen_pkts: usize,
+        oldest: u64,
+    ) {
+        self.stats.steals.add(1);
+        self.stats.stolen_pkts.add(stolen_pkts as u64);
+        self.stats.steal_ticks.add(now.wrapping_sub(since));
+        let rescued = Rescued {
+            at_ticks: now,
+            stolen_pkts: stolen_pkts as u64,
+            polled_pkts: 0,
+            longest_wait_ticks: now.saturating_sub(oldest),
+        };
+        self.record(victim, rescued);
+    }
+
+    /// A poll of another lcore's queue, which began at `now`, brought so many
+    /// packets.
+    pub(super) fn record_takeover(&self, owner: usize, now: u64, pkts: usize) {
+        self.stats.takeovers.add(1);
+        self.stats.takeover_pkts.add(pkts as u64);
+        let rescued = Rescued {
+            at_ticks: now,
+            stolen_pkts: 0,
+            polled_pkts: pkts as u64,
+            longest_wait_ticks: 0,
+        };
+        self.record(owner, rescued);
+    }
+
+    /// Only if the other lcore is stuck, not just busy.
+    fn record(&self, victim: usize, rescued: Rescued) {
+        let Some(stuck) = self.in_need(victim, rescued.at_ticks) else { return };
+        if self.rescues && self.incidents.rescued(self.me, stuck, rescued) {
+            let since = stuck.started_ticks + self.patience_ticks;
+            self.stats.latency.record(rescued.at_ticks.saturating_sub(since), 1);
         }
     }
 }

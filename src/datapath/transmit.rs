@@ -1,140 +1,81 @@
-//! Sending: per port a list that is filled while a burst is served, and sent at
-//! its end. Also where a packet's latency ends.
+//! Sending: a stage per port that is filled while a burst is served and flushed
+//! at its end, the backlog of what drivers refused, and the packets' turns.
 
-use std::cell::Cell;
-use std::collections::VecDeque;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::admission::Pass;
-use super::arrivals::{Brought, Unseen, book_nic_wait};
-use super::sort::Arrival;
-use super::{Settings, Shared, Stage};
-use crate::config::WAITING_MAX;
+use super::backlog::Backlog;
+use super::packet::{Accepted, Outgoing, Pass, Run, Stage, Times};
+use super::places::Places;
+use super::release::{Release, Turn};
+use super::setup::{Settings, Shared};
+use super::timing::Timing;
 use crate::dpdk::{BURST_MAX, Burst, Drain, MAX_PORTS, Mbuf, TxQueue};
-use crate::order::{Number, Order};
-use crate::stats::{BurstClock, Counter, LcoreStats, PortQueue, StampClocks, StampSpan, Verdict};
+use crate::engine::Verdict;
+use crate::order::{Bucket, Full, Number, Ticket};
+use crate::stats::{Counter, DropCause, LcoreStats, PortQueue};
 
-/// A packet that the driver has not taken yet, or whose turn in its flow has
-/// not come.
-pub struct Outgoing {
-    pub(super) packet: Mbuf,
-    pub(super) port: u16,
-    pub(super) pass: Pass,
-    pub(super) stamp: u64,
-    pub(super) stage: Stage,
-    /// When its stage was over, or later its turn came; 0 if that was not
-    /// measured.
-    pub(super) served_ticks: u64,
-    /// How much longer it may have waited, if that was measured.
-    pub(super) unseen: Unseen,
-}
+/// Fewer packets are not worth a call of the driver: they are staged, to be
+/// sent with others.
+const SENT_AT_ONCE: usize = 8;
 
 /// One port's way out.
-pub(super) struct Outlet<'a> {
-    pub(super) txq: TxQueue,
+struct Outlet<'a> {
+    txq: TxQueue,
     /// Counts what the driver accepts.
-    pub(super) sent_pkts: &'a Counter,
-    pub(super) staged: Burst,
-    /// The arrival of each packet in `staged`, and its place in its flow.
-    pub(super) stamps: Box<[u64; BURST_MAX]>,
-    pub(super) passes: Box<[Pass; BURST_MAX]>,
-    pub(super) waiting: VecDeque<Outgoing>,
+    sent_pkts: &'a Counter,
+    staged: Burst,
+    /// By place in `staged`: the packet's arrival, and its place in its flow.
+    stamps: Box<[u64; BURST_MAX]>,
+    passes: Box<[Pass; BURST_MAX]>,
 }
 
-/// Packets that were accepted and arrived together, until the next reading of
-/// the clock tells how long they took.
-pub(super) struct Accepted {
-    pub(super) stamp: u64,
-    pub(super) pkts: u64,
-    pub(super) stage: Stage,
-}
-
-impl Accepted {
-    /// Packets of these stamps: those that follow each other and have one stamp
-    /// are counted together.
-    #[inline]
-    fn runs(stamps: &[u64], stage: Stage) -> impl Iterator<Item = Self> {
-        stamps.chunk_by(|a, b| a == b).map(move |run| Self {
-            stamp: run[0],
-            pkts: run.len() as u64,
-            stage,
-        })
-    }
-
-    /// `served_ticks`: when its stage was over, 0 if that was not measured. An
-    /// arrival may lie a little ahead, by its clock's error.
+impl Outlet<'_> {
     #[inline(always)]
-    pub(super) fn book(&self, stats: &LcoreStats, served_ticks: u64, unseen: Unseen, now: u64) {
-        let (latency, parts) = match self.stage {
-            Stage::Cheap => (&stats.cheap_latency, &stats.cheap_parts),
-            Stage::Expensive => (&stats.expensive_latency, &stats.expensive_parts),
-        };
-        latency.record(now.saturating_sub(self.stamp), self.pkts);
-        if served_ticks != 0 {
-            parts.transmit.record(now.wrapping_sub(served_ticks), self.pkts);
-            if self.stage == Stage::Cheap {
-                unseen.book(stats, now.saturating_sub(self.stamp), self.pkts);
-            }
-        }
+    fn send(&mut self, burst: &mut Burst) -> usize {
+        let sent = self.txq.send(burst);
+        self.sent_pkts.add(sent as u64);
+        sent
+    }
+
+    #[inline(always)]
+    fn send_staged(&mut self) -> usize {
+        let sent = self.txq.send(&mut self.staged);
+        self.sent_pkts.add(sent as u64);
+        sent
     }
 }
-
-/// Ages are computed in a few instructions below this, in ticks: a third of a
-/// second. Half of what `Ages` has room for.
-const AGES_TICKS_MAX: u64 = 1 << 30;
 
 pub(super) struct Transmit<'a> {
-    pub(super) outlets: Vec<Outlet<'a>>,
+    outlets: Vec<Outlet<'a>>,
     /// By port: its place in `outlets`.
-    places: [u8; MAX_PORTS],
-    /// A bit per outlet that has something staged, and one per outlet where
-    /// packets wait.
-    pub(super) staged: u64,
-    pub(super) waiting: u64,
+    by_port: [u8; MAX_PORTS],
+    /// A bit per outlet that has something staged.
+    staged: u64,
     /// A bit per outlet where something staged has a place in its flow to
-    /// leave.
-    pub(super) ticketed: u64,
-    /// Packets wait that have not been offered yet, because their turn has just
-    /// come.
-    pub(super) turn_came: bool,
-    pub(super) order: &'a Order<Outgoing>,
-    /// The last burst of the cheap stage that was sent unstaged: how many went,
-    /// and when the first of them arrived. Needs no list.
-    burst_pkts: u64,
-    burst_stamp: u64,
-    /// Where packets bring stamps of their own, the first `burst_pkts` of these
-    /// instead of the one.
-    burst_stamps: Box<[u64; BURST_MAX]>,
-    /// What they are of: of the burst that is served, once the one before it is
-    /// closed.
-    pub(super) burst_clock: BurstClock,
-    /// How many stamps of the next burst are there already.
-    copied_pkts: usize,
+    /// release.
+    ticketed: u64,
+    backlog: Backlog,
+    release: Release<'a>,
+    /// The backlog got packets whose turn has just come: no driver was asked.
+    turn_came: bool,
+    /// What drivers accepted since latency was booked last.
     accepted: Vec<Accepted>,
-    /// When the stage of all these was over; 0 if that was not measured.
-    pub(super) served_ticks: u64,
-    /// When the stage began that packets are in now, if its parts are measured;
-    /// else 0.
-    pub(super) measured_from: Cell<u64>,
-    /// How much longer than their stamp says the packets of that burst may have
-    /// waited.
-    pub(super) unseen: Cell<Unseen>,
-    pub(super) settings: Settings,
-    pub(super) links: &'a [AtomicBool; MAX_PORTS],
-    clocks: &'a StampClocks,
-    pub(super) stats: &'a LcoreStats,
+    places: Places<'a>,
+    links: &'a [AtomicBool; MAX_PORTS],
+    stats: &'a LcoreStats,
+    burst_pkts: usize,
 }
 
 impl<'a> Transmit<'a> {
     pub(super) fn new(
         queues: Vec<TxQueue>,
-        settings: Settings,
+        settings: &Settings,
         shared: Shared<'a>,
         stats: &'a LcoreStats,
     ) -> Self {
-        let mut places = [u8::MAX; MAX_PORTS];
+        let mut by_port = [u8::MAX; MAX_PORTS];
         for (at, txq) in queues.iter().enumerate() {
-            places[usize::from(txq.port())] = at as u8;
+            by_port[usize::from(txq.port())] = at as u8;
         }
         let outlet = |(txq, sent): (TxQueue, &'a PortQueue)| Outlet {
             txq,
@@ -142,146 +83,134 @@ impl<'a> Transmit<'a> {
             staged: Burst::new(),
             stamps: Box::new([0; BURST_MAX]),
             passes: Box::new([Pass::Unasked(0); BURST_MAX]),
-            waiting: VecDeque::with_capacity(WAITING_MAX),
         };
+        let outlets: Vec<_> = queues.into_iter().zip(&stats.tx).map(outlet).collect();
         Self {
-            outlets: queues.into_iter().zip(&stats.tx).map(outlet).collect(),
-            places,
+            backlog: Backlog::new(outlets.len()),
+            outlets,
+            by_port,
             staged: 0,
-            waiting: 0,
             ticketed: 0,
+            release: Release::new(shared.order, &stats.order),
             turn_came: false,
-            order: shared.order,
-            burst_pkts: 0,
-            burst_stamp: 0,
-            burst_stamps: Box::new([0; BURST_MAX]),
-            burst_clock: BurstClock::TICKS,
-            copied_pkts: 0,
             accepted: Vec::with_capacity(2 * BURST_MAX),
-            served_ticks: 0,
-            measured_from: Cell::new(0),
-            unseen: Cell::new(Unseen::UNKNOWN),
-            settings,
+            places: Places { order: shared.order, flows: settings.flows },
             links: shared.links,
-            clocks: shared.clocks,
             stats,
+            burst_pkts: settings.burst.pkts(),
         }
     }
 
-    /// Whether latency is counted; drivers' stamps may have turned out to be
-    /// wrong meanwhile.
     #[inline(always)]
-    pub(super) fn is_counting(&self) -> bool {
-        self.settings.stamping
-            && (self.settings.nic.is_none() || self.clocks.verdict() != Verdict::Off)
+    fn at(&self, port: u16) -> usize {
+        usize::from(self.by_port[usize::from(port) % MAX_PORTS])
     }
 
-    /// From now on latency is counted like this. Everything before has been
-    /// closed.
+    /// What drivers accepted since this was emptied last, but for what
+    /// `send_burst` sent.
+    #[inline(always)]
+    pub(super) fn accepted(&mut self) -> &mut Vec<Accepted> {
+        &mut self.accepted
+    }
+
+    /// Whether packets are here, of this burst or of earlier ones.
+    #[inline(always)]
+    pub(super) fn holds_packets(&self) -> bool {
+        self.staged | self.backlog.held() != 0
+    }
+
+    /// Whether packets wait for their drivers.
+    #[inline(always)]
+    pub(super) fn has_backlog(&self) -> bool {
+        self.backlog.held() != 0
+    }
+
+    /// Sends a burst that leaves by one port, without staging it. What the
+    /// driver refuses stays in the burst, for `refuse`. Returns how many went.
+    #[inline(always)]
+    pub(super) fn send_burst(&mut self, port: u16, burst: &mut Burst) -> usize {
+        let at = self.at(port);
+        if self.backlog.holds(at) { 0 } else { self.outlets[at].send(burst) }
+    }
+
+    /// What the driver refused of a burst that came by this receive queue waits
+    /// in the backlog. Its packets carry their arrival.
     #[cold]
-    pub(super) fn follow(&mut self, settings: Settings) {
-        debug_assert!(self.burst_pkts == 0 && self.accepted.is_empty());
-        self.settings = settings;
-    }
-
-    /// What is sent next has had its stage by `now`: the rest of its time is
-    /// measured too.
-    #[inline]
-    pub(super) fn served(&mut self, now: u64) {
-        self.served_ticks = now;
-        self.measured_from.set(0);
-    }
-
-    #[inline(always)]
-    pub(super) fn place(&self, port: u16) -> usize {
-        usize::from(self.places[usize::from(port) % MAX_PORTS])
-    }
-
-    /// Sends a burst of the cheap stage that arrived together, by receive queue
-    /// `number`, and leaves by one port, without staging it.
-    #[inline(always)]
-    pub(super) fn send_burst(&mut self, port: u16, burst: &mut Burst, number: u16, stamp: u64) {
-        let at = self.place(port);
-        if self.waiting & 1 << at == 0 {
-            let (outlet, offered) = (&mut self.outlets[at], burst.len());
-            let sent = outlet.txq.send(burst);
-            outlet.sent_pkts.add(sent as u64);
-            if self.settings.stamping {
-                (self.burst_pkts, self.burst_stamp) = (sent as u64, stamp);
-            }
-            if sent == offered {
-                return;
-            }
+    pub(super) fn refuse(&mut self, port: u16, burst: &mut Burst, queue: u16, timing: &Timing<'_>) {
+        let at = self.at(port);
+        let times = timing.times(Stage::Cheap);
+        let marks = timing.marks();
+        let mut dropped = 0;
+        for packet in burst.drain() {
+            let times = Times { stamp: marks.stamp.read(&packet), ..times };
+            let waiting = Outgoing { packet, port, pass: Pass::Unasked(queue), times };
+            dropped += u64::from(self.backlog.push(at, waiting).is_err());
         }
-        self.wait(at, burst, number, |_, _| stamp);
+        self.stats.drop_pkts(self.cause(at), dropped);
     }
 
-    /// Copies the stamps of the burst that is sent next: by the time they count
-    /// its packets are the driver's. Returns whether all packets had one.
+    /// A packet's stage is over: does as it said.
     #[inline(always)]
-    pub(super) fn copy_stamps(&mut self, brought: Brought, burst: &Burst) -> bool {
-        self.copied_pkts = burst.len();
-        let all_have = brought.copy(burst.packets(), &mut *self.burst_stamps);
-        self.burst_stamp = self.burst_clock.ticks(self.burst_stamps[0]);
-        all_have
-    }
-
-    /// Where the stamps that were copied last lie, in ticks.
-    #[inline(always)]
-    pub(super) fn stamp_span(&self) -> StampSpan {
-        self.burst_clock.span(&self.burst_stamps[..self.copied_pkts.min(BURST_MAX)])
-    }
-
-    /// As `send_burst`, where each packet brought a stamp of its own. The first
-    /// one's wait for the poll, which is the longest, is booked for all: one by
-    /// one it would cost as much again as their latency.
-    #[inline]
-    pub(super) fn send_stamped(
+    pub(super) fn follow(
         &mut self,
-        port: u16,
-        burst: &mut Burst,
-        number: u16,
-        arrival: Arrival,
-        brought: Brought,
+        stage: Stage,
+        verdict: Verdict,
+        packet: Mbuf,
+        pass: Pass,
+        stamp: u64,
+        timing: &Timing<'_>,
     ) {
-        let (at, offered) = (self.place(port), burst.len());
-        if self.copied_pkts != offered {
-            self.copy_stamps(brought, burst);
-        }
-        self.copied_pkts = 0;
-        if offered > 0 {
-            book_nic_wait(
-                &self.stats.cheap_parts,
-                Arrival { ticks: self.burst_stamp, ..arrival },
-                offered as u64,
-            );
-        }
-        if self.waiting & 1 << at == 0 {
-            let outlet = &mut self.outlets[at];
-            let sent = outlet.txq.send(burst);
-            outlet.sent_pkts.add(sent as u64);
-            if self.is_counting() {
-                self.burst_pkts = sent as u64;
+        match verdict {
+            Verdict::Forward(port) => self.depart(stage, port, packet, pass, stamp, timing),
+            Verdict::Drop(cause) => {
+                drop(packet);
+                self.stats.drop_pkts(cause, 1);
+                self.release(pass, timing);
             }
-            if sent == offered {
-                return;
-            }
+            Verdict::Defer => unreachable!("the expensive stage is the last one"),
         }
-        let sent = offered - burst.len();
-        let (stamps, field, clock) =
-            (&self.burst_stamps[sent..offered], self.settings.stamp, self.burst_clock);
-        burst
-            .packets_mut()
-            .iter_mut()
-            .zip(stamps)
-            .for_each(|(packet, &stamp)| field.write(packet, clock.ticks(stamp)));
-        self.wait(at, burst, number, |packet, field| field.read(packet));
     }
 
-    /// Notes that a packet leaves by `port`.
+    /// The packet leaves by `port`: now, or when all have gone that came before
+    /// it in its flow.
     #[inline(always)]
-    pub(super) fn stage(&mut self, port: u16, packet: Mbuf, pass: Pass, stamp: u64) {
-        let at = self.place(port);
+    fn depart(
+        &mut self,
+        stage: Stage,
+        port: u16,
+        packet: Mbuf,
+        pass: Pass,
+        stamp: u64,
+        timing: &Timing<'_>,
+    ) {
+        match pass {
+            Pass::Ticket(ticket) => self.depart_in_turn(stage, port, packet, ticket, stamp, timing),
+            _ => self.stage(port, packet, pass, stamp),
+        }
+    }
+
+    #[inline(never)]
+    fn depart_in_turn(
+        &mut self,
+        stage: Stage,
+        port: u16,
+        packet: Mbuf,
+        ticket: Ticket,
+        stamp: u64,
+        timing: &Timing<'_>,
+    ) {
+        let pass = Pass::Ticket(ticket);
+        // If it has to wait for its turn, that is from now on.
+        let times = Times { stamp, ..timing.times_now(stage) };
+        let ready = self.release.finish(ticket, Outgoing { packet, port, pass, times });
+        if let Some(Outgoing { packet, .. }) = ready {
+            self.stage(port, packet, pass, stamp);
+        }
+    }
+
+    #[inline(always)]
+    fn stage(&mut self, port: u16, packet: Mbuf, pass: Pass, stamp: u64) {
+        let at = self.at(port);
         let outlet = &mut self.outlets[at];
         let place = outlet.staged.len();
         outlet.staged.push(packet);
@@ -291,148 +220,311 @@ impl<'a> Transmit<'a> {
         self.ticketed |= u64::from(pass.is_final()) << at;
     }
 
-    /// As `stage`, for the next of `packets`: all leave by `port`, and have
-    /// these numbers and stamps, as many as they are.
+    /// As `follow`, for the next of `packets`, as many as the run has. They are
+    /// counted by numbers, so that none has to wait for its turn.
     #[inline]
-    pub(super) fn stage_run(
+    pub(super) fn follow_run(
+        &mut self,
+        Run { verdict, numbers, stamps }: Run<'_>,
+        packets: &mut Drain<'_>,
+        timing: &Timing<'_>,
+    ) {
+        if let Verdict::Forward(port) = verdict {
+            return self.depart_run(port, packets, numbers, stamps, timing);
+        }
+        for ((&number, &stamp), packet) in numbers.iter().zip(stamps).zip(packets) {
+            let pass = Pass::Counted(number);
+            self.follow(Stage::Expensive, verdict, packet, pass, stamp, timing);
+        }
+    }
+
+    /// Sends them at once if that is worth it and nothing is before them;
+    /// stages what did not go.
+    #[inline]
+    fn depart_run(
         &mut self,
         port: u16,
         packets: &mut Drain<'_>,
         numbers: &[Number],
         stamps: &[u64],
+        timing: &Timing<'_>,
     ) {
-        let at = self.place(port);
+        let at = self.at(port);
+        let holds_some = (self.staged | self.backlog.held()) >> at & 1 == 1;
+        if numbers.len() < SENT_AT_ONCE || holds_some {
+            self.stage_run(at, packets, numbers, stamps);
+        } else {
+            self.send_run(at, packets, numbers, stamps, timing);
+        }
+    }
+
+    #[inline]
+    fn stage_run(
+        &mut self,
+        at: usize,
+        packets: &mut Drain<'_>,
+        numbers: &[Number],
+        stamps: &[u64],
+    ) {
         let outlet = &mut self.outlets[at];
         let places = outlet.staged.len()..outlet.staged.len() + stamps.len();
         packets.move_to(&mut outlet.staged, stamps.len());
         outlet.stamps[places.clone()].copy_from_slice(stamps);
-        outlet.passes[places]
-            .iter_mut()
-            .zip(numbers)
-            .for_each(|(pass, &number)| *pass = Pass::Counted(number));
+        let passes = outlet.passes[places].iter_mut().zip(numbers);
+        passes.for_each(|(pass, &number)| *pass = Pass::Counted(number));
         self.staged |= 1 << at;
         self.ticketed |= 1 << at;
     }
 
-    /// As `stage_run`, but sends them at once: nothing is staged, or waits, for
-    /// that port. What the driver does not take is staged.
     #[inline]
-    pub(super) fn send_run(
+    fn send_run(
         &mut self,
-        port: u16,
+        at: usize,
         packets: &mut Drain<'_>,
         numbers: &[Number],
         stamps: &[u64],
+        timing: &Timing<'_>,
     ) {
-        let at = self.place(port);
         let outlet = &mut self.outlets[at];
         let sent = outlet.txq.send_next(packets, stamps.len());
         outlet.sent_pkts.add(sent as u64);
-        if self.is_counting() {
-            self.accepted.extend(Accepted::runs(&stamps[..sent], Stage::Expensive));
+        if timing.is_counting() {
+            let times = timing.times(Stage::Expensive);
+            self.accepted.extend(Accepted::runs(&stamps[..sent], times));
         }
-        self.taken_numbers(&numbers[..sent]);
+        self.release.sent_numbers(&numbers[..sent]);
         if sent < stamps.len() {
-            self.stage_run(port, packets, &numbers[sent..], &stamps[sent..]);
+            self.stage_run(at, packets, &numbers[sent..], &stamps[sent..]);
         }
     }
 
-    /// Sends all that is staged; all of it ended in `stage`.
+    /// Sends all that is staged; all of it ended in `stage`. Returns whether
+    /// `offer_backlog` must follow, because packets' turns came.
     #[inline]
-    pub(super) fn flush(&mut self, stage: Stage) {
+    pub(super) fn flush(&mut self, stage: Stage, timing: &Timing<'_>) -> bool {
         while self.staged != 0 {
             let at = self.staged.trailing_zeros() as usize;
             self.staged &= self.staged - 1;
             let mut sent = 0;
-            if self.waiting & 1 << at == 0 {
-                let outlet = &mut self.outlets[at];
-                sent = outlet.txq.send(&mut outlet.staged);
-                outlet.sent_pkts.add(sent as u64);
-                if self.is_counting() {
-                    self.accepted.extend(Accepted::runs(&self.outlets[at].stamps[..sent], stage));
+            if !self.backlog.holds(at) {
+                sent = self.outlets[at].send_staged();
+                if timing.is_counting() {
+                    let stamps = &self.outlets[at].stamps[..sent];
+                    self.accepted.extend(Accepted::runs(stamps, timing.times(stage)));
                 }
             }
             if !self.outlets[at].staged.is_empty() {
-                self.wait_staged(at, sent, stage);
+                self.refuse_staged(at, sent, timing.times(stage), timing);
             }
             if self.ticketed >> at & 1 == 1 {
-                self.taken_staged(at, sent);
+                self.staged_were_sent(at, sent, timing);
             }
         }
-        if self.turn_came {
-            self.retry_all();
-        }
+        self.turn_came
     }
 
-    /// The first `sent` staged packets went, and leave their places.
-    #[inline(never)]
-    pub(super) fn taken_staged(&mut self, at: usize, sent: usize) {
-        self.ticketed &= !(1 << at);
-        if self.order.keeps() {
-            (0..sent).for_each(|place| self.taken(self.outlets[at].passes[place]));
-        } else {
-            self.taken_counted(&self.outlets[at].passes[..sent]);
-        }
-    }
-
-    /// Books the latency of all that was accepted since the last reading of the
-    /// clock, up to `now`.
-    #[inline(always)]
-    pub(super) fn close(&mut self, now: u64) {
-        if self.burst_pkts > 0 {
-            match self.settings.stamped {
-                false => self
-                    .stats
-                    .cheap_latency
-                    .record(now.wrapping_sub(self.burst_stamp), self.burst_pkts),
-                true => self.close_stamped(now),
-            }
-            if self.served_ticks != 0 {
-                self.stats
-                    .cheap_parts
-                    .transmit
-                    .record(now.wrapping_sub(self.served_ticks), self.burst_pkts);
-                self.unseen.get().book(
-                    self.stats,
-                    now.wrapping_sub(self.burst_stamp),
-                    self.burst_pkts,
-                );
-            }
-            self.burst_pkts = 0;
-        }
-        if !self.accepted.is_empty() {
-            self.close_accepted(now);
-        }
-        self.served_ticks = 0;
-    }
-
-    #[inline]
-    fn close_stamped(&self, now: u64) {
-        // The packets of a burst are of about one age.
-        if now.wrapping_sub(self.burst_stamp) < AGES_TICKS_MAX {
-            self.stats.cheap_latency.record_ages(
-                &self.burst_stamps[..self.burst_pkts as usize],
-                self.burst_clock.ages(now),
-            );
-        } else {
-            self.close_aged(now);
-        }
-    }
-
-    /// Of packets that are old, or seem to come a little ahead of their time.
+    /// What is still staged, behind the first `sent`, waits in the backlog.
     #[cold]
-    fn close_aged(&self, now: u64) {
-        let stamps = &self.burst_stamps[..self.burst_pkts as usize];
-        stamps.iter().for_each(|&stamp| {
-            self.stats.cheap_latency.record(now.saturating_sub(self.burst_clock.ticks(stamp)), 1)
-        });
+    fn refuse_staged(&mut self, at: usize, sent: usize, times: Times, timing: &Timing<'_>) {
+        let Outlet { txq, staged, stamps, passes, .. } = &mut self.outlets[at];
+        let (offered, port) = (sent + staged.len(), txq.port());
+        let mut dropped = 0;
+        for (packet, place) in staged.drain().zip(sent..) {
+            let times = Times { stamp: stamps[place], ..times };
+            let waiting = Outgoing { packet, port, pass: passes[place], times };
+            dropped += usize::from(self.backlog.push(at, waiting).is_err());
+        }
+        self.stats.drop_pkts(self.cause(at), dropped as u64);
+        // The backlog was full by then: it was the last ones that were dropped.
+        for place in offered - dropped..offered {
+            self.release(self.outlets[at].passes[place], timing);
+        }
     }
 
-    fn close_accepted(&mut self, now: u64) {
-        let unseen = self.unseen.get();
-        self.accepted
-            .iter()
-            .for_each(|accepted| accepted.book(self.stats, self.served_ticks, unseen, now));
-        self.accepted.clear();
+    /// The first `sent` staged packets went, and release their places.
+    #[inline(never)]
+    fn staged_were_sent(&mut self, at: usize, sent: usize, timing: &Timing<'_>) {
+        self.ticketed &= !(1 << at);
+        if self.release.keeps() {
+            for place in 0..sent {
+                let next = self.release.sent(self.outlets[at].passes[place]);
+                self.offer(next, timing);
+            }
+        } else {
+            self.release.sent_counted(&self.outlets[at].passes[..sent]);
+        }
+    }
+
+    /// A packet was dropped: those whose turn comes by that are offered next.
+    #[inline]
+    pub(super) fn release(&mut self, pass: Pass, timing: &Timing<'_>) {
+        let next = self.release.dropped(pass);
+        if next.is_some() {
+            self.offer(next, timing);
+        }
+    }
+
+    /// Puts a packet whose turn has come into the backlog of its port, and all
+    /// that are ready and follow it. If too many wait there already it is
+    /// dropped, which is the turn of the next one.
+    fn offer(&mut self, mut next: Option<Turn>, timing: &Timing<'_>) {
+        while let Some((mut ticket, mut waiting)) = next {
+            let (port, at) = (waiting.port, self.at(waiting.port));
+            self.turn_came = true;
+            next = loop {
+                timing.turn_came(&mut waiting.times);
+                if let Err(waiting) = self.backlog.push(at, waiting) {
+                    drop(waiting.packet);
+                    self.stats.drop_pkts(self.cause(at), 1);
+                    break self.release.dropped(Pass::Ticket(ticket));
+                }
+                if self.backlog.is_full(at) {
+                    break None;
+                }
+                match self.release.follower(ticket, port) {
+                    Some(follower) => (ticket, waiting) = follower,
+                    None => break None,
+                }
+            };
+        }
+    }
+
+    /// Offers each driver the oldest packets of its backlog, a burst at most.
+    /// Returns whether packets' turns came by that, which are to be offered at
+    /// once.
+    #[cold]
+    pub(super) fn offer_backlog(&mut self, timing: &Timing<'_>) -> bool {
+        self.turn_came = false;
+        for at in 0..self.outlets.len() {
+            if self.backlog.holds(at) {
+                self.offer_oldest(at, timing);
+            }
+        }
+        self.turn_came
+    }
+
+    /// The stage is empty here, and serves to hand packets over.
+    fn offer_oldest(&mut self, at: usize, timing: &Timing<'_>) {
+        let unknown = timing.times(Stage::Cheap);
+        let mut times = [unknown; BURST_MAX];
+        let outlet = &mut self.outlets[at];
+        for (place, waiting) in self.backlog.dequeue(at, self.burst_pkts).enumerate() {
+            outlet.passes[place] = waiting.pass;
+            times[place] = waiting.times;
+            outlet.staged.push(waiting.packet);
+        }
+        let (port, sent) = (outlet.txq.port(), outlet.send_staged());
+        while let Some(packet) = outlet.staged.pop() {
+            let place = sent + outlet.staged.len();
+            let (pass, times) = (outlet.passes[place], times[place]);
+            self.backlog.put_back(at, Outgoing { packet, port, pass, times });
+        }
+        if timing.is_counting() {
+            self.accepted.extend(times[..sent].iter().map(|&times| Accepted { times, pkts: 1 }));
+        }
+        self.staged_were_sent(at, sent, timing);
+    }
+
+    /// Drops a packet that carries its place.
+    #[cold]
+    pub(super) fn drop_placed(&mut self, packet: Mbuf, cause: DropCause, timing: &Timing<'_>) {
+        let pass = timing.marks().pass(&packet);
+        drop(packet);
+        self.stats.drop_pkts(cause, 1);
+        self.release(pass, timing);
+    }
+
+    /// Drops a packet that needs a place in its flow, and got none.
+    #[cold]
+    pub(super) fn drop_unplaced(&self, packet: Mbuf) {
+        drop(packet);
+        self.stats.drop_pkts(DropCause::OrderFull, 1);
+    }
+
+    /// As `drop_placed`, all packets of a burst. Consecutive numbers are
+    /// counted at once: whoever sends counts in the same place.
+    #[cold]
+    pub(super) fn drop_all_placed(
+        &mut self,
+        burst: &mut Burst,
+        cause: DropCause,
+        timing: &Timing<'_>,
+    ) {
+        if self.release.keeps() {
+            burst.drain().for_each(|packet| self.drop_placed(packet, cause, timing));
+            return;
+        }
+        let marks = timing.marks();
+        for run in burst.packets().chunk_by(|a, b| marks.pass(a).precedes(marks.pass(b))) {
+            if let Pass::Counted(first) = marks.pass(&run[0]) {
+                self.release.dropped_run(first, run.len());
+            }
+        }
+        self.stats.drop_pkts(cause, burst.free() as u64);
+    }
+
+    /// A packet of that bucket is about to leave this lcore: those of the
+    /// bucket that are here came before it, and get places before it.
+    ///
+    /// # Errors
+    /// When there is no place left.
+    #[inline]
+    pub(super) fn keep_places_in(&mut self, bucket: Bucket) -> Result<(), Full> {
+        if self.holds_packets() { self.keep_places_here(bucket) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn keep_places_here(&mut self, bucket: Bucket) -> Result<(), Full> {
+        for (at, outlet) in self.outlets.iter_mut().enumerate() {
+            self.backlog.keep_places_in(at, bucket, self.places)?;
+            for (pass, packet) in outlet.passes.iter_mut().zip(outlet.staged.packets()) {
+                self.places.keep_in(bucket, pass, packet)?;
+                self.ticketed |= u64::from(pass.is_final()) << at;
+            }
+        }
+        Ok(())
+    }
+
+    /// Leases are about to be released: the backlog gets places, so that others
+    /// do not overtake it.
+    #[inline]
+    pub(super) fn keep_all_places(&mut self) {
+        debug_assert_eq!(self.staged, 0);
+        if self.has_backlog() {
+            self.keep_backlog_places();
+        }
+    }
+
+    #[cold]
+    fn keep_backlog_places(&mut self) {
+        let dropped = self.backlog.keep_places(self.places);
+        self.stats.drop_pkts(DropCause::OrderFull, dropped as u64);
+    }
+
+    /// What drivers accepted since the run began.
+    pub(super) fn sent_pkts(&self) -> u64 {
+        self.stats.tx_pkts()
+    }
+
+    /// Why a port accepts nothing.
+    fn cause(&self, at: usize) -> DropCause {
+        let port = usize::from(self.outlets[at].txq.port());
+        if self.links[port].load(Ordering::Relaxed) {
+            DropCause::TxFull
+        } else {
+            DropCause::LinkDown
+        }
+    }
+
+    /// Drops the backlog, and all whose turn comes by that.
+    pub(super) fn drop_backlog(&mut self, timing: &Timing<'_>) {
+        while self.backlog.held() != 0 {
+            let at = self.backlog.held().trailing_zeros() as usize;
+            while let Some(Outgoing { packet, pass, .. }) = self.backlog.pop(at) {
+                drop(packet);
+                self.stats.drop_pkts(self.cause(at), 1);
+                self.release(pass, timing);
+            }
+        }
     }
 }

@@ -209,8 +209,8 @@ unsafe impl Batch<Mbuf> for Burst {
     }
 
     #[inline(always)]
-    unsafe fn give(&mut self, take: impl FnOnce(&[Mbuf]) -> usize) -> usize {
-        let taken = take(self.packets());
+    unsafe fn drain_front(&mut self, move_out: impl FnOnce(&[Mbuf]) -> usize) -> usize {
+        let taken = move_out(self.packets());
         self.forget_front(taken);
         taken
     }

@@ -37,6 +37,10 @@ pub use txq::TxQueue;
 
 use mpfwd_common::error::Error;
 
+/// Bytes of the longest frame without jumbo frames, with its checksum
+/// (`RTE_ETHER_MAX_LEN`).
+pub const ETHER_MAX_LEN: u32 = 1518;
+
 /// The text DPDK has for an error number; DPDK returns them negated.
 fn reason(code: i32) -> String {
     // SAFETY: rte_strerror takes any number and returns a string that stays

@@ -318,7 +318,7 @@ fn mtu_for(max_pkt_len: u32) -> u32 {
 fn set_mtu(info: &PortInfo, config: &PortConfig, warnings: &mut Vec<String>) {
     // SAFETY: the port is configured and stopped.
     let code = unsafe { sys::rte_eth_dev_set_mtu(info.id, mtu_for(config.max_pkt_len) as u16) };
-    let plain = config.max_pkt_len == crate::config::DEFAULT_MAX_PKT_LEN;
+    let plain = config.max_pkt_len == super::ETHER_MAX_LEN;
     if code < 0 && !plain {
         warnings.push(format!(
             "port {} ({}) keeps its own frame size: an MTU of {} failed ({})",

@@ -55,9 +55,15 @@ impl RxQueue {
         Ok(())
     }
 
+    /// Whether a poll at `now` is known to bring nothing. For anybody; a hint.
+    #[inline(always)]
+    pub fn is_quiet(&self, now: u64) -> bool {
+        self.source.as_ref().is_some_and(|source| source.is_quiet(now))
+    }
+
     /// The right to poll, if nobody has it.
     pub fn try_lease(&self) -> Option<Lease<'_>> {
-        self.lease.try_take().map(|held| Lease { rxq: self, _held: held })
+        self.lease.try_acquire().map(|held| Lease { rxq: self, _held: held })
     }
 }
 

@@ -1,6 +1,6 @@
-//! Any of the forwarding engines, told apart per packet: for work that costs so
-//! much that this is nothing beside it. It spares the loop from being compiled
-//! for each of them once more.
+//! Any of the forwarding engines, chosen per packet. For work next to which
+//! that branch costs nothing; it spares compiling the loop once more for each
+//! engine.
 
 use super::choice::choice;
 use super::{Io, L3, Mac, MacSwap};

@@ -1,16 +1,16 @@
-//! How a stage that takes long is given up half-way, to go on in pool B.
+//! Giving up a long stage half-way, so that it continues in pool B.
 
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{Mbuf, NoteField};
 use mpfwd_common::error::Result;
 
-/// How long a stage of unknown cost may hold an lcore: past that it leaves its
-/// progress with the packet, and says [`Verdict::Defer`]. The expensive stage
-/// then takes the progress, and goes on from there.
+/// How long a stage of unknown cost may hold an lcore. Past that, the stage
+/// leaves its progress with the packet and returns [`Verdict::Defer`]; the
+/// expensive stage takes the progress and continues from there.
 ///
-/// To give work up after a while because most of it is short is called *task
-/// assignment by guessing size* (Harchol-Balter, JACM 49(2), 2002), and the
-/// time the *cutoff*; there the work starts anew.
+/// Giving work up after a time because most of it is short is *task assignment
+/// by guessing size* (Harchol-Balter, JACM 49(2), 2002), and the time is the
+/// *cutoff*. There the work starts anew.
 ///
 /// [`Verdict::Defer`]: super::Verdict::Defer
 #[derive(Clone, Copy, Debug)]
@@ -20,10 +20,10 @@ pub struct Cutoff {
 }
 
 impl Cutoff {
-    /// After `ticks` of the time stamp counter.
+    /// A cutoff of `ticks` of the TSC.
     ///
     /// # Errors
-    /// When mbufs have no room for progress.
+    /// When mbufs have no room for the progress.
     pub fn register(ticks: u64) -> Result<Self> {
         Ok(Self { ticks, note: NoteField::register_progress()? })
     }
@@ -38,35 +38,34 @@ impl Cutoff {
         Budget { until_ticks: tsc().wrapping_add(self.ticks) }
     }
 
-    /// Leaves with the packet how far its stage has come.
+    /// Leaves the progress of its stage with the packet.
     #[inline]
-    pub fn leave(self, packet: &mut Mbuf, progress: u32) {
+    pub fn leave_progress(self, packet: &mut Mbuf, progress: u32) {
         self.note.write(packet, progress);
     }
 
-    /// What was left with the packet, if its stage was given up; once.
+    /// Takes the progress off the packet, if its stage was given up.
     #[inline]
-    pub fn resume(self, packet: &mut Mbuf) -> Option<u32> {
+    pub fn take_progress(self, packet: &mut Mbuf) -> Option<u32> {
         self.note.take(packet)
     }
 
     /// Whether the packet's stage was given up.
     #[inline]
-    pub fn is_resumed(self, packet: &Mbuf) -> bool {
+    pub fn has_progress(self, packet: &Mbuf) -> bool {
         self.note.is_on(packet)
     }
 }
 
-/// What a stage has left of its time.
+/// The time that a stage has left.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
     until_ticks: u64,
 }
 
 impl Budget {
-    /// To be called now and then: whether the time is over, and the stage
-    /// should leave its progress and say `Defer`. Costs one reading of the time
-    /// stamp counter.
+    /// Whether the time is over: the stage should leave its progress and return
+    /// `Defer`. To be called now and then; costs one TSC read.
     #[inline]
     pub fn yield_point(&self) -> bool {
         tsc().wrapping_sub(self.until_ticks) as i64 >= 0

@@ -1,4 +1,4 @@
-//! `spin` where the traffic's source has drawn what each packet costs: any
+//! `spin` for a traffic source that has drawn the cost of each packet: any
 //! forwarding engine, made as expensive as the packet says.
 
 use super::{Class, Cutoff, Engine, Verdict};
@@ -6,14 +6,14 @@ use crate::dpdk::clock::busy_wait;
 use crate::dpdk::{Burst, CostField, Mbuf};
 use crate::stats::Gaps;
 
-/// A forwarding engine whose packets cost what is written on them.
+/// A forwarding engine whose packets cost what the source wrote on them.
 #[derive(Clone, Debug)]
 pub struct Carried<E> {
     forward: E,
     field: CostField,
     /// Whether a packet's cost is known before the work is done.
     known: bool,
-    /// After how long work of unknown cost is given up.
+    /// When work of unknown cost is given up.
     cutoff: Option<Cutoff>,
     gap_ticks: u64,
     gaps: Gaps,
@@ -21,9 +21,9 @@ pub struct Carried<E> {
 
 impl<E: Engine> Carried<E> {
     /// `field`: where the source has written the cost of every packet. With
-    /// `known` expensive ones are deferred; without, they are given up after
-    /// `cutoff`, if there is one. `gap_ticks`: from here on a pause is the
-    /// host's.
+    /// `known`, expensive packets are deferred; without, they are given up
+    /// after `cutoff`, if there is one. `gap_ticks`: a longer pause was made by
+    /// the host.
     pub fn new(
         forward: E,
         field: CostField,
@@ -57,7 +57,7 @@ impl<E: Engine> Engine for Carried<E> {
         let (ticks, _) = self.field.read(packet);
         if let Some(cutoff) = self.cutoff.filter(|cutoff| cutoff.ticks() < ticks) {
             self.spin(cutoff.ticks());
-            cutoff.leave(packet, 0);
+            cutoff.leave_progress(packet, 0);
             return Verdict::Defer;
         }
         self.spin(ticks);
@@ -67,14 +67,14 @@ impl<E: Engine> Engine for Carried<E> {
     #[inline]
     fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
         let (ticks, _) = self.field.read(packet);
-        let begun = self.cutoff.filter(|cutoff| cutoff.resume(packet).is_some());
-        self.spin(ticks.saturating_sub(begun.map_or(0, Cutoff::ticks)));
+        let started = self.cutoff.filter(|cutoff| cutoff.take_progress(packet).is_some());
+        self.spin(ticks.saturating_sub(started.map_or(0, Cutoff::ticks)));
         self.forward.cheap(packet, from)
     }
 
     #[inline]
-    fn look_ahead(&mut self, burst: &mut Burst, from: u16) {
-        self.forward.look_ahead(burst, from);
+    fn prepare_burst(&mut self, burst: &mut Burst, from: u16) {
+        self.forward.prepare_burst(burst, from);
     }
 
     #[inline]

@@ -1,7 +1,7 @@
-//! One of several engines, told apart per packet.
+//! One of several engines, chosen per packet.
 
-/// An enum of engines that is an engine itself: each call goes on to whichever
-/// it is.
+/// Declares an enum of engines that is an engine itself: each call is forwarded
+/// to the variant.
 macro_rules! choice {
     ($(#[$about:meta])* pub enum $name:ident { $($variant:ident($engine:ty)),+ $(,)? }) => {
         $(#[$about])*
@@ -39,9 +39,9 @@ macro_rules! choice {
             }
 
             #[inline]
-            fn look_ahead(&mut self, burst: &mut $crate::dpdk::Burst, from: u16) {
+            fn prepare_burst(&mut self, burst: &mut $crate::dpdk::Burst, from: u16) {
                 match self {
-                    $(Self::$variant(engine) => engine.look_ahead(burst, from)),+
+                    $(Self::$variant(engine) => engine.prepare_burst(burst, from)),+
                 }
             }
 

@@ -1,24 +1,25 @@
-//! A packet's headers and its flow, however the packet is parted into segments.
+//! A packet's headers and its flow, however the packet is split into segments.
 
 use super::headers::{
     ETHERNET_HEADER, FRONT_MAX, Family, Headers, parse_front, plain_flow_hash, plain_mac_hash,
 };
 use crate::dpdk::Mbuf;
 
-/// What a packet's flow is told by, also after an engine has had the packet.
+/// What identifies a packet's flow, also after an engine has changed the
+/// packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flows {
-    /// The engine leaves a packet's pair of MAC addresses what it was, perhaps
-    /// swapped. Where it does not, all packets without IP are one flow.
+    /// The engine keeps a packet's pair of MAC addresses, perhaps swapped.
+    /// Where it does not, all packets without IP are one flow.
     pub macs_stay: bool,
 }
 
 impl Flows {
     /// A number for the packet's flow, the same for all packets of a flow: the
-    /// NIC's RSS hash where the packet has one, else that of
-    /// [`FlowKey`](super::headers::FlowKey), which both directions share. (RSS
-    /// does so where the NIC was given a key that is symmetric, and is one
-    /// number per direction where not.)
+    /// NIC's RSS hash where the packet has one, else the hash of
+    /// [`FlowKey`](super::headers::FlowKey), which both directions share. (The
+    /// RSS hash is shared by both directions only if the NIC has a symmetric
+    /// key.)
     #[inline(always)]
     pub fn hash(self, packet: &Mbuf) -> u32 {
         let front = packet.data();
@@ -31,8 +32,9 @@ impl Flows {
         }
     }
 
-    /// As `hash`, of packet after packet. Those without IP most often have the
-    /// Ethernet header of the one before, which is sooner compared than hashed.
+    /// As `hash`, for one packet after another. Packets without IP mostly have
+    /// the Ethernet header of the one before, and comparing it is cheaper than
+    /// hashing it.
     #[inline(always)]
     pub fn hash_next(self, packet: &Mbuf, before: &mut FlowBefore) -> u32 {
         let header = packet.data().first_chunk();
@@ -48,7 +50,8 @@ impl Flows {
         hash
     }
 
-    /// A hash of MAC addresses counts where these stay what they are.
+    /// A hash of MAC addresses identifies a flow only where these stay the
+    /// same.
     #[inline(always)]
     fn without_ip(self, hash: u32) -> u32 {
         if self.macs_stay { hash } else { 0 }
@@ -62,8 +65,8 @@ impl Flows {
     }
 }
 
-/// The Ethernet header of the last packet, if that was one without IP, and the
-/// hash of its flow.
+/// The Ethernet header of the last packet, if that had no IP, and its flow's
+/// hash.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FlowBefore {
     header: Option<[u8; ETHERNET_HEADER]>,

@@ -1,5 +1,4 @@
-//! Flows as tables know them: one 64-bit number for the two directions of a
-//! flow.
+//! 64-bit flow identifiers for tables, the same for both directions of a flow.
 
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
@@ -7,21 +6,21 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::headers::FlowKey;
 
-/// Makes numbers of flow keys, another number in each run: nobody outside can
-/// choose two flows that have the same one. Otherwise two flows do by chance,
-/// once in 2^64 pairs.
+/// Derives identifiers from flow keys with a seed drawn at start, so that
+/// nobody outside can choose two flows with the same one. By chance two flows
+/// share one in 2^64 pairs.
 #[derive(Clone, Copy, Debug)]
 pub struct FlowIds {
     seed: u64,
 }
 
 impl FlowIds {
-    /// With a seed that the operating system's randomness gave.
+    /// With a seed from the operating system.
     pub fn random() -> Self {
         Self { seed: RandomState::new().build_hasher().finish() }
     }
 
-    /// The number of the key's flow, the same in both directions.
+    /// The identifier of the key's flow, the same in both directions.
     #[inline]
     pub fn of(self, key: FlowKey) -> u64 {
         let mut bytes = Bytes { bytes: [0; BYTES], len: 0, seed: self.seed };
@@ -30,10 +29,10 @@ impl FlowIds {
     }
 }
 
-/// More than a key of two IPv6 addresses and ports hashes.
+/// More bytes than a key of two IPv6 addresses and ports hashes.
 const BYTES: usize = 96;
 
-/// Collects what is hashed, to hash it all at once.
+/// Collects the bytes to hash, to hash them all at once.
 struct Bytes {
     bytes: [u8; BYTES],
     len: usize,

@@ -1,6 +1,6 @@
-//! Any of the engines whose packets may cost much, told apart per packet:
-//! beside that work it is nothing, and it spares the loop from being compiled
-//! for each of them once more.
+//! Any of the engines whose packets may cost much, chosen per packet. Next to
+//! that work the branch costs nothing; it spares compiling the loop once more
+//! for each engine.
 
 use super::choice::choice;
 use super::{Any, Carried, Dpi, Spin};

@@ -1,16 +1,16 @@
-//! What all lcores go by and another thread may replace while they do: routes,
-//! rules. Nobody waits: who replaces it leaves the old one alive until the last
-//! lcore has let go of it, and frees it then, so that no lcore ever does.
+//! Data that all lcores read and another thread may replace meanwhile: routes,
+//! rules. Nobody waits. The replacing thread keeps the old value until the last
+//! lcore has released it and then frees it, so that no lcore ever frees one.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A value, and those before it that some lcore may still go by.
+/// A value, and the replaced ones that some lcore may still use.
 #[derive(Debug)]
 pub struct Live<T> {
     current: Mutex<Arc<T>>,
-    /// Changes after `current` does.
+    /// Incremented after `current` changes.
     version: AtomicU64,
     replaced: Mutex<Vec<Arc<T>>>,
 }
@@ -24,10 +24,10 @@ impl<T> Live<T> {
         }
     }
 
-    /// One user's view of it.
+    /// One reader's handle.
     pub fn hold(self: &Arc<Self>) -> Held<T> {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        // Relaxed: whoever changes the version holds the lock.
+        // Relaxed: the version changes under the lock.
         Held {
             version: self.version.load(Ordering::Relaxed),
             value: current.clone(),
@@ -35,7 +35,7 @@ impl<T> Live<T> {
         }
     }
 
-    /// Has everybody go by `next` from when they look again.
+    /// Replaces the value. Each reader uses `next` after its next `follow`.
     pub fn replace(&self, next: T) {
         let next = Arc::new(next);
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
@@ -45,11 +45,12 @@ impl<T> Live<T> {
         self.replaced.lock().unwrap_or_else(PoisonError::into_inner).push(before);
     }
 
-    /// Hands over those that nobody goes by any more. Returns whether there are
-    /// others left.
+    /// Hands over the replaced values that no reader holds any more. Returns
+    /// whether others are left.
     pub fn sweep(&self, mut last: impl FnMut(T)) -> bool {
         let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
-        // Nobody can take hold of them again: it is theirs or only ours.
+        // No reader can acquire them again: they are held by old readers or by
+        // us alone.
         let (over, held): (Vec<_>, _) =
             replaced.drain(..).partition(|value| Arc::strong_count(value) == 1);
         *replaced = held;
@@ -58,7 +59,7 @@ impl<T> Live<T> {
     }
 }
 
-/// The value as its user knows it: the same until it asks for the present one.
+/// A reader's handle: the same value until it asks for the current one.
 #[derive(Debug)]
 pub struct Held<T> {
     live: Arc<Live<T>>,
@@ -67,15 +68,15 @@ pub struct Held<T> {
 }
 
 impl<T> Held<T> {
-    /// Goes on with the present value; returns whether it is another one. Costs
-    /// one load where it is not.
+    /// Switches to the current value; returns whether it is another one. Costs
+    /// one load if it is not.
     #[inline(always)]
     pub fn follow(&mut self) -> bool {
-        // Relaxed: what is there is read under the lock.
+        // Relaxed: the value is read under the lock.
         self.live.version.load(Ordering::Relaxed) != self.version && self.change()
     }
 
-    /// If somebody is just replacing it, the next look is early enough.
+    /// While the value is being replaced, the next call is early enough.
     #[cold]
     fn change(&mut self) -> bool {
         let Ok(current) = self.live.current.try_lock() else { return false };
@@ -84,7 +85,7 @@ impl<T> Held<T> {
     }
 }
 
-// Derived it would ask for a T that can be cloned.
+// A derived impl would require `T: Clone`.
 impl<T> Clone for Held<T> {
     fn clone(&self) -> Self {
         Self { live: self.live.clone(), version: self.version, value: self.value.clone() }
@@ -107,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_old_one_lives_until_all_have_looked_again() {
+    fn the_old_value_lives_until_all_readers_follow() {
         let live = Arc::new(Live::new(1));
         let (mut one, mut other) = (live.hold(), live.hold());
         assert!(!one.follow() && !live.sweep(|_| unreachable!()));
@@ -119,14 +120,14 @@ mod tests {
         assert!(other.follow());
         assert_eq!(*other, 3);
         let mut over = Vec::new();
-        assert!(live.sweep(|value| over.push(value)), "one still goes by 2");
+        assert!(live.sweep(|value| over.push(value)), "a reader still holds 2");
         drop(one);
         assert!(!live.sweep(|value| over.push(value)));
         assert_eq!(over, [1, 2]);
     }
 
-    /// Each value is freed by who replaces it, once, and never while somebody
-    /// reads it.
+    /// Each value is freed by the replacing thread, once, and never while a
+    /// reader uses it.
     #[test]
     fn readers_never_see_what_was_freed() {
         const VALUES: usize = if cfg!(miri) { 50 } else { 5_000 };
@@ -138,7 +139,7 @@ mod tests {
                     let (mut held, mut last) = (live.hold(), 0);
                     while over.load(Ordering::Relaxed) == 0 {
                         held.follow();
-                        assert!(**held >= last, "never back");
+                        assert!(**held >= last, "versions are monotonic");
                         last = **held;
                     }
                 });

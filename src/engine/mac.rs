@@ -1,5 +1,5 @@
-//! `mac`: sets the source address to that of the port the frame leaves by, and
-//! the destination address to that of the port's peer.
+//! `mac`: sets the source address to that of the outgoing port, and the
+//! destination address to that of the port's peer.
 
 use super::{Addresses, Rewrite};
 

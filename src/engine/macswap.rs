@@ -17,7 +17,7 @@ impl Addresses for Swap {
     }
 }
 
-/// One load, one shuffle, one store: a CPU that DPDK runs on has the
+/// One load, one shuffle, one store. Every CPU that DPDK runs on has the
 /// instruction.
 #[cfg(target_feature = "ssse3")]
 #[inline(always)]
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn source_and_destination_change_places() {
+    fn source_and_destination_are_swapped() {
         for behind in ["23", "2345", "2345 and what follows"] {
             let mut frame = format!("0dDdD1sSsSs2{behind}").into_bytes();
             Swap::change(&mut frame, &[0; 12]);

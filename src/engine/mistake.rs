@@ -1,31 +1,31 @@
-//! What is wrong with a file that somebody wrote for an engine, and where.
+//! A mistake in a file written for an engine, and its place.
 
 use std::fmt;
 
 /// Line and column, from 1; columns are characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Position {
     pub line: u32,
     pub column: u32,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.line, self.column)
     }
 }
 
-/// What is wrong with a file, and where.
+/// A mistake in a file, and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
-    pub at: Place,
+    pub at: Position,
     /// What was expected, and what was found.
     pub what: String,
 }
 
 impl Mistake {
     pub fn new(line: u32, column: u32, what: String) -> Self {
-        Self { at: Place { line, column }, what }
+        Self { at: Position { line, column }, what }
     }
 }
 

@@ -1,5 +1,5 @@
-//! What is done to a packet. An engine says what a packet costs and does it;
-//! where that happens is not its business.
+//! What is done to a packet. An engine says what a packet costs and processes
+//! it; it does not know on which lcore.
 
 mod any;
 mod budget;
@@ -32,7 +32,7 @@ pub use l3::L3;
 pub use live::{Held, Live};
 pub use mac::Mac;
 pub use macswap::MacSwap;
-pub use mistake::{Mistake, Place};
+pub use mistake::{Mistake, Position};
 pub use predict::{Estimate, Predicting, Prediction};
 pub use rewrite::{Addresses, Rewrite};
 pub use spin::{Marking, Spin, SpinTicks};
@@ -41,26 +41,26 @@ use crate::dpdk::clock::TscRate;
 use crate::dpdk::{Burst, MAX_PORTS, Mbuf};
 use crate::stats::{DropCause, Gaps};
 
-/// What the engine expects of a packet before it has done anything to it.
+/// What the engine expects of a packet before it has processed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// The cheap stage is enough.
     Cheap,
     /// It needs the expensive stage.
     Defer,
-    /// The cheap stage may turn out to be expensive: it is run with nothing
-    /// held in private behind it.
+    /// The cheap stage may turn out to be expensive: it runs with nothing held
+    /// privately behind it.
     Unknown,
 }
 
-/// What has become of a packet after a stage.
+/// The outcome of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Send it by this port.
     Forward(u16),
     Drop(DropCause),
-    /// Only now it shows that it needs the expensive stage, or it has taken too
-    /// long. The expensive stage itself must not say this.
+    /// The packet needs the expensive stage, or has taken too long. The
+    /// expensive stage must not return this.
     Defer,
 }
 
@@ -72,86 +72,89 @@ impl Verdict {
     }
 }
 
-/// A network function of two stages. Each lcore has an engine of its own, so
-/// that nothing in it is shared unless it chooses to.
+/// A network function of two stages. Each lcore has its own engine, so engines
+/// share nothing unless they choose to.
 ///
-/// An engine of one's own runs in every mode by [`crate::app::main_with`];
-/// `examples/arp_guard.rs` is a whole program of one:
+/// Your own engine runs in every mode by [`crate::app::main_with`];
+/// `examples/arp_guard.rs` is a whole program:
 ///
-/// * `classify` says what is known in advance. It is asked for every packet of
+/// * `classify` says what is known in advance. It is called for every packet of
 ///   a burst before any of them is served
-/// * `cheap` serves the packets where they came in, most often in bursts
-/// * `expensive` serves those that were deferred, one by one and in most modes
-///   on other lcores: what an engine has learnt in one stage, the other knows
-///   only if both share it
+/// * `cheap` serves packets where they came in, mostly in bursts
+/// * `expensive` serves deferred packets, one by one and in most modes on other
+///   lcores: what an engine learns in one stage, the other knows only if they
+///   share it
 ///
-/// A stage must not wait, lock for long, allocate per packet, or fail: whatever
-/// comes of a packet is a [`Verdict`].
+/// A stage must not wait, hold a lock for long, allocate per packet, or fail:
+/// every outcome is a [`Verdict`].
 ///
 /// # Work that takes long
-/// If it shows only on the way that a packet is expensive, `classify` says
-/// [`Class::Unknown`]. Then the cheap stage may start a [`Budget`] by
-/// [`Cutoff::start`], ask its [`yield_point`](Budget::yield_point) now and
-/// then, and once that is true leave its progress with the packet
-/// ([`Cutoff::leave`]) and say [`Verdict::Defer`]. The packet goes to where
-/// deferred ones go in this mode, to pool B where there is one, and the
-/// expensive stage goes on from what [`Cutoff::resume`] gives it.
+/// If a packet's cost shows only during the work, `classify` returns
+/// [`Class::Unknown`]. The cheap stage then may start a [`Budget`] with
+/// [`Cutoff::start`] and ask its [`yield_point`](Budget::yield_point) now and
+/// then. Once that is true, it leaves its progress with the packet
+/// ([`Cutoff::leave_progress`]) and returns [`Verdict::Defer`]. The packet goes
+/// where deferred packets go in this mode, to pool B where there is one, and
+/// the expensive stage continues from what [`Cutoff::take_progress`] returns.
 pub trait Engine: Send {
-    /// Which stage a packet that came in by port `from` needs. Asked once per
-    /// packet, but for those that wait in a run queue between.
+    /// Which stage a packet that came in by port `from` needs. Called once per
+    /// packet, but again for a packet that waited in a run queue.
     fn classify(&mut self, packet: &Mbuf, from: u16) -> Class;
 
-    /// The cheap stage, for a packet that came in by port `from`. It and the
-    /// others may change the packet, but not IP addresses and ports: by them
-    /// the flow is known in which the packet has to leave in order.
+    /// The cheap stage, for a packet that came in by port `from`. No method may
+    /// change a packet's IP addresses and ports: they identify the flow in
+    /// which the packet leaves in order.
     fn cheap(&mut self, packet: &mut Mbuf, from: u16) -> Verdict;
 
-    /// The expensive stage, for a packet that came in by port `from`. It goes
-    /// on where the cheap stage gave up, if that did.
+    /// The expensive stage, for a packet that came in by port `from`. Continues
+    /// where the cheap stage gave up, if it did.
     fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict;
 
     /// The expensive stage of packets that came in by port `from`, one after
-    /// the other. `verdicts`, which are as many, say what has become of each.
-    /// An engine of engines passes this on, to tell them apart once.
+    /// the other. Writes the outcome of each to `verdicts`, a slice of the same
+    /// length. An engine that wraps engines forwards this call, to choose among
+    /// them once.
     #[inline]
     fn expensive_all(&mut self, packets: &mut [Mbuf], from: u16, verdicts: &mut [Verdict]) {
         one_by_one(self, packets, from, verdicts);
     }
 
-    /// Sees a whole burst before its packets are classified one by one, where
-    /// [`Engine::cheap_burst`] was not asked or did not serve it: for what is
-    /// cheaper to find out of many packets at once. What is found has to be
-    /// left on the packets, because each of them may go on by another lcore;
-    /// those that were left over when it was their turn are not seen again.
+    /// Called with a whole burst before its packets are classified one by one,
+    /// if [`Engine::cheap_burst`] was not called or did not serve it: for work
+    /// that is cheaper for many packets at once, such as lookups and
+    /// prefetches. Results must be left on the packets, because each may
+    /// continue on another lcore. Packets from a run queue are not passed here
+    /// again.
     #[inline]
-    fn look_ahead(&mut self, burst: &mut Burst, from: u16) {
+    fn prepare_burst(&mut self, burst: &mut Burst, from: u16) {
         let _ = (burst, from);
     }
 
-    /// Whether all packets of a burst are to be deferred, where that can be
-    /// said without a look at each. `false`: go packet by packet.
+    /// Whether all packets of a burst are deferred, where that is known without
+    /// looking at each. `false`: classify packet by packet.
     #[inline]
     fn defers_burst(&mut self, burst: &Burst, from: u16) -> bool {
         let _ = (burst, from);
         false
     }
 
-    /// Called again and again while there is nothing to do. An engine that goes
-    /// by what others may replace lets go of the old one here: packets may not
-    /// come for long.
+    /// Called repeatedly while the lcore is idle. An engine that uses
+    /// replaceable data releases the old value here: the next packet may be far
+    /// away.
     #[inline]
     fn rest(&mut self) {}
 
-    /// The time that the host took while this engine worked, since it was asked
-    /// last; as far as the engine can tell.
+    /// The time that the host took while this engine worked, as far as it can
+    /// tell, since the last call.
     fn host_gaps(&mut self) -> Gaps {
         Gaps::default()
     }
 
     /// Classifies and serves a whole burst of one queue at once, if all of it
-    /// is cheap and leaves by one port, which is returned; packets to drop are
-    /// taken out of the burst and handed to `dropped`. `None`: nothing was done
-    /// but at most what [`Engine::look_ahead`] does; go packet by packet.
+    /// is cheap and leaves by one port, which is returned. Packets to drop are
+    /// removed from the burst and passed to `dropped`. `None`: nothing was done
+    /// but at most the work of [`Engine::prepare_burst`]; continue packet by
+    /// packet.
     #[inline]
     fn cheap_burst(
         &mut self,
@@ -178,25 +181,24 @@ fn one_by_one<E: Engine + ?Sized>(
         .for_each(|(packet, verdict)| *verdict = engine.expensive(packet, from));
 }
 
-/// What there is to know when an lcore's engine is made.
+/// What an lcore's engine is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct EngineSetup<'a> {
     /// EAL's number of the lcore.
     pub lcore: u32,
-    /// For each port the one that its packets leave by.
+    /// For each port, the one that its packets leave by.
     pub peers: &'a Peers,
-    /// From ticks of the time stamp counter to time and back.
+    /// Converts between TSC ticks and time.
     pub rate: TscRate,
-    /// After how long work of unknown cost is to be given up: `--yield-after`.
+    /// When work of unknown cost is given up: `--yield-after`.
     pub cutoff: Option<Cutoff>,
 }
 
-/// For each port the one that its packets leave by, and the addresses that they
-/// leave with.
+/// For each port, the one that its packets leave by, and their addresses then.
 #[derive(Clone, Debug)]
 pub struct Peers {
-    /// By incoming port: destination and source address as the first 12 bytes
-    /// of the frame.
+    /// By incoming port: destination and source address, the first 12 bytes of
+    /// the frame.
     headers: [[u8; 12]; MAX_PORTS],
     out: [u16; MAX_PORTS],
 }
@@ -207,8 +209,8 @@ impl Peers {
         Self { headers: [[0; 12]; MAX_PORTS], out: [u16::MAX; MAX_PORTS] }
     }
 
-    /// What comes in by `from` leaves by `out`, whose own address is `own`,
-    /// towards `peer`.
+    /// Packets that come in by `from` leave by `out`, whose own address is
+    /// `own`, towards `peer`.
     pub fn join(&mut self, from: u16, out: u16, peer: [u8; 6], own: [u8; 6]) {
         let header = &mut self.headers[usize::from(from) % MAX_PORTS];
         header[..6].copy_from_slice(&peer);
@@ -216,7 +218,7 @@ impl Peers {
         self.out[usize::from(from) % MAX_PORTS] = out;
     }
 
-    /// The port that packets leave by which came in by `from`.
+    /// The port by which packets leave that came in by `from`.
     #[inline]
     pub fn out(&self, from: u16) -> u16 {
         self.out[usize::from(from) % MAX_PORTS]

@@ -1,6 +1,6 @@
-//! Guessing what a packet will cost from what its flow's packets have cost: of
-//! work whose cost shows only while it is done, that of flows that were
-//! expensive need not be begun where it came in.
+//! Predicts a packet's cost from the cost of earlier packets of its flow. Work
+//! whose cost shows only while it is done need not be started where it came in
+//! if its flow was expensive before.
 
 use std::sync::Arc;
 
@@ -11,18 +11,18 @@ use crate::dpdk::{Burst, Mbuf};
 use crate::stats::{DropCause, Gaps, PredictionCounts};
 use micropools::flow_table::{FlowTable, VALUE_MAX};
 
-/// What of the past is taken for the future.
+/// How the estimate follows from past costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Estimate {
     /// The cost of the flow's last packet.
     Last,
-    /// The exponentially weighted moving average of its packets' costs, the
-    /// newest with a weight of 1/8 (Jacobson, SIGCOMM'88).
+    /// The exponentially weighted moving average of its packets' costs; the
+    /// newest has a weight of 1/8 (Jacobson, SIGCOMM'88).
     Ewma,
 }
 
 impl Estimate {
-    /// `ticks`: what the newest packet took.
+    /// `ticks`: the cost of the newest packet.
     fn next(self, old_ticks: Option<u64>, ticks: u64) -> u64 {
         match (self, old_ticks) {
             (Self::Ewma, Some(old)) => old - old / 8 + ticks / 8,
@@ -32,22 +32,22 @@ impl Estimate {
     }
 }
 
-/// What all lcores have learnt of flows' costs, and what of it counts as
+/// What all lcores have learnt of flows' costs, and the threshold for
 /// expensive.
 #[derive(Clone)]
 pub struct Prediction {
     pub estimate: Estimate,
-    /// A flow whose packets take as long goes to the expensive stage at once.
+    /// A flow whose packets take this long goes to the expensive stage at once.
     pub cutoff: Cutoff,
-    /// Costs in ticks, of flows that had a packet whose cost was worth noting.
+    /// Costs in ticks, of the flows that had a packet worth noting.
     pub flows: Arc<FlowTable>,
     pub ids: FlowIds,
     pub counts: Arc<PredictionCounts>,
 }
 
-/// A packet that takes less than this part of the cutoff is no news of a flow
-/// that nothing is known of.
-const NEWS_PART: u64 = 8;
+/// A packet below this fraction of the cutoff is not worth an entry for an
+/// unknown flow.
+const WORTH_NOTING_DIVISOR: u64 = 8;
 
 impl Prediction {
     fn flow_id(&self, packet: &Mbuf) -> u64 {
@@ -55,11 +55,11 @@ impl Prediction {
     }
 
     /// Whether the packet's flow has been expensive.
-    fn expects_much(&self, packet: &Mbuf) -> bool {
+    fn expects_expensive(&self, packet: &Mbuf) -> bool {
         let known_ticks = self.flows.get(self.flow_id(packet), tsc());
-        let much = known_ticks.is_some_and(|ticks| ticks >= self.cutoff.ticks());
-        self.counts.predicted_pkts.add(u64::from(much));
-        much
+        let expensive = known_ticks.is_some_and(|ticks| ticks >= self.cutoff.ticks());
+        self.counts.predicted_pkts.add(u64::from(expensive));
+        expensive
     }
 
     fn learn(&self, flow_id: u64, now: u64, ticks: u64) {
@@ -67,15 +67,14 @@ impl Prediction {
     }
 }
 
-/// Any engine, with a prediction of what costs its [`Class::Unknown`] packets
-/// will turn out to have.
+/// Any engine, with a prediction for its [`Class::Unknown`] packets.
 pub struct Predicting<E> {
     engine: E,
     prediction: Option<Prediction>,
 }
 
 impl<E: Engine> Predicting<E> {
-    /// Without a prediction it is the engine itself.
+    /// Without a prediction it behaves as the engine itself.
     pub fn new(engine: E, prediction: Option<Prediction>) -> Self {
         Self { engine, prediction }
     }
@@ -86,7 +85,7 @@ impl<E: Engine> Engine for Predicting<E> {
     fn classify(&mut self, packet: &Mbuf, from: u16) -> Class {
         let class = self.engine.classify(packet, from);
         match &self.prediction {
-            Some(prediction) if class == Class::Unknown && prediction.expects_much(packet) => {
+            Some(prediction) if class == Class::Unknown && prediction.expects_expensive(packet) => {
                 Class::Defer
             }
             _ => class,
@@ -100,7 +99,7 @@ impl<E: Engine> Engine for Predicting<E> {
         let verdict = self.engine.cheap(packet, from);
         let end = tsc();
         let ticks = end.wrapping_sub(start);
-        if verdict == Verdict::Defer || ticks >= prediction.cutoff.ticks() / NEWS_PART {
+        if verdict == Verdict::Defer || ticks >= prediction.cutoff.ticks() / WORTH_NOTING_DIVISOR {
             prediction.learn(prediction.flow_id(packet), end, ticks);
         }
         verdict
@@ -108,10 +107,10 @@ impl<E: Engine> Engine for Predicting<E> {
 
     #[inline]
     fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
-        // Of what was given up half-way it is known already that it is
-        // expensive; the rest would say otherwise.
+        // A packet that was given up half-way is known to be expensive; the
+        // cost of the rest alone would say otherwise.
         let Some(prediction) =
-            self.prediction.as_ref().filter(|prediction| !prediction.cutoff.is_resumed(packet))
+            self.prediction.as_ref().filter(|prediction| !prediction.cutoff.has_progress(packet))
         else {
             return self.engine.expensive(packet, from);
         };
@@ -134,8 +133,8 @@ impl<E: Engine> Engine for Predicting<E> {
     }
 
     #[inline]
-    fn look_ahead(&mut self, burst: &mut Burst, from: u16) {
-        self.engine.look_ahead(burst, from);
+    fn prepare_burst(&mut self, burst: &mut Burst, from: u16) {
+        self.engine.prepare_burst(burst, from);
     }
 
     #[inline]
@@ -168,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_average_follows_slowly_and_the_last_at_once() {
+    fn ewma_follows_slowly_and_last_follows_at_once() {
         assert_eq!(Estimate::Last.next(Some(1_000), 80), 80);
         assert_eq!(Estimate::Ewma.next(None, 80), 80);
         let fallen = (0..20).fold(1_000, |old, _| Estimate::Ewma.next(Some(old), 80));

@@ -1,5 +1,5 @@
-//! Engines that change a frame's MAC addresses and nothing else; which way,
-//! `mac` and `macswap` say.
+//! Engines that only change a frame's MAC addresses: `mac` and `macswap` say
+//! how.
 
 use std::marker::PhantomData;
 
@@ -10,9 +10,8 @@ use crate::stats::DropCause;
 /// A way of changing a frame's destination and source address, its first 12
 /// bytes.
 pub trait Addresses: Clone + Send {
-    /// `frame`: all of an Ethernet header, and what of the frame follows it in
-    /// the first segment. `outgoing`: the addresses of the port that the frame
-    /// leaves by, its peer's and its own.
+    /// `frame`: a whole Ethernet header and the rest of the first segment.
+    /// `outgoing`: the addresses of the outgoing port, its peer's and its own.
     fn change(frame: &mut [u8], outgoing: &[u8; 12]);
 }
 
@@ -20,12 +19,12 @@ pub trait Addresses: Clone + Send {
 #[derive(Clone, Debug)]
 pub struct Rewrite<A> {
     peers: Peers,
-    way: PhantomData<A>,
+    addresses: PhantomData<A>,
 }
 
 impl<A: Addresses> Rewrite<A> {
     pub fn new(peers: Peers) -> Self {
-        Self { peers, way: PhantomData }
+        Self { peers, addresses: PhantomData }
     }
 }
 
@@ -65,10 +64,10 @@ impl<A: Addresses> Engine for Rewrite<A> {
 /// Bytes of an Ethernet header.
 const ETHERNET_HEADER: usize = 14;
 
-/// Changes the addresses of every frame of a burst, and drops those that have
-/// none. Nothing is asked for ahead: a packet takes so few instructions,
-/// independent of the others', that the CPU has a burst's worth of misses under
-/// way by itself.
+/// Changes the addresses of every frame of a burst, and drops those without an
+/// Ethernet header. Does not prefetch: the few instructions per packet are
+/// independent of the other packets', so the CPU overlaps a burst's misses by
+/// itself.
 #[inline(always)]
 fn rewrite_burst(
     burst: &mut Burst,
@@ -90,7 +89,7 @@ fn rewrite_burst(
     }
 }
 
-/// The first segment of a frame that has all of its Ethernet header there.
+/// The first segment, if it holds the whole Ethernet header.
 #[inline(always)]
 fn frame(packet: &mut Mbuf) -> Option<&mut [u8]> {
     Some(packet.data_mut()).filter(|data| data.len() >= ETHERNET_HEADER)

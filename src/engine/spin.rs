@@ -1,6 +1,5 @@
 //! `spin`: any forwarding engine made as expensive as asked, to measure
-//! schedulers with work of a known cost. Some packets are marked, and cost
-//! more.
+//! schedulers with work of a known cost. Marked packets cost more.
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -12,32 +11,32 @@ use crate::dpdk::clock::busy_wait;
 use crate::dpdk::{Burst, Mbuf};
 use crate::stats::{DropCause, Gaps};
 
-/// What the two stages cost, in ticks of the time stamp counter.
+/// The cost of the two stages, in TSC ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpinTicks {
     pub cheap: u64,
     pub expensive: u64,
-    /// What longer pauses of the CPU count as gaps.
+    /// Longer pauses of the CPU count as gaps.
     pub gap: u64,
 }
 
-/// Which packets are marked: each with the same probability, found by its
-/// bytes, or by chance where all of a port's are alike.
+/// Which packets are marked: each with the same probability, by its bytes, or
+/// at random where all packets of a port are alike.
 #[derive(Clone, Debug)]
 pub struct Marking {
-    /// A packet whose hash is below this is marked: the same packet always, or
-    /// never.
+    /// A packet whose hash is below this is marked, so the same packet always
+    /// is or never is.
     below: u128,
     sequence: Sequence,
-    /// By incoming port, a bit each: whether the sequence marks its packets
-    /// instead of the hash.
+    /// A bit per incoming port: whether the sequence marks its packets instead
+    /// of the hash.
     by_sequence: u64,
 }
 
 impl Marking {
     /// Marks packets with probability `p` (0 to 1). `by_sequence` has a bit for
-    /// each port where a sequence does it: the same seed marks the same places
-    /// of it.
+    /// each port whose packets the sequence marks; the same seed marks the same
+    /// positions.
     pub fn new(p: f64, seed: u64, by_sequence: u64) -> Self {
         Self { below: (p * 2f64.powi(64)) as u128, sequence: Sequence::new(p, seed), by_sequence }
     }
@@ -62,7 +61,7 @@ impl Marking {
     }
 }
 
-/// Bytes that the hash looks at: Ethernet, IPv6 and TCP headers and a little of
+/// Bytes that the hash covers: Ethernet, IPv6 and TCP headers and a little of
 /// the payload.
 const HASHED_BYTES: usize = 96;
 
@@ -71,17 +70,17 @@ fn hash(data: &[u8]) -> u64 {
     xxh3_64(&data[..data.len().min(HASHED_BYTES)])
 }
 
-/// Independent trials of probability `p`, one per packet, that cost nothing
-/// between two marked packets: the distance to the next one is drawn from the
+/// Independent trials of probability `p`, one per packet. Packets between two
+/// marked ones cost no draw: the distance to the next one is drawn from the
 /// geometric distribution.
 #[derive(Clone, Debug)]
 struct Sequence {
     random: SmallRng,
     distances: Geometric,
-    /// Every packet is marked: nothing to draw.
+    /// Every packet is marked; nothing is drawn.
     always: bool,
-    /// Packets to pass before the next marked one.
-    to_pass: u64,
+    /// Packets to skip before the next marked one.
+    to_skip: u64,
 }
 
 impl Sequence {
@@ -89,27 +88,27 @@ impl Sequence {
         let p = p.clamp(0.0, 1.0);
         let distances = Geometric::new(p).expect("a clamped probability is valid");
         let mut sequence =
-            Self { random: SmallRng::seed_from_u64(seed), distances, always: p == 1.0, to_pass: 0 };
-        sequence.to_pass = sequence.distance();
+            Self { random: SmallRng::seed_from_u64(seed), distances, always: p == 1.0, to_skip: 0 };
+        sequence.to_skip = sequence.distance();
         sequence
     }
 
     #[inline]
     fn next_is_marked(&mut self) -> bool {
-        if self.to_pass > 0 {
-            self.to_pass -= 1;
+        if self.to_skip > 0 {
+            self.to_skip -= 1;
             return false;
         }
-        self.to_pass = self.distance();
+        self.to_skip = self.distance();
         true
     }
 
-    /// Passes `packets` packets if none of them is marked.
+    /// Skips `packets` packets if none of them is marked.
     #[inline]
-    fn pass(&mut self, packets: u64) -> bool {
-        let all = self.to_pass >= packets;
+    fn skip(&mut self, packets: u64) -> bool {
+        let all = self.to_skip >= packets;
         if all {
-            self.to_pass -= packets;
+            self.to_skip -= packets;
         }
         all
     }
@@ -120,7 +119,7 @@ impl Sequence {
     }
 }
 
-/// A forwarding engine whose packets cost what [`SpinTicks`] says.
+/// A forwarding engine whose packets cost as [`SpinTicks`] says.
 #[derive(Clone, Debug)]
 pub struct Spin<E> {
     forward: E,
@@ -128,7 +127,7 @@ pub struct Spin<E> {
     marking: Marking,
     /// Whether a packet's cost is known before the work is done.
     known: bool,
-    /// After how long work of unknown cost is given up.
+    /// When work of unknown cost is given up.
     cutoff: Option<Cutoff>,
     gaps: Gaps,
 }
@@ -141,8 +140,8 @@ impl<E: Engine> Spin<E> {
         }
     }
 
-    /// With `known` marked packets are deferred; without, a packet is found to
-    /// be expensive while it is being served, and given up after `cutoff`, if
+    /// With `known`, marked packets are deferred. Without, a packet turns out
+    /// to be expensive while it is served, and is given up after `cutoff`, if
     /// there is one.
     pub fn new(
         forward: E,
@@ -154,12 +153,13 @@ impl<E: Engine> Spin<E> {
         Self { forward, ticks, marking, known, cutoff, gaps: Gaps::default() }
     }
 
-    /// What a packet has still to take that may have been begun, or whose cost
-    /// is not known.
+    /// The remaining cost of a packet that may have been started, or whose cost
+    /// is unknown.
     #[inline(never)]
     fn ticks_left(&mut self, packet: &mut Mbuf, from: u16) -> u64 {
-        let begun = self.cutoff.and_then(|cutoff| Some((cutoff.resume(packet)?, cutoff.ticks())));
-        match begun {
+        let started =
+            self.cutoff.and_then(|cutoff| Some((cutoff.take_progress(packet)?, cutoff.ticks())));
+        match started {
             Some((1, done)) => self.ticks.expensive - done,
             Some((_, done)) => self.ticks.cheap - done,
             None if self.known => self.ticks.expensive,
@@ -167,7 +167,7 @@ impl<E: Engine> Spin<E> {
         }
     }
 
-    /// What a packet of unknown cost turns out to take.
+    /// The cost that a packet of unknown cost turns out to have.
     #[inline]
     fn found_ticks(&mut self, packet: &Mbuf, from: u16) -> u64 {
         if self.marking.marks(packet, from) { self.ticks.expensive } else { self.ticks.cheap }
@@ -189,7 +189,7 @@ impl<E: Engine> Engine for Spin<E> {
         let ticks = if self.known { self.ticks.cheap } else { self.found_ticks(packet, from) };
         if let Some(cutoff) = self.cutoff.filter(|cutoff| cutoff.ticks() < ticks) {
             self.spin(cutoff.ticks());
-            cutoff.leave(packet, u32::from(ticks == self.ticks.expensive));
+            cutoff.leave_progress(packet, u32::from(ticks == self.ticks.expensive));
             return Verdict::Defer;
         }
         self.spin(ticks);
@@ -208,8 +208,8 @@ impl<E: Engine> Engine for Spin<E> {
     }
 
     #[inline]
-    fn look_ahead(&mut self, burst: &mut Burst, from: u16) {
-        self.forward.look_ahead(burst, from);
+    fn prepare_burst(&mut self, burst: &mut Burst, from: u16) {
+        self.forward.prepare_burst(burst, from);
     }
 
     #[inline]
@@ -236,7 +236,7 @@ impl<E: Engine> Engine for Spin<E> {
         if self.ticks.cheap > 0
             || !self.known
             || !self.marking.is_by_sequence(from)
-            || !self.marking.sequence.pass(burst.len() as u64)
+            || !self.marking.sequence.skip(burst.len() as u64)
         {
             return None;
         }
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_the_share_that_was_asked_for() {
+    fn marks_the_requested_share() {
         assert_eq!(share(0.0, 100_000), 0.0);
         assert_eq!(share(1.0, 100_000), 1.0);
         for p in [0.5, 0.1, 0.001] {
@@ -266,11 +266,11 @@ mod tests {
     }
 
     #[test]
-    fn a_passed_burst_counts_like_its_packets() {
+    fn a_skipped_burst_counts_like_its_packets() {
         let (mut by_one, mut by_burst) = (Sequence::new(0.01, 3), Sequence::new(0.01, 3));
         for _ in 0..10_000 {
             let marks: Vec<bool> = (0..32).map(|_| by_one.next_is_marked()).collect();
-            if !by_burst.pass(32) {
+            if !by_burst.skip(32) {
                 assert_eq!(marks, (0..32).map(|_| by_burst.next_is_marked()).collect::<Vec<_>>());
             } else {
                 assert!(!marks.contains(&true));
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_marks_the_share_that_was_asked_for() {
+    fn the_hash_marks_the_requested_share() {
         let packets = 200_000;
         for p in [0.0, 0.001, 0.1, 0.5, 0.9, 1.0] {
             let marking = Marking::new(p, 1, 0);
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_looks_at_headers_only() {
+    fn the_hash_covers_headers_only() {
         let marking = Marking::new(0.5, 1, 0);
         let mut packet = [0u8; 1500];
         for n in 0..100u8 {

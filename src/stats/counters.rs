@@ -211,16 +211,6 @@ impl LcoreStats {
         self.drops[cause as usize].get()
     }
 
-    /// Counts packets of a queue that it may poll; one of another lcore, so
-    /// that it is looked for.
-    pub fn add_received(&self, port: u16, queue: u16, count: u64) {
-        if let Some(of_queue) =
-            self.rx.iter().find(|of_queue| (of_queue.port, of_queue.queue) == (port, queue))
-        {
-            of_queue.pkts.add(count);
-        }
-    }
-
     pub fn rx_pkts(&self) -> u64 {
         self.rx.iter().map(|queue| queue.pkts.get()).sum()
     }

@@ -1,24 +1,23 @@
-//! The packets' bytes: Ethernet, IPv4 and UDP headers that RSS and flow tables
-//! can tell flows by, then the packet's number.
+//! The packets' bytes: Ethernet, IPv4 and UDP headers by which RSS and flow
+//! tables tell flows apart, then the packet's number.
 
 use super::{Due, FRAME_MAX_BYTES, FRAME_MIN_BYTES};
 
-/// Bytes that differ from what the buffer held before: the headers and the
-/// number, up to the end of the shortest frame.
+/// Bytes that are written to each buffer: the headers and the number, up to the
+/// end of the shortest frame.
 const WRITTEN_BYTES: usize = FRAME_MIN_BYTES as usize;
 
-/// Where the source port stands, and behind it the destination port.
+/// Offset of the source port; the destination port follows.
 const PORTS_AT: usize = 34;
 const NUMBER_AT: usize = 42;
 
-/// The lowest port that is used, and how many source ports there are from it
-/// on: none that means anything to anybody.
+/// The lowest port, and the number of source ports from it on; none is a
+/// well-known port.
 const FIRST_PORT: u16 = 1024;
 const SOURCE_PORTS: u32 = 1 << 15;
 
-/// What all packets of a queue have in common. Flows differ in their UDP ports
-/// only, so that IPv4's checksum is always the same; UDP's is 0, which stands
-/// for none.
+/// The bytes common to all packets of a queue. Flows differ only in their UDP
+/// ports, so IPv4's checksum is constant; UDP's is 0, which means none.
 #[derive(Clone, Debug)]
 pub struct Frame {
     bytes: [u8; WRITTEN_BYTES],
@@ -52,8 +51,8 @@ impl Frame {
         self.len
     }
 
-    /// The first bytes of this packet; the others are whatever the buffer
-    /// holds.
+    /// The first bytes of this packet; the others are left as the buffer holds
+    /// them.
     #[inline]
     pub fn bytes_of(&mut self, due: &Due) -> &[u8] {
         let source = FIRST_PORT + (due.flow % SOURCE_PORTS) as u16;
@@ -65,7 +64,7 @@ impl Frame {
     }
 }
 
-/// RFC 1071, of an even number of bytes whose checksum field is 0.
+/// RFC 1071, for an even number of bytes whose checksum field is 0.
 fn internet_checksum(bytes: &[u8]) -> u16 {
     let sum: u32 =
         bytes.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
@@ -85,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_what_they_say() {
+    fn headers_are_consistent() {
         let mut frame = Frame::new(124, [2, 0, 0, 0, 0, 1]);
         let bytes = frame.bytes_of(&due(7, 0x0102)).to_vec();
         assert_eq!(frame.bytes_in_memory(), 124);
@@ -94,14 +93,14 @@ mod tests {
         assert_eq!(
             internet_checksum(&bytes[14..34]),
             0,
-            "a header with its checksum sums up to nothing"
+            "a header with a correct checksum sums up to 0"
         );
         assert_eq!(bytes[42..50], 0x0102u64.to_be_bytes());
         assert_eq!(Frame::new(60, [0; 6]).bytes_in_memory(), 60);
     }
 
     #[test]
-    fn every_flow_has_ports_of_its_own() {
+    fn every_flow_has_its_own_ports() {
         let mut frame = Frame::new(60, [0; 6]);
         let flows = (0..200_000).chain((1 << 24) - 1000..1 << 24);
         let ports: HashSet<[u8; 4]> =

@@ -1,4 +1,4 @@
-//! A virtual NIC's receive queue: makes packets of what is due, whenever the
+//! A virtual NIC's receive queue: makes packets of what is due whenever the
 //! queue is polled.
 
 use std::sync::Arc;
@@ -9,20 +9,19 @@ use crate::dpdk::clock::tsc;
 use crate::dpdk::{CostField, Mempool, Room, RxSource, StampField};
 use crate::stats::{Counter, Histogram};
 
-/// Of so many polls that bring packets, the cost of one is measured: reading
-/// the clock is not free.
+/// One in so many polls that bring packets is measured, because reading the
+/// clock is not free.
 const MEASURE_EVERY: u32 = 64;
 
-/// What a virtual queue counts. Whoever polls the queue writes; anybody may
-/// read.
+/// Counters of a virtual queue. The lease's holder writes; anybody may read.
 #[derive(Debug, Default)]
 pub struct QueueCounts {
     /// Packets that were received.
     pub received_pkts: Counter,
     /// Packets for which the pool had no buffer.
     pub nombuf_pkts: Counter,
-    /// The queue's own work per packet, in ticks, of the packets that the
-    /// measured polls brought.
+    /// The queue's own work per packet, in ticks, over the packets of measured
+    /// polls.
     pub own_ticks: Histogram,
     offered_pkts: AtomicU64,
     missed_pkts: AtomicU64,
@@ -32,12 +31,12 @@ pub struct QueueCounts {
 }
 
 impl QueueCounts {
-    /// Packets that have been due at the last poll, whatever became of them.
+    /// Packets that were due by the last poll, whatever became of them.
     pub fn offered_pkts(&self) -> u64 {
         self.offered_pkts.load(Ordering::Relaxed)
     }
 
-    /// Packets that came upon a full ring.
+    /// Packets that found the ring full.
     pub fn missed_pkts(&self) -> u64 {
         self.missed_pkts.load(Ordering::Relaxed)
     }
@@ -49,8 +48,8 @@ impl QueueCounts {
             .saturating_sub(self.started_ticks.load(Ordering::Relaxed))
     }
 
-    /// At the last poll: how far drawing packets was behind their due times.
-    /// See [`VirtualRing::behind_ticks`].
+    /// By how much drawing packets lagged behind their due times at the last
+    /// poll. See [`VirtualRing::behind_ticks`].
     pub fn behind_ticks(&self) -> u64 {
         self.behind_ticks.load(Ordering::Relaxed)
     }
@@ -65,14 +64,14 @@ pub struct VirtualQueue {
     stamp: StampField,
     cost: Option<CostField>,
     counts: Arc<QueueCounts>,
-    /// Polls that bring packets until the next one that is measured.
+    /// Polls with packets until the next measured one.
     to_measure: u32,
     started: bool,
 }
 
 impl VirtualQueue {
     /// A queue of `port` that allocates from `pool`. Each packet's due time is
-    /// written to `stamp`, what it costs to `cost`.
+    /// written to `stamp`, its cost to `cost`.
     pub fn new(
         ring: VirtualRing,
         frame: Frame,
@@ -85,13 +84,13 @@ impl VirtualQueue {
         Self { ring, frame, port, pool, stamp, cost, counts, to_measure: 1, started: false }
     }
 
-    /// What it counts from now on.
+    /// Its counters.
     pub fn counts(&self) -> Arc<QueueCounts> {
         self.counts.clone()
     }
 
-    /// Takes what is waiting, as far as there is room, and makes packets of it.
-    /// What the pool has no buffer for is lost.
+    /// Dequeues due packets, as far as there is room, and fills buffers with
+    /// them. A packet for which the pool has no buffer is lost.
     fn make_packets(&mut self, waiting: usize, room: &mut Room<'_>) -> usize {
         let wanted = waiting.min(room.left());
         let packets = room.alloc(&self.pool, wanted);
@@ -131,6 +130,8 @@ impl RxSource for VirtualQueue {
         if behind > 0 {
             room.has_worked();
         }
+        let more = waiting > room.left();
+        room.quiet_until(if more || behind > 0 { 0 } else { self.ring.next_due_ticks() });
         if waiting == 0 {
             return;
         }

@@ -1,4 +1,4 @@
-//! Capture files, for net_pcap to read and as it wrote them.
+//! Capture files that net_pcap reads and writes.
 
 use std::fs::File;
 use std::path::Path;

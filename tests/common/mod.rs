@@ -1,5 +1,5 @@
-//! Starts the built binary as a user does, and reads what it leaves: exit code,
-//! output, the JSON report. And the rules that every report keeps to.
+//! Starts the built binary as a user does, and reads its exit code, output and
+//! JSON report. Checks the invariants of every report.
 #![allow(dead_code)] // each test file is a program of its own, and uses only some of this
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -29,14 +29,13 @@ pub fn mplab() -> &'static str {
     &PATH
 }
 
-/// Memory that every machine has: hugepages or not.
+/// Memory that every machine has, with or without hugepages.
 pub const NO_HUGE: &str = "--no-huge -m 512 --no-shconf";
 
-/// Far more than any run here takes, on a machine that is busy with other
-/// things too.
+/// Far more than any run here takes, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A word for EAL's --file-prefix that nobody else has.
+/// A unique value for EAL's --file-prefix.
 pub fn file_prefix() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     format!("mpfwdtest{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
@@ -47,8 +46,8 @@ fn allowed_cpus() -> Vec<usize> {
     (0..CpuSet::count()).filter(|&cpu| set.is_set(cpu).unwrap_or(false)).collect()
 }
 
-/// EAL's argument for so many lcores: one per CPU where there are enough, else
-/// all of them on two.
+/// EAL's argument for so many lcores: one per CPU if there are enough, else all
+/// of them on two.
 pub fn lcores(count: usize) -> String {
     let cpus = allowed_cpus();
     if cpus.len() >= count {
@@ -68,7 +67,7 @@ pub fn words(line: &str) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()
 }
 
-/// The hugepages that a process of this prefix has left.
+/// The hugepages left by a process of this prefix.
 pub fn hugepage_files(prefix: &str) -> Vec<PathBuf> {
     let start = format!("{prefix}map_");
     let files =
@@ -80,13 +79,13 @@ pub fn hugepage_files(prefix: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Where EAL may keep its files of a process of this prefix: root's, other
-/// users'.
+/// Where EAL may keep the files of a process of this prefix: root's folder, and
+/// other users'.
 pub fn runtime_dirs(prefix: &str) -> [PathBuf; 2] {
     ["/var/run/dpdk", "/tmp/dpdk"].map(|folder| Path::new(folder).join(prefix))
 }
 
-/// The names of what is in the runtime folders, `.` for a folder itself.
+/// The names in the runtime folders, `.` for a folder itself.
 fn runtime_files(prefix: &str) -> Vec<String> {
     let folders =
         runtime_dirs(prefix).into_iter().filter_map(|folder| std::fs::read_dir(folder).ok());
@@ -110,26 +109,26 @@ impl Drop for Leftovers {
     }
 }
 
-/// Runs mpfwd to its end on memory that every machine has. The arguments as on
-/// a command line, words parted by blanks.
+/// Runs mpfwd to its end on regular memory. Arguments are separated by blanks,
+/// as on a command line.
 pub fn run(eal: &str, own: &str) -> Outcome {
     start(eal, own).finish()
 }
 
-/// As `run`, and comes back at once.
+/// As `run`, but returns at once.
 pub fn start(eal: &str, own: &str) -> Running {
     start_with(Command::new(BINARY), &format!("{NO_HUGE} {eal}"), own)
 }
 
-/// As `start`, with a command of one's own that ends up as mpfwd, and only
-/// EAL's arguments that are given.
+/// As `start`, with a command that ends up as mpfwd, and only the given EAL
+/// arguments.
 pub fn start_with(mut command: Command, eal: &str, own: &str) -> Running {
     command.arg("--no-pci");
     start_with_pci(command, eal, own)
 }
 
-/// As `start_with`, but `eal` has to keep EAL from the machine's own devices:
-/// -a NOT-THERE does.
+/// As `start_with`, but `eal` must keep EAL from the machine's own devices: -a
+/// NOT-THERE does.
 pub fn start_with_pci(mut command: Command, eal: &str, own: &str) -> Running {
     let prefix = file_prefix();
     let folder = tempfile::tempdir().expect("a folder for the report");
@@ -164,7 +163,7 @@ pub fn start_with_pci(mut command: Command, eal: &str, own: &str) -> Running {
     }
 }
 
-/// An mpfwd that runs; killed if the test fails meanwhile.
+/// A running mpfwd; killed if the test fails meanwhile.
 pub struct Running {
     child: Child,
     lines: Receiver<String>,
@@ -177,7 +176,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Reads its standard output until a line that `is_it` wants.
+    /// Reads its standard output up to a line that fits `is_it`.
     pub fn wait_for_line(&mut self, is_it: impl Fn(&str) -> bool) {
         let end = Instant::now() + PATIENCE;
         loop {
@@ -198,7 +197,7 @@ impl Running {
         }
     }
 
-    /// Ends it, and returns what it wrote to standard error.
+    /// Ends it, and returns its standard error.
     fn stop(&mut self) -> String {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -283,14 +282,13 @@ pub fn rate(line: &str, name: &str) -> Option<f64> {
     Some(value * unit)
 }
 
-/// What an mpfwd has left that is gone.
+/// What an mpfwd that has ended left.
 pub struct Outcome {
     pub status: ExitStatus,
     pub stdout: Vec<String>,
     pub stderr: String,
     pub report: Option<Value>,
-    /// The names of what EAL kept of it: nothing at all, or a folder and what
-    /// is in it.
+    /// The names of EAL's files of it: nothing, or a folder and its contents.
     pub runtime_files: Vec<String>,
     pub hugepage_files: Vec<PathBuf>,
     no_shconf: bool,
@@ -312,7 +310,7 @@ impl Outcome {
         assert!(self.runtime_files.iter().all(|name| name == "."), "left {:?}", self.runtime_files);
     }
 
-    /// The report of a run that went well in every respect.
+    /// The report of a run without any failure.
     #[track_caller]
     pub fn good_report(&self) -> &Value {
         assert_eq!(self.status.code(), Some(0), "{}\n{}", self.stdout.join("\n"), self.stderr);
@@ -400,8 +398,8 @@ pub fn assert_books_balance(report: &Value) {
     }
 }
 
-/// What a test says that can't be run here. Not by `eprintln`, which cargo
-/// shows of failed tests only.
+/// Prints why a test is skipped. Not by `eprintln`, which cargo shows only for
+/// failed tests.
 pub fn skipped(reason: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "skipped: {reason}");
 }

@@ -1,8 +1,8 @@
-//! Packets of many flows, with headers that are right, and the reading of what
-//! a mark changes in them.
+//! Packets of many flows, with correct headers, and checks of what a mark
+//! changes in them.
 #![allow(dead_code)] // each test file is a program of its own, and uses only some of this
 
-/// One of many flows, and which way.
+/// A flow, and its direction.
 #[derive(Clone, Copy)]
 pub struct Flow {
     pub number: usize,
@@ -66,13 +66,13 @@ pub fn dscp(frame: &[u8]) -> u8 {
     }
 }
 
-/// All ones where an IPv4 header's checksum is right, and of packets without
+/// All ones if an IPv4 header's checksum is correct, and for packets without
 /// one.
 pub fn header_sum(frame: &[u8]) -> u16 {
     if frame[14] >> 4 == 4 { sum(&frame[14..34]) } else { 0xffff }
 }
 
-/// As it was before it was marked, if it was marked with a DSCP of 0.
+/// The frame before it was marked, if its DSCP was 0.
 pub fn unmarked(frame: &[u8]) -> Vec<u8> {
     let mut frame = frame.to_vec();
     if frame[14] >> 4 == 4 {

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Load on a released mpfwd over memif, from other processes: `load.py [--seconds N] [--json FILE] …`.
+"""Loads a released mpfwd over memif from other processes: `load.py [--seconds N] [--json FILE] …`.
 
-Rate steps, and a binary search for the highest rate without loss, as RFC 2544 wants it, from a paced generator: a second mpfwd that
-reads a capture again and again, and burns a given time per packet. testpmd cannot pace: with it as generator and sink there is the most
-that comes through, too. docs/lab.md says what the figures mean.
+Searches for the highest rate without loss, as RFC 2544 asks, with a paced generator: a second mpfwd that
+reads a capture again and again and burns a given time per packet. testpmd cannot pace; as generator and
+sink it shows the highest throughput. docs/load.md says what the figures mean.
 """
 
 import argparse
@@ -40,10 +40,10 @@ FLOOD = {
     "flowgen": ["--forward-mode=flowgen", "--flowgen-flows=1024"],
 }
 RING_LOG2 = 12
-# Packets that wait for a full ring, in the lcore that sends; only what comes on top is lost.
+# Packets that an lcore keeps for a full ring; only packets beyond these are lost.
 WAITING = 1024
 SLOWEST_PPS, FASTEST_PPS = 50e3, 40e6
-# Rates that lie closer together than this are the same.
+# Rates closer than this ratio are equal.
 RESOLUTION = 1.05
 
 
@@ -62,7 +62,7 @@ def memif(number, role, socket):
 
 
 class Bench:
-    """The processes of a trial, and where they run: the generator on the first CPU, mpfwd on the others."""
+    """The processes of a trial: the generator on the first CPU, mpfwd on the others."""
 
     def __init__(self, lab, options):
         self.lab, self.seconds, self.work = lab, options.seconds, ["--work", options.work] if options.work else []
@@ -73,18 +73,18 @@ class Bench:
         count, own = MODES[mode]
         sockets = [self.lab.folder / f"{self.lab.count}-{port}.sock" for port in range(ports)]
         vdevs = [word for port, socket in enumerate(sockets) for word in memif(port, "server", socket)]
-        # More lcores than CPUs must not spin for nothing; all share a memif's one ring.
+        # More lcores than CPUs must yield; all share a memif's one ring.
         own = [*own, *self.work, "--idle", "yield" if count > len(self.own_cpus) else "pause", "--rxq", "1", "--txq", "1"]
         return Mpfwd(self.lab, [*running.lcores(count, self.own_cpus), *vdevs], own).wait_until_ready(), sockets
 
     def paced(self, mode, traffic, pps):
-        """One trial at about `pps`, or flat out where it is infinite."""
+        """One trial at about `pps`, or flat out if that is infinite."""
         length, flows = TRAFFIC[traffic]
         forwarder, [socket] = self.forwarder(mode, 1)
         capture = self.lab.folder / f"{length}-{flows}.pcap"
         if not capture.exists():
             write_capture(capture, [udp_frame(length, flow) for flow in range(flows)])
-        # Both a frame that is sent and the one that came back cost the generator this time.
+        # The generator burns this for a frame sent and for the one that came back.
         cost_ns = 0 if math.isinf(pps) else round(1e9 / pps / 2)
         eal = ["--lcores", f"0@{self.generator_cpu}", "--vdev", f"net_pcap0,rx_pcap={capture},infinite_rx=1", *memif(0, "client", socket)]
         own = ["--mode", "rtc", "--work", f"spin:cheap={cost_ns}ns"]
@@ -92,20 +92,20 @@ class Bench:
         return self.judge(forwarder, generator, mode, traffic)
 
     def judge(self, forwarder, generator, mode, traffic):
-        """Lets it run, ends it, and finds every packet that was lost."""
+        """Runs the trial, ends it, and accounts for every lost packet."""
         forwarder.peers = [generator]
         forwarder.wait_for_rate("rx", lambda pps: pps > 0, "packets come")
         known = {program: len(program.rates("rx")) for program in (generator, forwarder)}
         forwarder.wait_for(lambda: len(forwarder.rates("rx")) >= known[forwarder] + 10 * self.seconds, "the trial is over")
         rates = [forwarder.rates(name)[known[forwarder] :] for name in ("rx", "tx")]
-        # Only in the lines of the trial: the link of a memif is down before, and what waits for it at the end has to be given up.
+        # Only the lines of the trial: before it the memif's link is down, and packets kept for it at the end are dropped.
         dropped_pps = {program: sum(program.rates("dropped")[known[program] :]) for program in known}
-        # mpfwd first: DPDK's memif unmaps the rings of a peer that has gone, even under the lcore that polls them.
+        # mpfwd first: DPDK's memif unmaps the rings of a peer that has gone, even under an lcore that polls them.
         generator.send(signal.SIGSTOP)
         forwarded = forwarder.finish()
         generator.send(signal.SIGTERM)
         generator.send(signal.SIGCONT)
-        # The generator may be in those rings when it stands still, and die of it: then its counts can't be compared.
+        # The stopped generator may be in those rings and crash; then its counts are missing.
         if generator.end(None) == 0:
             queues = generator.finish(None)["queues"]
             offered, came = (sum(row["pkts"] for row in queues if (row["port"], row["direction"]) == (1, way)) for way in ("tx", "rx"))
@@ -122,13 +122,13 @@ class Bench:
         }
 
     def check_ways(self, what, there, back):
-        """What was sent and did not come is at most what a ring holds at the end."""
+        """Packets sent and not received at the end fit in a ring."""
         for way, gone in [("to mpfwd", there), ("back", back)]:
             if not 0 <= gone <= 2**RING_LOG2:
-                raise Failed(f"{what}: {gone} packets are missing on the way {way}, and a ring holds {2**RING_LOG2}")
+                raise Failed(f"{what}: {gone} packets are missing {way}, and a ring holds {2**RING_LOG2}")
 
     def search(self, mode, traffic):
-        """The highest rate without loss: down from flat out in halves, then between the two, until they are RESOLUTION apart."""
+        """Binary search for the highest rate without loss: halves the rate from flat out, then closes in to RESOLUTION."""
         trials = [self.paced(mode, traffic, math.inf)]
         low, high = 0.0, trials[0]["offered_pps"]
         pps = high / 2
@@ -153,7 +153,7 @@ class Bench:
         }
 
     def flood(self, mode, name):
-        """testpmd as fast as it can: flowgen takes back what it sent; txonly does not, and a second testpmd is the sink."""
+        """testpmd flat out: flowgen receives what it sent; with txonly a second testpmd is the sink."""
         arguments, jumbo = FLOOD[name], "jumbo" in name
         alone = name == "flowgen"
         forwarder, sockets = self.forwarder(mode, 1 if alone else 2)
@@ -169,7 +169,7 @@ class Bench:
         for program in programs:
             program.send(signal.SIGSTOP)
         report = forwarder.finish()
-        # testpmd's totals are the memif's, which starts again from 0 when mpfwd has gone: the counts are mpfwd's.
+        # Counts are mpfwd's: testpmd's are the memif's, which restart from 0 when mpfwd has gone.
         for program in programs:
             program.kill()
         causes = {cause: pkts for cause, pkts in lost(report).items() if cause != "link_down"}
@@ -197,7 +197,7 @@ def show(searches, floods):
 
 
 def measure(bench, options, searches, floods):
-    """Everything that was asked for, one row after the other, so that those before a failure can be shown."""
+    """Measures row by row, so that the rows before a failure can be shown."""
     for mode in options.modes:
         for traffic in TRAFFIC if options.all or mode == options.modes[0] else ["64 B, 1024 flows"]:
             searches.append(bench.search(mode, traffic))
@@ -218,7 +218,7 @@ def parse():
     options.modes = options.modes.split(",")
     for mode in options.modes:
         if mode not in MODES:
-            parser.error(f'there is no mode "{mode}": write some of {", ".join(MODES)}')
+            parser.error(f'unknown mode "{mode}": use some of {", ".join(MODES)}')
     return options
 
 
@@ -229,8 +229,8 @@ def main():
     cpus = running.cpus()
     about = f"{len(cpus)} CPUs: the generator and sink on CPU {cpus[0]}, mpfwd's lcores on {', '.join(map(str, cpus[1:] or cpus))}"
     if len(cpus) < 3:
-        about += "; modes of two lcores share it. Noisy: a look at the order of magnitude, not a benchmark"
-    print(f"{about}. Trials of {options.seconds:g} s, rings of {2**RING_LOG2}, and {WAITING} packets may wait for each.\n", flush=True)
+        about += "; modes of two lcores share it. Noisy: an order of magnitude, not a benchmark"
+    print(f"{about}. Trials of {options.seconds:g} s, rings of {2**RING_LOG2}, and {WAITING} packets may wait for each ring.\n", flush=True)
     with Lab("load") as lab:
         try:
             measure(Bench(lab, options), options, searches, floods)

@@ -1,6 +1,5 @@
-//! Network namespaces of a test's own. They have no names: they, and the
-//! interfaces in them, are gone with the last file that refers to them, however
-//! the test ends.
+//! A test's own network namespaces. They are unnamed: they and their interfaces
+//! are gone with the last file that refers to them, however the test ends.
 #![allow(dead_code)] // each test file is a program of its own, and uses only some of this
 
 use std::fs::{File, OpenOptions};
@@ -14,7 +13,8 @@ use crate::common::{Running, skipped, start};
 pub struct Namespace(File);
 
 impl Namespace {
-    /// So many of them, or none and why.
+    /// Makes `COUNT` of them; `None`, with a printed reason, where that is
+    /// impossible.
     pub fn some<const COUNT: usize>() -> Option<[Self; COUNT]> {
         if let Err(error) = Command::new("ip").arg("-V").output() {
             skipped(format!("this needs ip (Debian: iproute2): {error}"));
@@ -34,12 +34,12 @@ impl Namespace {
             unshare(CloneFlags::CLONE_NEWNET)?;
             File::open("/proc/thread-self/ns/net").map(Self)
         };
-        // Only a thread of its own may change its namespace without taking the
-        // test along.
+        // In a thread of its own, because changing the namespace affects the
+        // calling thread.
         std::thread::scope(|scope| scope.spawn(made).join().expect("no panic"))
     }
 
-    /// Does something inside; processes and sockets made there stay in.
+    /// Runs `job` inside; processes and sockets that it makes stay inside.
     pub fn inside<T: Send>(&self, job: impl FnOnce() -> T + Send) -> T {
         let entered = || {
             setns(&self.0, CloneFlags::CLONE_NEWNET).expect("the namespace is ours");
@@ -48,12 +48,12 @@ impl Namespace {
         std::thread::scope(|scope| scope.spawn(entered).join().expect("no panic"))
     }
 
-    /// `ip` with these words.
+    /// Runs `ip` with these words.
     pub fn ip(&self, line: &str) {
         self.ip_says(line);
     }
 
-    /// The same, and what it says.
+    /// As `ip`, and returns its output.
     pub fn ip_says(&self, line: &str) -> String {
         let output =
             self.inside(|| Command::new("ip").args(line.split(' ')).output().expect("ip runs"));
@@ -71,8 +71,7 @@ impl Namespace {
     }
 }
 
-/// Namespaces for one side, another, and mpfwd with its taps between them; or
-/// none and why.
+/// Namespaces for two sides, and one between them for mpfwd with its taps.
 pub struct Taps {
     pub between: Namespace,
     pub left: Namespace,
@@ -80,7 +79,7 @@ pub struct Taps {
 }
 
 impl Taps {
-    /// Where the two sides are.
+    /// The addresses of the two sides.
     pub const LEFT: &str = "10.77.0.1";
     pub const RIGHT: &str = "10.77.0.2";
 

@@ -21,7 +21,7 @@ ETHER_TYPE = b"\x88\xb5"  # IEEE 802's for local experiments
 PROBE = 2**64 - 1
 # From linux/if_packet.h, which Python's socket module does not have.
 SOL_PACKET, PACKET_IGNORE_OUTGOING = 263, 23
-# At most so many frames are under way in a direction: fewer than any queue on the path holds, so that none may be lost.
+# Frames in flight per direction: fewer than any queue on the path holds, so none may be lost.
 WINDOW = 32
 
 
@@ -30,7 +30,7 @@ def fail(why):
 
 
 def frame(direction, number, longest):
-    """The frame of that number: everyone who knows the number knows every byte."""
+    """The frame of that number; the number determines every byte."""
     draw = random.Random(number * 2 + direction)
     length = (60, longest)[number] if number < 2 else draw.randint(60, longest)
     head = b"\x02\0\0\0\0" + bytes([2 - direction]) + b"\x02\0\0\0\0" + bytes([1 + direction])
@@ -39,12 +39,12 @@ def frame(direction, number, longest):
 
 
 def number_of(came):
-    """Direction and number, or nothing for a frame that is not one of these."""
+    """Direction and number, or None for a foreign frame."""
     return struct.unpack("!BQ", came[14:23]) if len(came) >= 23 and came[12:14] == ETHER_TYPE else None
 
 
 class Direction:
-    """One way: who sends, who hears, and how far both are."""
+    """One direction: its sender, its receiver, and how far both are."""
 
     def __init__(self, index, sender, hearer, options):
         self.index, self.sender, self.hearer = index, sender, hearer
@@ -66,9 +66,9 @@ class Direction:
             return
         if number != self.came:
             what = "twice or late" if number < self.came else "too early, or those before it are lost"
-            fail(f"frame {number} came where {self.came} was next: {what}")
+            fail(f"frame {number} arrived, {self.came} was next: {what}")
         if came != frame(self.index, number, self.longest):
-            fail(f"frame {number} came with other bytes, {len(came)} of them")
+            fail(f"frame {number} arrived with other bytes, {len(came)} of them")
         self.came += 1
 
     def done(self):
@@ -91,7 +91,7 @@ def open_end(name):
 
 
 def hear(directions, seconds):
-    """What comes within a time: direction, number, bytes. At once when something is there."""
+    """Frames that arrive within a time: direction, number, bytes. Returns as soon as there are some."""
     sockets = {direction.hearer for direction in directions}
     for sock in select.select(list(sockets), [], [], seconds)[0]:
         for _ in range(WINDOW):
@@ -103,7 +103,7 @@ def hear(directions, seconds):
             if head is not None:
                 direction = next((one for one in directions if one.index == head[0]), None)
                 if direction is None or direction.hearer is not sock:
-                    fail(f"a frame came back to where it had been sent: {head}")
+                    fail(f"a frame came back to its sender: {head}")
                 yield direction, head[1], came
 
 
@@ -115,11 +115,11 @@ def probe(direction):
 
 
 def wait_for_path(directions, patience_s):
-    """Links come up late: probes until each direction has let one pass."""
+    """Links come up late: sends probes until one has passed in each direction."""
     end, open_ways = time.monotonic() + patience_s, set()
     while len(open_ways) < len(directions):
         if time.monotonic() > end:
-            fail(f"nothing came through within {patience_s} s, on {len(directions) - len(open_ways)} of {len(directions)} ways")
+            fail(f"nothing arrived within {patience_s} s in {len(directions) - len(open_ways)} of {len(directions)} directions")
         for direction in directions:
             probe(direction)
         open_ways.update(direction.index for direction, _, _ in hear(directions, 0.05))
@@ -141,7 +141,7 @@ def cross(options):
             direction.check(came, number)
             last = time.monotonic()
         if time.monotonic() - last > options.patience:
-            fail("; ".join(f"way {one.index}: {one.came} of {one.sent} frames came, then none for {options.patience} s" for one in directions))
+            fail("; ".join(f"direction {one.index}: {one.came} of {one.sent} frames arrived, then none for {options.patience} s" for one in directions))
     quiet = time.monotonic() + 0.3
     while time.monotonic() < quiet:
         for direction, number, came in hear(directions, 0.1):
@@ -172,10 +172,10 @@ def write_capture(file, frames):
 def same(options):
     sent, came = capture(options.sent), capture(options.came)
     if len(sent) != len(came):
-        fail(f"{len(came):,} frames came of {len(sent):,}")
+        fail(f"{len(came):,} frames arrived of {len(sent):,}")
     for at, (one, other) in enumerate(zip(sent, came)):
         if one != other:
-            fail(f"frame {at} came with other bytes, or in another order")
+            fail(f"frame {at} arrived with other bytes, or out of order")
     print(f"{len(sent):,} frames of {min(map(len, sent))} to {max(map(len, sent))} bytes, every byte, in order, none twice")
 
 

@@ -1,7 +1,7 @@
 #!/bin/sh
-# What the scripts of one path each share: a network namespace of their own, mpfwd as a user starts it, and an end that leaves nothing
-# behind. A script sources this first, and ends by `passed`, or earlier by `skipped` or `failed`. Exit codes: 0 passed, 1 failed,
-# 77 skipped. MPFWD=FILE tests another binary.
+# Shared by the scripts of one path each: their own network namespace, mpfwd as a user starts it, and a check that nothing is left behind.
+# A script sources this first, and ends with `passed`, or earlier with `skipped` or `failed`. Exit codes: 0 passed, 1 failed, 77 skipped.
+# MPFWD=FILE tests another binary.
 set -eu
 
 path=$(basename "$0" .sh)
@@ -21,20 +21,20 @@ failed() {
     exit 1
 }
 
-# Ends a run that went well, if it took along everything that it made.
+# Ends a good run, if it left nothing behind.
 passed() {
     ours=$(stat -L -c %i /proc/$$/ns/net)
-    # The shell knows the files before stat and awk are there to be seen.
+    # The shell expands the files before stat and awk exist.
     left=$(stat -L -c '%i %n' /proc/[0-9]*/ns/net 2>/dev/null |
         awk -v ours="$ours" -v me="/proc/$$/ns/net" '$1 == ours && $2 != me { split($2, part, "/"); print "process " part[3] }')
-    # $(...) is a copy of this shell, and may have been among them.
+    # $(...) is a copy of this shell, and may be in the list.
     for process in $(echo "$left" | awk '{ print $2 }'); do
-        [ ! -e "/proc/$process" ] || failed "process $process is left behind: $(tr '\0' ' ' <"/proc/$process/cmdline")"
+        [ ! -e "/proc/$process" ] || failed "process $process was left behind: $(tr '\0' ' ' <"/proc/$process/cmdline")"
     done
-    # With --no-shconf EAL leaves the folder of its files, empty.
+    # With --no-shconf EAL leaves an empty folder.
     rmdir /var/run/dpdk/"$prefix"* 2>/dev/null || :
     for file in "$huge/$prefix"* /var/run/dpdk/"$prefix"*; do
-        [ ! -e "$file" ] || failed "$file is left behind"
+        [ ! -e "$file" ] || failed "$file was left behind"
     done
     echo "passed: $*"
     exit 0
@@ -42,19 +42,19 @@ passed() {
 
 # ---- Before anything is touched ----
 
-[ "$(id -u)" -eq 0 ] || failed "this makes network namespaces, which needs root: run it by sudo"
+[ "$(id -u)" -eq 0 ] || failed "network namespaces need root: use sudo"
 mpfwd=${MPFWD:-${CARGO_TARGET_DIR:-$here/../../target}/release/mpfwd}
-[ -x "$mpfwd" ] || failed "there is no $mpfwd: cargo build --release makes it, or MPFWD=FILE names another"
+[ -x "$mpfwd" ] || failed "no $mpfwd: run cargo build --release, or set MPFWD=FILE"
 for tool in ip python3 unshare; do
     command -v "$tool" >/dev/null || skipped "no $tool here (Debian: iproute2, python3, util-linux)"
 done
 if [ "${SMOKE_NAMESPACE:-}" != "$path" ]; then
     unshare --net true 2>/dev/null || skipped "no network namespaces here: $(unshare --net true 2>&1 || :)"
-    # The namespace has no name: it and all interfaces in it are gone with the last process inside, however that ends.
+    # An unnamed namespace: it and its interfaces are gone with the last process inside, however that ends.
     SMOKE_NAMESPACE=$path exec unshare --net -- "$here/$path.sh" "$@"
 fi
 
-# The kernel would send router solicitations of its own into the paths.
+# Otherwise the kernel sends router solicitations into the paths.
 sysctl=/proc/sys/net/ipv6/conf/default/disable_ipv6
 [ ! -e "$sysctl" ] || echo 1 >"$sysctl"
 
@@ -62,7 +62,7 @@ folder=$(mktemp -d "/tmp/$prefix-XXXXXX")
 trap tidy EXIT
 trap 'exit 1' INT TERM HUP
 
-# Also after a failure: what runs is killed, what it would have taken along is removed. Shows the logs then.
+# Also after a failure: kills what runs, removes what it would have removed, and then shows the logs.
 tidy() {
     status=$?
     trap - EXIT
@@ -79,17 +79,17 @@ tidy() {
 
 # ---- Interfaces ----
 
-# claim INTERFACE…: refuses one that somebody uses, before it gets test traffic.
+# claim INTERFACE…: fails if an interface is in use, before it gets test traffic.
 claim() {
     for interface in "$@"; do
         [ -z "$(ip -o -4 addr show dev "$interface")$(ip -o -6 addr show dev "$interface" scope global)" ] ||
-            failed "$interface holds an address: test traffic goes to interfaces without one only"
+            failed "$interface holds an address: test traffic is for unused interfaces"
         [ -z "$(ip -4 route show default dev "$interface")$(ip -6 route show default dev "$interface")" ] ||
-            failed "$interface has a default route: test traffic goes to interfaces without one only"
+            failed "$interface has a default route: test traffic is for unused interfaces"
     done
 }
 
-# pair A B: two ends of a virtual cable.
+# pair A B: a veth pair.
 pair() {
     ip link add "$1" type veth peer name "$2"
     up "$1" "$2"
@@ -104,19 +104,19 @@ up() {
 
 # ---- mpfwd ----
 
-# The CPU of the first, second, … instance; they share where there are fewer.
+# The CPU of the first, second, … instance; instances share CPUs if there are fewer.
 cpu() {
     python3 -c 'import os, sys; cpus = sorted(os.sched_getaffinity(0)); print(cpus[int(sys.argv[1]) % len(cpus)])' "$1"
 }
 
-# start NAME NTH MEMORY EAL-ARGUMENTS -- ARGUMENTS: an mpfwd on the nth CPU; comes back once its ports are set up.
+# start NAME NTH MEMORY EAL-ARGUMENTS -- ARGUMENTS: starts mpfwd on the nth CPU, and returns once its ports are set up.
 start() {
     who=$1
     where=$(cpu "$2")
     memory=$3
     shift 3
     : >"$folder/$who.log"
-    # shellcheck disable=SC2086 # the memory's arguments are words
+    # shellcheck disable=SC2086 # the memory's arguments are several words
     "$mpfwd" --lcores "0@$where" --no-pci --file-prefix "$prefix-$who" $memory "$@" --idle yield >"$folder/$who.log" 2>&1 &
     echo $! >"$folder/$who.pid"
     tries=0
@@ -132,18 +132,18 @@ start() {
     done
 }
 
-# finish NAME…: waits for the end of each. It exits with 0 only if every packet and every buffer is accounted for.
+# finish NAME…: waits for each to end. mpfwd exits with 0 only if every packet and every buffer is accounted for.
 finish() {
     for who in "$@"; do
         status=0
         wait "$(cat "$folder/$who.pid")" || status=$?
         rm "$folder/$who.pid"
         [ "$status" -eq 0 ] || failed "mpfwd ended with exit code $status"
-        grep -q '^conserved: ' "$folder/$who.log" || failed "mpfwd does not say that packets were conserved"
+        grep -q '^conserved: ' "$folder/$who.log" || failed "mpfwd does not report conservation"
     done
 }
 
-# stop NAME…: as a user ends them.
+# stop NAME…: ends them as a user does.
 stop() {
     for who in "$@"; do
         kill -TERM "$(cat "$folder/$who.pid")"
@@ -153,7 +153,7 @@ stop() {
 
 # ---- Traffic ----
 
-# cross LEFT RIGHT [ARGUMENTS]: known frames both ways between two interfaces; its line is what came, or what was wrong.
+# cross LEFT RIGHT [ARGUMENTS]: sends known frames both ways between two interfaces; prints a summary, or what was wrong.
 cross() {
     python3 "$here/frames.py" cross "$@" >"$folder/cross" 2>&1 || failed "$(tail -n 1 "$folder/cross")"
     # shellcheck disable=SC2034 # for the scripts

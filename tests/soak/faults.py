@@ -1,5 +1,5 @@
-"""Faults under load, each made from outside a released mpfwd: what happened, and the packets that were lost, by cause. A fault that
-mpfwd does not stand raises `Failed`: it crashed, hung, did not come back, or did not account for a packet."""
+"""Faults under load, injected from outside a released mpfwd. Each returns what happened and the lost packets by cause, or raises
+`Failed` if mpfwd crashed, hung, did not recover, or did not account for a packet."""
 
 import ctypes
 import json
@@ -29,7 +29,7 @@ def expect(holds, what):
 
 
 def shard_full(lab):
-    """Half of what comes is expensive, far more than a worker can do."""
+    """Half of the packets are expensive, far more than a worker can run."""
     own = ["--mode", "pools", "--pools", "1:1", "--ring-size", "64", "--order", "none", "--work", "spin:cheap=0ns,expensive=5us,p=0.5", "--duration", "2"]
     report = Mpfwd(lab, [*running.lcores(2, running.cpus()), *FLOOD], own).finish(None)
     expect(report["drops"]["shard_full"] > 0, "no shard was full")
@@ -38,17 +38,17 @@ def shard_full(lab):
 
 
 def mempool_exhausted(lab):
-    """The shard holds more than there are buffers, and is filled faster than it is emptied."""
+    """The shard is larger than the pool, and fills faster than it drains."""
     own = ["--mode", "pools", "--pools", "1:1", "--mbufs", "256", "--ring-size", "2048", "--order", "none", "--work", "spin:cheap=0ns,expensive=20us,p=1"]
     own += ["--source", "open-loop:rate=200k", "--duration", "2"]
     report = Mpfwd(lab, [*running.lcores(2, running.cpus()), *QUIET], own).finish(None)
     expect(report["source"]["nombuf_pkts"] > 0, "the pool was never empty")
     expect(report["mbufs"] == report["mbufs_free"], "buffers are missing")
-    return f"forwarded {report['tx_pkts']:,} of {report['source']['offered_pkts']:,} that were due, all 256 buffers came back", lost(report)
+    return f"forwarded {report['tx_pkts']:,} of {report['source']['offered_pkts']:,} due packets, all 256 buffers came back", lost(report)
 
 
 def received(interface):
-    """Packets that an interface of this namespace has received so far."""
+    """Packets received by an interface of this namespace."""
     return json.loads(ip("-j", "-s", "link", "show", interface))[0]["stats64"]["rx"]["packets"]
 
 
@@ -78,8 +78,8 @@ def over_veth(lab):
 
 
 def port_stopped(lab):
-    """Nothing stops a port from outside: a secondary process that did would do so under the lcores. What the driver sees of a cable that
-    is drawn and put back is its interface going down and up."""
+    """Nothing stops a port from outside: a secondary process would do so under the lcores. Taking the interface down and up is what the
+    driver sees of a cable that is unplugged and plugged in."""
     mpfwd = over_veth(lab)
     try:
         ip("link", "set", "near", "down")
@@ -96,7 +96,7 @@ def port_stopped(lab):
 
 
 def peer_moved(lab):
-    """The peer goes to another namespace, which takes it down and its link away, and comes back."""
+    """The peer moves to another namespace, which takes the link down, and comes back."""
     mpfwd = over_veth(lab)
     other = subprocess.Popen(["unshare", "--net", "sleep", "60"], preexec_fn=running.die_with_parent)  # pylint: disable=R1732
     try:
@@ -117,7 +117,7 @@ def peer_moved(lab):
 
 
 def peer_deleted(lab):
-    """Deleting one end deletes both, so that the interface under the port is gone; one of the same name is another interface."""
+    """Deleting one end deletes both: the interface under the port is gone, and a new one of the same name is another interface."""
     mpfwd = over_veth(lab)
     ip("link", "del", "far")
     time.sleep(1)
@@ -136,7 +136,7 @@ def peer_deleted(lab):
 
 
 def memif_peer_killed(lab):
-    """testpmd floods it and takes back what it sent; it is killed, and another takes its place."""
+    """A flooding testpmd is killed, and another takes its place."""
     times = 5
     cpus = running.cpus()
     memif = f"socket={lab.folder}/{lab.count}.sock,socket-abstract=no"
@@ -152,19 +152,19 @@ def memif_peer_killed(lab):
         one = peer()
         one.kill()
         try:
-            mpfwd.wait_for_rate("rx", lambda pps: pps == 0, "nothing comes from a peer that is gone")
+            mpfwd.wait_for_rate("rx", lambda pps: pps == 0, "nothing comes from a killed peer")
         except Failed:
             if mpfwd.process.poll() != -signal.SIGSEGV:
                 raise
-            raise Failed(f"mpfwd died of SIGSEGV at kill {kills + 1} of {times}: DPDK's net_memif unmaps the rings of a peer that is gone, "
-                         "also under an lcore that is in them") from None
+            raise Failed(f"mpfwd died of SIGSEGV at kill {kills + 1} of {times}: DPDK's net_memif unmaps the rings of a peer that has gone, "
+                         "even under an lcore that is in them") from None
     peer().kill()
     report = mpfwd.finish()
     return f"killed {times} times, forwards with the next one each time", lost(report)
 
 
 def stopped_and_continued(lab):
-    """SIGSTOP for a second, while packets go on to be due."""
+    """SIGSTOP for a second, while packets stay due."""
     eal = [*running.lcores(2, running.cpus()), *QUIET]
     own = ["--mode", "hybrid", "--pools", "1:1", "--work", "spin:cheap=200ns,expensive=20us,p=0.001", "--source", "open-loop:rate=200k"]
     mpfwd = Mpfwd(lab, eal, own).wait_until_it_forwards()
@@ -173,12 +173,12 @@ def stopped_and_continued(lab):
     mpfwd.send(signal.SIGCONT)
     mpfwd.wait_until_it_forwards()
     report = mpfwd.finish()
-    expect(report["source"]["missed_pkts"] > 0, "nothing was missed in a second of standing still")
-    return f"stood still for 1 s of packets that were due; forwards again, {report['source']['missed_pkts']:,} missed", lost(report)
+    expect(report["source"]["missed_pkts"] > 0, "nothing was missed while mpfwd was stopped")
+    return f"stopped for 1 s while packets were due; forwards again, {report['source']['missed_pkts']:,} missed", lost(report)
 
 
 class Thread:
-    """One thread of a process, held by ptrace: the others run on, as when the host takes away a CPU."""
+    """One thread of a process, held by ptrace while the others run, as when the host takes a CPU away."""
 
     SEIZE, INTERRUPT, DETACH = 0x4206, 0x4207, 17
     WALL = 0x40000000
@@ -187,7 +187,7 @@ class Thread:
         names = {int(task.name): (task / "comm").read_text().strip() for task in Path(f"/proc/{process}/task").iterdir()}
         # EAL's names differ by version: rte-worker-1, dpdk-worker1.
         self.number = next((number for number, name in names.items() if re.fullmatch(rf".*worker-?{lcore}", name)), None)
-        expect(self.number is not None, f"no thread is lcore {lcore}: there are {', '.join(names.values())}")
+        expect(self.number is not None, f"no thread is lcore {lcore}, only {', '.join(names.values())}")
         self.libc = ctypes.CDLL(None, use_errno=True)
 
     def ptrace(self, request):
@@ -203,8 +203,8 @@ class Thread:
 
 
 def stuck_lcore(lab):
-    """An lcore that polls is held for a second, again and again. Most packets come by its queue, so that it is mostly held within one, and
-    then the others can take its queue over; where it is held within a poll, its lease keeps them out."""
+    """A polling lcore is held for a second, several times. Most packets arrive on its queue, so it is mostly held within a packet, and the
+    others can take its queue over. Held within a poll it has the lease, and they cannot."""
     holds, pps, share = 3, 6000, 0.8
     own = ["--mode", "hybrid", "--pools", "2:1", "--idle", "yield", "--source", f"open-loop:rate={pps},skew=1:8:1"]
     own += ["--work", "spin:cheap=100us,expensive=200us,p=0.05,known=no"]
@@ -217,11 +217,11 @@ def stuck_lcore(lab):
     missed = sum(queue["missed_pkts"] for queue in report["source"]["queues"] if queue["queue"] == 1)
     taken_over = sum(lcore["rescue"]["takeover_pkts"] for lcore in report["lcores"] if lcore["lcore"] != 1)
     due = f"{holds * pps * share:,.0f} packets were due on its queue"
-    return f"held {holds} times for 1 s, in which {due}: {missed:,} missed; others polled {taken_over:,} in all", lost(report)
+    return f"held {holds} times for 1 s, in which {due}: {missed:,} missed; others polled {taken_over:,}", lost(report)
 
 
 def ended_at_random(lab):
-    """SIGTERM at any moment from the start of the process on."""
+    """SIGTERM at a random moment from the start of the process on."""
     draw, by_itself, before, gone = random.Random(6), 0, 0, {}
     for _ in range(ENDS):
         own = ["--mode", "hybrid", "--pools", "1:1", "--order", "none", "--work", "spin:cheap=0ns,expensive=100us,p=0.0001"]
@@ -236,12 +236,12 @@ def ended_at_random(lab):
         by_itself += 1
         for cause, pkts in lost(report).items():
             gone[cause] = gone.get(cause, 0) + pkts
-    expect(by_itself > 0, "none had begun")
-    return f"{ENDS} times: {by_itself} ended with exit code 0, {before} before they had begun to forward", gone
+    expect(by_itself > 0, "no run had begun to forward")
+    return f"{ENDS} times: {by_itself} ended with exit code 0, {before} before forwarding began", gone
 
 
 def started_after_kill(lab):
-    """On hugepages, whose files a process that is killed leaves; the next one has the same prefix."""
+    """A killed process leaves its hugepage files; the next one has the same prefix."""
     prefix = f"{lab.name}-again"
     eal = [*running.lcores(1, running.cpus()), *FLOOD]
     first = Mpfwd(lab, eal, [], memory=[], prefix=prefix).wait_until_it_forwards()

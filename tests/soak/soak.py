@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """A long run in every mode, and faults under load: `soak.py [--packets N] [--only soak|faults] [FAULT …]`.
 
-The long run: so many packets on net_null, all modes in turn; every packet ends in one counter, and memory does not grow. Then each fault
-of faults.py, seen from outside. Prints two tables; exits with 1 if conservation broke, or something crashed or hung.
+The long run forwards packets on net_null in all modes in turn: every packet ends in one counter, and memory does not grow. Then each
+fault of faults.py. Prints two tables; exits with 1 if conservation broke, or something crashed or hung.
 """
 
 import argparse
@@ -26,14 +26,14 @@ MODES = {
     "hybrid": ["--mode", "hybrid", "--pools", "1:1"],
 }
 # Some packets are shed, stolen, or wait in a run queue; too few to slow the others down.
-# All of net_null's packets are one flow: in order, they would wait for each expensive one.
+# All of net_null's packets are one flow; in order, all would wait for each expensive one.
 WORK = ["--order", "none", "--work", "spin:cheap=0ns,expensive=20us,p=0.00001"]
-# A page table, a line's buffer: no more may come on top of what a run needs from its first second on.
+# Allowed growth after the first second: page tables, output buffers.
 GROWTH_KIB = 1024
 
 
 def run_long(lab, mode, pkts):
-    """One mode: packets, their rate, and memory from the first second to the last."""
+    """Runs one mode; returns its report, and resident memory after the first second and at the end."""
     mpfwd = Mpfwd(lab, [*running.lcores(2, running.cpus()), *NULLS], [*MODES[mode], *WORK, "--packets", str(pkts)])
     mpfwd.wait_until_it_forwards()
     time.sleep(1)
@@ -48,10 +48,10 @@ def run_long(lab, mode, pkts):
         if lines != last_lines:
             last_lines, stuck_since = lines, time.monotonic()
         if time.monotonic() - stuck_since > running.PATIENCE_S:
-            raise Failed(f"{mode}: prints nothing any more: {mpfwd.last_lines()}")
+            raise Failed(f"{mode}: has stopped printing: {mpfwd.last_lines()}")
         time.sleep(0.25)
     report = mpfwd.finish(None)
-    # At the end pages of the report come on top: the last but a few samples are those of forwarding.
+    # Without the last samples, which include the report's pages.
     resident_kib = [kib for kib in resident_kib if kib][:-2] or [0]
     start, end = resident_kib[0], statistics.median(resident_kib[-3:])
     return report, start, end
@@ -95,7 +95,7 @@ def main():
     options = parser.parse_args()
     for name in options.faults:
         if name not in faults.ALL:
-            parser.error(f'there is no fault "{name}"')
+            parser.error(f'unknown fault "{name}"')
     running.need_root_and_own_namespace("soak")
     bad = False
     with Lab("soak") as lab:

@@ -1,5 +1,5 @@
-"""A Debian in QEMU that is driven by its serial port: booted, told what to run, rebooted. It has two e1000e and two virtio-net NICs, no
-network, and a cable from each NIC to a Unix socket here. For vm.py."""
+"""A Debian guest in QEMU, driven through its serial port. It has two e1000e and two virtio-net NICs, no network, and a Unix socket on
+the host for each NIC. For vm.py."""
 
 import os
 import re
@@ -12,21 +12,21 @@ from pathlib import Path
 
 from running import Failed, Program
 
-# Nice, because nothing here depends on speed.
+# Niced: nothing here depends on speed.
 QEMU = ["nice", "-n", "5", "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35", "-cpu", "max"]
 KVM, TCG = "kvm,kernel-irqchip=split", "tcg,thread=multi"
 KVM_PATIENCE_S = 20
-# Emulated, a boot takes half a minute; a machine that is busy with other things may need several times as much.
+# An emulated boot takes half a minute, on a busy machine several times as much.
 BOOT_PATIENCE_S = 300
 COMMAND_PATIENCE_S = 120
 MEMORY_MIB = 1024
-# PCI addresses, and the arguments that QEMU's device needs behind an IOMMU.
+# PCI addresses, and the arguments of QEMU's devices behind an IOMMU.
 E1000E, VIRTIO = ["0000:00:10.0", "0000:00:11.0"], ["0000:00:12.0", "0000:00:13.0"]
 MODELS = [("e1000e,romfile=", "")] * 2 + [("virtio-net-pci,romfile=", ",iommu_platform=on,disable-legacy=on")] * 2
 
 
 def accelerator(lab, image):
-    """KVM where a kernel gets by it to where it misses its disk. There are machines on which /dev/kvm is there and none does."""
+    """KVM if a kernel boots with it up to its missing disk, else TCG: on some machines /dev/kvm exists and does not work."""
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return TCG
     command = [*QEMU, "-accel", KVM, "-m", "256", "-no-reboot", "-kernel", image / "vmlinuz", "-append", "panic=-1"]
@@ -40,7 +40,7 @@ def accelerator(lab, image):
 
 
 class Guest(Program):
-    """Runs from its disk's content as it was made: what it writes is gone with it, but stays over a reboot."""
+    """A guest on a snapshot of its disk: writes survive a reboot, and are gone with the guest."""
 
     def __init__(self, lab, accel, image, payload, iommu):
         self.nth = lab.next_name("guest")
@@ -59,7 +59,7 @@ class Guest(Program):
     def qemu(self, accel, image, payload, iommu):
         command = [*QEMU, "-accel", accel, "-smp", "2", "-m", str(MEMORY_MIB), "-kernel", image / "vmlinuz", "-initrd", image / "initrd"]
         command += ["-append", "root=/dev/vda rw console=ttyS0 mitigations=off" + (" intel_iommu=on" if iommu else "")]
-        # Of the disk's snapshot QEMU keeps an unlinked file in TMPDIR.
+        # QEMU keeps the disk's snapshot in an unlinked file in TMPDIR.
         command += ["-drive", f"file={image / 'disk.ext4'},format=raw,if=virtio,snapshot=on"]
         command += ["-drive", f"file={payload},format=raw,if=virtio,readonly=on"]
         command += ["-serial", f"file:{self.console}", "-chardev", f"socket,id=agent,path={self.path('agent')}", "-serial", "chardev:agent"]
@@ -72,7 +72,7 @@ class Guest(Program):
         return command
 
     def cable(self, nth):
-        """The addresses of a NIC's sockets: here, and QEMU's."""
+        """The addresses of a NIC's sockets: ours and QEMU's."""
         return self.path(f"here{nth}"), self.path(f"there{nth}")
 
     def last_lines(self):
@@ -80,7 +80,7 @@ class Guest(Program):
         return " | ".join([super().last_lines(), *console[-5:]])
 
     def hear(self, pattern, what, patience_s):
-        """What the agent says up to a line that fits, and that line's match."""
+        """The agent's output up to a matching line, and the match."""
         end = time.monotonic() + patience_s
         while not (found := re.search(pattern, self.heard, re.MULTILINE)):
             if not self.is_running():
@@ -97,13 +97,13 @@ class Guest(Program):
         return self.hear(rb"^@boot (\S+)\n", "the guest is up", BOOT_PATIENCE_S)[1][1].decode()
 
     def run(self, command, patience_s=COMMAND_PATIENCE_S):
-        """Exit code and output of a line of shell."""
+        """Runs a line of shell; returns its exit code and output."""
         self.agent.sendall(command.encode() + b"\n")
         output, found = self.hear(rb"^@code (\d+)\n", f"`{command}` ended", patience_s)
         return int(found[1]), output
 
     def must(self, command, patience_s=COMMAND_PATIENCE_S):
-        """The output of a line of shell that does not fail."""
+        """Runs a line of shell that must succeed; returns its output."""
         code, output = self.run(command, patience_s)
         if code != 0:
             raise Failed(f"`{command}` ended with {code}: {output[-800:]}")
@@ -121,7 +121,7 @@ class Guest(Program):
 
 
 def cross(guest, nths, frames, patience_s):
-    """Known frames both ways between two NICs' cables. Returns the line of what came."""
+    """Sends known frames both ways between two NICs; returns frames.py's summary."""
     ends = []
     for nth in nths:
         here, there = guest.cable(nth)

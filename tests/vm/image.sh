@@ -1,8 +1,8 @@
 #!/bin/sh
-# Makes the guest's disk. `image.sh FOLDER MPFWD`: FOLDER then has disk.ext4, vmlinuz and initrd, and `complete` once they are. It is a
-# Debian of this machine's release with its kernel, with what vagrant/provision.sh would install and what this mpfwd is linked with, because
-# the guest has no network; and with agent.sh, which runs what the test writes to its serial port. `image.sh --packages MPFWD` says
-# which packages that is, beside the minimal system.
+# Makes the guest's disk. `image.sh FOLDER MPFWD` writes disk.ext4, vmlinuz and initrd to FOLDER, and `complete` at the end. The guest is a
+# Debian of this machine's release. It has no network, so the disk contains its kernel, what vagrant/provision.sh would install, the
+# libraries of this mpfwd, and agent.sh, which runs the test's commands. `image.sh --packages MPFWD` lists the packages on top of the
+# minimal system.
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
@@ -16,7 +16,7 @@ if [ "$ID" != debian ]; then
     exit 1
 fi
 
-# The packages that the libraries of a program come from.
+# The packages of a program's libraries.
 linked_with() {
     ldd "$1" | awk '$2 == "=>" { print $3 }' | while read -r library; do
         dpkg -S "$library" "$(realpath "$library")" 2>/dev/null | head -n 1 | cut -d : -f 1
@@ -34,7 +34,7 @@ if [ "$folder" = --packages ]; then
     exit
 fi
 
-# Mounts and processes in the tree are gone with this script, however it ends.
+# In namespaces, so that mounts and processes are gone with this script, however it ends.
 if [ -z "${IMAGE_NAMESPACE:-}" ]; then
     rm -rf "$folder"
     mkdir -p "$folder"
@@ -44,7 +44,7 @@ fi
 tree=$folder/tree
 debootstrap --variant=minbase "$VERSION_CODENAME" "$tree"
 
-# Only what this guest boots from, so that the initrd is small.
+# A small initrd: only what this guest boots from.
 mkdir -p "$tree/etc/initramfs-tools/conf.d"
 echo MODULES=list >"$tree/etc/initramfs-tools/conf.d/guest"
 printf '%s\n' virtio_pci virtio_blk ext4 >"$tree/etc/initramfs-tools/modules"
@@ -55,7 +55,7 @@ umount "$tree/proc"
 install -m 755 "$here/agent.sh" "$tree/usr/local/sbin/agent"
 install -m 644 "$here/agent.service" "$tree/etc/systemd/system/agent.service"
 systemctl --root "$tree" enable agent.service
-# Nobody logs in; what takes time at boot and writes to no purpose.
+# Nobody logs in; the timers only slow the boot down.
 systemctl --root "$tree" mask getty.target serial-getty@ttyS0.service apt-daily.timer apt-daily-upgrade.timer
 echo guest >"$tree/etc/hostname"
 rm -rf "$tree"/var/cache/apt/* "$tree"/var/lib/apt/lists/* "$tree/etc/resolv.conf"

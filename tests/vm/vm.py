@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""vagrant/provision.sh and mpfwd on NICs, inside a QEMU guest. Known frames are sent in from here, and checked at the other end.
+"""Tests vagrant/provision.sh and mpfwd on NICs inside a QEMU guest. Known frames are sent from the host, and checked on return.
 
-The guest runs provision.sh as it is: what it should refuse, what it should do, and that it does nothing twice. mpfwd then forwards
-between the two e1000e and between the two virtio-net NICs, and again after a reboot, for which nothing is set up anew. A second guest
-has an IOMMU, and there it is done by vfio-pci. Needs root to make the guest's disk, which is kept.
+provision.sh must refuse what it should, do its work, and do nothing twice. mpfwd then forwards between the two e1000e and between the
+two virtio-net NICs, and again after a reboot without new setup. A second guest has an IOMMU and uses vfio-pci. Making the guest's disk,
+which is kept, needs root.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from running import ROOT, Failed, Lab, Program, released_mpfwd  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 HUGEPAGES = 128
-# Emulated, everything takes its time.
+# Emulation is slow.
 PATIENCE_S = 60
 IMAGE_PATIENCE_S = 1800
 PAIRS = [("e1000e", E1000E, (0, 1)), ("virtio-net", VIRTIO, (2, 3))]
@@ -31,7 +31,7 @@ PROVISION = f"/root/provision.sh --hugepages {HUGEPAGES}"
 
 
 class Step:
-    """Says what is being done, and then how long it took."""
+    """Prints what is being done, and then how long it took."""
 
     def __call__(self, text, job, *words):
         begun, on_terminal = time.monotonic(), sys.stdout.isatty()
@@ -50,7 +50,7 @@ def expect(holds, why):
 
 
 def drivers(guest, addresses):
-    """By which driver each of these NICs is driven."""
+    """The driver of each of these NICs."""
     return [guest.must(f"basename $(readlink /sys/bus/pci/devices/{address}/driver)") for address in addresses]
 
 
@@ -59,7 +59,7 @@ def interface_of(guest, address):
 
 
 def refusals(guest):
-    """Nothing without root, no NIC that is in use, and nothing changed by having asked."""
+    """provision.sh refuses to run without root and to bind a NIC in use, and a refusal changes nothing."""
     before = drivers(guest, E1000E + VIRTIO)
     code, said = guest.run("install -m 755 /root/provision.sh /tmp && setpriv --reuid nobody /tmp/provision.sh --bind all")
     expect(code == 2 and "needs root" in said, f"without root it ended with {code}: {said}")
@@ -75,15 +75,15 @@ def refusals(guest):
     for use, why, end_of_use in uses:
         guest.must(use)
         code, said = guest.run(f"{PROVISION} --bind {E1000E[0]} --bind {VIRTIO[1]}")
-        expect(code == 2 and why in said, f"of a NIC that {why} it said, and ended with {code}: {said}")
+        expect(code == 2 and why in said, f"for a NIC that {why} it ended with {code}: {said}")
         guest.must(end_of_use)
     after = drivers(guest, E1000E + VIRTIO)
-    expect(before == after, f"it refused, and yet drivers were changed from {before} to {after}")
-    expect(guest.must("cat /proc/sys/vm/nr_hugepages") == "0", "it refused, and yet hugepages are reserved")
+    expect(before == after, f"drivers changed in spite of the refusal, from {before} to {after}")
+    expect(guest.must("cat /proc/sys/vm/nr_hugepages") == "0", "hugepages are reserved in spite of the refusal")
 
 
 def provision(guest, driver):
-    """All but one NIC, which holds an address; then all; then there is nothing left to do."""
+    """Binds all NICs but one with an address; then all; a third call has nothing left to do."""
     interface = interface_of(guest, VIRTIO[1])
     guest.must(f"ip addr add 192.0.2.1/24 dev {interface}")
     said = guest.must(f"{PROVISION} --bind all")
@@ -93,7 +93,7 @@ def provision(guest, driver):
     guest.must(f"ip addr flush dev {interface}")
     guest.must(f"{PROVISION} --bind all")
     said = guest.must(f"{PROVISION} --bind all")
-    expect("as root" not in said, f"done a third time it still did something: {said}")
+    expect("as root" not in said, f"the third call still did something: {said}")
     is_set_up(guest, driver)
 
 
@@ -106,7 +106,7 @@ def is_set_up(guest, driver):
 
 
 def forward(guest, nics, nths, options):
-    """mpfwd in the guest between these two NICs; the line of what came out of them."""
+    """Runs mpfwd in the guest between two NICs; returns the summary of the frames."""
     allow = " ".join(f"-a {nic}" for nic in nics)
     mpfwd = f"/root/mpfwd -l 0-1 {allow} -- --pools 1:1 --promiscuous --idle yield"
     guest.must(f"(sh -c 'echo $$ >/run/mpfwd.pid; exec {mpfwd}'; echo exit code $?) >/run/mpfwd.log 2>&1 &")
@@ -122,7 +122,7 @@ def forward(guest, nics, nths, options):
 
 
 def wait_for_log(guest, pattern, what):
-    """What mpfwd has said by the time that a line fits."""
+    """Waits for a matching line of mpfwd's output; returns the output."""
     end = time.monotonic() + PATIENCE_S
     while not re.search(pattern, said := guest.must("cat /run/mpfwd.log"), re.MULTILINE):
         expect("\nexit code " not in said, f"mpfwd ended before it had {what}: {said[-800:]}")
@@ -142,8 +142,8 @@ def boot(lab, machine, iommu):
 
 
 def reboot(guest, driver):
-    """What was set up has to be there again."""
-    expect(guest.reboot() != guest.boot, "the guest has not been started anew")
+    """The setup must survive the reboot."""
+    expect(guest.reboot() != guest.boot, "the guest did not reboot")
     is_set_up(guest, driver)
 
 
@@ -162,7 +162,7 @@ def without_iommu(lab, step, machine, options):
 
 def with_iommu(lab, step, machine, options):
     driver = "vfio-pci"
-    guest = step("a guest boots that has an IOMMU", boot, lab, machine, True)
+    guest = step("a guest with an IOMMU boots", boot, lab, machine, True)
     step(f"provision.sh reserves hugepages, and binds the NICs to {driver}", provision, guest, driver)
     for name, nics, nths in PAIRS:
         step(f"mpfwd between two {name}", forward, guest, nics, nths, options)
@@ -173,14 +173,14 @@ def with_iommu(lab, step, machine, options):
 
 
 def kept_image(options, mpfwd):
-    """The folder of a guest's disk that is made of the same as this one."""
+    """The folder of the guest's disk, named after a hash of everything that it is made from."""
     made_of = [(HERE / name).read_bytes() for name in ("image.sh", "agent.sh", "agent.service")]
     made_of += [Path("/etc/debian_version").read_bytes(), subprocess.check_output([HERE / "image.sh", "--packages", mpfwd])]
     return options.cache / f"vm-{hashlib.sha256(b''.join(made_of)).hexdigest()[:12]}"
 
 
 def make_image(lab, folder, mpfwd):
-    """Takes the place of those that were made of something else."""
+    """Makes the guest's disk, and removes those of other hashes."""
     maker = Program(lab, "image", [HERE / "image.sh", folder, mpfwd])
     try:
         if maker.end(None, IMAGE_PATIENCE_S) != 0:
@@ -193,7 +193,7 @@ def make_image(lab, folder, mpfwd):
 
 
 def make_payload(lab, mpfwd):
-    """A disk that is an archive."""
+    """A tar archive, which the guest sees as a disk."""
     payload = lab.folder / "payload.tar"
     with tarfile.open(payload, "w") as archive:
         archive.add(mpfwd, "mpfwd")
@@ -206,14 +206,14 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=1000, help="how many each way between two NICs (1000)")
     parser.add_argument("--cache", type=Path, default=cache, metavar="FOLDER", help=f"where the guest's disk is kept ({cache})")
-    parser.add_argument("--fresh", action="store_true", help="make the guest's disk anew")
+    parser.add_argument("--fresh", action="store_true", help="rebuild the guest's disk")
     return parser.parse_args()
 
 
 def main():
     options = parse()
     if os.geteuid() != 0:
-        sys.exit("vm: this makes a guest's disk by debootstrap, which needs root: run it by sudo")
+        sys.exit("vm: debootstrap needs root to make the guest's disk: use sudo")
     mpfwd = released_mpfwd()
     with Lab("vm") as lab:
         step, begun = Step(), time.monotonic()
@@ -221,7 +221,7 @@ def main():
             image = kept_image(options, mpfwd)
             if options.fresh or not (image / "complete").exists():
                 step(f"making the guest's disk in {image}: a few minutes, once", make_image, lab, image, mpfwd)
-            accel = step("looking whether KVM works, else emulating by TCG", accelerator, lab, image)
+            accel = step("checking whether KVM works", accelerator, lab, image)
             machine = accel, image, make_payload(lab, mpfwd)
             without_iommu(lab, step, machine, options)
             with_iommu(lab, step, machine, options)

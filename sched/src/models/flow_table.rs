@@ -1,15 +1,14 @@
-//! The table of flows: one set, which lcores read while others write.
+//! The flow table: one set, which lcores read while others write.
 
 use loom::sync::Arc;
 use loom::thread;
 
 use super::explore;
-use crate::flow_table::{FlowTable, Place, WAYS};
+use crate::flow_table::{FlowTable, Upsert, WAYS};
 
 const TIMEOUT: u64 = 1 << 7;
 
-/// A table of one set in which the flow 1 is the oldest, and the next newcomer
-/// takes its place.
+/// A full table of one set, in which flow 1 is the oldest: a new flow evicts it.
 fn full() -> FlowTable {
     let table = FlowTable::new(WAYS, TIMEOUT);
     for key in 1..=WAYS as u64 {
@@ -19,14 +18,14 @@ fn full() -> FlowTable {
 }
 
 #[test]
-fn nobody_reads_the_number_of_another_flow() {
+fn no_reader_gets_the_value_of_another_flow() {
     explore("flows: eviction", || {
         let table = Arc::new(full());
         let newcomer = {
             let table = table.clone();
-            thread::spawn(move || assert_eq!(table.update(100, 9, |_| 1000).1, Place::Evicted))
+            thread::spawn(move || assert_eq!(table.update(100, 9, |_| 1000).1, Upsert::Evicted))
         };
-        // At the time of the flow's last use: to read it changes nothing.
+        // At the time of the flow's last lookup: a read changes nothing.
         assert!(table.get(1, 1).is_none_or(|value| value == 10));
         assert!(table.get(100, 9).is_none_or(|value| value == 1000));
         newcomer.join().unwrap();
@@ -35,15 +34,15 @@ fn nobody_reads_the_number_of_another_flow() {
 }
 
 #[test]
-fn two_that_write_one_flow_count_right_and_take_one_place() {
+fn two_writers_of_one_flow_share_one_entry() {
     explore("flows: two writers", || {
         let table = Arc::new(FlowTable::new(WAYS, TIMEOUT));
         let other = {
             let table = table.clone();
             thread::spawn(move || table.update(5, 1, |old| old.unwrap_or(0) + 1).1)
         };
-        let places = [table.update(5, 1, |old| old.unwrap_or(0) + 1).1, other.join().unwrap()];
-        assert!(places.contains(&Place::New) && places.contains(&Place::Known), "{places:?}");
+        let done = [table.update(5, 1, |old| old.unwrap_or(0) + 1).1, other.join().unwrap()];
+        assert!(done.contains(&Upsert::Inserted) && done.contains(&Upsert::Updated), "{done:?}");
         assert_eq!((table.get(5, 1), table.live_flows(1)), (Some(2), 1));
     });
 }

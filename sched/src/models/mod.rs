@@ -1,22 +1,22 @@
-//! What loom explores: each model runs once for every interleaving of its two
-//! or three threads with at most [`PREEMPTIONS`] forced switches, and for every
-//! value that a relaxed load may return.
+//! Models that loom explores: each runs once for every interleaving of its two or
+//! three threads with at most [`PREEMPTIONS`] forced switches, and for every value
+//! that a relaxed load may return.
 //!
-//! loom does not reorder a load behind a later store. Nothing here fails if the
-//! owner of a ring overwrites slots without having acquired the claim of the
+//! A limit: loom does not reorder a load behind a later store. No model fails if
+//! the owner of a ring overwrites slots without having acquired the claim of the
 //! thief that read them.
 
 mod flow_table;
 mod lease;
 mod order;
+mod permits;
 mod runq;
 mod seqlock;
 mod shard;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Two are known to show nearly all bugs of such code; three are still explored
-/// within seconds.
+/// Two show nearly all bugs of such code; three are still explored within minutes.
 const PREEMPTIONS: usize = 3;
 
 /// Explores `model`, and prints how many executions that took.

@@ -1,31 +1,32 @@
-//! Packets of a flow whose stages end on several lcores, while more arrive:
-//! they reach the wire one at a time and in order.
+//! Packets of one flow whose stages end on several lcores while more arrive: they
+//! reach the wire one at a time and in order.
 
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
 
 use super::explore;
-use crate::order::{Full, Order, Ticket};
+use crate::order::{Full, Keeping, Ticket};
 
-/// What a flow is sent by: who writes without having seen all that was written
-/// before is caught by loom.
+/// Where a flow is sent: loom reports a write that does not come after all
+/// earlier ones.
 struct Wire(UnsafeCell<Vec<u32>>);
 
-// SAFETY: only who may send writes; that this suffices is what loom checks.
+// SAFETY: only the lcore whose packet's turn it is writes; loom checks that this
+// suffices.
 unsafe impl Sync for Wire {}
 // SAFETY: as above.
 unsafe impl Send for Wire {}
 
 struct Forwarder {
-    order: Order<u32>,
+    order: Keeping<u32>,
     wire: Wire,
 }
 
 impl Forwarder {
     fn new(records: usize) -> Arc<Self> {
         Arc::new(Self {
-            order: Order::with_buckets(1, records, 1, true),
+            order: Keeping::with_buckets(1, records, 1),
             wire: Wire(UnsafeCell::new(Vec::new())),
         })
     }
@@ -35,13 +36,13 @@ impl Forwarder {
         self.wire.0.with_mut(|wire| unsafe { (*wire).push(packet) });
     }
 
-    /// Sends a packet and all that this makes ready.
+    /// Sends a packet, and all that its release returns.
     fn send(&self, ticket: Ticket, packet: u32) {
         let mut next = Some((ticket, packet));
         while let Some((ticket, packet)) = next {
             self.put_on_wire(packet);
-            assert_eq!(self.order.count_sent(ticket), 0, "nobody is late");
-            next = self.order.leave(ticket);
+            assert_eq!(self.order.note_sent(ticket), 0, "nobody is late");
+            next = self.order.release(ticket);
         }
     }
 
@@ -51,10 +52,10 @@ impl Forwarder {
         }
     }
 
-    /// As the holder of the lease: a packet arrives, and is cheap.
+    /// A cheap packet arrives, at the holder of the lease.
     fn arrive(&self, packet: u32) {
         let bucket = self.order.bucket(0, 0);
-        if !self.order.is_ahead(bucket) {
+        if !self.order.in_flight(bucket) {
             return self.put_on_wire(packet);
         }
         match self.order.enter(bucket) {
@@ -105,7 +106,7 @@ fn one_is_dropped_while_its_neighbours_finish() {
         let [first, second, third] = [(); 3].map(|()| forwarder.enter());
         let finishes = lcore(&forwarder, move |own| own.finish(first, 1));
         let drops = lcore(&forwarder, move |own| {
-            if let Some((ticket, packet)) = own.order.leave(second) {
+            if let Some((ticket, packet)) = own.order.release(second) {
                 own.send(ticket, packet);
             }
         });
@@ -116,14 +117,14 @@ fn one_is_dropped_while_its_neighbours_finish() {
 }
 
 #[test]
-fn a_record_is_used_again_while_its_flow_goes_on() {
+fn a_record_is_reused_while_its_flow_goes_on() {
     explore("record used again", || {
         let forwarder = Forwarder::new(2);
         let first = forwarder.enter();
         let finishes = lcore(&forwarder, move |own| own.finish(first, 1));
         let second = forwarder.enter();
         let drops_or_sends = lcore(&forwarder, move |own| own.finish(second, 2));
-        // Three more, on the two records if those are free by then; else they
+        // Three more, in the two records if those are free by then; else they
         // are dropped.
         (3..6).for_each(|packet| forwarder.arrive(packet));
         [finishes, drops_or_sends].into_iter().for_each(|lcore| lcore.join().unwrap());
@@ -136,7 +137,7 @@ fn a_record_is_used_again_while_its_flow_goes_on() {
 }
 
 #[test]
-fn followers_go_behind_the_packet_that_they_follow() {
+fn a_follower_is_sent_behind_its_predecessor() {
     explore("followers", || {
         let forwarder = Forwarder::new(2);
         let (first, second) = (forwarder.enter(), forwarder.enter());

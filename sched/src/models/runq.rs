@@ -1,15 +1,15 @@
-//! The run queue: what is pushed, popped and stolen comes out once, in order.
+//! The run queue: each item comes out once, and the owner's in order.
 
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
 
 use super::explore;
-use crate::heartbeat::{Busy, Heartbeat};
+use crate::heartbeat::{Busy, Cost, Heartbeat};
 use crate::runq::{Append, Double, Growth, RunQueue, Stealer};
 
-/// An item that its receiver writes to: loom sees it when that does not come
-/// after everything that was done with it before.
+/// An item that its receiver writes: loom reports a write that does not come after
+/// all earlier accesses.
 struct Parcel(UnsafeCell<u32>);
 
 type Item = Box<Parcel>;
@@ -19,14 +19,14 @@ fn parcel(number: u32) -> Item {
 }
 
 fn open(items: Vec<Item>) -> Vec<u32> {
-    // SAFETY: the item is owned; that this is true is what loom checks.
+    // SAFETY: the item is owned; loom checks that this is true.
     items
         .into_iter()
         .map(|item| item.0.with_mut(|number| unsafe { std::mem::take(&mut *number) }))
         .collect()
 }
 
-/// A thief that tries so often.
+/// A thief that tries `tries` times.
 fn thief<G: Growth<Item> + 'static>(
     mut stealer: Stealer<Item, G>,
     tries: usize,
@@ -56,7 +56,7 @@ fn pop<G: Growth<Item>>(queue: &mut RunQueue<Item, G>, want: usize, got: &mut Ve
     got.extend(open(items));
 }
 
-/// Every item came once; the owner's in order.
+/// Checks that every item came once, and the owner's in order.
 fn settle<G: Growth<Item>>(
     mut queue: RunQueue<Item, G>,
     mut got: Vec<u32>,
@@ -153,7 +153,7 @@ fn two_thieves_in_appended_rings() {
 }
 
 #[test]
-fn what_nobody_took_is_dropped_by_the_last_end() {
+fn items_left_are_dropped_with_the_last_end() {
     explore("last end", || {
         let mut queue = RunQueue::<Item, Double<_>>::new(2, 4);
         push(&mut queue, 1..4);
@@ -164,7 +164,7 @@ fn what_nobody_took_is_dropped_by_the_last_end() {
 }
 
 #[test]
-fn what_a_stuck_lcore_left_is_there_to_be_taken() {
+fn what_a_stuck_lcore_left_can_be_stolen() {
     explore("stuck", || {
         let heartbeat = Arc::new(Heartbeat::new());
         let mut queue = RunQueue::<Item>::new(2, 2);
@@ -173,20 +173,20 @@ fn what_a_stuck_lcore_left_is_there_to_be_taken() {
             let heartbeat = heartbeat.clone();
             move || {
                 let mut loot = Vec::new();
-                if heartbeat.stuck_ticks(9).is_some() {
+                if heartbeat.busy_ticks(9).is_some() {
                     stealer.steal(2, &mut loot);
-                    assert_eq!(loot.len(), 1, "it waits since before the lcore got stuck");
+                    assert_eq!(loot.len(), 1, "it was queued before the lcore got stuck");
                 }
                 open(loot)
             }
         });
         push(&mut queue, 1..2);
-        heartbeat.begin(Busy { since_ticks: 5, flow_hash: 0, stage: 0 });
+        heartbeat.begin(Busy { since_ticks: 5, flow_hash: 0, cost: Cost::Unknown });
         settle_alone(queue, rescuer.join().unwrap());
     });
 }
 
-/// The one item came, to either.
+/// Checks that the one item came, to either.
 fn settle_alone(mut queue: RunQueue<Item>, mut got: Vec<u32>) {
     pop(&mut queue, 1, &mut got);
     assert_eq!(got, [1]);

@@ -1,4 +1,4 @@
-//! Words that are published while they are read.
+//! A seqlock that is published while it is read.
 
 use loom::sync::Arc;
 use loom::thread;
@@ -22,7 +22,7 @@ fn a_reader_sees_one_publication_as_one() {
         let (version, seen) = published.read();
         assert_eq!(seen, words(version / 2));
         let (later, seen) = published.read();
-        assert!(later >= version, "never back");
+        assert!(later >= version, "a reader never goes back");
         assert_eq!(seen, words(later / 2));
         writer.join().unwrap();
         assert_eq!(published.read(), (4, words(2)));

@@ -1,19 +1,19 @@
-//! A shard as workers see it: one lcore puts packets in, several look at the
-//! head's stamp and then claim. The ring is DPDK's, which loom cannot run; this
-//! is its protocol (rte_ring's C11 memory model, multi-consumer end), with the
-//! look at the head that mpfwd adds, in the orderings that it uses. The ring is
-//! as long as what is put in, so that nobody waits for room.
+//! A shard as workers see it: one lcore enqueues packets, and several workers look
+//! at the head's stamp and then dequeue. The ring is DPDK's, which loom cannot
+//! run. This models its protocol (rte_ring's C11 memory model, multi-consumer
+//! end), with mpfwd's look at the head and the orderings that this uses. The ring
+//! has room for all packets.
 
 use loom::sync::Arc;
-use loom::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use loom::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use loom::thread;
 
 use super::explore;
 
 const PKTS: usize = 2;
-/// What a packet's stamp field holds before it was ever stamped.
+/// A packet's stamp field before it was ever stamped.
 const NEVER: u64 = 0;
-/// What a worker writes there when it has the packet and stamps it anew.
+/// The new stamp that a worker gives to a packet of its own.
 const AGAIN: u64 = 1000;
 
 struct Shard {
@@ -34,8 +34,8 @@ impl Shard {
         }
     }
 
-    /// The only producer: stamps the packet, and puts it in.
-    fn put(&self, packet: usize, stamp: u64) {
+    /// Stamps and enqueues a packet. There is one producer.
+    fn enqueue(&self, packet: usize, stamp: u64) {
         self.stamps[packet].store(stamp, Ordering::Relaxed);
         let tail = self.prod_tail.load(Ordering::Relaxed);
         self.slots[tail as usize % PKTS].store(packet, Ordering::Relaxed);
@@ -51,12 +51,12 @@ impl Shard {
         Some(self.stamps[packet].load(Ordering::Relaxed))
     }
 
-    /// One of several consumers.
-    fn take(&self) -> Option<usize> {
+    /// Dequeues a packet. There are several consumers.
+    fn dequeue(&self) -> Option<usize> {
         let mut head = self.cons_head.load(Ordering::Relaxed);
         loop {
-            // rte_ring has a fence here: the head is read before the tail.
-            loom::sync::atomic::fence(Ordering::Acquire);
+            // As in rte_ring: the head is read before the tail.
+            fence(Ordering::Acquire);
             if self.prod_tail.load(Ordering::Acquire).wrapping_sub(head) as i32 <= 0 {
                 return None;
             }
@@ -73,14 +73,14 @@ impl Shard {
     }
 }
 
-/// Looks, and takes if there was something; stamps what it got anew, as a
-/// worker that sheds it again would.
+/// Looks `tries` times, and dequeues where there was a packet. Stamps what it got
+/// anew, as a worker does that sheds a packet again.
 fn work(shard: &Shard, tries: usize) -> Vec<usize> {
     let mut got = Vec::new();
     for _ in 0..tries {
         let Some(stamp) = shard.head_stamp() else { continue };
-        assert_ne!(stamp, NEVER, "a stamp that was not written yet was seen");
-        if let Some(packet) = shard.take() {
+        assert_ne!(stamp, NEVER, "a stamp was seen before it was written");
+        if let Some(packet) = shard.dequeue() {
             assert_ne!(shard.stamps[packet].load(Ordering::Relaxed), NEVER);
             shard.stamps[packet].store(AGAIN, Ordering::Relaxed);
             got.push(packet);
@@ -90,8 +90,8 @@ fn work(shard: &Shard, tries: usize) -> Vec<usize> {
 }
 
 #[test]
-fn look_and_claim() {
-    explore("shard, look and claim, two workers", || {
+fn look_and_dequeue() {
+    explore("shard, look and dequeue, two workers", || {
         let shard = Arc::new(Shard::new());
         let other = {
             let shard = shard.clone();
@@ -100,16 +100,16 @@ fn look_and_claim() {
         let producer = {
             let shard = shard.clone();
             thread::spawn(move || {
-                (0..PKTS).for_each(|packet| shard.put(packet, 10 + packet as u64))
+                (0..PKTS).for_each(|packet| shard.enqueue(packet, 10 + packet as u64))
             })
         };
         let mut got = work(&shard, 2);
-        assert!(got.is_sorted(), "one worker's packets are in the order of their stamps");
+        assert!(got.is_sorted(), "a worker gets packets in the order of their stamps");
         let theirs = other.join().unwrap();
         assert!(theirs.is_sorted());
         got.extend(theirs);
         producer.join().unwrap();
-        while let Some(packet) = shard.take() {
+        while let Some(packet) = shard.dequeue() {
             got.push(packet);
         }
         got.sort_unstable();

@@ -1,7 +1,7 @@
-//! A packet's place in its flow, while the packet is out of the hands that
-//! received it. Two things have to happen before it may be sent, in either
-//! order and on any lcores: its stage is over, and what came before it in its
-//! flow has gone. Who brings the second one sends it.
+//! A packet's place in its flow while the packet is in flight. Two events must
+//! happen before it is sent, in either order and on any lcores: its stage ends,
+//! and its predecessor is released, which makes it its turn. The lcore that
+//! brings the second event sends the packet.
 
 use std::sync::PoisonError;
 
@@ -9,13 +9,14 @@ use crate::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering};
 
 /// No record: the end of a list.
 pub(super) const NONE: u32 = u32::MAX;
-/// In `next`: the packet has gone, and nobody can come behind it any more.
+/// In `next`: the packet was sent or dropped, and no successor can be linked any
+/// more.
 const CLOSED: u32 = u32::MAX - 1;
 
-/// The stage is over: the packet is parked here, or there is none any more.
+/// In `state`: the stage is over; the packet is parked here, or was dropped.
 const DONE: u32 = 1;
-/// What came before has gone.
-const FREE_TO_GO: u32 = 2;
+/// In `state`: the predecessor was released.
+const TURN: u32 = 2;
 
 /// On a cache line of its own.
 #[repr(align(64))]
@@ -25,26 +26,25 @@ pub(super) struct Record<T> {
     next: AtomicU32,
     /// The next one in a list of unused records.
     pub(super) next_unused: AtomicU32,
-    /// What it is in use for. Written before anybody else knows of the record.
+    /// Written before any other lcore knows of the record, as is `sequence`.
     bucket: AtomicU32,
     sequence: AtomicU64,
-    /// How often it has been in use. Only for who holds the lease.
+    /// How often it was opened. Only the lease's holder uses it.
     generation: AtomicU64,
-    /// Never contended: written before `DONE` is set, taken by who finds both
-    /// events, or brings the second. The lock says so to the compiler.
+    /// Never contended: written before `DONE` is set, emptied by the lcore that
+    /// sees both events. The lock proves that to the compiler.
     parked: Mutex<Option<T>>,
 }
 
-/// What a packet that has gone leaves to do.
+/// The state of the packet whose turn has come.
 pub(super) enum Next<T> {
-    /// Nothing: nobody comes behind it, or who does is not ready yet and will
-    /// be sent by who makes it so.
-    Nothing,
-    /// The next packet of the flow has been ready before, and is the caller's
-    /// to send.
-    Send(T),
-    /// The next one was given up before: it has gone too.
-    Gone,
+    /// Its stage is not over: the lcore that ends it sends it. Or it is a
+    /// follower, already sent right behind its predecessor.
+    InFlight,
+    /// It was parked, and is the caller's to send.
+    Parked(T),
+    /// It was dropped: its own successor is next.
+    Dropped,
 }
 
 impl<T> Record<T> {
@@ -64,7 +64,6 @@ impl<T> Record<T> {
         self.parked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How often it has been in use.
     #[inline]
     pub(super) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Relaxed)
@@ -80,10 +79,9 @@ impl<T> Record<T> {
         self.sequence.load(Ordering::Relaxed)
     }
 
-    /// Takes it into use. Nobody else knows of it yet, so nothing here is
-    /// ordered.
+    /// Begins a use of the record. Relaxed: no other lcore knows of it yet.
     #[inline]
-    pub(super) fn begin(&self, bucket: u32, sequence: u64) {
+    pub(super) fn open(&self, bucket: u32, sequence: u64) {
         self.generation.store(self.generation().wrapping_add(1), Ordering::Relaxed);
         self.state.store(0, Ordering::Relaxed);
         self.next.store(NONE, Ordering::Relaxed);
@@ -91,75 +89,76 @@ impl<T> Record<T> {
         self.sequence.store(sequence, Ordering::Relaxed);
     }
 
-    /// Puts record `at`, which was begun, behind this one. Returns false if
-    /// this one's packet has gone.
+    /// Links record `at`, which is open, behind this one. Returns false if this
+    /// one is closed.
     #[inline]
     pub(super) fn link(&self, at: u32) -> bool {
-        // Release: who lets the successor go finds it begun. Acquire on
-        // failure: what has gone was sent before anything that we send.
+        // Release: the lcore that passes the turn to `at` finds it open.
+        // Acquire on failure: this packet was sent before anything that we send.
         self.next.compare_exchange(NONE, at, Ordering::Release, Ordering::Acquire).is_ok()
     }
 
-    /// Whether its packet is known to have gone.
+    /// Whether its packet is known to be sent or dropped.
     #[inline]
     pub(super) fn is_closed(&self) -> bool {
         // Acquire: as in `link`.
         self.next.load(Ordering::Acquire) == CLOSED
     }
 
-    /// Nothing is before it. Said before anybody else knows of the record.
+    /// It has no predecessor. Relaxed: no other lcore knows of the record yet.
     #[inline]
-    pub(super) fn has_no_predecessor(&self) {
-        self.state.store(FREE_TO_GO, Ordering::Relaxed);
+    pub(super) fn start_with_turn(&self) {
+        self.state.store(TURN, Ordering::Relaxed);
     }
 
-    /// Its packet's stage is over. The packet comes back if it may be sent, and
-    /// otherwise is parked here.
+    /// The packet's stage is over. The packet comes back if it is its turn, and
+    /// is parked otherwise.
     #[inline]
     pub(super) fn finish(&self, packet: T) -> Option<T> {
-        // Acquire: pairs with the predecessor's `let_go`.
-        if self.state.load(Ordering::Acquire) & FREE_TO_GO != 0 {
+        // Acquire: pairs with the predecessor's `pass_turn`.
+        if self.state.load(Ordering::Acquire) & TURN != 0 {
             return Some(packet);
         }
         *self.parked() = Some(packet);
-        // Release: who lets it go finds it parked. Acquire: as above.
+        // Release: the lcore that passes the turn finds the packet. Acquire: as
+        // above.
         let before = self.state.fetch_or(DONE, Ordering::AcqRel);
-        if before & FREE_TO_GO != 0 { self.parked().take() } else { None }
+        if before & TURN != 0 { self.parked().take() } else { None }
     }
 
-    /// Its packet is sent, or will never be. Returns false if what came before
-    /// has not gone yet: the packet then goes when that does.
+    /// Its packet was sent or dropped: nothing is parked here. Returns false if
+    /// its turn has not come yet: the predecessor's release then skips it.
     #[inline]
-    pub(super) fn give_up(&self) -> bool {
-        self.state.load(Ordering::Acquire) & FREE_TO_GO != 0
-            || self.state.fetch_or(DONE, Ordering::AcqRel) & FREE_TO_GO != 0
+    pub(super) fn finish_empty(&self) -> bool {
+        self.state.load(Ordering::Acquire) & TURN != 0
+            || self.state.fetch_or(DONE, Ordering::AcqRel) & TURN != 0
     }
 
-    /// Its packet has gone, and so has all that came before. Returns the
-    /// successor; from now on there will be no other.
+    /// Its packet and all before it were sent or dropped. Returns the successor;
+    /// none can be linked from now on.
     #[inline]
     pub(super) fn close(&self) -> Option<u32> {
-        // Release: who finds this closed sends after us. Acquire: the successor
-        // was begun before it was linked.
+        // Release: whoever finds this closed sends after us. Acquire: the
+        // successor was open before it was linked.
         let next = self.next.swap(CLOSED, Ordering::AcqRel);
         (next != NONE).then_some(next)
     }
 
-    /// What came before this one has gone.
+    /// Its predecessor was released.
     #[inline]
-    pub(super) fn let_go(&self) -> Next<T> {
-        // Release: what is sent by this record is sent after what came before.
-        // Acquire: the packet was parked before its stage was over.
-        let before = self.state.fetch_or(FREE_TO_GO, Ordering::AcqRel);
+    pub(super) fn pass_turn(&self) -> Next<T> {
+        // Release: what this record's packet is sent after was sent. Acquire:
+        // the packet was parked before `DONE`.
+        let before = self.state.fetch_or(TURN, Ordering::AcqRel);
         if before != DONE {
-            // Not ready; or sent right behind its predecessor.
-            return Next::Nothing;
+            // Without `DONE` the stage goes on. With `TURN` it is a follower.
+            return Next::InFlight;
         }
-        self.parked().take().map_or(Next::Gone, Next::Send)
+        self.parked().take().map_or(Next::Dropped, Next::Parked)
     }
 
-    /// The successor that is ready and that `fits`, to be sent right behind
-    /// this one's packet, by the same queue.
+    /// The successor, if it is parked and `fits`: to be sent right behind this
+    /// one's packet, by the same transmit queue.
     #[inline]
     pub(super) fn follower(
         &self,
@@ -168,13 +167,13 @@ impl<T> Record<T> {
     ) -> Option<(u32, T)> {
         let next = self.next.load(Ordering::Acquire);
         let follower = records.get(next as usize)?;
-        // Acquire: pairs with `finish`. Nobody but us can let it go, so it
-        // stays as it is.
+        // Acquire: pairs with `finish`. Only we can pass the turn to it, so
+        // `DONE` alone stays as it is.
         if follower.state.load(Ordering::Acquire) != DONE {
             return None;
         }
         let packet = follower.parked().take_if(|packet| fits(packet))?;
-        follower.state.fetch_or(FREE_TO_GO, Ordering::AcqRel);
+        follower.state.fetch_or(TURN, Ordering::AcqRel);
         Some((next, packet))
     }
 }

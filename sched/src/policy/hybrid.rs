@@ -1,6 +1,6 @@
-//! `hybrid`: pools whose lcores help each other out. Shedding is the rule;
-//! stealing and takeover are for an lcore that is stuck, and for workers that
-//! would be idle.
+//! `hybrid`: pools whose lcores help each other. Lcores shed as in `pools`; they
+//! steal and take over for an lcore that is stuck, and when a worker would be
+//! idle.
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -9,51 +9,64 @@ use super::{Deferral, Help, PeerHint, PeersView, Policy, Pool, Step, View, Why};
 
 /// As `pools`, and besides:
 ///
-/// * Expensive work goes on at no more lcores at a time than the cap says, and
-///   never at all lcores of pool A (see `Permits`).
-/// * Workers poll receive queues of their own while no expensive work waits, so
-///   that without any the mode is run-to-completion on all lcores. A worker
-///   that takes expensive work gives its leases back first, and the others poll
+/// * A cap limits how many lcores are in expensive work at a time, and at least
+///   one lcore of pool A never is (see [`Permits`](super::Permits)).
+/// * Workers poll receive queues of their own while the shards are empty.
+///   Without expensive packets the mode is run to completion on all lcores. A
+///   worker releases its leases before it begins expensive work, and others poll
 ///   its queues from then on.
 /// * A worker without expensive work steals from run queues.
-/// * An lcore of pool A takes expensive work only when it has nothing of its
-///   own, nobody to rescue, and a permit.
-/// * An lcore that is away longer than `rescue_after_ticks` in a packet of
-///   unknown cost is rescued: idle lcores steal its run queue, and all poll its
-///   receive queues. Pool A gets a head start over workers of a quarter of that
-///   time.
+/// * An lcore of pool A does expensive work only when it has nothing of its own,
+///   no lcore needs rescue, and it gets a permit.
+/// * An lcore that has not run for longer than `stall_after_ticks`, because its
+///   CPU was taken away, is stalled: all lcores poll its receive queues.
+/// * Idle lcores poll the receive queues of an lcore that is pressed.
+/// * An lcore that has been in a packet of unknown cost longer than
+///   `rescue_after_ticks` is rescued: idle lcores steal its run queue, and all
+///   lcores poll its receive queues. Workers wait a quarter of that time longer
+///   than pool A.
 ///
 /// Every lcore, workers included, sheds to a shard of its own.
 #[derive(Clone, Debug)]
 pub struct Hybrid {
     rng: SmallRng,
-    rescue_after_ticks: u64,
+    help: HelpAfter,
+}
+
+/// When lcores come to help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HelpAfter {
+    /// An lcore may be in one packet for so long, in ticks.
+    pub rescue_ticks: u64,
+    /// An lcore may not be seen to run for so long.
+    pub stall_ticks: u64,
+    /// Whether idle lcores poll for one that is pressed.
+    pub pulls: bool,
 }
 
 impl Hybrid {
-    /// `seed`: another one for each lcore, so that rescuers spread over those
-    /// who need them. `rescue_after_ticks`: how long an lcore may be in one
-    /// packet before others come to its rescue.
-    pub fn new(seed: u64, rescue_after_ticks: u64) -> Self {
-        Self { rng: SmallRng::seed_from_u64(seed), rescue_after_ticks }
+    /// `seed` should differ between lcores, so that rescuers spread over the
+    /// lcores that need them. `help`: when lcores come to help.
+    pub fn new(seed: u64, help: HelpAfter) -> Self {
+        Self { rng: SmallRng::seed_from_u64(seed), help }
     }
 
-    /// For how long an lcore has to be away before one of `pool` rescues it.
+    /// How long an lcore must be away before one of `pool` rescues it.
     #[inline]
     fn patience_ticks(&self, pool: Pool) -> u64 {
         match pool {
-            Pool::A => self.rescue_after_ticks,
-            Pool::B => self.rescue_after_ticks.saturating_add(self.rescue_after_ticks / 4),
+            Pool::A => self.help.rescue_ticks,
+            Pool::B => self.help.rescue_ticks.saturating_add(self.help.rescue_ticks / 4),
         }
     }
 
-    /// Whom to rescue: those whose packets can be stolen before those whose
-    /// receive queues can be polled, because the former have waited longer.
+    /// Steals before it takes over: packets in a run queue have waited longer than
+    /// those in a receive queue.
     #[inline]
     fn rescue(&mut self, peers: &PeersView<'_>) -> Option<Help> {
         let (patience, why) = (self.patience_ticks(peers.pool), Why::Rescue);
         if let Some(victim) =
-            peers.random(&mut self.rng, |peer| is_stuck(peer, patience) && peer.waiting_pkts > 0)
+            peers.random(&mut self.rng, |peer| is_stuck(peer, patience) && peer.queued_pkts > 0)
         {
             return Some(Help::Steal { victim, why });
         }
@@ -64,46 +77,63 @@ impl Hybrid {
         Some(Help::TakeOver { victim, why })
     }
 
+    /// Polls for an lcore that does not run, or else for one that does not keep
+    /// up.
+    #[inline]
+    fn relieve(&mut self, peers: &PeersView<'_>) -> Option<Help> {
+        let HelpAfter { stall_ticks, pulls, .. } = self.help;
+        if peers.draining {
+            return None;
+        }
+        if let Some(victim) = peers.random(&mut self.rng, |peer| peer.silent_ticks > stall_ticks) {
+            return Some(Help::TakeOver { victim, why: Why::Stalled });
+        }
+        let victim = peers.random(&mut self.rng, |peer| pulls && peer.pressed)?;
+        Some(Help::TakeOver { victim, why: Why::Pressed })
+    }
+
     /// Cheap work for a worker that has no other.
     #[inline]
     fn cheap_work(&mut self, peers: &PeersView<'_>) -> Option<Help> {
-        let victim = peers.random(&mut self.rng, |peer| peer.waiting_pkts > 0)?;
+        let victim = peers.random(&mut self.rng, |peer| peer.queued_pkts > 0)?;
         Some(Help::Steal { victim, why: Why::Idle })
     }
 }
 
-/// Whether it will not be back soon: it said so, or has been away for long.
+/// Whether the lcore will not be back soon: its packet is known to be expensive,
+/// or it has been away for long.
 #[inline]
 fn is_stuck(peer: &PeerHint, patience_ticks: u64) -> bool {
-    peer.away_ticks.is_some_and(|ticks| peer.declared || ticks > patience_ticks)
+    peer.away_ticks.is_some_and(|ticks| peer.expensive || ticks > patience_ticks)
 }
 
 impl Policy for Hybrid {
     const DEFERRED: Deferral = Deferral::Shard;
     const STEALS: bool = true;
     const RESCUES: bool = true;
+    const SHARES: bool = true;
     const WORKERS_POLL: bool = true;
     const CAPPED: bool = true;
-    const VAIN_ROUNDS: usize = 4;
+    const EMPTY_ROUNDS: usize = 4;
 
     #[inline]
-    fn polls_on(pool: Pool) -> bool {
+    fn keeps_polling(pool: Pool) -> bool {
         pool == Pool::A
     }
 
-    /// What waits in the run queue first: it is little when nothing is polled
-    /// meanwhile, and has waited longest. A worker then takes what is
-    /// expensive, since nobody else will; while it does, others poll for it.
+    /// The run queue comes first: it is short while nothing is polled, and its
+    /// packets have waited longest. Then a worker dequeues from the shards, which
+    /// others do only when idle; meanwhile others poll for it.
     #[inline]
     fn next(&mut self, view: &View) -> Step {
         if view.run_queue_pkts > 0 {
             return Step::Serve;
         }
         if view.kept_pkts > 0 {
-            return if view.refused { Step::Shed } else { Step::Run };
+            return if view.permit_refused { Step::Shed } else { Step::Run };
         }
-        if view.shards_wait && !view.refused {
-            Step::Take
+        if view.shards_nonempty && !view.permit_refused {
+            Step::Dequeue
         } else if view.draining || view.found_nothing {
             Step::LookAround
         } else {
@@ -113,28 +143,33 @@ impl Policy for Hybrid {
 
     #[inline]
     fn adopts(&self, peer: &PeerHint) -> bool {
-        is_stuck(peer, self.rescue_after_ticks)
+        is_stuck(peer, self.help.rescue_ticks) || peer.silent_ticks > self.help.stall_ticks
     }
 
     #[inline]
     fn help(&mut self, peers: &PeersView<'_>) -> Help {
-        if let Some(help) = self.rescue(peers) {
+        if let Some(help) = self.rescue(peers).or_else(|| self.relieve(peers)) {
             return help;
         }
         match peers.pool {
-            Pool::A if peers.shards_wait && peers.may_take && !peers.refused => Help::Take,
+            Pool::A if peers.shards_nonempty && peers.permit_available && !peers.permit_refused => {
+                Help::Dequeue
+            }
             Pool::A => Help::Rest,
             Pool::B => self.cheap_work(peers).unwrap_or(Help::Rest),
         }
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+
     const RESCUE_AFTER: u64 = 100;
-    const BUSY: PeerHint =
-        PeerHint { pool: Pool::A, waiting_pkts: 0, away_ticks: None, declared: false };
+    const STALL_AFTER: u64 = 1_000;
+    const BUSY: PeerHint = PeerHint::calm(Pool::A);
+    const HELP: HelpAfter =
+        HelpAfter { rescue_ticks: RESCUE_AFTER, stall_ticks: STALL_AFTER, pulls: true };
 
     fn help(pool: Pool, peer: PeerHint) -> Help {
         let peers = [BUSY, peer];
@@ -142,55 +177,88 @@ mod tests {
             me: 0,
             pool,
             draining: false,
-            refused: false,
-            shards_wait: true,
-            may_take: true,
+            permit_refused: false,
+            shards_nonempty: true,
+            permit_available: true,
             peers: &peers,
         };
-        Hybrid::new(1, RESCUE_AFTER).help(&view)
+        Hybrid::new(1, HELP).help(&view)
+    }
+
+    #[test]
+    fn who_does_not_run_or_keep_up_is_helped_before_work_is_taken_on() {
+        let stalled = |silent_ticks| PeerHint { silent_ticks, ..BUSY };
+        let pressed = PeerHint { pressed: true, ..BUSY };
+        for pool in [Pool::A, Pool::B] {
+            let victim = 1;
+            let why = Why::Stalled;
+            assert_eq!(help(pool, stalled(STALL_AFTER + 1)), Help::TakeOver { victim, why });
+            let why = Why::Pressed;
+            assert_eq!(help(pool, pressed), Help::TakeOver { victim, why });
+        }
+        assert_eq!(help(Pool::A, stalled(STALL_AFTER)), Help::Dequeue);
+        let adopts = |peer| Hybrid::new(1, HELP).adopts(&peer);
+        assert!(adopts(stalled(STALL_AFTER + 1)) && !adopts(stalled(STALL_AFTER)));
+        assert!(!adopts(pressed), "an lcore with work of its own has no time for more");
+    }
+
+    #[test]
+    fn without_pull_nobody_polls_for_one_that_is_pressed() {
+        let peers = [BUSY, PeerHint { pressed: true, ..BUSY }];
+        let view = PeersView {
+            me: 0,
+            pool: Pool::B,
+            draining: false,
+            permit_refused: false,
+            shards_nonempty: false,
+            permit_available: true,
+            peers: &peers,
+        };
+        let mut hybrid = Hybrid::new(1, HelpAfter { pulls: false, ..HELP });
+        assert_eq!(hybrid.help(&view), Help::Rest);
     }
 
     #[test]
     fn rescue_begins_when_it_is_due_and_in_pool_a_first() {
         let (victim, why) = (1, Why::Rescue);
         let away = |ticks| PeerHint { away_ticks: Some(ticks), ..BUSY };
-        assert_eq!(help(Pool::A, away(RESCUE_AFTER)), Help::Take);
+        assert_eq!(help(Pool::A, away(RESCUE_AFTER)), Help::Dequeue);
         assert_eq!(help(Pool::A, away(RESCUE_AFTER + 1)), Help::TakeOver { victim, why });
         assert_eq!(help(Pool::B, away(RESCUE_AFTER + RESCUE_AFTER / 4)), Help::Rest);
         assert_eq!(
             help(Pool::B, away(RESCUE_AFTER + RESCUE_AFTER / 4 + 1)),
             Help::TakeOver { victim, why }
         );
-        let waiting = PeerHint { waiting_pkts: 1, ..away(RESCUE_AFTER + 1) };
-        assert_eq!(help(Pool::A, waiting), Help::Steal { victim, why });
-        let worker = PeerHint { pool: Pool::B, declared: true, ..away(1) };
+        let queued = PeerHint { queued_pkts: 1, ..away(RESCUE_AFTER + 1) };
+        assert_eq!(help(Pool::A, queued), Help::Steal { victim, why });
+        let worker = PeerHint { pool: Pool::B, expensive: true, ..away(1) };
         assert_eq!(
             help(Pool::A, worker),
             Help::TakeOver { victim, why },
-            "it said that it won't be back soon"
+            "its packet is known to be expensive"
         );
     }
 
     #[test]
     fn only_idle_workers_help_before_rescue_is_due() {
         let (victim, why) = (1, Why::Idle);
-        let waiting = PeerHint { waiting_pkts: 40, ..BUSY };
+        let queued = PeerHint { queued_pkts: 40, ..BUSY };
         assert_eq!(
-            (help(Pool::A, waiting), help(Pool::B, waiting)),
-            (Help::Take, Help::Steal { victim, why })
+            (help(Pool::A, queued), help(Pool::B, queued)),
+            (Help::Dequeue, Help::Steal { victim, why })
         );
     }
 
     #[test]
-    fn cheap_packets_at_hand_come_first_in_both_pools() {
-        let mut hybrid = Hybrid::new(1, RESCUE_AFTER);
+    fn the_run_queue_comes_first_in_both_pools() {
+        let mut hybrid = Hybrid::new(1, HELP);
         for pool in [Pool::A, Pool::B] {
             for at in 0..16 {
                 let is = |bit: usize| at >> bit & 1 == 1;
                 let view = View {
                     kept_pkts: at & 1,
                     found_nothing: is(1),
-                    refused: is(2),
+                    permit_refused: is(2),
                     draining: is(3),
                     ..View::empty(pool)
                 };
@@ -209,11 +277,14 @@ mod tests {
     }
 
     #[test]
-    fn without_a_permit_kept_packets_go_to_the_shard_and_cheap_ones_go_on() {
-        let mut hybrid = Hybrid::new(1, RESCUE_AFTER);
+    fn without_a_permit_kept_packets_are_shed_and_cheap_ones_served() {
+        let mut hybrid = Hybrid::new(1, HELP);
         let kept = View { kept_pkts: 1, ..View::empty(Pool::A) };
         assert_eq!(hybrid.next(&kept), Step::Run);
-        assert_eq!(hybrid.next(&View { refused: true, ..kept }), Step::Shed);
-        assert_eq!(hybrid.next(&View { refused: true, run_queue_pkts: 1, ..kept }), Step::Serve);
+        assert_eq!(hybrid.next(&View { permit_refused: true, ..kept }), Step::Shed);
+        assert_eq!(
+            hybrid.next(&View { permit_refused: true, run_queue_pkts: 1, ..kept }),
+            Step::Serve
+        );
     }
 }

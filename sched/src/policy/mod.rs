@@ -1,36 +1,49 @@
 //! What an lcore does next, as pure decisions over a view of the queues: one
-//! file per mode. Carries nothing out, and knows no packets, so that the same
-//! code can decide in the datapath and in a simulation.
+//! file per mode. Policies carry nothing out, so the same code decides in a
+//! datapath and in a simulation. [`Mode`] has a row of facts about each.
 //!
-//! A decision has two parts. `next` sees only what is the lcore's own, and so
-//! costs a few instructions per burst. Only when it answers `LookAround` is a
-//! `PeersView` made of the other lcores' hints, and `help` asked: an lcore that
-//! has work never reads another's cache lines.
+//! A decision has two parts. [`Policy::next`] reads only what is the lcore's
+//! own, and costs a few instructions per burst. Only when it answers
+//! [`Step::LookAround`] does the caller read the other lcores' hints and ask
+//! [`Policy::help`]: an lcore that has work never reads another's cache lines.
+//!
+//! ```
+//! use micropools::policy::{Policy, Pool, Rtc, Step, View};
+//!
+//! let mut policy = Rtc;
+//! let mut view = View::empty(Pool::A);
+//! assert_eq!(policy.next(&view), Step::Poll);
+//! view.run_queue_pkts = 3;
+//! assert_eq!(policy.next(&view), Step::Serve, "the rest of the last burst comes first");
+//! ```
 
 mod hybrid;
 mod mode;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod model;
 mod permits;
 mod pools;
 mod rtc;
+mod shared;
 mod shed_random;
 mod steal;
 mod steal_every;
 mod view;
 
-pub use hybrid::Hybrid;
+pub use hybrid::{HelpAfter, Hybrid};
 pub use mode::{Argument, Mode, ModeFacts, Variant, Who};
 pub use permits::{Permit, Permits};
 pub use pools::Pools;
 pub use rtc::Rtc;
+pub use shared::Shared;
 pub use shed_random::ShedRandom;
 pub use steal::Steal;
 pub use steal_every::StealEvery;
 pub use view::{PeerHint, PeersView, View};
 
-/// Which micropool an lcore belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+/// The micropool that an lcore belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub enum Pool {
     /// Polls queues and runs the cheap stage.
     A,
@@ -38,95 +51,114 @@ pub enum Pool {
     B,
 }
 
-/// The next thing to do. Each is done for one burst, or one packet where it may
-/// be expensive.
+/// The next thing to do, for one burst, or for one packet where that may be
+/// expensive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Poll the next receive queue and serve what it has.
     Poll,
-    /// Serve a burst of the own run queue.
+    /// Serve a burst of the lcore's run queue.
     Serve,
-    /// Run one deferred packet here; under a cap only with a permit.
+    /// Run one kept packet here; where the mode is capped, only with a permit.
     Run,
-    /// Put the kept packets into the own shard again, as far as it has room
-    /// now.
+    /// Put the kept packets into the lcore's shard again, as many as have room.
     Shed,
-    /// Run one packet of the own inbox.
+    /// Run one packet of the lcore's inbox.
     Unbox,
-    /// Take from the shards and run the expensive stage; under a cap only with
-    /// a permit.
-    Take,
-    /// See what the other lcores have, and ask `help`.
+    /// Dequeue from the shards and run the expensive stage; where the mode is
+    /// capped, only with a permit.
+    Dequeue,
+    /// Read the other lcores' hints, and ask `help`.
     LookAround,
-    /// Nothing of one's own is left.
+    /// The lcore has no work of its own.
     Rest,
 }
 
 /// What to do for others, or with what others left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Help {
-    /// Steal half of that lcore's run queue, and serve a burst of it in the
-    /// same step; only the rest goes into the own run queue. A thief that only
-    /// moved packets could be robbed of them before it serves, and idle lcores
-    /// pass a packet round for ever.
-    Steal { victim: usize, why: Why },
-    /// If a lease of that lcore's receive queues is free: poll a burst, serve
-    /// or shed it, give the lease back.
-    TakeOver { victim: usize, why: Why },
-    /// Take from the shards, with a permit.
-    Take,
-    /// Nobody needs anything that this lcore may do.
+    /// Steal half of that lcore's run queue, and serve a burst of it in the same
+    /// step; only the rest goes into the thief's run queue. Thieves that only
+    /// moved packets could be robbed of them before they serve any, and pass
+    /// them round for ever.
+    Steal {
+        /// Its place among all lcores.
+        victim: usize,
+        /// For statistics.
+        why: Why,
+    },
+    /// If a lease of that lcore's receive queues is free: poll a burst, serve or
+    /// shed it, release the lease.
+    TakeOver {
+        /// Its place among all lcores.
+        victim: usize,
+        /// For statistics.
+        why: Why,
+    },
+    /// Dequeue from the shards, with a permit.
+    Dequeue,
+    /// No lcore needs anything that this one may do.
     Rest,
 }
 
-/// Why another lcore's packets are taken.
+/// Why an lcore helps another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// The thief had nothing to do.
+    /// The helper had nothing to do.
     Idle,
-    /// The owner has been in one packet longer than `--rescue-after`.
+    /// The owner has been in one packet longer than the policy's patience.
     Rescue,
+    /// The owner has not run for longer than the policy's patience.
+    Stalled,
+    /// The owner's receive queues fill faster than it serves them.
+    Pressed,
 }
 
-/// Where the expensive stage of a deferred packet is to run.
+/// Where the expensive stage of a deferred packet runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deferral {
-    /// On this lcore, before anything that came after it.
+    /// On this lcore, before anything that came after the packet.
     Here,
-    /// In the other pool, by way of this lcore's shard.
+    /// On an lcore that dequeues it from this lcore's shard.
     Shard,
-    /// On the lcore that `Policy::inbox` names, by way of that lcore's inbox.
+    /// On the lcore that [`Policy::inbox`] names, which dequeues it from its
+    /// inbox.
     Inbox,
 }
 
-/// A mode. Chosen once, by monomorphisation; one value per lcore.
+/// A mode's decisions. Chosen once per run, by monomorphisation; one value per
+/// lcore.
 pub trait Policy: Send {
     /// Where a deferred packet goes.
     const DEFERRED: Deferral;
-    /// Whether run queues are stolen from: what waits has to be where others
-    /// can take it, and hinted at.
+    /// Run queues are stolen from: an lcore queues the rest of a burst there
+    /// before it runs a long stage, and publishes about how much.
     const STEALS: bool = false;
-    /// Whether lcores are rescued: each publishes when it starts on a packet of
-    /// unknown or expensive cost, and gives its leases back until it returns.
+    /// Lcores are rescued: each publishes when it begins a stage of unknown or
+    /// expensive cost, and releases its leases until that ends.
     const RESCUES: bool = false;
-    /// Whether pool B polls receive queues too, when it has no expensive work.
+    /// Whether receive queues are shared burst by burst: an lcore claims a queue's
+    /// lease for one poll, and releases it before it serves the burst, unless
+    /// that takes next to no time.
+    const SHARES: bool = false;
+    /// Pool B polls receive queues too while it has no expensive work.
     const WORKERS_POLL: bool = false;
-    /// Whether it looks at `View::done_pkts`.
+    /// `next` reads [`View::done_pkts`].
     const COUNTS: bool = false;
-    /// Whether `Step::Run`, `Step::Take` and `Help::Take` need a permit.
+    /// [`Step::Run`], [`Step::Dequeue`] and [`Help::Dequeue`] need a permit.
     const CAPPED: bool = false;
-    /// How many times it polls all its queues in vain before it has found
-    /// nothing: more where looking around is dear beside a poll.
-    const VAIN_ROUNDS: usize = 1;
+    /// Rounds of empty polls after which [`View::found_nothing`] is set: more
+    /// where looking around costs much more than a poll.
+    const EMPTY_ROUNDS: usize = 1;
 
     /// The next step of the lcore that sees `view`.
     fn next(&mut self, view: &View) -> Step;
 
-    /// Whether an lcore of `pool` whose last poll brought a burst that left as
-    /// a whole, and which holds nothing else, polls again in any case: what
-    /// else there is to see then changes nothing.
+    /// Whether an lcore of `pool` whose last poll brought a burst that left as a
+    /// whole, and which holds nothing else, polls again without asking `next`:
+    /// whatever else the view shows would not change the answer.
     #[inline]
-    fn polls_on(pool: Pool) -> bool {
+    fn keeps_polling(pool: Pool) -> bool {
         let _ = pool;
         false
     }
@@ -139,17 +171,17 @@ pub trait Policy: Send {
         false
     }
 
-    /// What the lcore does that asked to look around. Never names the asking
-    /// lcore as victim.
+    /// What an lcore that looks around does. Never names the asking lcore as
+    /// victim.
     #[inline]
     fn help(&mut self, peers: &PeersView<'_>) -> Help {
         let _ = peers;
         Help::Rest
     }
 
-    /// The lcore, below `lcores`, whose inbox gets a deferred packet; asked
-    /// only where `DEFERRED` is `Deferral::Inbox`. `pkts` tells how many packets
-    /// an lcore's inbox holds, the one that is being run included.
+    /// The lcore, below `lcores`, whose inbox gets a deferred packet; asked only
+    /// where `DEFERRED` is [`Deferral::Inbox`]. `pkts` is the number of packets
+    /// that an lcore's inbox holds, the one that it runs included.
     #[inline]
     fn inbox(&mut self, lcores: usize, pkts: impl Fn(usize) -> usize) -> usize {
         let _ = (lcores, pkts);
@@ -157,21 +189,26 @@ pub trait Policy: Send {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
     fn is_consistent<P: Policy>(mut policy: P) {
-        for pool in [Pool::A, Pool::B].into_iter().filter(|&pool| P::polls_on(pool)) {
+        for pool in [Pool::A, Pool::B].into_iter().filter(|&pool| P::keeps_polling(pool)) {
             assert_eq!(policy.next(&View::empty(pool)), Step::Poll, "{pool:?}");
         }
     }
 
     #[test]
-    fn who_polls_on_would_poll_if_asked() {
+    fn who_keeps_polling_would_poll_if_asked() {
         is_consistent(Rtc);
-        is_consistent(Steal::new(1));
+        is_consistent(Steal::<false>::new(1));
+        is_consistent(Steal::<true>::new(1));
+        is_consistent(Shared::new(1));
         is_consistent(Pools);
-        is_consistent(Hybrid::new(1, 100));
+        is_consistent(Hybrid::new(
+            1,
+            HelpAfter { rescue_ticks: 100, stall_ticks: 100, pulls: true },
+        ));
     }
 }

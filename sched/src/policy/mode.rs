@@ -6,14 +6,18 @@
 //! tests. The compiler finds a mode without a row, a row that contradicts its
 //! policy's constants, and a launch without an arm.
 
-use super::{Deferral, Hybrid, Policy, Pool, Pools, Rtc, ShedRandom, Steal, StealEvery};
+use super::{Deferral, Hybrid, Policy, Pool, Pools, Rtc, Shared, ShedRandom, Steal, StealEvery};
 
 /// Which lcores do something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
+    /// No lcore.
     Nobody,
+    /// All lcores of pool A.
     PoolA,
+    /// All lcores of pool B.
     PoolB,
+    /// All lcores.
     All,
 }
 
@@ -53,10 +57,21 @@ impl Who {
 /// A command-line argument that only some modes have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Argument {
+    /// The number of shards.
     Shards,
+    /// The [`ShardPick`](crate::shed::ShardPick).
     ShardPick,
+    /// Packets from one obligatory attempt to steal to the next.
     StealEvery,
+    /// Idle lcores poll others' receive queues.
+    StealRx,
+    /// How long an lcore may be in one packet before others rescue it.
     RescueAfter,
+    /// How long an lcore may not be seen to run before others poll for it.
+    StallAfter,
+    /// How idle lcores share the backlog of one that is pressed.
+    Excess,
+    /// How many lcores may be in expensive work at a time.
     ExpensiveCap,
 }
 
@@ -67,6 +82,9 @@ impl Argument {
             Self::Shards => "--shards",
             Self::ShardPick => "--shard-pick",
             Self::StealEvery => "--steal-every",
+            Self::StealRx => "--steal-rx",
+            Self::StallAfter => "--stall-after",
+            Self::Excess => "--excess",
             Self::RescueAfter => "--rescue-after",
             Self::ExpensiveCap => "--expensive-cap",
         }
@@ -77,8 +95,11 @@ impl Argument {
 /// mode of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Variant {
+    /// What experiments call it.
     pub name: &'static str,
+    /// One line for help texts.
     pub help: &'static str,
+    /// The argument that makes the difference.
     pub argument: Argument,
 }
 
@@ -96,6 +117,8 @@ pub struct ModeFacts {
     pub polls: Who,
     /// Lcores also poll the receive queues of others, under their leases.
     pub polls_for_others: bool,
+    /// Each lcore owns all receive queues, and polls them in turn.
+    pub owns_all_queues: bool,
     /// Which lcores have a shard to put deferred packets into.
     pub sheds: Who,
     /// Which lcores dequeue from the shards.
@@ -107,6 +130,7 @@ pub struct ModeFacts {
     pub has_inboxes: bool,
     /// The arguments that this mode has and some other mode has not.
     pub arguments: &'static [Argument],
+    /// The variant that experiments know.
     pub variant: Option<Variant>,
 }
 
@@ -138,6 +162,7 @@ const SINGLE_POOL: ModeFacts = ModeFacts {
     has_pools: false,
     polls: Who::All,
     polls_for_others: false,
+    owns_all_queues: false,
     sheds: Who::Nobody,
     dequeues: Who::Nobody,
     capped: false,
@@ -152,12 +177,19 @@ const RTC: ModeFacts =
 const STEAL: ModeFacts = ModeFacts {
     name: "steal",
     help: "Every lcore polls, idle ones steal from run queues",
-    arguments: &[Argument::StealEvery],
+    arguments: &[Argument::StealEvery, Argument::StealRx],
     variant: Some(Variant {
         name: "steal-every",
         help: "As steal, and busy lcores steal too, every so many packets",
         argument: Argument::StealEvery,
     }),
+    ..SINGLE_POOL
+};
+
+const SHARED: ModeFacts = ModeFacts {
+    name: "shared",
+    help: "Any lcore polls any queue, burst by burst",
+    owns_all_queues: true,
     ..SINGLE_POOL
 };
 
@@ -192,13 +224,20 @@ const HYBRID: ModeFacts = ModeFacts {
         Argument::Shards,
         Argument::ShardPick,
         Argument::RescueAfter,
+        Argument::StallAfter,
+        Argument::Excess,
         Argument::ExpensiveCap,
     ],
     ..SINGLE_POOL
 };
 
 const _: () = assert!(RTC.agrees_with::<Rtc>());
-const _: () = assert!(STEAL.agrees_with::<Steal>() && STEAL.agrees_with::<StealEvery>());
+const _: () = assert!(
+    STEAL.agrees_with::<Steal<false>>()
+        && STEAL.agrees_with::<Steal<true>>()
+        && STEAL.agrees_with::<StealEvery>()
+);
+const _: () = assert!(SHARED.agrees_with::<Shared>());
 const _: () = assert!(SHED_RANDOM.agrees_with::<ShedRandom>());
 const _: () = assert!(POOLS.agrees_with::<Pools>());
 const _: () = assert!(HYBRID.agrees_with::<Hybrid>());
@@ -229,6 +268,7 @@ macro_rules! modes {
 modes! {
     Rtc => RTC,
     Steal => STEAL,
+    Shared => SHARED,
     ShedRandom => SHED_RANDOM,
     Pools => POOLS,
     Hybrid => HYBRID,
@@ -258,6 +298,7 @@ impl Mode {
     }
 }
 
+#[cfg(feature = "serde")]
 impl serde::Serialize for Mode {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name())
@@ -275,7 +316,7 @@ impl clap::ValueEnum for Mode {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

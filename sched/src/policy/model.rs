@@ -1,6 +1,6 @@
-//! A small world in which several lcores carry out a policy's decisions in any
-//! order, and which checks after each step what has to hold in every mode. One
-//! turn of an lcore is one step, or a bit of the long packet that it is in.
+//! A model in which several lcores carry out a policy's decisions in any order.
+//! After each step it checks the invariants of every mode. One turn of an lcore
+//! is one step, or a part of the long packet that it is in.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
@@ -14,8 +14,7 @@ enum Packet {
     Cheap,
     /// Known to be expensive.
     Deferred,
-    /// As expensive, but nobody knows before it has been run: it is run where
-    /// it is.
+    /// As expensive, but that shows only when it is run, where it is.
     Unknown,
 }
 
@@ -32,13 +31,13 @@ struct Lcore<'a> {
     shard: usize,
     done: u64,
     found_nothing: bool,
-    refused: bool,
-    /// When it started on the long packet that it is in, and how many turns
-    /// that still takes.
+    permit_refused: bool,
+    /// When it began the long packet that it is in, and how many turns that still
+    /// takes.
     away: Option<(u64, u32)>,
     permit: Option<Permit<'a>>,
     /// The long packet was known to be expensive.
-    declared: bool,
+    expensive: bool,
 }
 
 struct World<'a, P> {
@@ -50,7 +49,7 @@ struct World<'a, P> {
     turn: u64,
     draining: bool,
     received: u64,
-    /// How often lcores stole, took over, and took from shards to help.
+    /// How often lcores stole, took over, and dequeued from shards to help.
     helped: [u64; 3],
 }
 
@@ -59,7 +58,7 @@ impl<'a, P: Policy> World<'a, P> {
         if at < self.pool_a { Pool::A } else { Pool::B }
     }
 
-    /// Whether an lcore may end: nothing is left that could still come to it.
+    /// Whether lcores may end: nothing is left that could still reach any.
     fn is_over(&self) -> bool {
         let holds = |lcore: &Lcore<'_>| {
             lcore.run_queue.len() + lcore.kept + lcore.inbox + lcore.shard > 0
@@ -71,7 +70,7 @@ impl<'a, P: Policy> World<'a, P> {
     fn turn_of(&mut self, me: usize) {
         self.turn += 1;
         let pool = self.pool(me);
-        let shards_wait = self.lcores.iter().any(|lcore| lcore.shard > 0);
+        let shards_nonempty = self.lcores.iter().any(|lcore| lcore.shard > 0);
         let lcore = &mut self.lcores[me];
         if let Some((since, left)) = lcore.away {
             lcore.away = (left > 1).then(|| (since, left - 1));
@@ -85,11 +84,11 @@ impl<'a, P: Policy> World<'a, P> {
             pool,
             run_queue_pkts: lcore.run_queue.len(),
             kept_pkts: lcore.kept,
-            shards_wait: P::WORKERS_POLL && pool == Pool::B && shards_wait,
+            shards_nonempty: P::WORKERS_POLL && pool == Pool::B && shards_nonempty,
             inbox_pkts: lcore.inbox,
             done_pkts: lcore.done,
             found_nothing: lcore.found_nothing,
-            refused: lcore.refused,
+            permit_refused: lcore.permit_refused,
             draining: self.draining,
         };
         match self.policies[me].next(&view) {
@@ -104,7 +103,7 @@ impl<'a, P: Policy> World<'a, P> {
             Step::Shed => {
                 let lcore = &mut self.lcores[me];
                 let room = SHARD_ROOM.saturating_sub(lcore.shard).min(lcore.kept);
-                (lcore.shard, lcore.kept, lcore.refused) =
+                (lcore.shard, lcore.kept, lcore.permit_refused) =
                     (lcore.shard + room, lcore.kept - room, false);
             }
             Step::Unbox => {
@@ -112,7 +111,7 @@ impl<'a, P: Policy> World<'a, P> {
                 self.lcores[me].inbox -= 1;
                 assert!(self.start(me), "an inbox is not capped");
             }
-            Step::Take => self.take(me),
+            Step::Dequeue => self.dequeue(me),
             Step::LookAround => self.look_around(me, pool),
             Step::Rest => assert!(
                 view.run_queue_pkts + view.kept_pkts + view.inbox_pkts == 0,
@@ -131,7 +130,8 @@ impl<'a, P: Policy> World<'a, P> {
         };
         self.received += burst.len() as u64;
         if me == owner {
-            (self.lcores[me].found_nothing, self.lcores[me].refused) = (burst.is_empty(), false);
+            (self.lcores[me].found_nothing, self.lcores[me].permit_refused) =
+                (burst.is_empty(), false);
         }
         self.lcores[me].run_queue.extend(burst);
         if !self.lcores[me].run_queue.is_empty() {
@@ -147,7 +147,7 @@ impl<'a, P: Policy> World<'a, P> {
                 None => break,
                 Some(Packet::Cheap) => lcore.done += 1,
                 Some(Packet::Unknown) => {
-                    (lcore.away, lcore.declared) = (Some((self.turn, self.cost_turns)), false);
+                    (lcore.away, lcore.expensive) = (Some((self.turn, self.cost_turns)), false);
                     break;
                 }
                 Some(Packet::Deferred) => match P::DEFERRED {
@@ -171,22 +171,22 @@ impl<'a, P: Policy> World<'a, P> {
         }
     }
 
-    /// Starts on a packet known to be expensive, if there is a permit where one
-    /// is needed.
+    /// Begins a packet known to be expensive, if it gets a permit where one is
+    /// needed.
     fn start(&mut self, me: usize) -> bool {
         if P::CAPPED {
-            self.lcores[me].permit = self.permits.try_take(self.pool(me));
+            self.lcores[me].permit = self.permits.try_acquire(self.pool(me));
             if self.lcores[me].permit.is_none() {
-                self.lcores[me].refused = true;
+                self.lcores[me].permit_refused = true;
                 return false;
             }
         }
-        (self.lcores[me].away, self.lcores[me].declared) =
+        (self.lcores[me].away, self.lcores[me].expensive) =
             (Some((self.turn, self.cost_turns)), true);
         true
     }
 
-    fn take(&mut self, me: usize) {
+    fn dequeue(&mut self, me: usize) {
         let Some(shard) = (0..self.lcores.len()).find(|&at| self.lcores[at].shard > 0) else {
             self.lcores[me].found_nothing = true;
             return;
@@ -200,31 +200,33 @@ impl<'a, P: Policy> World<'a, P> {
         let away = |lcore: &Lcore<'_>| lcore.away.map(|(since, _)| self.turn - since);
         let hint = |(at, lcore): (usize, &Lcore<'_>)| PeerHint {
             pool: self.pool(at),
-            waiting_pkts: lcore.run_queue.len() as u32,
+            queued_pkts: lcore.run_queue.len() as u32,
             away_ticks: away(lcore),
-            declared: lcore.declared,
+            expensive: lcore.expensive,
+            ..PeerHint::calm(self.pool(at))
         };
         let peers: Vec<PeerHint> = self.lcores.iter().enumerate().map(hint).collect();
-        let shards_wait = self.lcores.iter().any(|lcore| lcore.shard > 0);
-        let (may_take, refused) = (self.permits.may_take(pool), self.lcores[me].refused);
+        let shards_nonempty = self.lcores.iter().any(|lcore| lcore.shard > 0);
+        let (permit_available, permit_refused) =
+            (self.permits.is_available(pool), self.lcores[me].permit_refused);
         let view = PeersView {
             me,
             pool,
             draining: self.draining,
-            refused,
-            shards_wait,
-            may_take,
+            permit_refused,
+            shards_nonempty,
+            permit_available,
             peers: &peers,
         };
         let help = self.policies[me].help(&view);
-        (self.lcores[me].found_nothing, self.lcores[me].refused) = (false, false);
+        (self.lcores[me].found_nothing, self.lcores[me].permit_refused) = (false, false);
         match help {
             Help::Steal { victim, why } => {
                 assert!(P::STEALS && victim != me && !self.lcores[victim].run_queue.is_empty());
                 assert!(
                     why == Why::Idle
                         || P::RESCUES
-                            && (peers[victim].declared
+                            && (peers[victim].expensive
                                 || peers[victim].away_ticks.unwrap() > RESCUE_AFTER_TURNS)
                 );
                 assert!(
@@ -243,14 +245,14 @@ impl<'a, P: Policy> World<'a, P> {
                 assert!(
                     P::RESCUES
                         && victim != me
-                        && (peers[victim].declared || away > RESCUE_AFTER_TURNS)
+                        && (peers[victim].expensive || away > RESCUE_AFTER_TURNS)
                 );
                 self.helped[1] += u64::from(!self.lcores[victim].rx.is_empty());
                 self.poll(me, victim);
             }
-            Help::Take => {
+            Help::Dequeue => {
                 assert!(P::CAPPED && pool == Pool::A);
-                self.take(me);
+                self.dequeue(me);
                 self.helped[2] += u64::from(self.lcores[me].permit.is_some());
             }
             Help::Rest => {}
@@ -270,9 +272,9 @@ impl<'a, P: Policy> World<'a, P> {
     }
 }
 
-/// What happens: the lcores that take their turns, and the packets that arrive.
+/// The packets that arrive, and the lcores in the order of their turns.
 #[derive(Clone, Debug)]
-struct Story {
+struct Scenario {
     pool_a: usize,
     pool_b: usize,
     cap: usize,
@@ -281,7 +283,7 @@ struct Story {
     turns: Vec<usize>,
 }
 
-fn story() -> impl Strategy<Value = Story> {
+fn scenario() -> impl Strategy<Value = Scenario> {
     let arrivals = prop::collection::vec(
         (
             0..64usize,
@@ -290,7 +292,7 @@ fn story() -> impl Strategy<Value = Story> {
         0..80,
     );
     (1..5usize, 1..4usize, 1..4usize, 1..40u32, arrivals, prop::collection::vec(0..64usize, 1..400))
-        .prop_map(|(pool_a, pool_b, cap, cost_turns, arrivals, turns)| Story {
+        .prop_map(|(pool_a, pool_b, cap, cost_turns, arrivals, turns)| Scenario {
             pool_a,
             pool_b,
             cap: cap.min(pool_b),
@@ -300,68 +302,72 @@ fn story() -> impl Strategy<Value = Story> {
         })
 }
 
-/// Lets the story happen, then drains with all lcores taking turns, and returns
-/// how often they helped.
-fn tell<P: Policy>(story: &Story, workers: usize, policy: impl Fn(usize) -> P) -> [u64; 3] {
-    let lcores = story.pool_a + workers;
-    let permits = Permits::new(story.cap, story.pool_a);
+/// Runs the scenario, then drains with all lcores taking turns. Returns how often
+/// they helped.
+fn run<P: Policy>(scenario: &Scenario, workers: usize, policy: impl Fn(usize) -> P) -> [u64; 3] {
+    let lcores = scenario.pool_a + workers;
+    let permits = Permits::new(scenario.cap, scenario.pool_a);
     let mut world = World {
         policies: (0..lcores).map(policy).collect(),
         lcores: (0..lcores).map(|_| Lcore::default()).collect(),
         permits: &permits,
-        pool_a: story.pool_a,
-        cost_turns: story.cost_turns,
+        pool_a: scenario.pool_a,
+        cost_turns: scenario.cost_turns,
         turn: 0,
         draining: false,
         received: 0,
         helped: [0; 3],
     };
-    let mut arrivals = story.arrivals.iter();
-    for turn in &story.turns {
+    let mut arrivals = scenario.arrivals.iter();
+    for turn in &scenario.turns {
         if let Some((at, packet)) = arrivals.next() {
-            let pollers = if P::WORKERS_POLL { lcores } else { story.pool_a };
+            let pollers = if P::WORKERS_POLL { lcores } else { scenario.pool_a };
             world.lcores[at % pollers].rx.push_back(*packet);
         }
         world.turn_of(turn % lcores);
-        world.check(story.cap);
+        world.check(scenario.cap);
     }
     world.draining = true;
-    // Even if all that was received is expensive and run one after the other,
-    // with a few steps around each, it is over by then.
+    // Even if all packets are expensive and run one after the other, with a few
+    // steps around each, all is done by then.
     let enough =
-        (story.arrivals.len() as u64 + 1) * u64::from(story.cost_turns + 20) * lcores as u64;
+        (scenario.arrivals.len() as u64 + 1) * u64::from(scenario.cost_turns + 20) * lcores as u64;
     let end = world.turn + enough;
     while !world.is_over() {
         assert!(world.turn < end, "no progress");
         for at in 0..lcores {
             world.turn_of(at);
-            world.check(story.cap);
+            world.check(scenario.cap);
         }
     }
     let done: u64 = world.lcores.iter().map(|lcore| lcore.done).sum();
-    assert_eq!(done, world.received, "lost or done twice");
-    assert_eq!(permits.out(), (0, 0));
+    assert_eq!(done, world.received, "lost, or done twice");
+    assert_eq!(permits.held(), (0, 0));
     world.helped
 }
 
 fn hybrid(at: usize) -> Hybrid {
-    Hybrid::new(at as u64, RESCUE_AFTER_TURNS)
+    Hybrid::new(
+        at as u64,
+        HelpAfter { rescue_ticks: RESCUE_AFTER_TURNS, stall_ticks: u64::MAX, pulls: true },
+    )
 }
 
 proptest! {
+    #![proptest_config(crate::cases())]
+
     #[test]
-    fn no_mode_loses_work_stands_still_or_polls_while_draining(story in story(), every in 1..5u64) {
-        tell(&story, 0, |_| Rtc);
-        tell(&story, 0, |at| Steal::new(at as u64));
-        tell(&story, 0, |at| StealEvery::new(at as u64, NonZeroU64::new(every).unwrap()));
-        tell(&story, 0, |at| ShedRandom::new(at as u64));
-        tell(&story, story.pool_b, |_| Pools);
-        tell(&story, story.pool_b, hybrid);
+    fn no_mode_loses_work_stands_still_or_polls_while_draining(scenario in scenario(), every in 1..5u64) {
+        run(&scenario, 0, |_| Rtc);
+        run(&scenario, 0, |at| Steal::<false>::new(at as u64));
+        run(&scenario, 0, |at| StealEvery::new(at as u64, NonZeroU64::new(every).unwrap()));
+        run(&scenario, 0, |at| ShedRandom::new(at as u64));
+        run(&scenario, scenario.pool_b, |_| Pools);
+        run(&scenario, scenario.pool_b, hybrid);
     }
 }
 
-/// So that the checks above are not passed by policies that never do anything
-/// for others.
+/// Policies that never help would pass the checks above.
 #[test]
 fn each_kind_of_help_occurs() {
     let mixed = |at: usize| {
@@ -374,7 +380,7 @@ fn each_kind_of_help_occurs() {
         };
         (at % 7, packet)
     };
-    let story = |pool_b: usize| Story {
+    let scenario = |pool_b: usize| Scenario {
         pool_a: 4,
         pool_b,
         cap: pool_b,
@@ -382,10 +388,10 @@ fn each_kind_of_help_occurs() {
         arrivals: (0..300).map(mixed).collect(),
         turns: (0..3000).map(|turn| turn * 5 % 11).collect(),
     };
-    let [stolen, taken_over, _] = tell(&story(1), 0, |at| Steal::new(at as u64));
+    let [stolen, taken_over, _] = run(&scenario(1), 0, |at| Steal::<false>::new(at as u64));
     assert!(stolen > 0 && taken_over == 0);
     let helped = (1..4)
-        .map(|pool_b| tell(&story(pool_b), pool_b, hybrid))
+        .map(|pool_b| run(&scenario(pool_b), pool_b, hybrid))
         .fold([0; 3], |sum, one| [0, 1, 2].map(|at| sum[at] + one[at]));
-    assert!(helped.iter().all(|&times| times > 0), "stole, took over, took: {helped:?}");
+    assert!(helped.iter().all(|&times| times > 0), "stole, took over, dequeued: {helped:?}");
 }

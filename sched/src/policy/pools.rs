@@ -2,10 +2,10 @@
 
 use super::{Deferral, Policy, Pool, Step, View};
 
-/// Pool A polls and runs the cheap stage; what is deferred goes to pool B by
-/// way of the shards. A deferred packet that found its shard full and may not
-/// be dropped is run where it is, before anything else is polled: that holds
-/// the lcore's arrivals back.
+/// Pool A polls and runs the cheap stage; deferred packets go to pool B through
+/// the shards. A deferred packet that finds its shard full, and may not be
+/// dropped, is kept and run on its lcore before that polls again: back-pressure
+/// on the lcore's receive queues.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pools;
 
@@ -13,14 +13,14 @@ impl Policy for Pools {
     const DEFERRED: Deferral = Deferral::Shard;
 
     #[inline]
-    fn polls_on(pool: Pool) -> bool {
+    fn keeps_polling(pool: Pool) -> bool {
         pool == Pool::A
     }
 
     #[inline]
     fn next(&mut self, view: &View) -> Step {
         match view.pool {
-            Pool::B => Step::Take,
+            Pool::B => Step::Dequeue,
             Pool::A if view.kept_pkts > 0 => Step::Run,
             Pool::A if view.run_queue_pkts > 0 => Step::Serve,
             Pool::A if view.draining => Step::Rest,
@@ -29,7 +29,7 @@ impl Policy for Pools {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::policy::Rtc;

@@ -1,8 +1,8 @@
-//! `rtc`: RSS and run-to-completion, nothing shared. What l3fwd does.
+//! `rtc`: RSS and run to completion; lcores share nothing. What l3fwd does.
 
 use super::{Deferral, Policy, Pool, Step, View};
 
-/// Every lcore serves its own queues in order of arrival, whatever a packet
+/// Every lcore serves its own queues in the order of arrival, whatever a packet
 /// costs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rtc;
@@ -11,7 +11,7 @@ impl Policy for Rtc {
     const DEFERRED: Deferral = Deferral::Here;
 
     #[inline]
-    fn polls_on(_: Pool) -> bool {
+    fn keeps_polling(_: Pool) -> bool {
         true
     }
 

@@ -1,33 +1,34 @@
-//! `steal`: every lcore polls; what waits while one runs something expensive
-//! may be stolen by those that have nothing to do.
+//! `steal`: every lcore polls; idle lcores steal packets that are queued behind
+//! an expensive one.
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use super::{Deferral, Help, PeersView, Policy, Pool, Rtc, Step, View, Why};
 
-/// Run-to-completion, but the rest of a burst waits where others can take it.
-/// Receive queues are not taken over: what a stuck lcore has not polled waits
-/// for it.
+/// Run to completion, but the rest of a burst is queued where others can steal
+/// it. Packets that a stuck lcore has not polled wait for it; with `RX` idle
+/// lcores poll other lcores' receive queues, too, as Caladan's do.
 #[derive(Clone, Debug)]
-pub struct Steal {
+pub struct Steal<const RX: bool> {
     rng: SmallRng,
 }
 
-impl Steal {
-    /// `seed`: another one for each lcore, so that idle lcores do not all ask
-    /// the same peer.
+impl<const RX: bool> Steal<RX> {
+    /// `seed` should differ between lcores, so that idle ones do not all choose
+    /// the same victim.
     pub fn new(seed: u64) -> Self {
         Self { rng: SmallRng::seed_from_u64(seed) }
     }
 }
 
-impl Policy for Steal {
+impl<const RX: bool> Policy for Steal<RX> {
     const DEFERRED: Deferral = Deferral::Here;
     const STEALS: bool = true;
+    const SHARES: bool = RX;
 
     #[inline]
-    fn polls_on(_: Pool) -> bool {
+    fn keeps_polling(_: Pool) -> bool {
         true
     }
 
@@ -42,8 +43,11 @@ impl Policy for Steal {
 
     #[inline]
     fn help(&mut self, peers: &PeersView<'_>) -> Help {
-        match peers.random(&mut self.rng, |peer| peer.waiting_pkts > 0) {
+        match peers.random(&mut self.rng, |peer| peer.queued_pkts > 0) {
             Some(victim) => Help::Steal { victim, why: Why::Idle },
+            None if RX && !peers.draining => peers
+                .random(&mut self.rng, |_| true)
+                .map_or(Help::Rest, |victim| Help::TakeOver { victim, why: Why::Idle }),
             None => Help::Rest,
         }
     }

@@ -1,22 +1,22 @@
-//! `steal` with `--steal-every N`: as `steal`, and an attempt to steal is due
-//! every N packets, idle or not. Go's and Tokio's schedulers look elsewhere
-//! every 61 tasks, for fairness to a queue that nobody is idle for.
+//! `steal` with `--steal-every N`: as `steal`, and a busy lcore attempts to steal
+//! every N packets. The schedulers of Go and Tokio look at other queues every 61
+//! tasks, so that a queue is served although no lcore is idle.
 
 use std::num::NonZeroU64;
 
 use super::{Deferral, Help, PeersView, Policy, Steal, Step, View};
 
-/// Steals when idle, and when it is due.
+/// Steals when idle, and when an attempt is due.
 #[derive(Clone, Debug)]
 pub struct StealEvery {
-    steal: Steal,
+    steal: Steal<false>,
     every_pkts: NonZeroU64,
     /// The lcore's `done_pkts` at which the next attempt is due.
     due_at: u64,
 }
 
 impl StealEvery {
-    /// `seed`: as for `Steal`. `every_pkts`: packets finished from one
+    /// `seed`: as for [`Steal::new`](super::Steal::new). `every_pkts`: packets finished from one
     /// obligatory attempt to the next.
     pub fn new(seed: u64, every_pkts: NonZeroU64) -> Self {
         Self { steal: Steal::new(seed), every_pkts, due_at: every_pkts.get() }
@@ -29,7 +29,7 @@ impl Policy for StealEvery {
     const COUNTS: bool = true;
 
     /// A burst may carry the count past several attempts: they are one, because
-    /// nothing has changed between them.
+    /// nothing changed between them.
     #[inline]
     fn next(&mut self, view: &View) -> Step {
         if view.done_pkts >= self.due_at {
@@ -45,7 +45,7 @@ impl Policy for StealEvery {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::policy::Pool;

@@ -7,66 +7,87 @@ use rand::rngs::SmallRng;
 use super::Pool;
 
 /// What is the lcore's own. Made before every step, of fields that no other
-/// lcore writes but where it is said.
+/// lcore writes unless said so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct View {
+    /// The lcore's.
     pub pool: Pool,
-    /// The packets that wait in its run queue.
+    /// Packets in its run queue.
     pub run_queue_pkts: usize,
-    /// The deferred packets that it must run itself.
+    /// Deferred packets that it must run itself.
     pub kept_pkts: usize,
-    /// Something is in a shard. False for an lcore that takes from none, or
-    /// that must not be told (pool A, which asks when idle).
-    pub shards_wait: bool,
-    /// The packets in its inbox, which others write: 0 unless the mode's
-    /// `DEFERRED` is `Deferral::Inbox`.
+    /// A shard holds packets. False for an lcore that dequeues from none, or only
+    /// when idle (pool A).
+    pub shards_nonempty: bool,
+    /// Packets in its inbox, which others write; 0 unless the mode's `DEFERRED`
+    /// is [`Deferral::Inbox`](super::Deferral::Inbox).
     pub inbox_pkts: usize,
     /// Packets that it has finished since the run began, in either stage; 0
     /// unless the mode `COUNTS` them.
     pub done_pkts: u64,
-    /// Each of its own sources (the queues it polls; for a worker the shards)
-    /// was empty when it was asked last, `VAIN_ROUNDS` times, and it has not
-    /// looked around since. True if it has no source.
+    /// Each of its sources (the queues it polls; for a worker the shards) was
+    /// empty when asked last, `EMPTY_ROUNDS` times, and it has not looked around
+    /// since. True if it has no source.
     pub found_nothing: bool,
-    /// It wanted a permit and got none; false again after it polled, looked
-    /// around or shed.
-    pub refused: bool,
-    /// The run is to end: receive nothing more, finish what is there.
+    /// It asked for a permit and got none, and has not polled, looked around or
+    /// shed since.
+    pub permit_refused: bool,
+    /// The run is to end: poll no more, finish what is there.
     pub draining: bool,
 }
 
-#[cfg(test)]
 impl View {
-    /// An lcore of `pool` that holds nothing, in the middle of a run.
-    pub(super) fn empty(pool: Pool) -> Self {
+    /// Of an lcore of `pool` that holds nothing, in the middle of a run.
+    pub fn empty(pool: Pool) -> Self {
         Self {
             pool,
             run_queue_pkts: 0,
             kept_pkts: 0,
-            shards_wait: false,
+            shards_nonempty: false,
             inbox_pkts: 0,
             done_pkts: 0,
             found_nothing: false,
-            refused: false,
+            permit_refused: false,
             draining: false,
         }
     }
 }
 
-/// What another lcore lets be seen of itself: coarse, seldom written, and late
-/// by the time it is read.
+/// What another lcore shows of itself: coarse, seldom written, and late by the
+/// time it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerHint {
+    /// That lcore's.
     pub pool: Pool,
-    /// About how many packets wait in its run queue; 0 only when none do, or
-    /// none did a moment ago.
-    pub waiting_pkts: u32,
+    /// About how many packets are in its run queue, rounded down; 0 only if there
+    /// are none, or were none a moment ago.
+    pub queued_pkts: u32,
     /// For how long it has been in one packet of unknown or expensive cost, in
-    /// ticks; `None` when it isn't. While it is, the leases of its receive
-    /// queues are free.
+    /// ticks; `None` when it is not. Meanwhile the leases of its receive queues
+    /// are free.
     pub away_ticks: Option<u64>,
-    /// It knew that the packet is expensive: it will not be back soon.
-    pub declared: bool,
+    /// That packet is known to be expensive: the lcore will not be back soon.
+    pub expensive: bool,
+    /// For how long it has not been seen to run, in ticks. Between two bursts an
+    /// lcore is seen every few microseconds.
+    pub silent_ticks: u64,
+    /// Its receive queues fill faster than it serves them. It releases their
+    /// leases before it serves a burst.
+    pub pressed: bool,
+}
+
+impl PeerHint {
+    /// Of an lcore of `pool` that runs, and needs nothing.
+    pub const fn calm(pool: Pool) -> Self {
+        Self {
+            pool,
+            queued_pkts: 0,
+            away_ticks: None,
+            expensive: false,
+            silent_ticks: 0,
+            pressed: false,
+        }
+    }
 }
 
 /// What an lcore sees that looks around.
@@ -74,22 +95,24 @@ pub struct PeerHint {
 pub struct PeersView<'a> {
     /// Its own place in `peers`.
     pub me: usize,
+    /// Its pool.
     pub pool: Pool,
+    /// The run is to end: poll no more.
     pub draining: bool,
     /// It looks around because it was refused a permit.
-    pub refused: bool,
-    /// Something is in a shard.
-    pub shards_wait: bool,
-    /// A permit could be had by an lcore of this pool a moment ago.
-    pub may_take: bool,
-    /// All lcores, in the order of the map.
+    pub permit_refused: bool,
+    /// A shard holds packets.
+    pub shards_nonempty: bool,
+    /// An lcore of this pool could have had a permit a moment ago.
+    pub permit_available: bool,
+    /// All lcores.
     pub peers: &'a [PeerHint],
 }
 
 impl PeersView<'_> {
     /// The first lcore from a random place on, other than this one, that is
-    /// `wanted`. Cheap rather than uniform: one that follows many that are not
-    /// wanted is found more often than others.
+    /// `wanted`. Cheap rather than uniform: one that follows many unwanted ones
+    /// is found more often than others.
     #[inline]
     pub(super) fn random(
         &self,

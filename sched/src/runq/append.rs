@@ -1,15 +1,14 @@
-//! Growing horizontally: when the newest ring is full, another one is appended.
-//! Thieves choose a ring at random, so that several of them work at once, each
-//! on lines of its own.
+//! Growing by appending: when the newest ring is full, another one is appended.
+//! Thieves choose a ring at random, so that several of them steal at once, each on
+//! lines of its own.
 //!
-//! The owner pushes to the newest ring and pops from the oldest. A ring that is
-//! drained is retired, and used again when the next one is wanted. That it is
-//! the same ring, whose indexes go on counting, is what makes retiring safe: a
-//! thief that comes late finds it empty, or finds items of this queue that it
-//! may take. Which rings are active is therefore a hint and no more.
+//! The owner pushes to the newest ring and pops from the oldest. A drained ring is
+//! retired, and reused when another one is needed. Its indexes go on counting,
+//! which makes retiring safe: a late thief finds the ring empty, or finds items of
+//! this queue that it may steal. Which rings are active is therefore only a hint.
 //!
-//! Order: oldest first in each ring. A thief may take from any ring, so items
-//! overtake one another by up to as many as wait.
+//! Order: oldest first in each ring. A thief may steal from any ring, so an item
+//! may be overtaken by all that are queued behind it.
 
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
@@ -22,54 +21,53 @@ use super::ring::{OwnerEnd, Ring};
 use super::word::Word;
 use crate::sync::{Arc, AtomicPtr, AtomicU64, Line, Ordering};
 
-/// As many rings as a mask of active ones has bits. Models are explored with
+/// As many rings as the mask of active ones has bits. Models are explored with
 /// fewer.
 const RINGS_MAX: usize = if cfg!(loom) { 4 } else { 64 };
-/// With all rings half empty, they still hold as many items as allowed.
+/// So many rings hold `max` items: all rings do so half empty.
 const RINGS_WHEN_FULL: usize = RINGS_MAX / 2;
 
-/// What thieves share: the rings that were ever made, and which of them are
-/// worth a look.
-pub struct Table<T: Word> {
-    /// A bit for each ring between the oldest and the newest.
+/// What thieves share: the rings that were ever made, and which of them to try.
+pub struct Rings<T: Word> {
+    /// A bit for each ring from the oldest to the newest.
     active: Line<AtomicU64>,
-    /// Each a clone of the owner's `Arc`, as a raw pointer; null until it is
+    /// Each a clone of the owner's `Arc`, as a raw pointer; null until the ring is
     /// first needed, then never changed.
     rings: [AtomicPtr<Ring<T>>; RINGS_MAX],
 }
 
-impl<T: Word> Table<T> {
+impl<T: Word> Rings<T> {
     /// The ring, if it was ever made.
     fn ring(&self, at: usize) -> Option<&Ring<T>> {
-        // Acquire: pairs with the owner's release of a ring just made.
+        // Acquire: pairs with `make_ring`.
         let ring = self.rings[at].load(Ordering::Acquire);
-        // SAFETY: null, or a ring that the table keeps alive.
+        // SAFETY: null, or a ring that this reference count keeps alive.
         unsafe { ring.as_ref() }
     }
 
-    /// The rings that were made: the first of the table.
-    fn rings(&self) -> impl Iterator<Item = &Ring<T>> {
+    /// The rings that were made.
+    fn made(&self) -> impl Iterator<Item = &Ring<T>> {
         (0..RINGS_MAX).map_while(|at| self.ring(at))
     }
 }
 
-impl<T: Word> Drop for Table<T> {
+impl<T: Word> Drop for Rings<T> {
     fn drop(&mut self) {
         for ring in &self.rings {
             let ring = ring.load(Ordering::Relaxed);
             if !ring.is_null() {
-                // SAFETY: `append` put it here by `into_raw`.
+                // SAFETY: `make_ring` put it here by `into_raw`.
                 drop(unsafe { Arc::from_raw(ring) });
             }
         }
     }
 }
 
-/// `--grow append`. Nothing is ever copied; the rings are of one size,
-/// `capacity` or a 32nd of `max`, whichever is more.
+/// Rings of one size, `capacity` or a 32nd of `max`, whichever is more; no item is
+/// ever copied.
 pub struct Append<T: Word> {
-    table: Arc<Table<T>>,
-    /// In the order of the table.
+    rings: Arc<Rings<T>>,
+    /// In the order of `rings`.
     ends: Vec<OwnerEnd<T>>,
     /// The active rings from the oldest to the newest: at least one.
     order: VecDeque<usize>,
@@ -79,7 +77,7 @@ pub struct Append<T: Word> {
     /// The rings to use again.
     retired: Vec<usize>,
     ring_items: usize,
-    /// No fewer than wait: thieves may have taken some of them.
+    /// At least as many as are queued: thieves may have stolen some.
     len_bound: usize,
     max: usize,
     grown: u64,
@@ -87,28 +85,28 @@ pub struct Append<T: Word> {
 
 impl<T: Word> Append<T> {
     /// After a change of the order.
-    fn order_has_changed(&mut self) {
+    fn publish_order(&mut self) {
         (self.oldest, self.newest) = (self.order[0], self.order[self.order.len() - 1]);
         let active = self.order.iter().fold(0, |mask, &at| mask | 1_u64 << at);
         // Relaxed: a hint.
-        self.table.active.store(active, Ordering::Relaxed);
+        self.rings.active.store(active, Ordering::Relaxed);
     }
 
-    /// Retires the rings that are drained, but never the newest.
+    /// Retires the drained rings, but never the newest.
     fn retire_drained(&mut self) {
         let Some(newest) = self.order.pop_back() else { return };
         let (ends, retired) = (&self.ends, &mut self.retired);
         self.order.retain(|&at| {
-            let waiting = !ends[at].is_empty();
-            if !waiting {
+            let is_drained = ends[at].is_empty();
+            if is_drained {
                 retired.push(at);
             }
-            waiting
+            !is_drained
         });
         self.order.push_back(newest);
     }
 
-    /// Appends a ring, unless all are in use. Returns whether there is one.
+    /// Appends a ring, unless all are in use. Returns whether it did.
     #[cold]
     fn append(&mut self) -> bool {
         self.retire_drained();
@@ -119,7 +117,7 @@ impl<T: Word> Append<T> {
         };
         self.order.push_back(at);
         self.grown += 1;
-        self.order_has_changed();
+        self.publish_order();
         true
     }
 
@@ -127,25 +125,25 @@ impl<T: Word> Append<T> {
         let end = OwnerEnd::new(self.ring_items);
         let at = self.ends.len();
         let shared = Arc::into_raw(end.ring().clone()).cast_mut();
-        // Release: who sees the pointer sees the ring.
-        self.table.rings[at].store(shared, Ordering::Release);
+        // Release: a thief that sees the pointer sees the ring.
+        self.rings.rings[at].store(shared, Ordering::Release);
         self.ends.push(end);
         at
     }
 
-    /// Leaves a drained oldest ring for the next one. Returns whether there is
-    /// one.
+    /// The oldest ring is drained: retires it, if there is another one. Returns
+    /// whether there was.
     #[cold]
-    fn leave_oldest(&mut self) -> bool {
+    fn retire_oldest(&mut self) -> bool {
         if self.order.len() == 1 {
             return false;
         }
         self.retire_drained();
-        self.order_has_changed();
+        self.publish_order();
         true
     }
 
-    /// How many of `want` more items the queue's bound allows.
+    /// How many of `want` more items `max` allows.
     #[inline(always)]
     fn allowed(&mut self, want: usize) -> usize {
         if self.max.saturating_sub(self.len_bound) < want {
@@ -155,15 +153,15 @@ impl<T: Word> Append<T> {
     }
 }
 
-// SAFETY: a ring's owner and thieves claim what they take, and each item is
-// claimed once.
+// SAFETY: a ring's owner and thieves claim items before they own them, and each
+// item is claimed once.
 unsafe impl<T: Word> Growth<T> for Append<T> {
-    type Shared = Table<T>;
+    type Shared = Rings<T>;
 
     fn new(capacity: usize, max: usize) -> Self {
         let rings = std::array::from_fn(|_| AtomicPtr::new(std::ptr::null_mut()));
         let mut queue = Self {
-            table: Arc::new(Table { active: Line(AtomicU64::new(1)), rings }),
+            rings: Arc::new(Rings { active: Line(AtomicU64::new(1)), rings }),
             ends: Vec::with_capacity(RINGS_MAX),
             order: VecDeque::with_capacity(RINGS_MAX),
             oldest: 0,
@@ -179,8 +177,8 @@ unsafe impl<T: Word> Growth<T> for Append<T> {
         queue
     }
 
-    fn shared(&self) -> &Arc<Table<T>> {
-        &self.table
+    fn shared(&self) -> &Arc<Rings<T>> {
+        &self.rings
     }
 
     #[inline(always)]
@@ -206,7 +204,7 @@ unsafe impl<T: Word> Growth<T> for Append<T> {
         let mut popped = 0;
         loop {
             popped += self.ends[self.oldest].pop(&mut into[popped..]);
-            if popped == into.len() || !self.leave_oldest() {
+            if popped == into.len() || !self.retire_oldest() {
                 self.len_bound -= popped;
                 return popped;
             }
@@ -232,25 +230,24 @@ unsafe impl<T: Word> Growth<T> for Append<T> {
         self.grown
     }
 
-    /// Half of what waits in a ring chosen at random, or in another one where
-    /// there is nothing.
-    fn steal(table: &Table<T>, random: &mut SmallRng, into: &mut [MaybeUninit<T>]) -> Stolen {
-        let mut active = table.active.load(Ordering::Relaxed);
+    /// Steals half of a ring chosen at random; of another one if that is empty.
+    fn steal(rings: &Rings<T>, random: &mut SmallRng, into: &mut [MaybeUninit<T>]) -> Stolen {
+        let mut active = rings.active.load(Ordering::Relaxed);
         let mut outcome = Stolen::Nothing;
         while active != 0 {
             let at = random_bit(active, random);
             active &= !(1 << at);
-            match table.ring(at).map_or(Stolen::Nothing, |ring| ring.steal(into)) {
+            match rings.ring(at).map_or(Stolen::Nothing, |ring| ring.steal(into)) {
                 Stolen::Nothing => {}
-                Stolen::Lost => outcome = Stolen::Lost,
+                Stolen::Contended => outcome = Stolen::Contended,
                 items => return items,
             }
         }
         outcome
     }
 
-    fn len_hint(table: &Table<T>) -> usize {
-        table.rings().map(Ring::len_hint).sum()
+    fn len_hint(rings: &Rings<T>) -> usize {
+        rings.made().map(Ring::len_hint).sum()
     }
 }
 

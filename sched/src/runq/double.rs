@@ -1,5 +1,5 @@
-//! Growing vertically: one ring, which doubles when it is full. Strictly oldest
-//! first, for everybody.
+//! Growing by doubling: one ring, twice as large when it is full. Strictly oldest
+//! first, for the owner and all thieves.
 
 use std::mem::MaybeUninit;
 
@@ -10,20 +10,21 @@ use super::ring::{OwnerEnd, Ring};
 use super::word::Word;
 use crate::sync::Arc;
 
-/// `--grow double`. Doubling copies what waits, once per doubling: less than
-/// one copy per item ever pushed, but all of them at once.
+/// One ring that doubles when it is full. A doubling copies all items that are
+/// queued: amortised, less than one copy per item ever pushed, but all at once.
+/// The old ring's memory is freed with the queue.
 pub struct Double<T: Word> {
     end: OwnerEnd<T>,
-    /// How many items may wait before it has to grow: its capacity or `max`,
-    /// whichever is less.
+    /// Items that fit before it must grow: its capacity or `max`, whichever is
+    /// less.
     limit: usize,
     max: usize,
     grown: u64,
 }
 
 impl<T: Word> Double<T> {
-    /// Doubles until `want` more items fit, or as far as it may. Returns how
-    /// many fit.
+    /// Doubles until `want` more items fit, or as far as it may. Returns how many
+    /// fit.
     #[cold]
     fn grow(&mut self, want: usize) -> usize {
         loop {
@@ -38,8 +39,8 @@ impl<T: Word> Double<T> {
     }
 }
 
-// SAFETY: a ring's owner and thieves claim what they take, and each item is
-// claimed once.
+// SAFETY: a ring's owner and thieves claim items before they own them, and each
+// item is claimed once.
 unsafe impl<T: Word> Growth<T> for Double<T> {
     type Shared = Ring<T>;
 

@@ -1,4 +1,4 @@
-//! What a way of growing has to do for the queue above it.
+//! What a way of growing does for the queue above it.
 
 use std::mem::MaybeUninit;
 
@@ -7,19 +7,20 @@ use rand::rngs::SmallRng;
 use super::word::Word;
 use crate::sync::Arc;
 
-/// What came of an attempt to steal.
+/// The result of an attempt to steal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stolen {
-    /// So many items are the thief's now: at least one.
+    /// The thief owns so many more items: at least one.
     Items(usize),
-    /// Nothing waited, or there was no room.
+    /// The queue was empty, or the batch had no room.
     Nothing,
-    /// Somebody else took at the same moment: there may be more.
-    Lost,
+    /// The owner or another thief claimed items at the same moment: there may be
+    /// more.
+    Contended,
 }
 
 impl Stolen {
-    /// How many items the thief has got.
+    /// How many items the thief got.
     pub fn count(self) -> usize {
         if let Stolen::Items(count) = self { count } else { 0 }
     }
@@ -29,41 +30,45 @@ impl Stolen {
 /// Chosen once, by monomorphisation.
 ///
 /// # Safety
-/// `pop` and `steal` have initialised as many items as they say, from the front
-/// of the room on, and nobody else has these.
+/// `pop` and `steal` must initialise as many items as they return, from the front
+/// of `into` on, and no other caller may get these items.
 pub unsafe trait Growth<T: Word>: Send + Sized {
     /// What thieves share.
     type Shared: Send + Sync;
 
-    /// Room for `capacity` items without allocation, and for `max` after
-    /// growing.
+    /// Room for `capacity` items without allocation, and for `max` after growing.
     fn new(capacity: usize, max: usize) -> Self;
 
+    /// What thieves share of this queue.
     fn shared(&self) -> &Arc<Self::Shared>;
 
-    /// Moves items from the front to the queue's end, as many as it takes.
-    /// Returns how many.
+    /// Moves items from the front of `items` into the queue, as many as have
+    /// room. Returns how many.
     ///
     /// # Safety
-    /// The caller forgets as many from the front.
+    /// The caller must forget as many items, from the front.
     unsafe fn push(&mut self, items: &[T]) -> usize;
 
     /// Moves the oldest items out. Returns how many: they are initialised from
     /// the front.
     fn pop(&mut self, into: &mut [MaybeUninit<T>]) -> usize;
 
+    /// Items in the queue.
     fn len(&self) -> usize;
 
+    /// As `len` of 0.
     fn is_empty(&self) -> bool;
 
-    /// No fewer items than wait, without a look at what thieves write.
+    /// At least as many as are in the queue, without a read of a line that
+    /// thieves write.
     fn len_bound(&self) -> usize;
 
     /// How often it has grown.
     fn grown(&self) -> u64;
 
-    /// Moves some of the oldest items out, on a thief's behalf.
+    /// Moves some of the oldest items out, for a thief.
     fn steal(shared: &Self::Shared, random: &mut SmallRng, into: &mut [MaybeUninit<T>]) -> Stolen;
 
+    /// About how many items are in the queue.
     fn len_hint(shared: &Self::Shared) -> usize;
 }

@@ -1,5 +1,4 @@
-//! The run queue's two kinds of end, the owner's and the thieves', over either
-//! way of growing.
+//! The run queue's ends, the owner's and the thieves', over either way of growing.
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -12,10 +11,10 @@ use super::growth::{Growth, Stolen};
 use super::word::{Batch, Word};
 use crate::sync::Arc;
 
-/// The owner's end of a run queue. Its operations take `&mut self`: one thread
-/// at a time, and nothing of that is paid for.
+/// The owner's end of a run queue. Its operations take `&mut self`: there is one
+/// owner, at no cost at run time.
 ///
-/// What is left when the queue and its last stealer are gone is dropped.
+/// Items that are left when the queue and its last stealer are gone are dropped.
 pub struct RunQueue<T: Word, G: Growth<T> = Double<T>> {
     growth: G,
     stealers: u64,
@@ -34,13 +33,14 @@ impl<T: Word, G: Growth<T>> RunQueue<T, G> {
         Self { growth: G::new(capacity, max), stealers: 0, items: PhantomData }
     }
 
-    /// How many items wait. Thieves may take some at any moment; nobody else
+    /// Items in the queue. Thieves may steal some at any moment; only the owner
     /// adds any.
     #[inline]
     pub fn len(&self) -> usize {
         self.growth.len()
     }
 
+    /// Whether there are none.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.growth.is_empty()
@@ -51,27 +51,30 @@ impl<T: Word, G: Growth<T>> RunQueue<T, G> {
         self.growth.grown()
     }
 
-    /// Adds the newest item; a full queue gives it back.
+    /// Pushes the newest item.
+    ///
+    /// # Errors
+    /// A full queue gives the item back.
     #[inline]
     pub fn push(&mut self, item: T) -> Result<(), T> {
-        // SAFETY: the item is forgotten below if it was taken.
-        let taken = unsafe { self.growth.push(std::slice::from_ref(&item)) };
-        if taken == 0 {
+        // SAFETY: the item is forgotten below if the queue owns it now.
+        let pushed = unsafe { self.growth.push(std::slice::from_ref(&item)) };
+        if pushed == 0 {
             return Err(item);
         }
         std::mem::forget(item);
         Ok(())
     }
 
-    /// Moves items from the front of the batch to the queue, oldest first.
-    /// Returns how many: less than all when the queue is full.
+    /// Moves items from the front of the batch into the queue, oldest first.
+    /// Returns how many: fewer than all when the queue is full.
     #[inline]
     pub fn push_burst(&mut self, from: &mut impl Batch<T>) -> usize {
-        // SAFETY: the queue owns what it took, and the batch forgets as many.
-        unsafe { from.give(|items| self.growth.push(items)) }
+        // SAFETY: the queue owns as many items as `push` returns.
+        unsafe { from.drain_front(|items| self.growth.push(items)) }
     }
 
-    /// The oldest item.
+    /// Pops the oldest item.
     #[inline]
     pub fn pop(&mut self) -> Option<T> {
         let mut item = [MaybeUninit::uninit()];
@@ -79,23 +82,23 @@ impl<T: Word, G: Growth<T>> RunQueue<T, G> {
             return None;
         }
         let [item] = item;
-        // SAFETY: `pop` said that it wrote it.
+        // SAFETY: `pop` returned 1, so it is initialised.
         Some(unsafe { item.assume_init() })
     }
 
-    /// Moves up to `want` of the oldest items to the end of the batch. Returns
-    /// how many.
+    /// Pops up to `want` of the oldest items to the end of the batch. Returns how
+    /// many.
     #[inline]
     pub fn pop_burst(&mut self, want: usize, into: &mut impl Batch<T>) -> usize {
         let want = want.min(self.growth.len_bound());
         if want == 0 {
             return 0;
         }
-        // SAFETY: `pop` says how many items it wrote from the front on.
+        // SAFETY: `pop` initialises as many items as it returns, from the front.
         unsafe { into.append(want, |room| self.growth.pop(room)) }
     }
 
-    /// Another end for thieves.
+    /// A new end for a thief.
     pub fn stealer(&mut self) -> Stealer<T, G> {
         self.stealers += 1;
         Stealer {
@@ -105,18 +108,17 @@ impl<T: Word, G: Growth<T>> RunQueue<T, G> {
     }
 }
 
-/// A thief's end of a run queue: any number of them, on any threads.
+/// A thief's end of a run queue. There may be any number, on any threads.
 pub struct Stealer<T: Word, G: Growth<T> = Double<T>> {
     shared: Arc<G::Shared>,
-    /// Where there is a choice of rings, thieves should not all make the same
-    /// one.
+    /// Where there are several rings, thieves should not all choose the same one.
     random: SmallRng,
 }
 
 impl<T: Word, G: Growth<T>> Stealer<T, G> {
-    /// Moves up to half of what waits, rounded up, and no more than `limit`, to
-    /// the end of the batch: the oldest first. Never waits, and never makes the
-    /// owner or another thief wait.
+    /// Moves up to half of the queue, rounded up, and at most `limit` items to the
+    /// end of the batch, oldest first. Never blocks, and never makes the owner or
+    /// another thief wait.
     #[inline]
     pub fn steal(&mut self, limit: usize, into: &mut impl Batch<T>) -> Stolen {
         let mut stolen = Stolen::Nothing;
@@ -124,19 +126,19 @@ impl<T: Word, G: Growth<T>> Stealer<T, G> {
             stolen = G::steal(&self.shared, &mut self.random, room);
             stolen.count()
         };
-        // SAFETY: `steal` says how many items it wrote from the front on.
+        // SAFETY: `steal` initialises as many items as it returns, from the front.
         unsafe { into.append(limit, fill) };
         stolen
     }
 
-    /// About how many items wait. Looks at lines that the owner keeps writing:
-    /// an idle lcore that does so all the time slows the owner down several
-    /// times over. The hint in a heartbeat is for that.
+    /// About how many items are in the queue. Reads lines that the owner writes: an
+    /// idle lcore that polls this slows the owner down several times over. Use the
+    /// hint in a [`Heartbeat`](crate::heartbeat::Heartbeat) for that.
     pub fn len_hint(&self) -> usize {
         G::len_hint(&self.shared)
     }
 
-    /// A stealer of the same queue, which makes other choices.
+    /// Another end of the same queue, which chooses rings differently.
     pub fn another(&mut self) -> Self {
         Self { shared: self.shared.clone(), random: SmallRng::from_rng(&mut self.random) }
     }

@@ -1,19 +1,19 @@
 //! One ring: what its owner and its thieves share, and the owner's private end.
 //!
 //! `head` and `tail` count items and never wrap within a machine's life. Items
-//! `head..tail` wait. The owner alone writes slots and `tail`; whoever takes
-//! items, the owner too, moves `head` over them by compare-and-swap: that is
-//! the only contended step.
+//! `head..tail` are queued. Only the owner writes slots and `tail`. The owner and
+//! the thieves claim items by moving `head` over them with a compare-and-swap,
+//! which is the only contended step.
 //!
-//! * The owner claims first and reads its slots then: nobody else could
-//!   overwrite them.
-//! * A thief reads first and claims then: once it has claimed, the owner may
-//!   overwrite. A thief whose claim fails forgets what it read; somebody else
-//!   made progress. Nobody ever waits for a thief, wherever it is stopped.
+//! * The owner claims first and then reads the slots: only it could overwrite
+//!   them.
+//! * A thief reads first and then claims: once it has claimed, the owner may
+//!   overwrite the slots. A thief whose claim fails forgets what it read; another
+//!   claim succeeded. No lcore ever waits for a thief, wherever that is stopped.
 //!
-//! Why a claim that succeeds proves that what was read is what waited at these
-//! indexes: to overwrite the slot of an item, the owner must have seen `head`
-//! beyond it, and `head` never comes back.
+//! Why a successful claim proves that the thief read the items at these indexes:
+//! to overwrite an item's slot the owner must have seen `head` beyond it, and
+//! `head` never moves back.
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -24,13 +24,13 @@ use super::slots::Slots;
 use super::word::Word;
 use crate::sync::{Arc, AtomicPtr, AtomicU64, Line, Ordering};
 
-/// What owner and thieves share, on lines of their own: a push writes none that
-/// a thief writes.
+/// What owner and thieves share, each word on lines of its own: a push writes none
+/// that a thief writes.
 pub struct Ring<T: Word> {
     /// The oldest item's index.
     head: Line<AtomicU64>,
-    /// The index behind the newest item's. Never less than what `head` was when
-    /// it was read before.
+    /// The index behind the newest item's. Never less than a `head` that was read
+    /// before it.
     tail: Line<AtomicU64>,
     /// Written when the ring grows.
     slots: Line<AtomicPtr<Slots>>,
@@ -38,33 +38,32 @@ pub struct Ring<T: Word> {
 }
 
 impl<T: Word> Ring<T> {
-    /// Half of what waits, rounded up, but no more than there is room for: the
-    /// oldest.
+    /// Steals the oldest half, rounded up, but no more than `into` has room for.
     pub(super) fn steal(&self, into: &mut [MaybeUninit<T>]) -> Stolen {
-        expect_to_write(&self.head);
-        // Acquire: pairs with the release by whoever moved `head` here, who had
-        // seen a tail at or beyond it. So the tail that is read next is no less
-        // than `head`.
+        prefetch_for_write(&self.head);
+        // Acquire: pairs with the release of the claim that moved `head` here,
+        // whose lcore had seen a tail at or beyond it. So the tail that is read
+        // next is no less than `head`.
         let head = self.head.load(Ordering::Acquire);
         // Acquire: pairs with the push: all slots before this tail, and the
-        // slots' own place, are seen as that push left them.
+        // pointer to the slots, are seen as that push left them.
         let tail = self.tail.load(Ordering::Acquire);
-        let waiting = tail - head;
-        if waiting == 0 || into.is_empty() {
+        let queued = tail - head;
+        if queued == 0 || into.is_empty() {
             return Stolen::Nothing;
         }
-        // Acquire: growing may have come after the push, and then its copies
-        // have to be seen.
+        // Acquire: the ring may have grown after the push; then its copies must
+        // be seen.
         let slots = self.slots.load(Ordering::Acquire);
         // SAFETY: slots that were ever published live as long as the ring.
         let slots = unsafe { &*slots };
-        // Where `head` is long out of date, more seems to wait than there are
-        // slots.
-        let count = into.len().min(waiting.div_ceil(2) as usize).min(slots.capacity());
+        // Where `head` is long out of date, more items seem to be queued than
+        // there are slots.
+        let count = into.len().min(queued.div_ceil(2) as usize).min(slots.capacity());
         slots.peek(head, &mut into[..count]);
-        // Release: the owner, which acquires `head`, overwrites these slots
-        // only after we have read them; and the next thief, who does too, sees
-        // the tail that we saw. It need not acquire: what the items hold came
+        // Release: the owner, which acquires `head`, overwrites these slots only
+        // after we have read them; and the next thief, which acquires it too,
+        // sees the tail that we saw. No acquire: what the items point to was seen
         // with the tail.
         match self.head.compare_exchange(
             head,
@@ -73,26 +72,26 @@ impl<T: Word> Ring<T> {
             Ordering::Relaxed,
         ) {
             Ok(_) => Stolen::Items(count),
-            Err(_) => Stolen::Lost,
+            Err(_) => Stolen::Contended,
         }
     }
 
-    /// How many items wait, seen from anywhere: a hint.
+    /// Items in the ring, read by any lcore: a hint.
     pub(super) fn len_hint(&self) -> usize {
         let head = self.head.load(Ordering::Acquire);
         (self.tail.load(Ordering::Relaxed).saturating_sub(head)) as usize
     }
 }
 
-/// Asks for a line that is read first and written then, so that it comes once
-/// and not twice.
+/// Prefetches a line for writing. It is read first and written then, and would
+/// otherwise move twice.
 #[inline(always)]
-fn expect_to_write(line: &AtomicU64) {
-    // As assembly, because the compiler falls back to a prefetch for reading
-    // unless it is told of newer CPUs.
+fn prefetch_for_write(line: &AtomicU64) {
+    // As assembly: without a newer target CPU the compiler falls back to a
+    // prefetch for reading.
     #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
-    // SAFETY: a prefetch never faults; a CPU that does not know this one does
-    // nothing.
+    // SAFETY: a prefetch never faults; a CPU that does not know this one ignores
+    // it.
     unsafe {
         core::arch::asm!("prefetchw [{}]", in(reg) std::ptr::from_ref(line), options(nostack, preserves_flags, readonly));
     }
@@ -103,32 +102,31 @@ fn expect_to_write(line: &AtomicU64) {
 impl<T: Word> Drop for Ring<T> {
     fn drop(&mut self) {
         let (head, tail) = (self.head.load(Ordering::Relaxed), self.tail.load(Ordering::Relaxed));
-        // SAFETY: `owner_of` made it from a box, and nobody is left that uses
-        // it.
+        // SAFETY: `OwnerEnd` made it from a box, and no user of the ring is left.
         let slots = unsafe { Box::from_raw(self.slots.load(Ordering::Relaxed)) };
         for at in head..tail {
             let mut item = [MaybeUninit::<T>::uninit()];
-            slots.take(at, &mut item);
-            // SAFETY: items between head and tail were pushed and not taken.
+            slots.move_out(at, &mut item);
+            // SAFETY: items between head and tail were pushed and never claimed.
             unsafe { item[0].assume_init_drop() };
         }
     }
 }
 
-/// The owner's end of a ring: what only the owner writes, it also keeps here,
-/// and reads no shared line for it.
+/// The owner's end of a ring. It has private copies of what only the owner writes,
+/// so that it reads no shared line for that.
 pub(super) struct OwnerEnd<T: Word> {
     ring: Arc<Ring<T>>,
     /// What the owner last published.
     tail: u64,
-    /// Where `head` was when the owner saw it last: it may have moved on. Never
-    /// more than `tail`.
+    /// `head` as the owner last read it. It may have moved on. Never more than
+    /// `tail`.
     head_seen: u64,
     slots: NonNull<Slots>,
 }
 
-// SAFETY: the slots belong to the ring, which is kept alive here; the owner may
-// be any one thread.
+// SAFETY: the slots live as long as the ring, which this keeps alive; the owner
+// may be any one thread.
 unsafe impl<T: Word> Send for OwnerEnd<T> {}
 
 impl<T: Word> OwnerEnd<T> {
@@ -165,7 +163,7 @@ impl<T: Word> OwnerEnd<T> {
         (self.tail - self.ring.head.load(Ordering::Relaxed)) as usize
     }
 
-    /// No fewer items than wait, by what the owner knows without a look.
+    /// At least as many as are queued, without a read of a shared line.
     #[inline(always)]
     pub(super) fn len_bound(&self) -> usize {
         (self.tail - self.head_seen) as usize
@@ -176,35 +174,34 @@ impl<T: Word> OwnerEnd<T> {
         self.len_bound() == 0 || self.len() == 0
     }
 
-    /// How many of `want` items may be pushed such that no more than `limit`
-    /// wait, itself no more than the capacity.
+    /// How many of `want` items may be pushed so that at most `limit` are queued;
+    /// `limit` is at most the capacity.
     #[inline(always)]
     pub(super) fn room(&mut self, want: usize, limit: usize) -> usize {
         let free = limit.saturating_sub(self.len_bound());
         if free >= want { want } else { self.room_now(want, limit) }
     }
 
-    /// As `room`, after a look at the shared line.
+    /// As `room`, after a read of the shared line.
     #[cold]
     fn room_now(&mut self, want: usize, limit: usize) -> usize {
-        // Acquire: pairs with the thieves' release; they have read what we are
-        // about to overwrite.
+        // Acquire: pairs with the thieves' release: they have read the slots that
+        // we are about to overwrite.
         self.head_seen = self.ring.head.load(Ordering::Acquire);
         want.min(limit.saturating_sub(self.len_bound()))
     }
 
-    /// Moves the items to the ring's end; there is room for all of them. The
-    /// caller forgets them.
+    /// Pushes the items, all of which must have room. The caller must forget them.
     #[inline(always)]
     pub(super) fn push(&mut self, items: &[T]) {
         debug_assert!(self.len_bound() + items.len() <= self.capacity());
-        self.slots().write(self.tail, items);
+        self.slots().move_in(self.tail, items);
         self.tail += items.len() as u64;
-        // Release: who sees this tail sees the items.
+        // Release: a thief that sees this tail sees the items.
         self.ring.tail.store(self.tail, Ordering::Release);
     }
 
-    /// Takes the oldest items, as many as there is room for. Returns how many.
+    /// Pops the oldest items, as many as `into` has room for. Returns how many.
     #[inline(always)]
     pub(super) fn pop(&mut self, into: &mut [MaybeUninit<T>]) -> usize {
         loop {
@@ -213,9 +210,9 @@ impl<T: Word> OwnerEnd<T> {
             if count == 0 {
                 return 0;
             }
-            // Acquire: as in `room`. Release: a thief that sees this head sees
-            // our tail, which is no less. A claim can only fail because a thief
-            // has succeeded.
+            // Acquire: as in `room_now`. Release: a thief that sees this head
+            // sees our tail, which is no less. A claim fails only because a
+            // thief's has succeeded.
             match self.ring.head.compare_exchange(
                 head,
                 head + count as u64,
@@ -224,7 +221,7 @@ impl<T: Word> OwnerEnd<T> {
             ) {
                 Ok(_) => {
                     self.head_seen = head + count as u64;
-                    self.slots().take(head, &mut into[..count]);
+                    self.slots().move_out(head, &mut into[..count]);
                     return count;
                 }
                 Err(head) => self.head_seen = head,
@@ -232,17 +229,17 @@ impl<T: Word> OwnerEnd<T> {
         }
     }
 
-    /// Goes over to twice as many slots. Thieves that still read the old ones
-    /// find there all that waited until now: nobody writes them again, and they
-    /// are freed with the ring.
+    /// Replaces the slots by twice as many. Thieves that still read the old ones
+    /// find all items there that were queued until now: the old slots are never
+    /// written again, and are freed with the ring.
     #[cold]
     pub(super) fn double(&mut self) {
         self.head_seen = self.ring.head.load(Ordering::Acquire);
-        // SAFETY: the slots come from a box, only the owner writes slots, and
-        // it goes over to the new ones here.
+        // SAFETY: the slots come from a box; only the owner writes slots, and it
+        // writes these no more.
         let new = Box::new(unsafe { Slots::twice(self.slots, self.head_seen, self.tail) });
         self.slots = NonNull::from(Box::leak(new));
-        // Release: the copies are seen by whoever sees these slots.
+        // Release: a thief that sees these slots sees the copies.
         self.ring.slots.store(self.slots.as_ptr(), Ordering::Release);
     }
 }

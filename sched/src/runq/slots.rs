@@ -1,5 +1,5 @@
-//! The memory of a ring: a power of two of words, and the copies into and out
-//! of it.
+//! The memory of a ring: a power of two of words, and the copies into and out of
+//! it.
 
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
@@ -7,25 +7,24 @@ use std::ptr::NonNull;
 use super::word::Word;
 use crate::sync::{AtomicPtr, Ordering};
 
-/// How many words share a cache line. Models are explored with few slots, and
-/// do not look at lines.
+/// Words of a cache line. Models are explored with fewer.
 const LINE_WORDS: usize = if cfg!(loom) { 2 } else { 8 };
 
-/// A cache line of slots: a burst that begins on one takes no more lines than
-/// it fills.
+/// A cache line of slots: a burst that begins on one touches no more lines than it
+/// fills.
 #[cfg_attr(not(loom), repr(align(64)))]
 struct WordLine([AtomicPtr<()>; LINE_WORDS]);
 
-/// Slots addressed by an index that never wraps: the ring's own wrap is done
-/// here. On lines of their own, because thieves, who only read this, would
-/// otherwise wait for whatever lies beside it and is written.
+/// Slots, addressed by an index that never wraps; the ring's wrap is done here. On
+/// lines of their own: thieves, which only read this, would otherwise suffer from
+/// writes to its neighbours.
 #[repr(align(128))]
 pub(super) struct Slots {
     lines: Box<[WordLine]>,
     capacity: usize,
-    /// What these replaced, when the ring grew; null if nothing. Thieves may
-    /// still read them, so they are freed with these. All that were ever
-    /// replaced are together smaller than these.
+    /// The slots that these replaced when the ring grew; null if none. Thieves may
+    /// still read them, so they are freed with these. All that were ever replaced
+    /// are together smaller than these.
     replaced: *mut Slots,
 }
 
@@ -45,11 +44,11 @@ impl Slots {
     /// indexes.
     ///
     /// # Safety
-    /// `old` comes from `Box::into_raw`, nobody writes its slots from now on,
-    /// and nobody else frees it.
+    /// `old` must come from a box, must never be written from now on, and must not
+    /// be freed by anyone else.
     pub(super) unsafe fn twice(old: NonNull<Slots>, from: u64, to: u64) -> Self {
-        // SAFETY: the caller vouches for it; thieves that read it at the same
-        // time do the same.
+        // SAFETY: by the contract it is alive and not written; thieves only read
+        // it too.
         let slots = unsafe { old.as_ref() };
         let mut new = Self::new(2 * slots.capacity());
         new.replaced = old.as_ptr();
@@ -67,8 +66,7 @@ impl Slots {
     #[inline(always)]
     fn words(&self) -> &[AtomicPtr<()>] {
         const { assert!(size_of::<WordLine>() == LINE_WORDS * size_of::<AtomicPtr<()>>()) };
-        // SAFETY: lines are nothing but words, and there are enough of them for
-        // the capacity.
+        // SAFETY: lines consist of words, and hold at least `capacity` of them.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.capacity) }
     }
 
@@ -78,25 +76,24 @@ impl Slots {
         &self.lines[at / LINE_WORDS].0[at % LINE_WORDS]
     }
 
-    /// Where `count` slots from index `at` on lie: in one piece, or in two at
-    /// the wrap.
+    /// The `count` slots from index `at` on: in one piece, or in two at the wrap.
     #[inline(always)]
     fn pieces(&self, at: u64, count: usize) -> (&[AtomicPtr<()>], &[AtomicPtr<()>]) {
         let words = self.words();
         let start = at as usize & (self.capacity - 1);
         let first = count.min(self.capacity - start);
-        // SAFETY: `start` is below the capacity by the mask, and `first` is no
-        // more than what follows it.
+        // SAFETY: `start` is below the capacity by the mask, and `first` is at
+        // most what follows it.
         let one = unsafe { words.get_unchecked(start..start + first) };
         // SAFETY: callers keep `count` within the capacity.
         let two = unsafe { words.get_unchecked(..count - first) };
         (one, two)
     }
 
-    /// Moves the items into the slots from index `at` on; the caller forgets
-    /// them. There are no more of them than slots.
+    /// Moves the items, at most `capacity`, into the slots from index `at` on. The
+    /// caller must forget them.
     #[inline(always)]
-    pub(super) fn write<T: Word>(&self, at: u64, items: &[T]) {
+    pub(super) fn move_in<T: Word>(&self, at: u64, items: &[T]) {
         debug_assert!(items.len() <= self.capacity());
         let (one, two) = self.pieces(at, items.len());
         let (first, rest) = items.split_at(one.len());
@@ -106,17 +103,17 @@ impl Slots {
         }
     }
 
-    /// Fills `into` with the words of the slots from index `at` on, which may
-    /// be anything: the caller has yet to claim them.
+    /// Fills `into` with the words of the slots from index `at` on. They mean
+    /// nothing until the caller has claimed these indexes.
     #[inline(always)]
     pub(super) fn peek<T: Word>(&self, at: u64, into: &mut [MaybeUninit<T>]) {
         self.copy(at, into, load);
     }
 
-    /// Moves the items out of the slots from index `at` on, which the caller
-    /// has claimed.
+    /// Moves the items out of the slots from index `at` on, which the caller has
+    /// claimed.
     #[inline(always)]
-    pub(super) fn take<T: Word>(&self, at: u64, into: &mut [MaybeUninit<T>]) {
+    pub(super) fn move_out<T: Word>(&self, at: u64, into: &mut [MaybeUninit<T>]) {
         self.copy(at, into, load_claimed);
     }
 
@@ -140,13 +137,13 @@ impl Slots {
 impl Drop for Slots {
     fn drop(&mut self) {
         if !self.replaced.is_null() {
-            // SAFETY: `twice` was given it, to free with these slots.
+            // SAFETY: `twice` got it from a box, to free it with these slots.
             drop(unsafe { Box::from_raw(self.replaced) });
         }
     }
 }
 
-/// Relaxed: the index that is published afterwards carries the release.
+/// Relaxed: the release is in the index that is published afterwards.
 #[inline(always)]
 fn store<T: Word>(slots: &[AtomicPtr<()>], items: &[T]) {
     let wide = wide::store(slots, items);
@@ -157,33 +154,31 @@ fn store<T: Word>(slots: &[AtomicPtr<()>], items: &[T]) {
     }
 }
 
-/// Relaxed: whether the words mean anything is decided by the claim of their
-/// indexes.
+/// Relaxed: the claim of their indexes decides whether the words mean anything.
 #[inline(always)]
 fn load<T: Word>(slots: &[AtomicPtr<()>], into: &mut [MaybeUninit<T>]) {
     for (slot, place) in slots.iter().zip(into) {
         let word = slot.load(Ordering::Relaxed);
-        // SAFETY: a place of a `Word` has the layout of a pointer; nobody takes
-        // it for an item before it is claimed.
+        // SAFETY: the place of a `Word` has the layout of a pointer; it is not
+        // used as an item before it is claimed.
         unsafe { place.as_mut_ptr().cast::<*mut ()>().write(word) };
     }
 }
 
-/// Not atomic: for slots that the caller has claimed, which nobody writes until
-/// it pushes again.
+/// Not atomic: the owner has claimed these slots, and only it could write them.
 #[inline(always)]
 fn load_claimed<T: Word>(slots: &[AtomicPtr<()>], into: &mut [MaybeUninit<T>]) {
     let wide = wide::load_claimed(slots, into);
     load(&slots[wide..], &mut into[wide..]);
 }
 
-/// Copies of several words per instruction: as many as make whole groups of
-/// four. They return how many words that were.
+/// Copies of several words per instruction, in whole groups of four. They return
+/// how many words they copied.
 ///
-/// The compiler does not join atomic stores. The instruction that stores two
-/// words stores each as one where it is aligned to its size, as slots are: it
-/// is two relaxed stores in any order. The compiler sees it as assembly, not as
-/// a plain store that would race with a thief's load.
+/// The compiler does not join atomic stores. An instruction that stores two words
+/// stores each in one piece where that is aligned, as slots are: it acts as two
+/// relaxed stores in any order. As assembly it is no plain store to the compiler,
+/// which would race with a thief's load.
 #[cfg(all(target_arch = "x86_64", not(any(loom, miri, tsan))))]
 mod wide {
     use core::arch::asm;
@@ -222,15 +217,15 @@ mod wide {
         let (from, to) =
             (slots.as_ptr().cast::<[T; GROUP]>(), into.as_mut_ptr().cast::<[T; GROUP]>());
         for at in 0..count / GROUP {
-            // SAFETY: the group lies before `count`. Others may load these
-            // slots at the same time, but nobody writes them.
+            // SAFETY: the group lies before `count`. Thieves may load these slots
+            // at the same time, but nobody writes them.
             unsafe { std::ptr::copy_nonoverlapping(from.add(at), to.add(at), 1) };
         }
         count
     }
 }
 
-/// Where every access has to be seen, or no such instruction is known: none.
+/// For tools that must see every access, and for other CPUs: no words.
 #[cfg(not(all(target_arch = "x86_64", not(any(loom, miri, tsan)))))]
 mod wide {
     use super::{AtomicPtr, MaybeUninit, Word};

@@ -1,5 +1,5 @@
-//! The run queue against a model, and under two threads: nothing lost, nothing
-//! twice, the owner's order kept.
+//! The run queue against a model, and under two thieves: no item is lost or
+//! duplicated, and the owner gets its items in order.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use super::{Append, Double, Growth, RunQueue, Stealer, Stolen};
 
 type Item = Box<u32>;
 
-/// What the owner, or a thief while the owner does nothing, does.
+/// An operation of the owner, or of a thief while the owner does nothing.
 #[derive(Clone, Debug)]
 enum Act {
     Push,
@@ -31,7 +31,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     prop::collection::vec(act, 0..if cfg!(miri) { 30 } else { 300 })
 }
 
-/// With `oldest_first`, thieves too take only from the front.
+/// With `oldest_first`, thieves too steal only from the front.
 fn check_against_model<G: Growth<Item>>(
     capacity: usize,
     max: usize,
@@ -83,7 +83,7 @@ fn check_against_model<G: Growth<Item>>(
                     let at = model
                         .iter()
                         .position(|&number| number == *item)
-                        .expect("a stolen item was waiting");
+                        .expect("a stolen item was queued");
                     prop_assert!(at == 0 || !oldest_first);
                     model.remove(at);
                 }
@@ -97,15 +97,8 @@ fn check_against_model<G: Growth<Item>>(
     Ok(())
 }
 
-fn cases() -> ProptestConfig {
-    ProptestConfig {
-        failure_persistence: None,
-        ..ProptestConfig::with_cases(if cfg!(miri) { 8 } else { 256 })
-    }
-}
-
 proptest! {
-    #![proptest_config(cases())]
+    #![proptest_config(crate::cases())]
 
     #[test]
     fn doubling_is_a_queue(capacity in 0..9_usize, max in 1..100_usize, acts in acts()) {
@@ -119,7 +112,7 @@ proptest! {
 }
 
 #[test]
-fn what_is_left_is_dropped_with_the_last_end() {
+fn items_left_are_dropped_with_the_last_end() {
     let witness = std::sync::Arc::new(());
     let mut queue = RunQueue::<Box<std::sync::Arc<()>>>::new(2, 100);
     for _ in 0..10 {
@@ -148,21 +141,21 @@ fn growth_is_counted_and_bounded() {
     assert_eq!(grown::<Append<_>>(), (100, 24));
 }
 
-/// Takes what it can until it is told that no more comes.
+/// Steals until the owner has ended and nothing is left.
 fn rob<G: Growth<Item>>(mut thief: Stealer<Item, G>, over: &AtomicBool, tallies: &mut Tally) {
     let mut loot = Vec::new();
     loop {
         let last = over.load(Ordering::Acquire);
         let stolen = thief.steal(32, &mut loot);
-        tallies.take(&mut loot);
+        tallies.add(&mut loot);
         if last && stolen == Stolen::Nothing {
             break;
         }
     }
 }
 
-/// Checksums of the items that somebody got: two runs with an item lost or
-/// twice differ in one of them.
+/// Checksums of the items that an lcore got: a lost or duplicated item changes one
+/// of them.
 #[derive(Default, Debug, PartialEq, Eq)]
 struct Tally {
     count: u64,
@@ -171,7 +164,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn take(&mut self, items: &mut Vec<Item>) {
+    fn add(&mut self, items: &mut Vec<Item>) {
         for item in items.drain(..) {
             let number = u64::from(*item);
             self.count += 1;
@@ -181,9 +174,9 @@ impl Tally {
     }
 }
 
-/// The owner pushes and pops in bursts of changing size, while two thieves
-/// take. Every item has to arrive once, and those that the owner gets of a
-/// queue that is strictly oldest first, in order.
+/// The owner pushes and pops bursts of changing size while two thieves steal.
+/// Every item arrives once; where the queue is strictly oldest first, the owner
+/// gets its items in order.
 fn stress<G: Growth<Item>>(in_order: bool) {
     let items = if cfg!(miri) { 300 } else { 400_000 };
     let mut queue = RunQueue::<Item, G>::new(4, 300);
@@ -208,15 +201,15 @@ fn stress<G: Growth<Item>>(in_order: bool) {
                     assert!(!in_order || newest_seen < Some(**item));
                     newest_seen = Some(**item);
                 }
-                owned.take(&mut got);
+                owned.add(&mut got);
             }
         }
         while let Some(item) = queue.pop() {
             got.push(item);
         }
-        owned.take(&mut got);
+        owned.add(&mut got);
         over.store(true, Ordering::Release);
-        expected.take(&mut (0..next).map(Box::new).collect());
+        expected.add(&mut (0..next).map(Box::new).collect());
     });
     let mut all = Tally::default();
     for tally in tallies {

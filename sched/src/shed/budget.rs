@@ -1,10 +1,13 @@
-//! How many items a worker takes at once: as many as fit a small time by their
+//! How many items a worker dequeues at once: as many as fit a time budget by their
 //! expected cost.
 
-/// Takes a full burst where work is known to be cheap, and one item where it
-/// may be expensive: what a worker has taken, no other worker can help with.
+/// A full burst where items have been cheap, one item where the next may be
+/// expensive. No other worker can help with an item that was dequeued.
+///
+/// The expected cost is that of the most expensive item lately: it rises to each
+/// higher observation, and falls by an eighth of the distance per lower one.
 #[derive(Clone, Debug)]
-pub struct TakeBudget {
+pub struct DequeueBudget {
     budget_ticks: u64,
     burst: usize,
     /// Expected cost of one item, in ticks.
@@ -15,24 +18,26 @@ pub struct TakeBudget {
 /// observation.
 const FALL_SHIFT: u32 = 3;
 
-impl TakeBudget {
-    /// Knows nothing yet, so it starts with one item at a time. `burst` is the
-    /// most it ever takes, at least 1.
+impl DequeueBudget {
+    /// Starts with one item at a time, as long as nothing was observed.
+    /// `budget_ticks`: how long the items of one dequeue may take together.
+    /// `burst`: the most items of a dequeue, at least 1.
     pub fn new(budget_ticks: u64, burst: usize) -> Self {
         let budget_ticks = budget_ticks.max(1);
         Self { budget_ticks, burst, expected_ticks: budget_ticks }
     }
 
-    /// How many items to take now, from 1 to the burst.
+    /// How many items to dequeue now, from 1 to the burst.
     #[inline]
     pub fn items(&self) -> usize {
         let fitting = self.budget_ticks / self.expected_ticks.max(1);
         (fitting as usize).clamp(1, self.burst)
     }
 
-    /// What `items` items cost together. The expectation rises at once and
-    /// falls slowly: to expect too much costs a little throughput, to expect
-    /// too little leaves items stuck behind one another.
+    /// The last dequeue was of `items` items, which took `ticks` together. The
+    /// expectation rises at once and falls slowly: too high, it costs a little
+    /// throughput; too low, items wait behind an expensive one that no other
+    /// worker can reach.
     #[inline]
     pub fn observe(&mut self, items: usize, ticks: u64) {
         let each = ticks / items.max(1) as u64;
@@ -45,7 +50,7 @@ impl TakeBudget {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use proptest::prelude::*;
 
@@ -53,7 +58,7 @@ mod tests {
 
     #[test]
     fn starts_with_one_and_learns_that_work_is_cheap() {
-        let mut budget = TakeBudget::new(50_000, 32);
+        let mut budget = DequeueBudget::new(50_000, 32);
         assert_eq!(budget.items(), 1);
         for _ in 0..100 {
             let items = budget.items();
@@ -63,8 +68,8 @@ mod tests {
     }
 
     #[test]
-    fn one_expensive_item_makes_it_careful_at_once() {
-        let mut budget = TakeBudget::new(50_000, 32);
+    fn one_expensive_item_brings_it_back_to_one() {
+        let mut budget = DequeueBudget::new(50_000, 32);
         for _ in 0..100 {
             budget.observe(32, 640);
         }
@@ -73,11 +78,13 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases())]
+
         #[test]
-        fn always_takes_something_and_never_more_than_a_burst(
+        fn always_from_one_to_a_burst(
             budget_ticks in 0..u64::MAX, burst in 1..512usize, seen in prop::collection::vec((1..512usize, 0..u64::MAX), 0..50),
         ) {
-            let mut budget = TakeBudget::new(budget_ticks, burst);
+            let mut budget = DequeueBudget::new(budget_ticks, burst);
             for (items, ticks) in seen {
                 budget.observe(items, ticks);
                 prop_assert!((1..=burst).contains(&budget.items()));
@@ -86,7 +93,7 @@ mod tests {
 
         #[test]
         fn settles_at_what_fits(cost in 1..100_000u64) {
-            let mut budget = TakeBudget::new(50_000, 32);
+            let mut budget = DequeueBudget::new(50_000, 32);
             for _ in 0..200 {
                 let items = budget.items();
                 budget.observe(items, cost * items as u64);

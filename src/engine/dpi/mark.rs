@@ -1,12 +1,12 @@
-//! Writing a DSCP into an IP header (RFC 2474), with its checksum, the ECN bits
-//! left as they are.
+//! Writes a DSCP into an IP header (RFC 2474) and adjusts its checksum; the ECN
+//! bits stay.
 
 /// Bytes of the shortest IPv4 header, and of IPv6's fixed one.
 const IPV4_HEADER: usize = 20;
 const IPV6_HEADER: usize = 40;
 
-/// Gives the packet whose IP header begins at `header` this DSCP, 0 to 63.
-/// Returns whether there is such a header, all of it.
+/// Sets the DSCP, 0 to 63, of the packet whose IP header begins at `header`.
+/// Returns whether the whole header is there.
 pub fn set_dscp(header: &mut [u8], dscp: u8) -> bool {
     match header.first().map(|byte| byte >> 4) {
         Some(4) if header.len() >= IPV4_HEADER => {
@@ -27,7 +27,7 @@ pub fn set_dscp(header: &mut [u8], dscp: u8) -> bool {
     }
 }
 
-/// The checksum once a 16-bit word under it has changed: RFC 1624, equation 3.
+/// The checksum after a 16-bit word under it has changed: RFC 1624, equation 3.
 fn adjusted(checksum: u16, before: u16, after: u16) -> u16 {
     let sum = u32::from(!checksum) + u32::from(!before) + u32::from(after);
     let folded = (sum & 0xffff) + (sum >> 16);
@@ -40,8 +40,7 @@ mod tests {
 
     use super::*;
 
-    /// RFC 791: of a header whose checksum is right the one's complement sum is
-    /// all ones.
+    /// RFC 791: all ones for a header with a correct checksum.
     fn sum(header: &[u8]) -> u16 {
         let words = header.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
         let sum: u32 = words.sum();
@@ -51,7 +50,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_ipv4_header_stays_right(mut header in prop::array::uniform20(any::<u8>()), dscp in 0u8..64) {
+        fn the_ipv4_checksum_stays_correct(mut header in prop::array::uniform20(any::<u8>()), dscp in 0u8..64) {
             header[0] = 0x45;
             header[10..12].fill(0);
             let checksum = !sum(&header);
@@ -64,7 +63,7 @@ mod tests {
         }
 
         #[test]
-        fn of_ipv6_only_the_traffic_class_changes(bytes in prop::collection::vec(any::<u8>(), 40), dscp in 0u8..64) {
+        fn only_the_ipv6_traffic_class_changes(bytes in prop::collection::vec(any::<u8>(), 40), dscp in 0u8..64) {
             let mut header = bytes;
             header[0] = 0x60 | header[0] & 0x0f;
             let before = header.clone();
@@ -76,7 +75,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_no_header_is_left_alone(bytes in prop::collection::vec(any::<u8>(), 0..60), dscp in 0u8..64) {
+        fn other_bytes_are_left_alone(bytes in prop::collection::vec(any::<u8>(), 0..60), dscp in 0u8..64) {
             let mut header = bytes.clone();
             if !set_dscp(&mut header, dscp) {
                 prop_assert_eq!(header, bytes);

@@ -1,10 +1,9 @@
-//! `dpi`: decides by what flows carry. The first packets of a flow that have a
-//! payload are scanned for the patterns of a rules file, in the expensive
-//! stage; what that came to is remembered in a table, and all that the cheap
-//! stage does is look there.
+//! `dpi`: decides by the payload of flows. The expensive stage scans the first
+//! packets of a flow that have a payload for the patterns of a rules file, and
+//! stores the decision in a table. The cheap stage only looks there.
 //!
-//! Each payload is scanned by itself: a pattern that crosses the border of two
-//! packets is not found, and streams are not put together.
+//! Each payload is scanned by itself: a pattern across two packets is not
+//! found, and streams are not reassembled.
 
 mod mark;
 mod rule_set;
@@ -27,37 +26,37 @@ use super::{Budget, Class, Cutoff, Engine, Held, Live, Peers, Verdict, headers_o
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{Burst, Mbuf};
 use crate::stats::DropCause;
-use micropools::flow_table::{FlowTable, Place};
+use micropools::flow_table::{FlowTable, Upsert};
 
 /// What all lcores share.
 pub struct Inspection {
     pub rules: Arc<Live<RuleSet>>,
-    /// By flow: a [`FlowState`].
+    /// By flow, a [`FlowState`].
     pub flows: FlowTable,
     pub ids: FlowIds,
-    /// Of flows in which nothing is found, so many packets with a payload are
-    /// scanned; at least 1.
+    /// Packets with a payload that are scanned of a flow without a match; at
+    /// least 1.
     pub pkts_max: u16,
 }
 
-/// One lcore's engine. Forwards by port, and leaves all but the DSCP as it is.
-/// When the rules are replaced it goes on by the new ones with the next packet.
+/// One lcore's engine. Forwards by port and changes nothing but the DSCP. After
+/// the rules are replaced it uses the new ones from the next packet on.
 pub struct Dpi {
     shared: Arc<Inspection>,
     rules: Held<RuleSet>,
-    /// Its number among those that share the inspection.
+    /// Its number among the engines that share the inspection.
     lcore: usize,
     peers: Peers,
-    /// Of `rules`; there but while they are exchanged.
+    /// Of `rules`; `None` only while it is exchanged.
     scanner: Option<Scanner>,
-    /// After how long a scan is given up; without, it is left to the expensive
-    /// stage at once.
+    /// When a scan is given up; without it, every scan is left to the expensive
+    /// stage.
     cutoff: Option<Cutoff>,
-    /// Packets of several segments are put together here.
+    /// Packets of several segments are linearised here.
     bytes: Vec<u8>,
 }
 
-/// A packet, and what is known of its flow.
+/// A packet's headers, and what is known of its flow.
 struct Seen {
     headers: Headers,
     flow_id: u64,
@@ -65,15 +64,15 @@ struct Seen {
 }
 
 impl Seen {
-    /// Whether the packet has to be scanned.
+    /// Whether the packet must be scanned.
     fn is_open(&self) -> bool {
         matches!(self.state, FlowState::Open(_)) && self.headers.payload < self.headers.end
     }
 }
 
 impl Dpi {
-    /// `bytes_max`: of the longest packet. `lcore`: less than the number that
-    /// the rules are compiled for, and of no other engine.
+    /// `bytes_max`: length of the longest packet. `lcore`: below the number of
+    /// lcores that the rules are compiled for, and unique.
     pub fn new(
         shared: Arc<Inspection>,
         peers: Peers,
@@ -110,7 +109,7 @@ impl Dpi {
         Seen { headers, flow_id, state }
     }
 
-    /// Does to the packet what the rule of this number says.
+    /// Applies the rule of this number to the packet.
     fn apply(&self, rule: u16, packet: &mut Mbuf, headers: &Headers, from: u16) -> Verdict {
         let Some(action) = self.rules.action(rule) else {
             return Verdict::Forward(self.peers.out(from));
@@ -120,7 +119,7 @@ impl Dpi {
             Action::Forward => {}
             Action::Drop => return Verdict::Drop(DropCause::Denied),
             Action::Mark(dscp) => {
-                // What is no IP packet has no DSCP, and is forwarded as it is.
+                // A packet without IP has no DSCP, and is forwarded as it is.
                 if headers.network != Network::Other
                     && let Some(header) = packet.data_mut().get_mut(headers.l3..)
                 {
@@ -131,8 +130,8 @@ impl Dpi {
         Verdict::Forward(self.peers.out(from))
     }
 
-    /// Scans the packet, and decides. Past the budget, if there is one, it
-    /// leaves the rest to the expensive stage.
+    /// Scans the packet, and decides. Past the budget, if there is one, the
+    /// rest is left to the expensive stage.
     fn inspect(
         &mut self,
         packet: &mut Mbuf,
@@ -150,7 +149,7 @@ impl Dpi {
         let found = match (scan, budget) {
             (Ok(found), _) => found.map(|place| self.rules.number(place)),
             (Err(progress), Some((cutoff, _))) => {
-                cutoff.leave(packet, progress.to_bits(self.rules.generation()));
+                cutoff.leave_progress(packet, progress.to_bits(self.rules.generation()));
                 return Verdict::Defer;
             }
             (Err(_), None) => None,
@@ -164,13 +163,13 @@ impl Dpi {
         }
     }
 
-    /// Remembers what was found in another packet of the flow, a rule's number,
-    /// and returns what is known of the flow now. Another lcore that goes by
-    /// later rules already knows better.
+    /// Stores what was found in another packet of the flow, a rule's number,
+    /// and returns what is now known of the flow. The state of an lcore that
+    /// uses later rules wins.
     fn note(&self, flow_id: u64, found: Option<u16>) -> FlowState {
         let (rules, counts) = (&self.rules, self.rules.counts(self.lcore));
         let mut before = FlowState::Open(0);
-        let (bits, place) = self.shared.flows.update(flow_id, tsc(), |old| {
+        let (bits, done) = self.shared.flows.update(flow_id, tsc(), |old| {
             before = old.map_or(FlowState::Open(0), |bits| rules.state(bits));
             let later = old.filter(|&bits| is_later(bits, rules.generation()));
             later.unwrap_or_else(|| {
@@ -188,13 +187,13 @@ impl Dpi {
             FlowState::Passed if before != after => counts.passed_flows.add(1),
             _ => {}
         }
-        counts.new_flows.add(u64::from(place != Place::Known));
-        counts.evicted_flows.add(u64::from(place == Place::Evicted));
+        counts.new_flows.add(u64::from(done != Upsert::Updated));
+        counts.evicted_flows.add(u64::from(done == Upsert::Evicted));
         after
     }
 }
 
-/// What is behind the packet's headers, of all segments.
+/// The bytes behind the packet's headers, of all segments.
 fn payload<'p>(packet: &'p Mbuf, headers: &Headers, bytes: &'p mut Vec<u8>) -> &'p [u8] {
     let all = if packet.segments() == 1 {
         packet.data()
@@ -236,12 +235,12 @@ impl Engine for Dpi {
         }
     }
 
-    /// Scans also where the flow has passed meanwhile: this packet came before
+    /// Also scans if the flow has passed meanwhile: this packet arrived before
     /// that was known, and may be among the first.
     #[inline]
     fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
         self.follow();
-        let progress = self.cutoff.and_then(|cutoff| cutoff.resume(packet));
+        let progress = self.cutoff.and_then(|cutoff| cutoff.take_progress(packet));
         let progress = progress
             .map_or(Progress::default(), |bits| Progress::from_bits(bits, self.rules.generation()));
         let seen = self.look(packet);
@@ -258,8 +257,7 @@ impl Engine for Dpi {
         self.follow();
     }
 
-    /// A burst in which nothing is to be scanned or changed is looked at once
-    /// only.
+    /// A burst without a packet to scan or change needs one look.
     #[inline]
     fn cheap_burst(
         &mut self,

@@ -1,11 +1,11 @@
-//! A rules file as all lcores go by it, and what becomes of flows when another
-//! one takes its place.
+//! A rules file as all lcores use it, and what becomes of flows when another
+//! one replaces it.
 //!
-//! Flows remember the rule that decided them by a number, which a rule has by
-//! its name as long as the run lasts. So a rule that is in the next file too
-//! keeps its flows and its counts, wherever it stands there and whatever its
-//! action is now; flows of a rule that is gone are looked at anew, as are those
-//! in which nothing was found so far.
+//! Flows store the number of the rule that decided them. A name keeps its
+//! number for the whole run. So a rule that is in the next file too keeps its
+//! flows and its counts, whatever its position and action are there. Flows of a
+//! rule that is gone are scanned again, and so are those without a match so
+//! far.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,7 @@ use super::state::FlowState;
 use crate::stats::DpiCounts;
 use mpfwd_common::error::{Error, Result};
 
-/// All names that rules have had in this run, with the last action of each.
+/// All names of rules in this run, with the last action of each.
 #[derive(Debug, Default)]
 pub struct RuleNames {
     numbers: HashMap<String, u16>,
@@ -33,7 +33,7 @@ impl RuleNames {
         if self.named.len() + new > RULES_MAX {
             let (had, most) = (self.named.len(), RULES_MAX);
             return Err(Error::Usage(format!(
-                "--rules: {new} more names of rules beside the {had} of this run so far: {most} at most, start anew"
+                "--rules: {new} new names of rules on top of {had} in this run, at most {most}: restart mpfwd"
             )));
         }
         let number = |rule: &super::Rule| {
@@ -48,31 +48,31 @@ impl RuleNames {
         Ok(rules.0.iter().map(number).collect())
     }
 
-    /// Name and action of each, by number.
+    /// Name and action of each rule, by number.
     pub fn named(&self) -> &[(String, Action)] {
         &self.named
     }
 }
 
-/// The rules of one file, with what each lcore needs for itself to go by them.
+/// The rules of one file, with what each lcore needs to apply them.
 pub struct RuleSet {
     generation: u32,
     rules: Rules,
-    /// By place in the file.
+    /// By position in the file.
     numbers: Vec<u16>,
-    /// By number: the place in the file, if the rule is there.
+    /// By number: the position in the file, if the rule is there.
     places: Vec<Option<u16>>,
-    /// By lcore. Made beforehand and left here when they are over, so that
-    /// lcores neither allocate nor free.
+    /// By lcore. Built beforehand, and left here when they are replaced, so
+    /// that lcores neither allocate nor free.
     scanners: Vec<Mutex<Option<Scanner>>>,
-    /// By lcore: each has one writer.
+    /// By lcore; each has a single writer.
     counts: Vec<DpiCounts>,
 }
 
 impl RuleSet {
-    /// `generation`: counts the sets of a run.
+    /// `generation`: counts the rule sets of a run. `automata`: those of
+    /// `rules`.
     ///
-    /// `automata`: those of `rules`.
     ///
     /// # Errors
     /// When the run has had too many rules.
@@ -97,7 +97,7 @@ impl RuleSet {
         self.generation
     }
 
-    /// How many rules the file has.
+    /// The number of rules in the file.
     pub fn len(&self) -> usize {
         self.rules.0.len()
     }
@@ -106,20 +106,20 @@ impl RuleSet {
         self.rules.0.is_empty()
     }
 
-    /// The number of the rule at this place.
+    /// The number of the rule at this position.
     #[inline]
     pub(super) fn number(&self, place: u16) -> u16 {
         self.numbers[usize::from(place)]
     }
 
-    /// What is done by the rule of this number; none if it is not in this file.
+    /// The action of the rule of this number; `None` if it is not in this file.
     #[inline]
     pub(super) fn action(&self, number: u16) -> Option<Action> {
         let place = self.places.get(usize::from(number)).copied().flatten()?;
         Some(self.rules.0[usize::from(place)].action)
     }
 
-    /// What is known of a flow by these rules.
+    /// The state of a flow under these rules.
     #[inline]
     pub(super) fn state(&self, bits: u64) -> FlowState {
         match FlowState::from_bits(bits, self.generation) {
@@ -133,13 +133,14 @@ impl RuleSet {
         &self.counts[lcore]
     }
 
-    /// The lcore's scanner for these rules, for the one that it had before.
+    /// Returns the lcore's scanner for these rules, and stores the one it had
+    /// before.
     pub(super) fn exchange(&self, lcore: usize, before: Option<Scanner>) -> Option<Scanner> {
         let mut own = self.scanners[lcore].lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut *own, before)
     }
 
-    /// All that was counted by these rules, by lcore.
+    /// Everything counted under these rules, by lcore.
     pub fn all_counts(&self) -> &[DpiCounts] {
         &self.counts
     }
@@ -168,8 +169,7 @@ mod tests {
             [0, 1, 2, 3].map(|number| after.action(number)),
             [Some(Action::Mark(3)), None, Some(Action::Drop), None]
         );
-        // b is gone; a and its flows stay; nothing is known of those that
-        // passed.
+        // b is gone; a keeps its flows; a passed flow is open again.
         let [a, b, passed] = [FlowState::Decided(0), FlowState::Decided(1), FlowState::Passed]
             .map(|state| state.to_bits(0));
         assert_eq!(

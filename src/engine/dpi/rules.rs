@@ -1,5 +1,5 @@
 //! The rules file of `dpi`: one rule a line, read into [`Rules`], or refused
-//! with the place of what is wrong. The syntax is in docs/dpi.md.
+//! with the place of the mistake. docs/dpi.md describes the syntax.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,15 +11,15 @@ use regex_syntax::hir::Hir;
 use crate::engine::Mistake;
 use mpfwd_common::error::{Error, Result};
 
-/// The most rules that a file may have: a flow's entry has 16 bits for the one
-/// that decided it.
+/// The most rules of a file: a flow's entry has 16 bits for the rule that
+/// decided it.
 pub const RULES_MAX: usize = u16::MAX as usize;
 
-/// What becomes of the packets of a flow once a rule has matched one of them,
-/// that one included.
+/// What becomes of the packets of a flow from the first match on, the matching
+/// packet included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Forwarded, and the flow is not looked at any more.
+    /// Forwarded, and the flow is not scanned any more.
     Forward,
     Drop,
     /// Forwarded with this DSCP, 0 to 63.
@@ -37,7 +37,7 @@ impl fmt::Display for Action {
     }
 }
 
-/// What is looked for in a packet's payload.
+/// What a payload is searched for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Pattern {
     /// These bytes, at least one, anywhere.
@@ -52,11 +52,11 @@ pub struct Rule {
     pub action: Action,
     pub name: String,
     pub pattern: Pattern,
-    /// Where it stands, from 1.
+    /// Its line in the file, from 1.
     pub line: u32,
 }
 
-/// A whole file; where several rules match a packet, the first one counts.
+/// A whole file. Where several rules match a packet, the first one counts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rules(pub Vec<Rule>);
 
@@ -64,8 +64,8 @@ impl Rules {
     /// Reads the file that `--rules` names.
     ///
     /// # Errors
-    /// When it can't be read, or holds no rules; and the first thing wrong in
-    /// it, with file, line and column.
+    /// When it cannot be read or holds no rules; otherwise the first mistake,
+    /// with file, line and column.
     pub fn read(path: &Path) -> Result<Self> {
         let refused = |why: String| Error::Usage(format!("--rules {}{why}", path.display()));
         let bytes = std::fs::read(path)
@@ -80,10 +80,10 @@ impl Rules {
         Ok(rules)
     }
 
-    /// The rules of a file that holds these bytes.
+    /// The rules of a file with these bytes.
     ///
     /// # Errors
-    /// The first thing wrong.
+    /// The first mistake.
     pub fn parse(bytes: &[u8]) -> std::result::Result<Self, Mistake> {
         let text =
             std::str::from_utf8(bytes).map_err(|error| not_utf8(bytes, error.valid_up_to()))?;
@@ -93,13 +93,13 @@ impl Rules {
             let Some((column, rule)) = rule(text, line).map_err(mistake)? else { continue };
             if let Some(before) = lines.insert(rule.name.clone(), line) {
                 let what = format!(
-                    "the name {} is that of the rule in line {before}: each has its own, for the report",
+                    "the rule in line {before} has the name {} already: names must be unique",
                     rule.name
                 );
                 return Err(mistake((column, what)));
             }
             if rules.len() == RULES_MAX {
-                return Err(mistake((1, format!("there may be {RULES_MAX} rules and no more"))));
+                return Err(mistake((1, format!("at most {RULES_MAX} rules are allowed"))));
             }
             rules.push(rule);
         }
@@ -107,14 +107,16 @@ impl Rules {
     }
 }
 
-/// A column and what is wrong there.
+/// A result, or a column and what is wrong there.
 type At<T> = std::result::Result<T, (usize, String)>;
 
 fn not_utf8(bytes: &[u8], valid: usize) -> Mistake {
     let before = String::from_utf8_lossy(&bytes[..valid]);
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-    let what =
-        format!("the byte 0x{:02x} is no UTF-8: write it as \\x{:02x}", bytes[valid], bytes[valid]);
+    let what = format!(
+        "the byte 0x{:02x} is not UTF-8: write it as \\x{:02x}",
+        bytes[valid], bytes[valid]
+    );
     Mistake::new(
         before.matches('\n').count() as u32 + 1,
         before[line_start..].chars().count() as u32 + 1,
@@ -127,8 +129,8 @@ fn column_of(line: &str, byte: usize) -> usize {
     line[..byte].chars().count() + 1
 }
 
-/// `ACTION NAME PATTERN`, and the name's column; none on a line that is blank
-/// or a comment.
+/// `ACTION NAME PATTERN`, and the name's column; `None` for a blank line or a
+/// comment.
 fn rule(text: &str, line: u32) -> At<Option<(usize, Rule)>> {
     let bare = text.trim_start();
     if bare.is_empty() || bare.starts_with('#') {
@@ -173,7 +175,7 @@ fn action(word: &str) -> std::result::Result<Action, String> {
     }
 }
 
-/// The pattern that begins at this byte of the line, which it ends.
+/// The pattern from this byte to the end of the line.
 fn pattern(line: &str, start: usize) -> At<Pattern> {
     let text = line[start..].trim_end();
     match text.chars().next() {
@@ -182,7 +184,7 @@ fn pattern(line: &str, start: usize) -> At<Pattern> {
             Some(regex_text) => regex(regex_text, column_of(line, start + 1)).map(Pattern::Regex),
             None => Err((
                 column_of(line, start + text.len()),
-                "expected '/', the end of the regular expression".into(),
+                "expected '/' at the end of the regular expression".into(),
             )),
         },
         _ => Err((
@@ -204,20 +206,20 @@ fn literal(line: &str, start: usize) -> At<Vec<u8>> {
                 let rest = chars.as_str().trim();
                 return match (rest.is_empty(), bytes.is_empty()) {
                     (false, _) => Err((column(at + 1), format!("expected the end of the line after the pattern, found {rest:?}"))),
-                    (_, true) => Err((column(at), "expected at least one byte: nothing is in every packet".into())),
+                    (_, true) => Err((column(at), "expected at least one byte".into())),
                     _ => Ok(bytes),
                 };
             }
             '\\' => bytes.push(escaped(&mut chars).ok_or_else(|| {
                 (
                     column(at),
-                    "expected an escape that there is: \\\\, \\\", \\n, \\r, \\t, \\0 or \\xHH (two hexadecimal digits)".to_owned(),
+                    "expected one of the escapes \\\\, \\\", \\n, \\r, \\t, \\0 or \\xHH (two hexadecimal digits)".to_owned(),
                 )
             })?),
             _ => bytes.extend(c.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
-    Err((column_of(line, line.len()), "expected '\"', the end of the pattern".into()))
+    Err((column_of(line, line.len()), "expected '\"' at the end of the pattern".into()))
 }
 
 /// The byte that an escape stands for.
@@ -236,8 +238,8 @@ fn escaped(chars: &mut CharIndices<'_>) -> Option<u8> {
     }
 }
 
-/// A regular expression of the regex crate's syntax, over bytes, whose first
-/// character has this column.
+/// A regular expression in the regex crate's syntax, over bytes, whose first
+/// character is in this column.
 fn regex(text: &str, column: usize) -> At<Hir> {
     let parsed = regex_syntax::ParserBuilder::new().unicode(false).utf8(false).build().parse(text);
     let hir = parsed.map_err(|error| match &error {
@@ -252,8 +254,10 @@ fn regex(text: &str, column: usize) -> At<Hir> {
         other => (column, format!("regular expression: {}", other.to_string().replace('\n', " "))),
     })?;
     match hir.properties().minimum_len() {
-        Some(0) => Err((column, "expected a regular expression that matches at least one byte: nothing is in every packet".into())),
-        None => Err((column, "expected a regular expression that something can match".into())),
+        Some(0) => {
+            Err((column, "expected a regular expression that matches at least one byte".into()))
+        }
+        None => Err((column, "expected a regular expression that can match".into())),
         Some(_) => Ok(hir),
     }
 }
@@ -265,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_read_as_it_is_written() {
+    fn a_file_is_read() {
         let rules = Rules::parse(
             b"# what is denied\n\n  drop passwd \"GET /etc/passwd\"\nmark=46\tvoice  /^(INVITE|REGISTER) sip:/  \nforward x.1 \"\\x00\\\\\\\"\\r\\n\xc3\xa9\"\n",
         )
@@ -282,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_its_place() {
+    fn mistakes_are_reported_with_their_place() {
         for (text, place, says) in [
             ("drp a \"x\"", (1, 1), "forward, drop or mark=DSCP"),
             ("mark=64 a \"x\"", (1, 1), "0 to 63"),
@@ -302,7 +306,7 @@ mod tests {
             ("drop a /a{3,2}/", (1, 10), "repetition"),
             ("drop a /\\pL/", (1, 9), "Unicode"),
             ("drop a /a*/", (1, 9), "at least one byte"),
-            ("drop a /[^\\x00-\\xff]/", (1, 9), "something can match"),
+            ("drop a /[^\\x00-\\xff]/", (1, 9), "that can match"),
             ("drop \u{e9} \"x\"\ndrop \u{e9} \"y\"", (2, 6), "line 1"),
         ] {
             let wrong = Rules::parse(text.as_bytes()).expect_err(text);
@@ -316,7 +320,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_file_makes_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..60), text in "(drop|mark=1) [a-z]* [\"/]\\PC{0,20}[\"/ ]") {
+        fn no_input_panics(bytes in prop::collection::vec(any::<u8>(), 0..60), text in "(drop|mark=1) [a-z]* [\"/]\\PC{0,20}[\"/ ]") {
             let _ = (Rules::parse(&bytes), Rules::parse(text.as_bytes()));
         }
 

@@ -1,6 +1,6 @@
-//! Which rule matches a payload: all literals in one automaton (Aho and
-//! Corasick, CACM 18(6), 1975), regular expressions in a few, each over as many
-//! as are worth a pass. Nothing is allocated per packet.
+//! Finds the rule that matches a payload: all literals in one automaton (Aho
+//! and Corasick, CACM 18(6), 1975), regular expressions in a few, each of as
+//! many as are worth a pass. Nothing is allocated per packet.
 
 use std::sync::Arc;
 
@@ -12,16 +12,16 @@ use regex_syntax::hir::Hir;
 use super::rules::{Pattern, RULES_MAX, Rules};
 use mpfwd_common::error::{Error, Result};
 
-/// Regular expressions per automaton. More make fewer passes; fewer make
-/// passes, between which a scan may be given up, shorter.
+/// Regular expressions per automaton. More of them make fewer passes; fewer
+/// make shorter passes, and a scan may be given up between two passes.
 const REGEXES_PER_PASS: usize = 16;
 
-/// The most memory that the automaton of one pass may take, in bytes; its
-/// states are made on demand, and kept in as much again per lcore.
+/// The most memory of one pass's automaton, in bytes. Its states are built on
+/// demand, and cached in as much again per lcore.
 const PASS_BYTES_MAX: usize = 8 << 20;
 
-/// A regular expression that is larger than this once compiled is refused, with
-/// all of its pass.
+/// A regular expression larger than this once compiled is refused, with its
+/// whole pass.
 const NFA_BYTES_MAX: usize = 16 << 20;
 
 /// One pass over a payload.
@@ -33,7 +33,7 @@ enum Pass {
 }
 
 impl Pass {
-    /// By number in the pass: the rule. Ascending.
+    /// The rule of each pattern of the pass, ascending.
     fn rules(&self) -> &[u16] {
         match self {
             Self::Literals(_, rules) | Self::Regexes(_, rules) => rules,
@@ -46,8 +46,8 @@ pub struct Automata(Vec<Pass>);
 
 impl Automata {
     /// # Errors
-    /// When the regular expressions of a pass become too large together; says
-    /// which lines those are of.
+    /// When the regular expressions of a pass are too large together; names
+    /// their lines.
     pub fn compile(rules: &Rules) -> Result<Self> {
         let (mut literals, mut literal_rules, mut regexes) = (Vec::new(), Vec::new(), Vec::new());
         for (at, rule) in rules.0.iter().enumerate() {
@@ -61,8 +61,7 @@ impl Automata {
         }
         let mut passes = Vec::new();
         if !literals.is_empty() {
-            // A DFA has up to 256 entries a state: only where there are few
-            // states.
+            // A DFA has up to 256 entries per state: only for few states.
             let small = literals.iter().map(|literal| literal.len()).sum::<usize>() <= 4096;
             let kind = if small { AhoCorasickKind::DFA } else { AhoCorasickKind::ContiguousNFA };
             let automaton = AhoCorasick::builder().kind(Some(kind)).build(&literals);
@@ -78,18 +77,24 @@ impl Automata {
                 .utf8_empty(false)
                 .nfa_size_limit(Some(NFA_BYTES_MAX))
                 .hybrid_cache_capacity(PASS_BYTES_MAX);
-            let automaton = Regex::builder().configure(config).build_many_from_hir(&hirs).map_err(|error| {
-                let lines: Vec<String> = numbers.iter().map(|&at| rules.0[usize::from(at)].line.to_string()).collect();
-                Error::Usage(format!("--rules: the regular expressions of the lines {}: {error}: write simpler ones", lines.join(", ")))
-            })?;
+            let automaton =
+                Regex::builder().configure(config).build_many_from_hir(&hirs).map_err(|error| {
+                    let lines: Vec<String> = numbers
+                        .iter()
+                        .map(|&at| rules.0[usize::from(at)].line.to_string())
+                        .collect();
+                    Error::Usage(format!(
+                        "--rules: the regular expressions in lines {}: {error}: write simpler ones",
+                        lines.join(", ")
+                    ))
+                })?;
             passes.push(Pass::Regexes(automaton, numbers));
         }
         Ok(Self(passes))
     }
 }
 
-/// How far a scan has come that was given up, to be taken up again by another
-/// lcore.
+/// The progress of a scan that was given up, to be continued on another lcore.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// The next pass.
@@ -99,15 +104,15 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// As one number, by the rules of `generation`: three bits of that, 13 for
-    /// the pass, and 16.
+    /// As one number, under the rules of `generation`: three bits of the
+    /// generation, 13 of the pass, 16 of the rule.
     pub fn to_bits(self, generation: u32) -> u32 {
         generation << 29 | u32::from(self.pass) << 16 | u32::from(self.best)
     }
 
-    /// From the start where it is of other rules. Those of eight generations
-    /// ago can't be told from these; no packet waits that long, and if one did
-    /// it would be judged by other rules, not more.
+    /// Starts over if the number is of other rules. Rules of eight generations
+    /// ago look like these; no packet waits that long, and if one did it would
+    /// be judged by the wrong rules, no worse.
     pub fn from_bits(bits: u32, generation: u32) -> Self {
         if bits >> 29 != generation & 7 {
             return Self::default();
@@ -116,15 +121,15 @@ impl Progress {
     }
 }
 
-/// A pass is one of so many: that of the literals, and those of as many regular
+/// The most passes: one for the literals, and those of as many regular
 /// expressions as there may be rules.
 const PASS_MAX: u16 = (1 << 13) - 1;
 const _: () = assert!(RULES_MAX.div_ceil(REGEXES_PER_PASS) < PASS_MAX as usize);
 
-/// One lcore's use of the automata: what they need to write is its own.
+/// One lcore's handle on the automata, with the caches that it writes.
 pub struct Scanner {
     automata: Arc<Automata>,
-    /// By pass; none for literals.
+    /// By pass; `None` for literals.
     caches: Vec<Option<(Cache, PatternSet)>>,
 }
 
@@ -140,9 +145,9 @@ impl Scanner {
         Self { automata, caches }
     }
 
-    /// The first rule of the file that matches the payload, if any does. `Err`:
-    /// `yield_point`, which is asked between two passes, was true; how far the
-    /// scan has come. It goes on from `progress`, and makes one pass at least.
+    /// The first rule of the file that matches the payload, if any. Continues
+    /// from `progress`, and makes at least one pass. `Err`: `yield_point`,
+    /// which is asked between two passes, was true; carries the progress.
     pub fn scan(
         &mut self,
         payload: &[u8],
@@ -158,7 +163,7 @@ impl Scanner {
             .enumerate()
             .skip(usize::from(progress.pass));
         for (at, (pass, cache)) in passes {
-            // What this pass can find comes later in the file.
+            // Every rule of this pass comes later in the file.
             if best.is_some_and(|best| best < pass.rules()[0]) {
                 continue;
             }
@@ -180,7 +185,7 @@ impl Scanner {
     }
 }
 
-/// The first rule of which a literal is in the payload.
+/// The first rule with a literal in the payload.
 fn first_literal(automaton: &AhoCorasick, rules: &[u16], payload: &[u8]) -> Option<u16> {
     let mut best = None;
     for found in automaton.find_overlapping_iter(payload) {
@@ -225,20 +230,21 @@ mod tests {
     }
 
     #[test]
-    fn literals_that_overlap_are_all_seen() {
+    fn overlapping_literals_are_all_found() {
         let mut scanner = scanner("drop late \"bcdef\"\ndrop a \"abcd\"\n");
         assert_eq!(whole(&mut scanner, b"abcdef"), Some(0));
         assert_eq!(whole(&mut scanner, b"abcde"), Some(1));
     }
 
-    /// Forty regular expressions make three passes beside that of the literals.
+    /// Forty regular expressions make three passes besides that of the
+    /// literals.
     fn many() -> String {
         let regexes: String = (0..40).map(|n| format!("drop r{n} /x{n}[0-9]y/\n")).collect();
         format!("{regexes}forward l \"literal\"\n")
     }
 
     #[test]
-    fn a_scan_goes_on_where_it_was_given_up() {
+    fn a_scan_continues_where_it_was_given_up() {
         let (mut one, mut other) = (scanner(&many()), scanner(&many()));
         for (payload, rule, passes) in [
             (&b"x175y"[..], Some(17), 3),
@@ -263,7 +269,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn literals_are_found_as_by_searching_for_each(
+        fn literals_are_found_as_by_separate_searches(
             literals in prop::collection::vec("[ab]{1,4}", 1..6),
             payload in "[abc]{0,12}",
         ) {

@@ -1,21 +1,21 @@
-//! What the flow table keeps of a flow.
+//! What the flow table stores of a flow.
 
 use micropools::flow_table::VALUE_MAX;
 
-/// How far a flow has been looked at.
+/// How far a flow has been scanned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlowState {
-    /// Not decided: so many packets with a payload were scanned, and no rule
+    /// Undecided: this many packets with a payload were scanned, and no rule
     /// matched.
     Open(u16),
-    /// Nothing was found in as many packets as are looked at.
+    /// No match in as many packets as are scanned.
     Passed,
     /// The rule of this number decided it.
     Decided(u16),
 }
 
-/// A number has, from the top: 22 bits that tell which rules it is by, two for
-/// the kind, and 16.
+/// Layout, from the top: 22 bits for the generation of the rules, two for the
+/// kind, 16 for the count or rule.
 const GENERATION_SHIFT: u32 = 18;
 const GENERATION_BITS: u32 = 22;
 const GENERATION_MASK: u64 = (1 << GENERATION_BITS) - 1;
@@ -23,7 +23,7 @@ const PASSED: u64 = 1 << 16;
 const DECIDED: u64 = 2 << 16;
 const _: () = assert!((GENERATION_MASK << GENERATION_SHIFT) + DECIDED + 0xffff <= VALUE_MAX);
 
-/// Whether a number is by later rules than those of `generation`. Right for
+/// Whether the state is of later rules than those of `generation`. Correct for
 /// half of all generations ahead.
 pub fn is_later(bits: u64, generation: u32) -> bool {
     let ahead = (bits >> GENERATION_SHIFT).wrapping_sub(u64::from(generation)) & GENERATION_MASK;
@@ -31,7 +31,7 @@ pub fn is_later(bits: u64, generation: u32) -> bool {
 }
 
 impl FlowState {
-    /// As the table's number, by the rules of `generation`.
+    /// As the table's number, under the rules of `generation`.
     pub fn to_bits(self, generation: u32) -> u64 {
         let state = match self {
             Self::Open(pkts) => u64::from(pkts),
@@ -41,9 +41,8 @@ impl FlowState {
         (u64::from(generation) & GENERATION_MASK) << GENERATION_SHIFT | state
     }
 
-    /// What the number says to who goes by the rules of `generation`: what
-    /// other rules did not find says nothing of these, but what a rule has
-    /// decided stays.
+    /// The state under the rules of `generation`. A decision stays; that other
+    /// rules found nothing says nothing about these.
     pub fn from_bits(bits: u64, generation: u32) -> Self {
         let is_of_these = bits >> GENERATION_SHIFT == u64::from(generation) & GENERATION_MASK;
         match bits & ((1 << GENERATION_SHIFT) - 1) {
@@ -54,10 +53,10 @@ impl FlowState {
         }
     }
 
-    /// The state after another packet was scanned to the end, in which `found`
-    /// matched. What a rule decided stays, whoever comes late; of flows without
-    /// a hit `pkts_max` packets are looked at, and what is scanned beyond those
-    /// because it was on its way already still counts.
+    /// The state after another packet was scanned to the end and `found`
+    /// matched. A decision stays, whoever comes late. Of a flow without a match
+    /// `pkts_max` packets are scanned; a packet beyond those that was already
+    /// deferred still counts.
     pub fn after(self, found: Option<u16>, pkts_max: u16) -> Self {
         match (self, found) {
             (Self::Decided(rule), _) | (_, Some(rule)) => Self::Decided(rule),
@@ -74,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_come_back_as_they_went() {
+    fn states_survive_the_round_trip() {
         for generation in [0, 1, GENERATION_MASK as u32, u32::MAX] {
             for state in [Open(0), Open(u16::MAX), Passed, Decided(0), Decided(u16::MAX)] {
                 let bits = state.to_bits(generation);
@@ -88,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flow_is_looked_at_until_something_decides() {
+    fn a_flow_is_scanned_until_it_is_decided() {
         assert_eq!(
             (Open(0).after(None, 1), Open(0).after(None, 2), Open(1).after(None, 2)),
             (Passed, Open(1), Passed)

@@ -1,5 +1,5 @@
-//! From the IP header on: IPv4 with its options, IPv6 with its chain of
-//! extension headers, and how long TCP's and UDP's headers are.
+//! Parses from the IP header on: IPv4 with its options, IPv6 with its chain of
+//! extension headers, and the lengths of TCP's and UDP's headers.
 
 use super::{Family, FlowKey, Headers, Layer, Network, u16_at};
 
@@ -11,8 +11,8 @@ const IPV6_HEADER: usize = 40;
 const TCP_HEADER: usize = 20;
 const UDP_HEADER: usize = 8;
 
-/// Extension headers that an IPv6 packet may have: as many as Linux's flow
-/// dissector allows for are more than anybody sends.
+/// The most extension headers of an IPv6 packet: Linux's flow dissector allows
+/// as many, more than anybody sends.
 const EXTENSIONS_MAX: usize = 8;
 
 /// More fragments follow, or this is not the first one.
@@ -21,7 +21,7 @@ const IPV4_FRAGMENT_OFFSET: u16 = 0x1fff;
 const IPV6_FRAGMENT: u16 = 0xfff9;
 const IPV6_FRAGMENT_OFFSET: u16 = 0xfff8;
 
-/// Goes on where `link` ends at an IPv4 header (RFC 791).
+/// Continues behind `link` at an IPv4 header (RFC 791).
 pub(super) fn ipv4(front: &[u8], len: usize, link: Headers) -> Headers {
     let l3 = link.l3;
     let unsound = Headers { truncated: Some(Layer::Network), ..link };
@@ -50,7 +50,7 @@ pub(super) fn ipv4(front: &[u8], len: usize, link: Headers) -> Headers {
     if fragment & IPV4_FRAGMENT_OFFSET != 0 { found } else { transport(front, found) }
 }
 
-/// Goes on where `link` ends at an IPv6 header (RFC 8200).
+/// Continues behind `link` at an IPv6 header (RFC 8200).
 pub(super) fn ipv6(front: &[u8], len: usize, link: Headers) -> Headers {
     let l3 = link.l3;
     let unsound = Headers { truncated: Some(Layer::Network), ..link };
@@ -72,8 +72,8 @@ pub(super) fn ipv6(front: &[u8], len: usize, link: Headers) -> Headers {
     extensions(front, found)
 }
 
-/// Follows the chain of extension headers up to what it ends in, or to the
-/// fragment that the rest of it is not in.
+/// Follows the chain of extension headers to its end, or to a later fragment,
+/// which does not contain the rest.
 fn extensions(front: &[u8], mut found: Headers) -> Headers {
     let limit = front.len().min(found.end);
     for _ in 0..=EXTENSIONS_MAX {
@@ -109,15 +109,15 @@ fn extensions(front: &[u8], mut found: Headers) -> Headers {
 const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
 
-/// IANA's list of extension headers, without ESP, whose length only its ends
-/// know, and those for experiments.
+/// IANA's list of extension headers, without those for experiments and ESP,
+/// whose length only its endpoints know.
 fn is_extension(protocol: u8) -> bool {
     // Hop-by-hop options, routing, destination options; mobility, host
     // identity, shim6.
     matches!(protocol, 0 | 43 | 60 | 135 | 139 | 140 | FRAGMENT | AUTHENTICATION)
 }
 
-/// The ports, and where the payload begins.
+/// Reads the ports, and where the payload begins.
 fn transport(front: &[u8], mut found: Headers) -> Headers {
     if found.protocol != TCP && found.protocol != UDP {
         return found;
@@ -136,7 +136,7 @@ fn transport(front: &[u8], mut found: Headers) -> Headers {
     found
 }
 
-/// Bytes of a TCP or UDP header that begins with these and has `room`.
+/// Length of a TCP or UDP header that begins with these bytes and has `room`.
 fn transport_len(header: &[u8], room: usize, found: &Headers) -> Option<usize> {
     if found.protocol == TCP {
         let header = header.first_chunk::<TCP_HEADER>()?;
@@ -145,7 +145,7 @@ fn transport_len(header: &[u8], room: usize, found: &Headers) -> Option<usize> {
     }
     let header = header.first_chunk::<UDP_HEADER>()?;
     let len = usize::from(u16::from_be_bytes([header[4], header[5]]));
-    // A datagram in fragments is longer than the first of them.
+    // A fragmented datagram is longer than its first fragment.
     (len >= UDP_HEADER && (len <= room || found.fragment)).then_some(UDP_HEADER)
 }
 
@@ -168,7 +168,7 @@ pub(super) fn plain_ipv4(front: &[u8; 38]) -> Option<u32> {
     Some(super::key::hash_short(end(26, 34), end(30, 36), protocol))
 }
 
-/// As [`plain_ipv4`], of an IPv6 header.
+/// As [`plain_ipv4`], for an IPv6 header.
 #[inline(always)]
 pub(super) fn plain_ipv6(front: &[u8; 58]) -> Option<u32> {
     let payload_len = u16::from_be_bytes([front[18], front[19]]);

@@ -1,8 +1,8 @@
-//! What all packets of a flow have in common, and its hash.
+//! What the packets of a flow have in common, and its hash.
 
 use xxhash_rust::xxh3::xxh3_64;
 
-/// What kind of addresses a key has.
+/// The kind of addresses in a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
     /// 6 bytes.
@@ -16,7 +16,7 @@ pub enum Family {
 /// One end of a flow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct End {
-    /// The address as its last bytes, zeros in front.
+    /// The address in the last bytes, zeros in front.
     pub address: [u8; 16],
     /// 0 where the key has no ports.
     pub port: u16,
@@ -41,14 +41,14 @@ impl End {
     }
 }
 
-/// A flow: addresses, protocol and ports of TCP and UDP, of the innermost VLAN;
-/// the addresses alone of other protocols and of fragments, of which only the
-/// first has the ports; the MAC addresses where there is no IP. VLANs are not
-/// part of it, as they are not of the hash that NICs compute.
+/// A flow: addresses, protocol and ports of TCP and UDP, inside all VLAN tags.
+/// Only the addresses of other protocols and of fragments, because only the
+/// first fragment has ports. The MAC addresses where there is no IP. VLANs are
+/// not part of the key, as they are not part of the hash that NICs compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlowKey {
     pub family: Family,
-    /// TCP's or UDP's number where the key has ports, else 0.
+    /// TCP's or UDP's number if the key has ports, else 0.
     pub protocol: u8,
     pub source: End,
     pub destination: End,
@@ -59,7 +59,7 @@ impl FlowKey {
         Self { family, protocol: 0, source: End::new(source), destination: End::new(destination) }
     }
 
-    /// Of a frame's first bytes; of one that ends before, as far as they go.
+    /// From a frame's first bytes; a shorter frame is padded with zeros.
     pub(super) fn macs(front: &[u8]) -> Self {
         let mut both = [0; 12];
         let there = front.len().min(both.len());
@@ -86,7 +86,7 @@ impl FlowKey {
         }
     }
 
-    /// A number for the flow, the same for both its directions.
+    /// A hash of the flow, the same in both directions.
     #[inline]
     pub fn symmetric_hash(&self) -> u32 {
         match self.family {
@@ -98,9 +98,9 @@ impl FlowKey {
     }
 }
 
-/// Two ends, in any order: the port above an address of 6 bytes, or of 4; only
-/// with the latter is there a protocol, which so has a place between the two.
-/// 16 bytes are hashed in half the time of 17.
+/// Hashes two ends, in any order: the port above an address of 6 bytes, or of
+/// 4. Only keys with addresses of 4 bytes have a protocol, which goes between
+/// the two. 16 bytes are hashed in half the time of 17.
 #[inline(always)]
 pub(super) fn hash_short(a: u64, b: u64, protocol: u8) -> u32 {
     let (first, second) = (a.min(b) | u64::from(protocol) << 40, a.max(b));
@@ -110,7 +110,7 @@ pub(super) fn hash_short(a: u64, b: u64, protocol: u8) -> u32 {
     xxh3_64(&bytes) as u32
 }
 
-/// Of the two MAC addresses in front.
+/// Hashes the two MAC addresses in front.
 #[inline(always)]
 pub(super) fn plain_macs(ethernet: &[u8; 14]) -> u32 {
     let eight =
@@ -118,7 +118,7 @@ pub(super) fn plain_macs(ethernet: &[u8; 14]) -> u32 {
     hash_short(eight(0) >> 16, eight(4) & 0xffff_ffff_ffff, 0)
 }
 
-/// As [`hash_short`], with addresses of 16 bytes.
+/// As [`hash_short`], for addresses of 16 bytes.
 #[inline(always)]
 pub(super) fn hash_long(a: (u128, u16), b: (u128, u16), protocol: u8) -> u32 {
     let (first, second) = if a <= b { (a, b) } else { (b, a) };

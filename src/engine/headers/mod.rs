@@ -1,26 +1,25 @@
-//! Where a frame's headers lie, and which flow it belongs to. Takes any bytes,
-//! and believes no length before it has checked it. Pure: knows no mbufs;
-//! `flow` is what brings the two together.
+//! Where a frame's headers lie, and which flow it belongs to. Accepts any
+//! bytes, and trusts no length that it has not checked. Pure: knows no mbufs;
+//! `flow` joins the two.
 //!
-//! etherparse, whose lax slicing also takes any bytes without allocating, is
-//! not used here, because it answers more than is asked, in slices that name
-//! each header's fields; what an engine needs to rewrite a packet are a few
-//! offsets, and a key that is there for every frame; it takes about 1.7 times
-//! as long, the key not counted. It is the second opinion that the tests ask
-//! for.
+//! etherparse's lax slicing also accepts any bytes without allocating. It is
+//! not used here: it answers more than is asked, in slices that name each
+//! header's fields, while an engine that rewrites a packet needs a few offsets
+//! and a key that exists for every frame. It takes about 1.7 times as long,
+//! without the key. The tests use it as the second opinion.
 
 mod ip;
 mod key;
 
 pub use key::{End, Family, FlowKey};
 
-/// Bytes at the front of a frame that are looked at. What headers there are
-/// beyond them counts as cut off, so that a flow's packets are told apart
-/// alike, however they are parted into segments.
+/// Bytes at the front of a frame that are parsed. Headers beyond them count as
+/// truncated, so that the packets of a flow are told apart alike, however they
+/// are split into segments.
 pub const FRONT_MAX: usize = 256;
 
-/// Tags that a VLAN stack may have. Of a deeper one, what follows the last is
-/// no IP packet to us.
+/// The most tags of a VLAN stack. Behind a deeper stack nothing is parsed as
+/// IP.
 pub const VLANS_MAX: usize = 8;
 
 /// Bytes of an Ethernet header without tags.
@@ -33,66 +32,65 @@ const VLAN_TAG: usize = 4;
 pub enum Network {
     Ipv4,
     Ipv6,
-    /// Something else, or an IP header that is cut off or impossible.
+    /// Something else, or an IP header that is truncated or impossible.
     Other,
 }
 
-/// Which headers are cut off, or can't be as they are: a length that goes
-/// beyond what holds it, a version that is not what was announced.
+/// Which header is truncated or impossible: a length beyond what holds it, a
+/// version other than announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layer {
     /// The Ethernet header and its tags.
     Link,
-    /// The fixed header of IP with IPv4's options; also a packet that says it
-    /// is longer than its frame.
+    /// IP's fixed header with IPv4's options; also a packet that claims to be
+    /// longer than its frame.
     Network,
     /// What follows the addresses: IPv6's extension headers, TCP, UDP.
     Transport,
 }
 
 /// Where a frame's headers lie. `l3 <= l4 <= payload <= end`, and none is
-/// beyond the frame: a header that is not there is empty.
+/// beyond the frame: a missing header is empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Headers {
     pub key: FlowKey,
-    /// How many VLAN tags there are.
+    /// Number of VLAN tags.
     pub vlans: usize,
     pub network: Network,
-    /// What lies at `l4`, by IANA's numbers; 0 for [`Network::Other`].
+    /// The protocol at `l4`, by IANA's numbers; 0 for [`Network::Other`].
     pub protocol: u8,
-    /// It is a part of a larger packet, the first or a later one.
+    /// It is a fragment, the first or a later one.
     pub fragment: bool,
-    /// The first header that is not as it should be; what follows it is not
-    /// looked at.
+    /// The first header that is not sound; nothing behind it is parsed.
     pub truncated: Option<Layer>,
-    /// Bytes in front of the network's header: Ethernet's and the tags.
+    /// Bytes in front of the network header: Ethernet's and the tags.
     pub l3: usize,
-    /// Bytes in front of what IP carries, options and extension headers being
-    /// IP's.
+    /// Bytes in front of IP's payload; options and extension headers belong to
+    /// IP.
     pub l4: usize,
-    /// Bytes in front of what TCP or UDP carry; `l4` where it is neither, or
-    /// not its first part.
+    /// Bytes in front of the payload of TCP or UDP; `l4` if it is neither, or a
+    /// later fragment.
     pub payload: usize,
-    /// Bytes up to the end of the IP packet; behind it Ethernet's padding. The
-    /// frame's length where there is no IP.
+    /// Bytes up to the end of the IP packet, behind which is Ethernet's
+    /// padding. The frame's length if there is no IP.
     pub end: usize,
 }
 
 impl Headers {
     /// The tag control information (priority, VLAN) of the tag at `place`, 0
-    /// being the outermost, of the frame that this was made of.
+    /// being the outermost, in the frame that this was parsed from.
     pub fn vlan_tag(&self, front: &[u8], place: usize) -> Option<u16> {
         let tag = (place < self.vlans).then(|| u16_at(front, ETHERNET_HEADER + place * VLAN_TAG));
         tag.flatten()
     }
 }
 
-/// Takes a whole frame apart.
+/// Parses a whole frame.
 pub fn parse(frame: &[u8]) -> Headers {
     parse_front(frame, frame.len())
 }
 
-/// As [`parse`], a frame of `len` bytes of which only the front is at hand:
+/// As [`parse`], for a frame of `len` bytes of which only the front is at hand:
 /// [`FRONT_MAX`] bytes, or all if there are fewer.
 pub fn parse_front(front: &[u8], len: usize) -> Headers {
     let front = &front[..front.len().min(FRONT_MAX).min(len)];
@@ -117,7 +115,7 @@ pub fn parse_front(front: &[u8], len: usize) -> Headers {
     }
 }
 
-/// What the frame carries, and where that begins; `None` where the frame ends
+/// What the frame carries, and where that begins; `None` if the frame ends
 /// before.
 pub fn carried(front: &[u8]) -> Option<(Network, usize)> {
     let (_, l3, ether_type) = link(&front[..front.len().min(FRONT_MAX)]);
@@ -132,14 +130,14 @@ pub fn carried(front: &[u8]) -> Option<(Network, usize)> {
 const ETHER_IPV4: u16 = 0x0800;
 const ETHER_IPV6: u16 = 0x86dd;
 
-/// IEEE 802.1Q's two kinds of tags, and those of switches that were there
-/// before the second one.
+/// IEEE 802.1Q's two kinds of tags, and those of switches older than the
+/// second.
 fn is_vlan(ether_type: u16) -> bool {
     matches!(ether_type, 0x8100 | 0x88a8 | 0x9100 | 0x9200 | 0x9300)
 }
 
-/// How many tags there are, where what they carry begins, and what it is;
-/// `None` where the frame ends before.
+/// The number of tags, where their payload begins, and what it is; `None` if
+/// the frame ends before.
 fn link(front: &[u8]) -> (usize, usize, Option<u16>) {
     let Some(mut ether_type) = u16_at(front, ETHERNET_HEADER - 2) else {
         return (0, front.len(), None);
@@ -153,10 +151,10 @@ fn link(front: &[u8]) -> (usize, usize, Option<u16>) {
     (vlans, l3, Some(ether_type))
 }
 
-/// The flow's hash of a frame that is what most are: IP without tags, options
-/// or extension headers, not in fragments, TCP or UDP. The same as that of the
-/// key that [`parse`] finds, at a fraction of the cost; `None` where it takes
-/// more to find out.
+/// The flow hash of the most frequent kind of frame: IP without tags, options
+/// or extension headers, not fragmented, TCP or UDP. Equal to the hash of the
+/// key that [`parse`] finds, at a fraction of the cost. `None` for any other
+/// frame.
 #[inline]
 pub fn plain_flow_hash(front: &[u8]) -> Option<u32> {
     let ipv4: &[u8; 38] = front.first_chunk()?;
@@ -167,8 +165,8 @@ pub fn plain_flow_hash(front: &[u8]) -> Option<u32> {
     }
 }
 
-/// As [`plain_flow_hash`], of a frame that carries something else than IP: of
-/// its MAC addresses.
+/// As [`plain_flow_hash`], for a frame that carries something other than IP:
+/// hashes its MAC addresses.
 #[inline]
 pub fn plain_mac_hash(front: &[u8]) -> Option<u32> {
     let ethernet: &[u8; ETHERNET_HEADER] = front.first_chunk()?;

@@ -1,5 +1,5 @@
 //! The parser against arbitrary bytes, against frames that etherparse builds,
-//! and against what etherparse makes of damaged ones.
+//! and against etherparse on damaged frames.
 
 use etherparse::{
     IpNumber, LaxNetSlice, LaxSlicedPacket, NetHeaders, PacketBuilder, PacketHeaders,
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What every answer keeps to, whatever was asked.
+/// The invariants of every result.
 fn check(frame: &[u8]) -> Headers {
     let headers = parse(frame);
     assert!(
@@ -25,7 +25,7 @@ fn check(frame: &[u8]) -> Headers {
         "the front is enough"
     );
     if let Some(hash) = plain_flow_hash(frame).or_else(|| plain_mac_hash(frame)) {
-        assert_eq!(hash, headers.key.symmetric_hash(), "by the short way as by the long one");
+        assert_eq!(hash, headers.key.symmetric_hash(), "the fast path agrees with the parser");
     }
     assert!((0..headers.vlans).all(|place| headers.vlan_tag(frame, place).is_some()));
     assert_eq!(headers.vlan_tag(frame, headers.vlans), None);
@@ -39,7 +39,7 @@ fn turned(key: FlowKey) -> FlowKey {
     FlowKey { source: key.destination, destination: key.source, ..key }
 }
 
-/// A frame as somebody could send it.
+/// A frame as a host could send it.
 #[derive(Clone, Debug)]
 struct Built {
     source: ([u8; 16], u16),
@@ -101,8 +101,8 @@ fn built() -> impl Strategy<Value = Built> {
     )
 }
 
-/// Bytes of which most get past the first tests: EtherTypes, versions and
-/// protocols that mean something, and random ones between.
+/// Bytes that mostly pass the first checks: EtherTypes, versions and protocols
+/// that mean something, and random ones between.
 fn likely() -> impl Strategy<Value = Vec<u8>> {
     let tag = prop_oneof![Just(0x8100u16), Just(0x88a8), Just(0x9100)];
     let inner = prop_oneof![Just(0x0800u16), Just(0x86dd), Just(0x0806), any::<u16>()];
@@ -147,11 +147,11 @@ fn likely() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
-/// What etherparse finds in a frame that it takes as far as it can.
+/// Compares with etherparse's lax parse of the frame.
 fn agrees_with_etherparse(frame: &[u8], headers: &Headers) {
     let Ok(other) = LaxSlicedPacket::from_ethernet(frame) else { return };
     let Some(net) = &other.net else { return };
-    // A packet that is cut: each is right to say less of it than the other.
+    // Both may say less than the other of a truncated packet.
     if other.stop_err.is_some()
         || headers.truncated.is_some()
         || headers.end - headers.l3 > FRONT_MAX
@@ -184,12 +184,12 @@ fn agrees_with_etherparse(frame: &[u8], headers: &Headers) {
 
 proptest! {
     #[test]
-    fn any_bytes_are_taken(frame in vec(any::<u8>(), 0..600)) {
+    fn any_bytes_are_accepted(frame in vec(any::<u8>(), 0..600)) {
         check(&frame);
     }
 
     #[test]
-    fn likely_bytes_are_taken(frame in likely()) {
+    fn likely_bytes_are_accepted(frame in likely()) {
         let headers = check(&frame);
         let plain_ip = headers.vlans <= 3 && headers.network != Network::Other && !has_old_extension(&frame, &headers);
         if plain_ip {
@@ -198,7 +198,7 @@ proptest! {
     }
 
     #[test]
-    fn frames_are_taken_apart_as_they_were_built(built in built(), padding in 0..20usize) {
+    fn built_frames_are_parsed_back(built in built(), padding in 0..20usize) {
         let mut frame = built.bytes();
         let len = frame.len();
         frame.extend(vec![0; padding]);
@@ -215,7 +215,7 @@ proptest! {
     }
 
     #[test]
-    fn a_frame_that_is_cut_says_so(built in built(), cut in any::<prop::sample::Index>()) {
+    fn a_truncated_frame_is_reported(built in built(), cut in any::<prop::sample::Index>()) {
         let mut frame = built.bytes();
         frame.truncate(cut.index(frame.len()));
         let headers = check(&frame);
@@ -226,7 +226,7 @@ proptest! {
     }
 
     #[test]
-    fn damage_of_a_byte_does_no_harm(built in built(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+    fn a_damaged_byte_does_no_harm(built in built(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
         let mut frame = built.bytes();
         let at = at.index(frame.len());
         frame[at] = byte;
@@ -237,7 +237,7 @@ proptest! {
     }
 
     #[test]
-    fn the_way_back_is_the_same_flow(built in built()) {
+    fn both_directions_are_one_flow(built in built()) {
         let back = Built { source: built.destination, destination: built.source, ..built.clone() };
         let [there, back] = [built, back].map(|built| check(&built.bytes()).key);
         prop_assert_eq!(there.symmetric(), back.symmetric());
@@ -245,7 +245,7 @@ proptest! {
     }
 }
 
-/// Chains that etherparse takes otherwise by design: in any order, more than
+/// Chains that etherparse parses differently by design: in any order, more than
 /// one of a kind, and extensions that it does not follow.
 fn has_old_extension(frame: &[u8], headers: &Headers) -> bool {
     let strict = PacketHeaders::from_ethernet_slice(frame);
@@ -259,8 +259,8 @@ fn has_old_extension(frame: &[u8], headers: &Headers) -> bool {
     !plain || matches!(headers.protocol, 135 | 139 | 140)
 }
 
-/// An IPv6 packet whose chain is of these headers, each with its number, with
-/// UDP ports 1 and 2 behind.
+/// An IPv6 packet with this chain of headers, each with its number, with UDP
+/// ports 1 and 2 behind.
 fn chained(chain: &[(u8, Vec<u8>)]) -> Vec<u8> {
     let udp = [0, 1, 0, 2, 0, 8, 0, 0];
     let len: usize = chain.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() + udp.len();
@@ -305,7 +305,7 @@ fn chains_of_extension_headers_are_followed() {
 }
 
 #[test]
-fn chains_end_somewhere() {
+fn overlong_chains_are_truncated() {
     for chain in [
         vec![(60, options(0)); 9],
         vec![(60, options(30))],
@@ -318,7 +318,7 @@ fn chains_end_somewhere() {
 }
 
 #[test]
-fn fragments_go_by_their_addresses() {
+fn fragments_are_keyed_by_addresses_alone() {
     let fragment = |offset: u16| [vec![0, 0], offset.to_be_bytes().to_vec(), vec![0; 4]].concat();
     for (offset, l4) in [(1, 62), (8, 62), (9, 62)] {
         let headers = check(&chained(&[(44, fragment(offset))]));
@@ -372,7 +372,7 @@ fn stacks_of_tags_are_bounded() {
 }
 
 #[test]
-fn what_is_no_ip_goes_by_its_macs() {
+fn frames_without_ip_are_keyed_by_macs() {
     let arp = [&[1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 8, 6][..], &[0; 46]].concat();
     let headers = check(&arp);
     assert_eq!(

@@ -1,36 +1,35 @@
-//! What a router does to an IP header: looks whether it may be forwarded (RFC
-//! 1812, 5.2 and 5.3; RFC 8200, 3), reads where to, and counts the hop. Pure,
-//! and takes any bytes.
+//! What a router does to an IP header: checks whether it may be forwarded (RFC
+//! 1812, 5.2 and 5.3; RFC 8200, 3), reads its destination, and counts the hop.
+//! Pure, and accepts any bytes.
 
 use crate::engine::headers::{self, Network};
 
-/// Where a packet wants to go.
+/// A packet's destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
     Ipv4(u32),
     Ipv6([u8; 16]),
 }
 
-/// Why a packet can't be forwarded.
+/// Why a packet cannot be forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unfit {
     NotIp,
     /// The frame ends before the IP header, or before the end that the header
-    /// says; the version or a length in it is impossible, or IPv4's checksum
-    /// wrong.
+    /// states; its version or a length is impossible, or IPv4's checksum wrong.
     BadHeader,
-    /// This hop would be one too many.
+    /// The time to live, or hop limit, is used up.
     Expired,
 }
 
 const IPV4_HEADER: usize = 20;
 const IPV6_HEADER: usize = 40;
 
-/// Where the packet goes that is in a frame of `len` bytes, of which `front`
+/// The destination of the packet in a frame of `len` bytes, of which `front`
 /// are the first: [`headers::FRONT_MAX`], or all.
 ///
 /// # Errors
-/// What forbids to forward it.
+/// Why it may not be forwarded.
 #[inline]
 pub fn destination(front: &[u8], len: usize) -> Result<Destination, Unfit> {
     let (network, l3) = locate(front)?;
@@ -86,8 +85,8 @@ fn ipv6(packet: &[u8], len: usize) -> Result<Destination, Unfit> {
     if header[7] <= 1 { Err(Unfit::Expired) } else { Ok(Destination::Ipv6(address)) }
 }
 
-/// The ones' complement sum of an IPv4 header (RFC 1071): 0xffff where its
-/// checksum is right. `header`: a multiple of 4 bytes, 60 at most.
+/// The ones' complement sum of an IPv4 header (RFC 1071): 0xffff if its
+/// checksum is correct. `header`: a multiple of 4 bytes, at most 60.
 #[inline(always)]
 fn sum(header: &[u8]) -> u16 {
     let mut sum: u64 =
@@ -99,9 +98,8 @@ fn sum(header: &[u8]) -> u16 {
     sum as u16
 }
 
-/// Counts the hop, and writes the addresses of the link that the packet leaves
-/// by: the frame's first 12 bytes. Of a frame that [`destination`] has found
-/// fit.
+/// Counts the hop, and writes the frame's first 12 bytes, the addresses of the
+/// outgoing link. For a frame that [`destination`] accepted.
 #[inline]
 pub fn hop(front: &mut [u8], addresses: &[u8; 12]) {
     let Ok((network, l3)) = locate(front) else { return };
@@ -120,8 +118,8 @@ pub fn hop(front: &mut [u8], addresses: &[u8; 12]) {
     }
 }
 
-/// The header's checksum after the time to live, in front of the protocol, went
-/// down by one: HC' = ~(~HC + ~m + m') (RFC 1624, equation 3), in ones'
+/// The header's checksum after the time to live, in front of the protocol, was
+/// decremented: HC' = ~(~HC + ~m + m') (RFC 1624, equation 3), in ones'
 /// complement.
 #[inline(always)]
 fn without_a_hop(checksum: u16, [ttl, protocol]: [u8; 2]) -> u16 {
@@ -163,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_checksum_stays_right_for_every_header() {
+    fn the_checksum_stays_correct_for_every_header() {
         for ttl in 2..=255u8 {
             for word in 0..=u16::MAX {
                 let mut header = [0; IPV4_HEADER];
@@ -173,16 +171,15 @@ mod tests {
                 let before = !sum(&header);
                 header[8] -= 1;
                 let [all_anew, updated] = [!sum(&header), without_a_hop(before, [ttl, 17])];
-                // Ones' complement has two zeros; a header that is not all
-                // zeros never sums up to the one that anew would give
-                // otherwise.
+                // Ones' complement has two zeros. A header that is not all
+                // zeros never sums up to the other one.
                 assert_eq!(all_anew, updated, "ttl {ttl}, word {word:04x}");
             }
         }
     }
 
     #[test]
-    fn a_sound_packet_goes_on() {
+    fn a_sound_packet_is_forwarded() {
         for words in 5..=15 {
             let mut frame = ipv4_frame(words, 64, 30);
             assert_eq!(asked(&frame), Ok(Destination::Ipv4(0x0707_0707)));
@@ -202,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn hops_are_counted_down_to_one() {
+    fn the_last_hop_expires() {
         for ttl in [0, 1] {
             assert_eq!(asked(&ipv4_frame(5, ttl, 0)), Err(Unfit::Expired));
             assert_eq!(asked(&ipv6_frame(ttl, 0)), Err(Unfit::Expired));
@@ -210,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_is_not_forwarded() {
+    fn truncated_packets_are_not_forwarded() {
         for frame in [ipv4_frame(5, 64, 4), ipv4_frame(8, 64, 4), ipv6_frame(64, 4)] {
             for len in 0..frame.len() {
                 assert_eq!(
@@ -224,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_bit_of_the_header_shows() {
+    fn every_flipped_bit_is_detected() {
         for (words, bit) in (5..=7).flat_map(|words| (0..words * 32).map(move |bit| (words, bit))) {
             let mut frame = ipv4_frame(words, 64, 64);
             frame[14 + bit / 8] ^= 1 << (bit % 8);
@@ -233,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_are_stepped_over() {
+    fn vlan_tags_are_skipped() {
         let plain = ipv4_frame(5, 64, 4);
         let mut tagged = [&plain[..12], &[0x88, 0xa8, 0, 1, 0x81, 0, 0, 2], &plain[12..]].concat();
         assert_eq!(asked(&tagged), asked(&plain));
@@ -245,7 +242,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_taken(mut frame in vec(any::<u8>(), 0..200), kind in 0..3usize) {
+        fn any_bytes_are_accepted(mut frame in vec(any::<u8>(), 0..200), kind in 0..3usize) {
             if let Some(place) = frame.get_mut(12..15) {
                 place.copy_from_slice(&[[8, 0, 0x45], [0x86, 0xdd, 0x60], [0x81, 0, 0]][kind]);
             }

@@ -1,6 +1,6 @@
-//! `l3`: a router. Looks up where each packet goes by the longest prefix of its
-//! destination, counts the hop, and sets both MAC addresses. It answers no ARP,
-//! and sends no ICMP: what can't be forwarded is dropped and counted.
+//! `l3`: a router. Looks up each packet's destination by longest prefix, counts
+//! the hop, and sets both MAC addresses. It answers no ARP and sends no ICMP: a
+//! packet that cannot be forwarded is dropped and counted.
 
 mod ip;
 mod routes;
@@ -25,7 +25,7 @@ impl From<Unfit> for DropCause {
     }
 }
 
-/// What a look at a packet and the table says of it.
+/// The result of a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
     /// A hop that the table has.
@@ -33,8 +33,8 @@ enum Found {
     Drop(DropCause),
 }
 
-/// In a note: whether the packet is dropped; by which table, as far as seven
-/// bits tell; the hop, or the cause.
+/// Layout of a note: one bit for drop; seven bits of the table's number; the
+/// hop, or the cause.
 impl Found {
     const DROP: u32 = 1 << 31;
     const TABLE: u32 = 0x7f << 24;
@@ -42,7 +42,7 @@ impl Found {
     #[inline(always)]
     fn from_hop(table: &Table, hop: u64) -> Self {
         let hop = hop as u32;
-        if table.leaving(hop).is_some() { Self::Hop(hop) } else { Self::Drop(DropCause::NoRoute) }
+        if table.egress(hop).is_some() { Self::Hop(hop) } else { Self::Drop(DropCause::NoRoute) }
     }
 
     /// `number`: of the table.
@@ -55,7 +55,7 @@ impl Found {
         }
     }
 
-    /// `None`: by another table.
+    /// `None`: the note is of another table.
     #[inline(always)]
     fn of_note(note: u32, number: u32) -> Option<Self> {
         let found = note & !(Self::DROP | Self::TABLE);
@@ -68,10 +68,9 @@ impl Found {
     }
 }
 
-/// A burst's destinations side by side, as they are looked up; and for each
-/// packet what came of it.
+/// A burst's destinations, laid out for lookup, and each packet's result.
 #[derive(Clone, Debug)]
-struct Looked {
+struct Lookup {
     ipv4: [u32; BURST_MAX],
     ipv4_at: [u16; BURST_MAX],
     ipv6: [[u8; 16]; BURST_MAX],
@@ -80,20 +79,20 @@ struct Looked {
     found: [Found; BURST_MAX],
 }
 
-/// One lcore's router. All look into the same table; when that is replaced,
-/// each goes on with the new one from its next burst on. What was found for a
-/// packet by the old one does not count then: it is looked up again.
+/// One lcore's router. All lcores read the same table. When it is replaced,
+/// each continues with the new one from its next burst on; a packet that was
+/// looked up in the old one is looked up again.
 #[derive(Clone, Debug)]
 pub struct L3 {
     table: Held<Table>,
-    /// What was found for packets that go on one by one.
+    /// Holds the result for packets that continue one by one.
     note: NoteField,
-    looked: Box<Looked>,
+    lookup: Box<Lookup>,
 }
 
 impl L3 {
     pub fn new(table: Held<Table>, note: NoteField) -> Self {
-        let looked = Looked {
+        let lookup = Lookup {
             ipv4: [0; BURST_MAX],
             ipv4_at: [0; BURST_MAX],
             ipv6: [[0; 16]; BURST_MAX],
@@ -101,14 +100,14 @@ impl L3 {
             hops: [0; BURST_MAX],
             found: [Found::Drop(DropCause::NoRoute); BURST_MAX],
         };
-        Self { table, note, looked: Box::new(looked) }
+        Self { table, note, lookup: Box::new(lookup) }
     }
 
-    /// Looks all packets up at once: the table is larger than any cache, and so
-    /// its misses overlap. `found` says what came of it.
+    /// Looks up all packets at once: the table is larger than any cache, and
+    /// its misses overlap. Writes the results to `found`.
     #[inline]
     fn look_up(&mut self, burst: &Burst) {
-        let Looked { ipv4, ipv4_at, ipv6, ipv6_at, hops, found } = &mut *self.looked;
+        let Lookup { ipv4, ipv4_at, ipv6, ipv6_at, hops, found } = &mut *self.lookup;
         let (mut ipv4_pkts, mut ipv6_pkts) = (0, 0);
         for (at, packet) in burst.packets().iter().enumerate() {
             match destination_of(packet) {
@@ -135,15 +134,15 @@ impl L3 {
         }
     }
 
-    /// Leaves on each packet what was found.
+    /// Writes its result on each packet.
     #[inline]
     fn write_notes(&self, burst: &mut Burst) {
-        for (packet, found) in burst.packets_mut().iter_mut().zip(&self.looked.found) {
+        for (packet, found) in burst.packets_mut().iter_mut().zip(&self.lookup.found) {
             self.note.write(packet, found.note(self.table.number()));
         }
     }
 
-    /// What is found for one packet that nobody has looked up before.
+    /// Looks up one packet without a result.
     #[cold]
     fn look_up_one(&self, packet: &Mbuf) -> Found {
         let mut hop = [0];
@@ -155,40 +154,40 @@ impl L3 {
         Found::from_hop(&self.table, hop[0])
     }
 
-    /// The port that all packets leave by which are not dropped; `None` where
-    /// there are several.
+    /// The port of all packets that are not dropped; `None` if there are
+    /// several.
     #[inline]
     fn only_port(&self, pkts: usize) -> Option<Option<u16>> {
-        let mut ports = self.looked.found[..pkts].iter().filter_map(|found| match found {
-            Found::Hop(hop) => self.table.leaving(*hop).map(|leaving| leaving.port),
+        let mut ports = self.lookup.found[..pkts].iter().filter_map(|found| match found {
+            Found::Hop(hop) => self.table.egress(*hop).map(|egress| egress.port),
             Found::Drop(_) => None,
         });
         let first = ports.next();
         ports.all(|port| Some(port) == first).then_some(first)
     }
 
-    /// Sends a packet on its way.
+    /// Rewrites a packet for its hop.
     #[inline(always)]
     fn forward(&self, packet: &mut Mbuf, found: Found) -> Verdict {
-        let leaving = match found {
-            Found::Hop(hop) => self.table.leaving(hop),
+        let egress = match found {
+            Found::Hop(hop) => self.table.egress(hop),
             Found::Drop(cause) => return Verdict::Drop(cause),
         };
-        let Some(leaving) = leaving else { return Verdict::Drop(DropCause::NoRoute) };
+        let Some(egress) = egress else { return Verdict::Drop(DropCause::NoRoute) };
         if holds_headers(packet) {
-            hop(packet.data_mut(), &leaving.addresses);
+            hop(packet.data_mut(), &egress.addresses);
         } else {
-            hop_across_segments(packet, &leaving.addresses);
+            hop_across_segments(packet, &egress.addresses);
         }
-        Verdict::Forward(leaving.port)
+        Verdict::Forward(egress.port)
     }
 }
 
 impl Engine for L3 {
     #[inline]
-    fn look_ahead(&mut self, burst: &mut Burst, _: u16) {
+    fn prepare_burst(&mut self, burst: &mut Burst, _: u16) {
         self.table.follow();
-        // `cheap_burst` has done so if it was asked.
+        // `cheap_burst` has done so if it was called.
         if burst.packets().first().is_some_and(|packet| !self.note.is_on(packet)) {
             self.look_up(burst);
             self.write_notes(burst);
@@ -233,11 +232,11 @@ impl Engine for L3 {
             return None;
         };
         let mut drops = 0;
-        for (packet, &found) in burst.packets_mut().iter_mut().zip(&self.looked.found) {
+        for (packet, &found) in burst.packets_mut().iter_mut().zip(&self.lookup.found) {
             drops += usize::from(matches!(self.forward(packet, found), Verdict::Drop(_)));
         }
         if drops > 0 {
-            let (mut asked, mut causes) = (self.looked.found.iter(), self.looked.found.iter());
+            let (mut asked, mut causes) = (self.lookup.found.iter(), self.lookup.found.iter());
             let is_kept = |_: &Mbuf| matches!(asked.next(), Some(Found::Hop(_)));
             burst.retain(is_kept, |packet| {
                 let cause = causes.find_map(|found| {
@@ -250,7 +249,7 @@ impl Engine for L3 {
     }
 }
 
-/// Whether all that is looked at lies in the first segment.
+/// Whether everything that is parsed lies in the first segment.
 #[inline(always)]
 fn holds_headers(packet: &Mbuf) -> bool {
     packet.segments() == 1 || usize::from(packet.data_len()) >= FRONT_MAX

@@ -1,4 +1,4 @@
-//! The routes file: a route a line, as
+//! The routes file, one route a line:
 //!
 //! ```text
 //! # prefix          port  next hop's MAC address, if it is not that of --eth-peer
@@ -8,7 +8,7 @@
 //! 0.0.0.0/0         0
 //! ```
 //!
-//! What is said of a mistake: its line and column, counted from 1, and what was
+//! A mistake is reported with its line and column, from 1, and what was
 //! expected there.
 
 use std::collections::HashMap;
@@ -20,30 +20,29 @@ use std::time::{Duration, Instant};
 
 use macaddr::MacAddr6;
 
-use crate::engine::{Mistake, Place};
+use crate::engine::{Mistake, Position};
 
-/// A prefix, its length in bits, and the hop that it leads to, by its place in
-/// [`Routes::hops`].
+/// A prefix, its length in bits, and its hop as an index into [`Routes::hops`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route<A> {
     pub prefix: A,
     pub length: u8,
     pub hop: u32,
-    /// The line that it stands in.
+    /// Its line in the file.
     pub line: u32,
 }
 
-/// Where packets go.
+/// A next hop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hop {
     pub port: u16,
-    /// `None`: the address behind the port.
+    /// `None`: the address of the port's peer.
     pub mac: Option<MacAddr6>,
     /// Where the port was named first.
-    pub at: Place,
+    pub at: Position,
 }
 
-/// All routes of a file, of each family from the shortest prefix to the
+/// All routes of a file; each family is sorted from the shortest prefix to the
 /// longest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Routes {
@@ -77,9 +76,7 @@ impl Routes {
         let mut words = line.content.split_whitespace();
         let Some(prefix) = words.next() else { return Ok(()) };
         let (address, length) = parse_prefix(prefix).map_err(|what| line.mistake(prefix, what))?;
-        let port = words
-            .next()
-            .ok_or_else(|| line.ends("the number of the port that its packets leave by"))?;
+        let port = words.next().ok_or_else(|| line.ends("the number of the outgoing port"))?;
         let number = port.parse().map_err(|_| {
             line.mistake(port, format!("expected a port's number, for example 0, found {port:?}"))
         })?;
@@ -95,7 +92,7 @@ impl Routes {
         if let Some(more) = words.next() {
             return Err(line.mistake(
                 more,
-                format!("expected the end of the line behind PREFIX PORT MAC, found {more:?}"),
+                format!("expected the end of the line after PREFIX PORT MAC, found {more:?}"),
             ));
         }
         let next = self.hops.len() as u32;
@@ -111,17 +108,17 @@ impl Routes {
     }
 }
 
-/// Without its comment.
+/// A line without its comment.
 struct Line<'t> {
     line: u32,
     content: &'t str,
 }
 
 impl Line<'_> {
-    /// Of a word that is a part of it.
-    fn place(&self, word: &str) -> Place {
+    /// The place of a word in it.
+    fn place(&self, word: &str) -> Position {
         let bytes = word.as_ptr() as usize - self.content.as_ptr() as usize;
-        Place { line: self.line, column: self.content[..bytes].chars().count() as u32 + 1 }
+        Position { line: self.line, column: self.content[..bytes].chars().count() as u32 + 1 }
     }
 
     fn mistake(&self, word: &str, what: String) -> Mistake {
@@ -131,7 +128,7 @@ impl Line<'_> {
     fn ends(&self, expected: &str) -> Mistake {
         let column = self.content.trim_end().chars().count() as u32 + 1;
         Mistake {
-            at: Place { line: self.line, column },
+            at: Position { line: self.line, column },
             what: format!("expected {expected}, found the end of the line"),
         }
     }
@@ -149,12 +146,12 @@ fn parse_prefix(word: &str) -> Result<(Address, u8), String> {
     let length_of = |bits: u8| {
         let found = length.parse().ok().filter(|length| *length <= bits);
         found.ok_or_else(|| {
-            format!("expected a length from 0 to {bits} behind the slash, found {length:?}")
+            format!("expected a length from 0 to {bits} after the slash, found {length:?}")
         })
     };
     let rest = |prefix: String, length: u8| {
         format!(
-            "expected a prefix without bits behind its length: {prefix}/{length}, found {word:?}"
+            "expected a prefix without bits beyond its length: {prefix}/{length}, found {word:?}"
         )
     };
     if let Ok(address) = Ipv4Addr::from_str(address) {
@@ -174,7 +171,7 @@ fn parse_prefix(word: &str) -> Result<(Address, u8), String> {
     if masked == prefix { Ok((Address::Ipv6(prefix), length)) } else { Err(masked_is()) }
 }
 
-/// By length, and finds prefixes that are there twice.
+/// Sorts by length, and finds duplicate prefixes.
 fn sort<A: Copy + Ord>(routes: &mut [Route<A>]) -> Result<(), Mistake> {
     routes.sort_unstable_by_key(|route| (route.length, route.prefix, route.line));
     match routes
@@ -182,14 +179,14 @@ fn sort<A: Copy + Ord>(routes: &mut [Route<A>]) -> Result<(), Mistake> {
         .find(|pair| (pair[0].length, pair[0].prefix) == (pair[1].length, pair[1].prefix))
     {
         Some([first, second]) => Err(Mistake {
-            at: Place { line: second.line, column: 1 },
+            at: Position { line: second.line, column: 1 },
             what: format!("line {} has a route for this prefix already", first.line),
         }),
         _ => Ok(()),
     }
 }
 
-/// A file of routes that was read.
+/// A parsed file of routes.
 #[derive(Clone, Debug)]
 pub struct RouteFile {
     pub path: PathBuf,
@@ -200,7 +197,7 @@ pub struct RouteFile {
 
 impl RouteFile {
     /// # Errors
-    /// Why it can't be read, that it has no routes, or the first mistake in it
+    /// Why it cannot be read, that it has no routes, or the first mistake in it
     /// with its place.
     pub fn read(path: &Path) -> Result<Self, String> {
         let started = Instant::now();
@@ -281,14 +278,14 @@ mod tests {
             "expected a prefix, for example 10.0.0.0/8 or 2001:db8::/32, found \"ten/8\"",
         );
         mistake("  10.0.0.0 0", "1:3", "expected a prefix");
-        mistake("10.0.0.0/33 0", "1:1", "from 0 to 32 behind the slash, found \"33\"");
+        mistake("10.0.0.0/33 0", "1:1", "from 0 to 32 after the slash, found \"33\"");
         mistake("2001:db8::/129 0", "1:1", "from 0 to 128");
         mistake("10.1.0.0/8 0", "1:1", "10.0.0.0/8, found");
         mistake("2001:db8::1/32 0", "1:1", "2001:db8::/32, found");
         mistake(
             "10.0.0.0/8   # port",
             "1:11",
-            "the number of the port that its packets leave by, found the end of the line",
+            "the number of the outgoing port, found the end of the line",
         );
         mistake("10.0.0.0/8 eth0", "1:12", "expected a port's number");
         mistake("10.0.0.0/8 70000", "1:12", "expected a port's number");
@@ -303,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_named() {
+    fn errors_name_the_file() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("routes");
         assert!(RouteFile::read(&path).is_err_and(|error| error.contains("routes: No such file")));
@@ -321,12 +318,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_taken(text in "([0-9a-f.:/# \t\n]|\\PC){0,200}") {
+        fn any_text_is_accepted(text in "([0-9a-f.:/# \t\n]|\\PC){0,200}") {
             let _ = Routes::parse(&text);
         }
 
         #[test]
-        fn prefixes_are_what_was_written(bits in any::<u128>(), length in 0..=128u8, ipv4 in any::<bool>()) {
+        fn prefixes_survive_the_round_trip(bits in any::<u128>(), length in 0..=128u8, ipv4 in any::<bool>()) {
             let length = if ipv4 { length % 33 } else { length };
             let mask = |bits: u128, of: u8| if length == 0 { 0 } else { bits >> (of - length) << (of - length) };
             let (text, wanted) = match ipv4 {

@@ -1,5 +1,5 @@
-//! The routes as the datapath looks them up: two tables of DPDK's, and what a
-//! hop is to a frame.
+//! The routes as the datapath looks them up: two DPDK tables, and what each hop
+//! writes to a frame.
 
 use std::time::{Duration, Instant};
 
@@ -13,13 +13,13 @@ pub struct Outgoing {
     pub port: u16,
     /// Its own address.
     pub own: [u8; 6],
-    /// The address behind it, of hops that name none.
+    /// The address of its peer, for hops that name none.
     pub peer: [u8; 6],
 }
 
-/// Where a packet leaves, and the first 12 bytes of its frame then.
+/// A hop's port, and the first 12 bytes of a frame that leaves by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Leaving {
+pub(super) struct Egress {
     pub port: u16,
     pub addresses: [u8; 12],
 }
@@ -27,18 +27,18 @@ pub(super) struct Leaving {
 /// A packet's note has 24 bits for its hop.
 const HOPS_MAX: usize = 1 << 24;
 
-/// All routes, to be looked up by all lcores.
+/// All routes, shared by all lcores.
 pub struct Table {
     number: u32,
-    /// `None` where there are only default routes, or none.
+    /// `None` if there are only default routes, or none.
     ipv4: Option<Fib4>,
     ipv6: Option<Fib6>,
-    /// What addresses lead to that no other prefix covers.
+    /// The hop of addresses that no other prefix covers.
     ipv4_default: u32,
     ipv6_default: u32,
-    hops: Vec<Leaving>,
+    hops: Vec<Egress>,
     routes: [usize; 2],
-    /// From the file on.
+    /// Time to read the file and build the table.
     took: Duration,
 }
 
@@ -46,20 +46,23 @@ impl Table {
     /// `number`: counts the tables of a run.
     ///
     /// # Errors
-    /// When the file names a port that is not among `ports`, or too many next
-    /// hops, or memory is not there.
+    /// When the file names a port that is not in `ports` or too many next hops,
+    /// or memory is short.
     pub fn build(eal: &Eal, file: &RouteFile, ports: &[Outgoing], number: u32) -> Result<Self> {
         let started = Instant::now();
         let routes = &*file.routes;
         if routes.hops.len() > HOPS_MAX {
             let (path, hops) = (file.path.display(), routes.hops.len());
             return Err(Error::Usage(format!(
-                "{path}: {hops} next hops are too many: {HOPS_MAX} at most"
+                "{path}: {hops} next hops are too many: at most {HOPS_MAX}"
             )));
         }
-        let hops =
-            routes.hops.iter().map(|hop| leaving(file, hop, ports)).collect::<Result<Vec<_>>>()?;
-        // Beyond the hops there is no route.
+        let hops = routes
+            .hops
+            .iter()
+            .map(|hop| egress_of(file, hop, ports))
+            .collect::<Result<Vec<_>>>()?;
+        // The number behind the last hop means no route.
         let no_route = hops.len() as u32;
         let ipv4_default = default_hop(&routes.ipv4, no_route);
         let ipv6_default = default_hop(&routes.ipv6, no_route);
@@ -98,9 +101,9 @@ impl Table {
         }
     }
 
-    /// `None`: there is no route.
+    /// `None`: no route.
     #[inline(always)]
-    pub(super) fn leaving(&self, hop: u32) -> Option<&Leaving> {
+    pub(super) fn egress(&self, hop: u32) -> Option<&Egress> {
         self.hops.get(hop as usize)
     }
 }
@@ -123,23 +126,23 @@ impl std::fmt::Debug for Table {
     }
 }
 
-fn leaving(file: &RouteFile, hop: &Hop, ports: &[Outgoing]) -> Result<Leaving> {
+fn egress_of(file: &RouteFile, hop: &Hop, ports: &[Outgoing]) -> Result<Egress> {
     let Some(out) = ports.iter().find(|out| out.port == hop.port) else {
         let there = ports.iter().map(|out| out.port.to_string()).collect::<Vec<_>>().join(", ");
         let (path, at) = (file.path.display(), hop.at);
         return Err(Error::Usage(format!(
-            "{path}:{at}: expected a port that is used: {there}; found {}",
+            "{path}:{at}: expected a port in use ({there}), found {}",
             hop.port
         )));
     };
     let mut addresses = [0; 12];
     addresses[..6].copy_from_slice(&hop.mac.map_or(out.peer, |mac| mac.into_array()));
     addresses[6..].copy_from_slice(&out.own);
-    Ok(Leaving { port: out.port, addresses })
+    Ok(Egress { port: out.port, addresses })
 }
 
-/// The hop of the prefix of no bits, which comes first if there is one. It is
-/// what tables lead to by default: some versions of `rte_fib` don't take it as
+/// The hop of the prefix of length 0, which comes first if there is one. It
+/// becomes the table's default: some versions of `rte_fib` do not accept it as
 /// a route.
 fn default_hop<A>(routes: &[Route<A>], no_route: u32) -> u32 {
     routes.first().filter(|route| route.length == 0).map_or(no_route, |route| route.hop)
@@ -154,7 +157,7 @@ fn ipv4(eal: &Eal, routes: &Routes, default_hop: u32, hop_max: u32) -> Result<Op
         routes.iter().filter(|route| route.length > 24).map(|route| route.prefix >> 8).collect();
     long.sort_unstable();
     long.dedup();
-    // One more is asked for while a range is written that needs one at each
+    // One spare: rte_fib needs it while it writes a range with a group at each
     // end.
     let size = FibSize {
         routes: routes.len() as u32,
@@ -172,8 +175,8 @@ fn ipv6(eal: &Eal, routes: &Routes, default_hop: u32, hop_max: u32) -> Result<Op
     if routes.is_empty() {
         return Ok(None);
     }
-    // rte_fib6 sets as many aside, although prefixes that begin alike share
-    // them.
+    // rte_fib6 reserves this many, although prefixes with a common beginning
+    // share them.
     let groups: u32 =
         routes.iter().map(|route| u32::from(route.length.saturating_sub(24).div_ceil(8))).sum();
     let size = FibSize { routes: routes.len() as u32, groups: groups + 2, hop_max, default_hop };

@@ -1,9 +1,9 @@
 //! `cargo bench --bench forward -- [--json FILE] [--rounds N] [--only
-//! forward|handoff|modes|stamps|order|link|steps]`: mpfwd beside other DPDK
-//! programs on the same CPUs and the same virtual ports. Where they can, they
-//! take turns of milliseconds (turns.rs). Elsewhere windows of a second are run
-//! in turn, each in a fresh process, and count only where the machine's state
-//! stayed what it was (gate.rs). Nothing here links DPDK or knows mpfwd's
+//! forward|handoff|modes|stamps|order|link|parent|steps]`: mpfwd beside other
+//! DPDK programs on the same CPUs and the same virtual ports. Where they can,
+//! they take turns of milliseconds (turns.rs). Elsewhere windows of a second
+//! are run in turn, each in a fresh process, and count only where the machine's
+//! state stayed what it was (gate.rs). Nothing here links DPDK or knows mpfwd's
 //! inside: all are programs with arguments.
 
 #![forbid(unsafe_code)]
@@ -51,6 +51,9 @@ struct Args {
     /// For link: mpfwd as `cargo build --release --features shared` makes it
     #[arg(long, value_name = "FILE")]
     shared_mpfwd: Option<PathBuf>,
+    /// For parent: mpfwd as another commit, such as the parent, builds it
+    #[arg(long, value_name = "FILE")]
+    parent: Option<PathBuf>,
     /// cargo passes it to every benchmark
     #[arg(long, hide = true)]
     bench: bool,
@@ -76,6 +79,8 @@ pub enum Part {
     /// What linking the shared objects costs: io, mac and macswap on one lcore,
     /// beside --shared-mpfwd
     Link,
+    /// What a change costs: forwarding, the hand-off and order, beside --parent
+    Parent,
     /// Cycles per packet of each step of mpfwd
     Steps,
 }
@@ -166,6 +171,9 @@ fn run(bench: &mut Bench, args: &Args) -> Result<(), Failure> {
     }
     if wanted(Part::Link) {
         bench.link(args.shared_mpfwd.as_deref())?;
+    }
+    if wanted(Part::Parent) {
+        bench.parent(args.parent.as_deref())?;
     }
     if wanted(Part::Steps) {
         bench.steps()?;

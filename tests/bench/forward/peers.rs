@@ -88,10 +88,11 @@ impl Forward {
     pub fn start_mpfwd_of(
         self,
         binary: &Path,
+        devices: &str,
         mode: &str,
         cpus: Cpus,
     ) -> Result<Forwarder, Failure> {
-        self.start(binary, DEVICES, mode, cpus)
+        self.start(binary, devices, mode, cpus)
     }
 
     fn start(

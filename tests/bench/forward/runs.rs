@@ -1,6 +1,7 @@
 //! The parts of the benchmark: which windows are run, beside whom, and what has
 //! to be reached.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -25,7 +26,7 @@ const HANDOFF_SUBJECT: Subject =
 const MACSWAP: Forward = Forward { mode: "macswap", burst: 32 };
 
 /// A table for each part that has rows, and what was on which ports.
-const TABLES: [(Part, &str); 6] = [
+const TABLES: [(Part, &str); 7] = [
     (
         Part::Forward,
         "Forwarding on one lcore, two net_null ports, in turns of 50 ms; medians of rounds",
@@ -51,7 +52,16 @@ const TABLES: [(Part, &str); 6] = [
         Part::Link,
         "Linked statically beside the shared objects, one lcore polling two net_null ports, in turns of 50 ms; medians of rounds",
     ),
+    (
+        Part::Parent,
+        "This build beside --parent, on two net_null ports or 1,024 flows on a net_pcap port, in turns of 50 ms; medians of rounds",
+    ),
 ];
+
+/// Defers one packet in a thousand, which then costs 2 us.
+const DEFER_SOME: &str = "--work spin:cheap=0ns,expensive=2us,p=0.001,mark=sequence";
+/// Hybrid, with all queues polled by one lcore.
+const HYBRID: &str = "--mode hybrid --config (0,0,0),(1,0,0)";
 
 const fn macswap(part: Part, setup: &'static str) -> Subject {
     Subject { part, forward_mode: MACSWAP.mode, setup: Some(setup), burst: MACSWAP.burst }
@@ -205,10 +215,7 @@ impl Bench {
         self.progress.inc_length(self.rounds as u64);
         let cpus = self.gate.cpus;
         self.in_turns(macswap(Part::Modes, "hybrid"), &[("itself in pools", Some(0.98))], || {
-            Ok(vec![
-                MACSWAP.start_mpfwd("--mode hybrid --config (0,0,0),(1,0,0)", cpus)?,
-                MACSWAP.start_mpfwd("--mode pools", cpus)?,
-            ])
+            Ok(vec![MACSWAP.start_mpfwd(HYBRID, cpus)?, MACSWAP.start_mpfwd("--mode pools", cpus)?])
         })
     }
 
@@ -238,15 +245,13 @@ impl Bench {
     /// With order and without: where nothing is deferred, which is what most
     /// traffic is; and where one packet in a thousand is, of 1,024 flows.
     pub fn order(&mut self) -> Result<(), Failure> {
-        const DEFERS: &str = "--work spin:cheap=0ns,expensive=2us,p=0.001,mark=sequence";
         let flows = Flows::write()?;
         let cpus = self.gate.cpus;
-        let hybrid = "--mode hybrid --config (0,0,0),(1,0,0)";
         let rows = [
             ("pools", peers::DEVICES, "--mode pools", ""),
-            ("hybrid", peers::DEVICES, hybrid, ""),
+            ("hybrid", peers::DEVICES, HYBRID, ""),
             ("1024 flows", flows.devices(), "--mode pools", ""),
-            ("deferring", flows.devices(), "--mode pools", DEFERS),
+            ("deferring", flows.devices(), "--mode pools", DEFER_SOME),
         ];
         self.progress.inc_length((rows.len() * self.rounds) as u64);
         for (setup, devices, mode, work) in rows {
@@ -280,8 +285,53 @@ impl Bench {
             self.in_turns(subject, &[("itself, shared objects", Some(1.0))], || {
                 Ok(vec![
                     forward.start_mpfwd("--mode pools", cpus)?,
-                    forward.start_mpfwd_of(shared, "--mode pools", cpus)?,
+                    forward.start_mpfwd_of(shared, peers::DEVICES, "--mode pools", cpus)?,
                 ])
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The other build is skipped where it is not there. What is deferred counts
+    /// once it is sent: a shard that is full drops what was received.
+    pub fn parent(&mut self, parent: Option<&Path>) -> Result<(), Failure> {
+        let Some(parent) = parent.filter(|file| file.is_file()) else {
+            self.results
+                .notes
+                .insert("skipped parent: write --parent FILE, an mpfwd of another commit".into());
+            return Ok(());
+        };
+        let flows = Flows::write()?;
+        let cases = [
+            (HANDOFF, "hand-off", peers::DEVICES, format!("--mode pools {DEFER_ALL}")),
+            (MACSWAP, "hybrid", peers::DEVICES, HYBRID.to_owned()),
+            (MACSWAP, "1024 flows", flows.devices(), "--mode pools".to_owned()),
+            (MACSWAP, "deferring", flows.devices(), format!("--mode pools {DEFER_SOME}")),
+        ];
+        let plain = MODES.into_iter().flat_map(|mode| BURSTS.map(|burst| Forward { mode, burst }));
+        let plain = plain.map(|forward| (forward, None, peers::DEVICES, "--mode pools".to_owned()));
+        let all: Vec<_> = plain
+            .chain(
+                cases.map(|(forward, setup, devices, mode)| (forward, Some(setup), devices, mode)),
+            )
+            .collect();
+        self.progress.inc_length((all.len() * self.rounds) as u64);
+        let cpus = self.gate.cpus;
+        for (forward, setup, devices, mode) in all {
+            let Forward { mode: forward_mode, burst } = forward;
+            let subject = Subject { part: Part::Parent, forward_mode, setup, burst };
+            let this = || forward.start_mpfwd_on(devices, &mode, cpus);
+            let other = || forward.start_mpfwd_of(parent, devices, &mode, cpus);
+            // Which memory a program gets depends on who was started before.
+            let other_first = Cell::new(false);
+            self.in_turns(subject, &[("itself, parent", Some(0.99))], || {
+                let (this, other) = if other_first.replace(!other_first.get()) {
+                    let other = other()?;
+                    (this()?, other)
+                } else {
+                    (this()?, other()?)
+                };
+                Ok(vec![this.counting_sent(), other.counting_sent()])
             })?;
         }
         Ok(())

@@ -130,6 +130,8 @@ impl Row {
         let number = |value: Option<f64>, digits: usize| {
             value.map_or(String::from("-"), |value| format!("{value:.digits$}"))
         };
+        // One per cent of a change is to be told from none.
+        let digits = if self.subject.part == Part::Parent { 3 } else { 2 };
         let verdict = match (&self.skipped, self.target, self.ratio) {
             (Some(_), ..) => String::from("skipped"),
             (None, Some(target), _) if self.rounds < VERDICT_PAIRS => {
@@ -144,7 +146,7 @@ impl Row {
             _ => String::from("-"),
         };
         let spread = match (self.ratio_min, self.ratio_max) {
-            (Some(min), Some(max)) => format!("{min:.2}..{max:.2}"),
+            (Some(min), Some(max)) => format!("{min:.digits$}..{max:.digits$}"),
             _ => String::from("-"),
         };
         let mut cells = vec![Cell::new(self.subject.forward_mode)];
@@ -154,7 +156,7 @@ impl Row {
             Cell::new(&self.peer),
             right(number(self.mpfwd_mpps, 1)),
             right(number(self.peer_mpps, 1)),
-            right(number(self.ratio, 2)),
+            right(number(self.ratio, digits)),
             right(spread),
             right(best),
             Cell::new(verdict),

@@ -37,6 +37,8 @@ const PORTS: [u16; 2] = [0, 1];
 pub struct Forwarder {
     running: Running,
     telemetry: OwnedFd,
+    /// Which of its ports' counters tells its speed.
+    counter: &'static str,
     /// What makes it end by itself.
     end: fn(&mut Running) -> Result<(), Failure>,
 }
@@ -51,9 +53,9 @@ impl Forwarder {
     ) -> Result<Self, Failure> {
         let path = Path::new("/var/run/dpdk").join(prefix).join("dpdk_telemetry.v2");
         let telemetry = connected(&path)?;
-        let forwarder = Self { running, telemetry, end };
+        let forwarder = Self { running, telemetry, counter: "ipackets", end };
         let until = Instant::now() + START;
-        while forwarder.received_pkts()? == 0 {
+        while forwarder.counted_pkts()? == 0 {
             process::sleep(Duration::from_millis(20))?;
             if Instant::now() > until {
                 return failure(format!("{} receives nothing", path.display()));
@@ -64,14 +66,20 @@ impl Forwarder {
         Ok(forwarder)
     }
 
-    /// Millions of packets a second that it receives, alone on its CPUs.
+    /// Counts what it sends instead of what it receives.
+    pub fn counting_sent(self) -> Self {
+        Self { counter: "opackets", ..self }
+    }
+
+    /// Millions of packets a second that it receives or sends, alone on its
+    /// CPUs.
     fn turn(&self) -> Result<f64, Failure> {
         process::check_interrupt()?;
         self.signal(Signal::SIGCONT)?;
         thread::sleep(SETTLE);
-        let (before, start) = (self.received_pkts()?, Instant::now());
+        let (before, start) = (self.counted_pkts()?, Instant::now());
         thread::sleep(TURN);
-        let (after, elapsed) = (self.received_pkts()?, start.elapsed());
+        let (after, elapsed) = (self.counted_pkts()?, start.elapsed());
         self.signal(Signal::SIGSTOP)?;
         Ok((after - before) as f64 / elapsed.as_secs_f64() / 1e6)
     }
@@ -81,8 +89,8 @@ impl Forwarder {
             .or_else(|error| failure(format!("{signal} is not taken: {error}")))
     }
 
-    /// What all its ports have received since it started, by DPDK's telemetry.
-    fn received_pkts(&self) -> Result<u64, Failure> {
+    /// What all its ports have counted since it started, by DPDK's telemetry.
+    fn counted_pkts(&self) -> Result<u64, Failure> {
         PORTS.iter().map(|port| self.port_pkts(*port)).sum()
     }
 
@@ -90,9 +98,9 @@ impl Forwarder {
         let answer = ask(&self.telemetry, &format!("/ethdev/stats,{port}"))
             .or_else(|error| failure(format!("telemetry: {error}")))?;
         answer
-            .pointer("/~1ethdev~1stats/ipackets")
+            .pointer(&format!("/~1ethdev~1stats/{}", self.counter))
             .and_then(Value::as_u64)
-            .map_or_else(|| failure("telemetry has no ipackets"), Ok)
+            .map_or_else(|| failure(format!("telemetry has no {}", self.counter)), Ok)
     }
 
     fn finish(mut self) -> Result<(), Failure> {

@@ -1,5 +1,5 @@
-//! Horizontal or vertical: what growing costs the owner, and how fast one or
-//! two thieves drain a victim that does nothing.
+//! Growing horizontally or vertically: what it costs the owner, and how fast
+//! one or two thieves drain an idle victim.
 
 use std::hint::black_box;
 use std::sync::Barrier;
@@ -12,12 +12,12 @@ use crate::one_core::{BURST, Item, items};
 use crate::pin;
 use crate::table::{Figures, Name};
 
-/// From so many slots to so many items.
+/// Grows from this many slots to this many items.
 const FROM: usize = 64;
 const TO: usize = 65_536;
-/// What waits at a victim.
+/// Items in a victim's queue.
 const VICTIM: usize = 100_000;
-/// A steal takes at most so many.
+/// The most items of a steal.
 const LIMIT: usize = BURST;
 
 pub fn measure(cpus: [usize; 2], rounds: u16, figures: &mut Figures) {
@@ -48,7 +48,7 @@ pub fn measure(cpus: [usize; 2], rounds: u16, figures: &mut Figures) {
     }
 }
 
-/// Cycles per item of all pushes, and the dearest burst's cycles as a whole.
+/// Cycles per item over all pushes, and the cycles of the dearest burst.
 fn grow<G: Growth<Item>>([all, dearest]: [Name; 2], figures: &mut Figures) {
     let mut queue = RunQueue::<Item, G>::new(FROM, TO);
     let mut waiting = items(TO);
@@ -68,7 +68,7 @@ fn grow<G: Growth<Item>>([all, dearest]: [Name; 2], figures: &mut Figures) {
     figures.add(dearest, most as f64);
 }
 
-/// Cycles per item, from when all thieves start to when the last one finds
+/// Cycles per item, from the start of all thieves until the last one finds
 /// nothing.
 fn drain_cycles<G: Growth<Item>>(cpus: &[usize]) -> f64 {
     let mut queue = RunQueue::<Item, G>::new(FROM, 2 * VICTIM);

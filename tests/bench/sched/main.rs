@@ -1,8 +1,8 @@
 //! `cargo bench --bench sched -- [--json FILE] [--rounds N]`: the run queue and
-//! the sharded queue beside other queues, in cycles of the time stamp counter
-//! per item. All candidates have a short window in each round, in turn, so that
-//! what the machine does meanwhile does it to all of them; figures are medians
-//! over the rounds, ratios are medians of the rounds' ratios.
+//! the sharded queue beside other queues, in TSC cycles per item. Every
+//! candidate has a short window in each round, one after the other, so that the
+//! machine's disturbances hit all of them. Figures are medians over the rounds,
+//! ratios are medians of the rounds' ratios.
 
 #![forbid(unsafe_code)]
 
@@ -79,8 +79,8 @@ fn run(args: &Args) -> Result<(), Error> {
     Ok(())
 }
 
-/// The last two CPUs that this process may use: the first one takes the
-/// machine's odd jobs.
+/// The last two CPUs of this process: the first one runs the machine's odd
+/// jobs.
 fn two_cpus() -> Result<[usize; 2], Error> {
     let allowed = sched_getaffinity(Pid::from_raw(0))
         .map_err(|error| Error::Setup(format!("cannot read which CPUs may be used: {error}")))?;

@@ -1,5 +1,4 @@
-//! One core puts items into a queue and takes them out again, in bursts and one
-//! by one.
+//! One core enqueues and dequeues items, in bursts and one by one.
 
 use crossbeam_deque::{Steal, Worker};
 use crossbeam_queue::ArrayQueue;
@@ -10,11 +9,11 @@ use mpfwd::runq::{Append, Double, Growth, RunQueue};
 
 use crate::table::{Figures, Name};
 
-/// A burst as the datapath's default.
+/// The datapath's default burst.
 pub const BURST: usize = 32;
-/// Slots of every queue: one burst laps them now and then.
+/// Slots of every queue; bursts wrap around now and then.
 pub const SLOTS: u32 = 1024;
-/// Bursts of a window: about a fifth of a millisecond.
+/// Bursts per window: about a fifth of a millisecond.
 const BURSTS: u64 = 10_000;
 
 /// Cycles per item of one window.
@@ -75,8 +74,7 @@ pub fn burst_of(pool: &Mempool, count: usize) -> Burst {
     burst
 }
 
-/// What takes the place of packets where no pool is needed: queues move the
-/// pointer alone.
+/// Stands in for packets where no pool is needed: queues only move the pointer.
 pub type Item = Box<u64>;
 
 pub fn items(count: usize) -> Vec<Item> {

@@ -1,17 +1,16 @@
-//! Figures by name, what is asked of them, and both as a table and as rows for
-//! JSON.
+//! Figures by name, their limits, and both as a table and as rows for JSON.
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use serde::Serialize;
 
-/// A candidate: what it is, and in bursts of how many items.
+/// A candidate: what it is, and its burst size.
 pub type Name = (&'static str, usize);
 
-/// What was measured of one candidate.
+/// The measurements of one candidate.
 struct Figure {
     name: Name,
     cycles_per_item: Vec<f64>,
-    /// How far apart the CPUs were, where two of them work.
+    /// The distance of the CPUs, where two of them work.
     cpus: Option<String>,
 }
 
@@ -26,8 +25,7 @@ pub struct Row {
     cpus: Option<String>,
 }
 
-/// `(mine, other, factor)`: mine is to cost no more than `factor` times the
-/// other.
+/// `(mine, other, factor)`: mine may cost at most `factor` times the other.
 const TARGETS: [(Name, Name, f64); 7] = [
     (("run queue, double", 32), ("rte_ring MP/MC", 32), 1.0),
     (("run queue, double", 32), ("rte_ring SP/SC", 32), 1.3),
@@ -71,7 +69,7 @@ impl Figures {
         }
     }
 
-    /// Notes of the figures of these names how far apart the CPUs were.
+    /// Records the distance of the CPUs for the figures of these names.
     pub fn note_cpus(&mut self, starting_with: &str, cpus: &str) {
         for figure in
             self.figures.iter_mut().filter(|figure| figure.name.0.starts_with(starting_with))
@@ -133,7 +131,7 @@ impl Figures {
         println!("{table}");
     }
 
-    /// The median of the ratios of the windows of the same round.
+    /// The median of the ratios within rounds.
     fn ratio(&self, mine: Name, other: Name) -> Option<f64> {
         let of = |name| self.figures.iter().find(|figure| figure.name == name);
         let pairs = of(mine)?.cycles_per_item.iter().zip(&of(other)?.cycles_per_item);
@@ -157,8 +155,7 @@ fn right(text: String) -> Cell {
     Cell::new(text).set_alignment(CellAlignment::Right)
 }
 
-/// The middle value, of an even number of values the upper one; `None` of
-/// nothing.
+/// The median, the upper middle value of an even number; `None` without values.
 fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);

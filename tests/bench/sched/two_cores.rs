@@ -1,6 +1,5 @@
-//! One core puts items into a queue, another one takes them. A round counts
-//! only where the two CPUs stayed as far apart as they were: on a virtual
-//! machine they move.
+//! One core enqueues, another dequeues. A round counts only if the distance of
+//! the two CPUs stayed the same: on a virtual machine they move.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,19 +16,19 @@ use crate::one_core::{BURST, Item, SLOTS, burst_of, items};
 use crate::pin;
 use crate::table::Figures;
 
-/// Half of what waits in a queue that has got long.
+/// Half of the items of a long queue.
 const BACKLOG: usize = 256;
-/// Steals of a window.
+/// Steals per window.
 const STEALS: u64 = 2_000;
-/// Bursts of a window that go through a ring.
+/// Bursts per window through a ring.
 const BURSTS: usize = 512;
-/// Round trips of a cache line by which the distance is judged.
+/// Cache-line round trips that measure the distance.
 const ROUND_TRIPS: u64 = 2_000;
-/// Within one placement of the CPUs round trips differ by less than this
-/// factor, between placements by more.
+/// Round trips differ by less than this factor within one placement of the
+/// CPUs, by more between placements.
 const SAME_PLACE: f64 = 1.8;
-/// Where the CPUs are, by the most cycles that a round trip takes there:
-/// hyperthreads of one core, cores of one socket, and beyond.
+/// Placements of the CPUs, by the most cycles of a round trip: hyperthreads of
+/// one core, cores of one socket, and beyond.
 const PLACES: [(&str, f64); 3] = [("siblings", 130.0), ("near", 600.0), ("far", f64::INFINITY)];
 
 pub fn measure(eal: &Eal, cpus: [usize; 2], rounds: u16, figures: &mut Figures) -> Result<()> {
@@ -41,7 +40,7 @@ pub fn measure(eal: &Eal, cpus: [usize; 2], rounds: u16, figures: &mut Figures) 
     let (mut puts, mut takes) = ring(eal, "shard", SLOTS, 1, 1)?;
     let mut sharded =
         Through::new(puts.remove(0), OnlyShard([Waiting { ring: takes.remove(0), stamp }]), &pool);
-    // By place: the figures of the rounds in which it did not change.
+    // By placement: the figures of the rounds in which it did not change.
     let mut kept: [Vec<Vec<_>>; PLACES.len()] = Default::default();
     for _ in 0..rounds {
         let before = round_trip_cycles(cpus);
@@ -91,8 +90,7 @@ pub fn measure(eal: &Eal, cpus: [usize; 2], rounds: u16, figures: &mut Figures) 
     Ok(())
 }
 
-/// A word that two threads take turns to raise, on a pair of cache lines of its
-/// own.
+/// A word that two threads increment in turn, on its own pair of cache lines.
 #[repr(align(128))]
 struct Turn(AtomicU64);
 
@@ -108,8 +106,8 @@ impl Turn {
     }
 }
 
-/// Runs `owner` in turn with `thief`, which is told the start of its work by
-/// the turn, on a CPU each; the thief's cycles.
+/// Runs `owner` and `thief` alternately, on a CPU each; returns the thief's
+/// cycles. The turn tells the thief when its work starts.
 fn in_turns(
     cpus: [usize; 2],
     turns: u64,
@@ -155,8 +153,8 @@ fn round_trip_cycles(cpus: [usize; 2]) -> f64 {
     cycles as f64 / ROUND_TRIPS as f64
 }
 
-/// The owner has pushed twice a batch: the thief takes half of it, but no more
-/// than `limit`.
+/// The owner has pushed twice a batch; the thief steals half of it, at most
+/// `limit`.
 fn steal_cycles<G: Growth<Item> + Send>(cpus: [usize; 2], batch: usize, limit: usize) -> f64 {
     let mut queue = RunQueue::<Item, G>::new(SLOTS as usize, SLOTS as usize);
     let mut thief = queue.stealer();
@@ -179,8 +177,7 @@ fn steal_cycles<G: Growth<Item> + Send>(cpus: [usize; 2], batch: usize, limit: u
     in_turns(cpus, STEALS, owner, steal) as f64 / (STEALS * limit as u64) as f64
 }
 
-/// As above, with crossbeam's deque, of which a thief takes no more than
-/// `limit`.
+/// As above, with crossbeam's deque, from which a thief steals at most `limit`.
 fn steal_batch_cycles(cpus: [usize; 2], batch: usize, limit: usize) -> f64 {
     let queue = Worker::new_fifo();
     let thief = queue.stealer();
@@ -203,7 +200,7 @@ fn steal_batch_cycles(cpus: [usize; 2], batch: usize, limit: usize) -> f64 {
     in_turns(cpus, STEALS, owner, steal) as f64 / (STEALS * limit as u64) as f64
 }
 
-/// How a worker takes from what the producer puts into.
+/// A worker's end of the producer's ring.
 trait Taker: Send {
     fn take(&mut self, burst: &mut Burst) -> usize;
 }
@@ -233,7 +230,7 @@ impl Shard for Waiting {
     }
 }
 
-/// The sharded queue of one shard.
+/// The sharded queue with one shard.
 struct OnlyShard([Waiting; 1]);
 
 impl Taker for OnlyShard {
@@ -242,8 +239,8 @@ impl Taker for OnlyShard {
     }
 }
 
-/// A ring that bursts go through from one core to the other; what arrives is
-/// what goes through in the next window.
+/// A ring from one core to the other; arrived bursts go through again in the
+/// next window.
 struct Through<T> {
     put: RingProducer,
     take: T,
@@ -257,7 +254,7 @@ impl<T: Taker> Through<T> {
         Self { put, take, sent, arrived: (0..BURSTS).map(|_| Burst::new()).collect() }
     }
 
-    /// From when both are ready to when all has arrived.
+    /// From both being ready until everything has arrived.
     fn cycles(&mut self, cpus: [usize; 2]) -> f64 {
         let Self { put, take, sent, arrived } = self;
         let ready = AtomicBool::new(false);

@@ -1,8 +1,8 @@
-//! All that reads headers, on whatever frames libFuzzer thinks of: nothing
-//! panics, offsets stay in order and inside the frame, both directions are one
-//! flow, the short way finds the same hash as the long one, and a router
-//! changes what it must and nothing else. `./dev fuzz` runs it; stable Rust is
-//! enough, because no sanitizer is needed where there is no unsafe code.
+//! Fuzzes the header parsers: nothing panics, offsets stay in order and inside
+//! the frame, both directions are one flow, the fast path finds the parser's
+//! hash, and the router changes what it must and nothing else. `./dev fuzz`
+//! runs it; stable Rust suffices, because code without `unsafe` needs no
+//! sanitizer.
 #![no_main]
 #![forbid(unsafe_code)]
 
@@ -13,7 +13,7 @@ use engine::headers::{
 use engine::l3::{Unfit, destination, hop};
 use libfuzzer_sys::fuzz_target;
 
-#[allow(dead_code, unused_imports)] // what only tests and engines use
+#[allow(dead_code, unused_imports)] // used only by tests and engines
 #[path = "../../../src/engine"]
 mod engine {
     pub mod headers;
@@ -62,11 +62,11 @@ fn route(frame: &[u8], headers: &Headers) {
     const ADDRESSES: [u8; 12] = [5; 12];
     let mut sent = frame.to_vec();
     let front = sent.len().min(FRONT_MAX);
-    let asked = destination(&frame[..front], frame.len());
+    let verdict = destination(&frame[..front], frame.len());
     hop(&mut sent[..front], &ADDRESSES);
-    if asked.is_err() {
+    if verdict.is_err() {
         let is_ip = headers.network != Network::Other || headers.truncated.is_some();
-        assert!(is_ip || asked == Err(Unfit::NotIp));
+        assert!(is_ip || verdict == Err(Unfit::NotIp));
         return;
     }
     assert!(!matches!(headers.truncated, Some(Layer::Link | Layer::Network)));
@@ -77,7 +77,7 @@ fn route(frame: &[u8], headers: &Headers) {
         headers.network == Network::Ipv4 && (headers.l3 + 10..headers.l3 + 12).contains(&at)
     };
     assert!((12..frame.len()).all(|at| at == counted || is_checksum(at) || sent[at] == frame[at]));
-    // Its header is as sound as before, whether or not this was its last hop.
+    // The header is still sound, whether or not this was its last hop.
     assert!(matches!(destination(&sent[..front], sent.len()), Ok(_) | Err(Unfit::Expired)));
     assert_eq!(parse(&sent).key, headers.key);
 }

@@ -7,7 +7,7 @@ use crate::runq::{Append, Double, RunQueue, Stealer, Stolen};
 
 /// What an lcore keeps for later. Whether anything waits is asked in every
 /// step, so that most often the answer is near at hand.
-pub struct Waiting {
+pub struct PacketQueue {
     queue: Queue,
     /// No fewer than wait: thieves may have taken some.
     at_most: usize,
@@ -19,7 +19,7 @@ enum Queue {
     Append(RunQueue<Mbuf, Append<Mbuf>>),
 }
 
-pub enum WaitingStealer {
+pub enum PacketStealer {
     Double(Stealer<Mbuf, Double<Mbuf>>),
     Append(Stealer<Mbuf, Append<Mbuf>>),
 }
@@ -34,7 +34,7 @@ macro_rules! either {
     };
 }
 
-impl Waiting {
+impl PacketQueue {
     /// Room for `capacity` packets without allocation, and for at most `max`.
     pub fn new(grow: Grow, capacity: usize, max: usize) -> Self {
         let queue = match grow {
@@ -45,10 +45,10 @@ impl Waiting {
     }
 
     /// A thief's end.
-    pub fn stealer(&mut self) -> WaitingStealer {
+    pub fn stealer(&mut self) -> PacketStealer {
         match &mut self.queue {
-            Queue::Double(queue) => WaitingStealer::Double(queue.stealer()),
-            Queue::Append(queue) => WaitingStealer::Append(queue.stealer()),
+            Queue::Double(queue) => PacketStealer::Double(queue.stealer()),
+            Queue::Append(queue) => PacketStealer::Append(queue.stealer()),
         }
     }
 
@@ -95,7 +95,7 @@ impl Waiting {
     }
 }
 
-impl WaitingStealer {
+impl PacketStealer {
     /// Moves up to half of what waits, and at most `limit` packets, to the end
     /// of the burst.
     pub fn steal(&mut self, limit: usize, into: &mut Burst) -> Stolen {

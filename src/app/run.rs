@@ -1,0 +1,352 @@
+//! One run on ports that EAL has: prepared, run, reported.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::engines::Engines;
+use super::launch::Launch;
+use super::outcome::{self, Ended, EngineReports};
+use super::queues::{Ends, boards};
+use super::source::Sources;
+use super::{Host, printed, stamping};
+use crate::cli::{Cli, Idle, KeepOrder, Timestamps};
+use crate::config::{Plan, Stamping};
+use crate::control::{self, Control, FollowedClocks, Hangups, IncidentReader};
+use crate::datapath::{ADOPT_EVERY_NS, Outgoing, RunState, Settings, Shared, TAKE_BUDGET_NS};
+use crate::dpdk::clock::{RateMeter, TscRate, tsc};
+use crate::dpdk::{
+    BurstSize, Eal, EmulatedStamps, MAX_PORTS, Mempool, Port, PortConfig, Reuse, RxQueue,
+    RxStampField, StampField, TicketField, TxQueue,
+};
+use crate::engine::Flows;
+use crate::order::{Counting, Keeping, Order};
+use crate::policy::{Permits, Pool};
+use crate::stats::{
+    GAP_NS_MIN, Incident, Incidents, LcoreStats, Reloads, StampClocks, unseen_text,
+};
+use mpfwd_common::error::{Error, Result};
+use mpfwd_common::output;
+
+/// Where a packet carries what is known of it, outside its burst.
+struct Fields {
+    stamp: StampField,
+    /// The time of its poll, where its stamp is another time.
+    polled: Option<StampField>,
+    /// A driver's stamp, where those count.
+    nic: Option<RxStampField>,
+    ticket: TicketField,
+}
+
+impl Fields {
+    fn register(cli: &Cli, plan: &Plan) -> Result<Self> {
+        let nic = (plan.stamping == Stamping::Nic).then(RxStampField::register).transpose()?;
+        let has_polled = nic.is_some() || cli.source.is_some();
+        Ok(Self {
+            stamp: StampField::register()?,
+            ticket: TicketField::register(cli.order == KeepOrder::None)?,
+            polled: has_polled.then(StampField::register_polled).transpose()?,
+            nic,
+        })
+    }
+}
+
+/// A run. Fields are dropped in their order: whatever holds buffers goes before
+/// the pool, queues go before their ports.
+pub(super) struct Run<'e> {
+    /// Given to the lcores when they start.
+    ends: Option<Ends>,
+    /// Holds packets whose turn has not come.
+    order: Order<Outgoing>,
+    rxqs: Vec<RxQueue>,
+    ports: Vec<Port>,
+    pool: Mempool,
+    sources: Option<Sources>,
+    followed: FollowedClocks,
+    clocks: StampClocks,
+    fields: Fields,
+    stats: Vec<LcoreStats>,
+    started_ticks: u64,
+    meter: RateMeter,
+    /// What the engines do, as the report has it.
+    does: String,
+    plan: Plan,
+    cli: &'e Cli,
+    eal: &'e Eal,
+}
+
+/// What a run leaves when its lcores have returned.
+pub(super) struct Outcome {
+    found: EngineReports,
+    reloads: Option<Reloads>,
+    incidents: Vec<Incident>,
+    elapsed: Duration,
+}
+
+impl<'e> Run<'e> {
+    /// Starts the ports and makes all queues. Prints the start map.
+    ///
+    /// # Errors
+    /// When something does not start; all is closed again.
+    pub(super) fn prepare(
+        eal: &'e Eal,
+        cli: &'e Cli,
+        mut plan: Plan,
+        engines: &mut dyn Engines,
+    ) -> Result<Self> {
+        let (started_ticks, meter) = (tsc(), RateMeter::start(eal.tsc_rate()));
+        engines.set_up(eal, cli, &plan)?;
+        let fields = Fields::register(cli, &plan)?;
+        let pool = pool(eal, &plan)?;
+        let (ports, mut rxqs, txqs) = start_ports(eal, cli, &mut plan, &fields, &pool)?;
+        let ends = Ends::new(eal, cli, &plan, txqs)?;
+        let (rate, _) = meter.rate();
+        let falls_back = cli.timestamps == Timestamps::Auto;
+        let (followed, clocks) =
+            FollowedClocks::calibrate(&mut plan, &ports, falls_back, |ns| rate.ticks(ns))?;
+        let sources = attach(cli, &plan, &mut rxqs, (&pool, fields.stamp), rate)?;
+        let does = engines.name(cli);
+        printed::map(&plan, cli, &does, &ports);
+        sources.iter().for_each(output::say);
+        let order = match cli.order {
+            KeepOrder::Flow => Order::Keeping(Keeping::new(rxqs.len(), plan.order_records)),
+            KeepOrder::None => Order::Counting(Counting::new(rxqs.len())),
+        };
+        let stats = plan.lcores.iter();
+        let stats =
+            stats.map(|lcore| LcoreStats::new(&plan.may_poll(lcore), &lcore.tx_queue)).collect();
+        Ok(Self {
+            ends: Some(ends),
+            order,
+            rxqs,
+            ports,
+            pool,
+            sources,
+            followed,
+            clocks,
+            fields,
+            stats,
+            started_ticks,
+            meter,
+            does,
+            plan,
+            cli,
+            eal,
+        })
+    }
+
+    /// Forwards until the end of the run.
+    ///
+    /// # Errors
+    /// When an lcore or a thread does not start, or fails.
+    pub(super) fn run(&mut self, engines: &dyn Engines, host: &Host) -> Result<Outcome> {
+        let (plan, scheduling) = (&self.plan, &self.plan.scheduling);
+        let (rate, _) = self.meter.rate();
+        let links = links(&self.ports);
+        let run = RunState::new(plan.lcores.len(), self.cli.packets);
+        let boards = boards(plan, &self.rxqs, rate)?;
+        let pool_a = plan.lcores.iter().filter(|lcore| lcore.pool == Pool::A).count();
+        let permits = Permits::new(scheduling.expensive_cap, pool_a);
+        let incidents = Incidents::new(plan.lcores.len());
+        let settings = self.settings(engines, rate);
+        let reader = IncidentReader {
+            incidents: &incidents,
+            boards: &boards,
+            rescue_after_ticks: settings.rescue_after_ticks,
+            lcore_ids: plan.lcores.iter().map(|lcore| lcore.lcore.id).collect(),
+            rate,
+            run_start_ticks: tsc(),
+        };
+        let shared = Shared {
+            run: &run,
+            links: &links,
+            boards: &boards,
+            rxqs: &self.rxqs,
+            order: &self.order,
+            permits: &permits,
+            incidents: &incidents,
+            clocks: &self.clocks,
+            buffers: &self.pool,
+        };
+        let cost = self.sources.as_ref().and_then(|sources| sources.cost);
+        let (eal, cli, stats) = (self.eal, self.cli, &self.stats[..]);
+        let launch = Launch { eal, cli, plan, rate, settings, shared, stats, cost };
+        let ends = self.ends.take().ok_or_else(|| Error::Setup("a run runs once".into()))?;
+        let queues = ends.assign(plan, cli, &self.rxqs)?;
+        let ended = AtomicBool::new(false);
+        let control = Control {
+            run: &run,
+            signals: &host.signals,
+            ports: &self.ports,
+            links: &links,
+            stats,
+            incidents: &reader,
+            clocks: &self.clocks,
+            stamped_by: stamping::name(plan),
+            cpus: control::spare_cpus(&eal.lcores(), &host.cpus),
+            duration: cli.duration,
+            stats_period: cli.stats_period,
+            ended: &ended,
+        };
+        let followed = &mut self.followed;
+        let (found, elapsed, reloads) =
+            beside(&control, followed, engines, || engines.launch(&launch, queues))?;
+        // The rate is known better by now.
+        let (rate, _) = self.meter.rate();
+        let incidents = IncidentReader { rate, ..reader }.read();
+        Ok(Outcome { found, reloads, incidents, elapsed })
+    }
+
+    /// What all lcores' loops have in common.
+    fn settings(&self, engines: &dyn Engines, rate: TscRate) -> Settings {
+        let (cli, plan, fields) = (self.cli, &self.plan, &self.fields);
+        Settings {
+            burst: BurstSize::of(cli.burst),
+            on_full: cli.on_full,
+            idle: cli.idle,
+            stamping: plan.stamping != Stamping::Off,
+            stamp: fields.stamp,
+            polled: fields.polled,
+            ticket: fields.ticket,
+            flows: Flows { macs_stay: engines.macs_stay(cli) },
+            // A source's packets are stamped also where latency is not counted.
+            stamped: cli.source.is_some() || plan.stamping == Stamping::Nic,
+            nic: fields.nic.filter(|_| plan.stamping == Stamping::Nic),
+            started_ticks: self.started_ticks,
+            // Where lcores share CPUs, gaps are what was asked for.
+            gap_ticks: if cli.idle == Idle::Yield { u64::MAX } else { rate.ticks(GAP_NS_MIN) },
+            take_budget_ticks: rate.ticks(TAKE_BUDGET_NS),
+            adopt_every_ticks: rate.ticks(ADOPT_EVERY_NS),
+            rescue_after_ticks: rate.ticks(plan.scheduling.rescue_after.as_nanos() as u64),
+            stall_after_ticks: rate.ticks(plan.scheduling.stall_after.as_nanos() as u64),
+            ticks_per_us: rate.ticks(1_000),
+            runq_max: plan.scheduling.runq_max_pkts,
+        }
+    }
+
+    /// Closes the ports, and reports. Buffers are counted last, when all are
+    /// back in the pool.
+    pub(super) fn report(self, outcome: Outcome) -> crate::stats::Report {
+        let Outcome { found, reloads, incidents, elapsed } = outcome;
+        let mut devices = self.ports.iter().map(Port::stats).collect::<Vec<_>>();
+        for (port, device) in self.ports.iter().zip(&mut devices) {
+            self.sources.iter().for_each(|sources| sources.add_to(port.id(), device));
+        }
+        let (rate, tsc) = self.meter.rate();
+        let source = self.sources.map(|sources| sources.report(rate));
+        drop((self.ends, self.order, self.rxqs, self.ports));
+        let unseen = outcome::unseen_wait(&self.stats, rate);
+        let unseen = unseen_text(&unseen, elapsed.as_secs_f64());
+        let clocks = (&self.clocks, &self.followed);
+        let stamped_by = stamping::Source::of(&self.plan, clocks.0, clocks.1, &unseen, rate);
+        let ended = Ended {
+            does: self.does,
+            found,
+            reloads,
+            stats: &self.stats,
+            devices: &devices,
+            source,
+            stamped_by,
+            incidents,
+            elapsed,
+            rate,
+            tsc,
+            pool: &self.pool,
+        };
+        outcome::report(self.cli, &self.plan, ended)
+    }
+}
+
+/// What drivers receive into. A stack gives out the buffers first that came
+/// back last, which are warm.
+fn pool(eal: &Eal, plan: &Plan) -> Result<Mempool> {
+    let wants_first = plan.ports.iter().any(|port| port.info.wants_first_buffers);
+    let reuse = if wants_first { Reuse::Default } else { Reuse::LastFirst };
+    Mempool::create(eal, "mpfwd_mbufs", plan.mbufs, plan.mbuf_cache, plan.mbuf_room, reuse)
+}
+
+type Started = (Vec<Port>, Vec<RxQueue>, Vec<Vec<TxQueue>>);
+
+/// Starts the ports. Returns them, their receive queues, and by lcore and port
+/// its transmit queue.
+fn start_ports(
+    eal: &Eal,
+    cli: &Cli,
+    plan: &mut Plan,
+    fields: &Fields,
+    pool: &Mempool,
+) -> Result<Started> {
+    let (mut ports, mut rxqs) = (Vec::new(), Vec::new());
+    let mut txqs: Vec<Vec<TxQueue>> = plan.lcores.iter().map(|_| Vec::new()).collect();
+    for (at, port) in plan.ports.iter().enumerate() {
+        let config = PortConfig {
+            rxq: port.rxq,
+            txq_users: port.txq_users.clone(),
+            rxd: cli.rxd,
+            txd: cli.txd,
+            max_pkt_len: cli.max_pkt_len,
+            scatter: plan.scatter,
+            promiscuous: cli.promiscuous,
+            stamp: fields.nic.is_some() && !cli.emulate_stamps,
+        };
+        let (started, rx, mut handles) =
+            Port::start(eal, &port.info, &config, pool, &mut plan.warnings)?;
+        ports.push(started);
+        rxqs.extend(rx);
+        for (lcore, own) in plan.lcores.iter().zip(&mut txqs) {
+            let queue = usize::from(lcore.tx_queue[at].1);
+            own.extend(handles[queue].pop());
+        }
+    }
+    Ok((ports, rxqs, txqs))
+}
+
+/// Attaches what was asked for to the receive queues: stamps like a NIC's, and
+/// a source of packets.
+fn attach(
+    cli: &Cli,
+    plan: &Plan,
+    rxqs: &mut [RxQueue],
+    ends: (&Mempool, StampField),
+    rate: TscRate,
+) -> Result<Option<Sources>> {
+    if cli.emulate_stamps {
+        let field = RxStampField::register()?;
+        rxqs.iter_mut().try_for_each(|rxq| rxq.attach(EmulatedStamps::new(field)))?;
+    }
+    let source = cli.source.as_ref();
+    source.map(|spec| Sources::attach(spec, cli, plan, rxqs, ends, rate)).transpose()
+}
+
+/// By port: whether its link is up. A port that does not exist counts as up.
+fn links(ports: &[Port]) -> [AtomicBool; MAX_PORTS] {
+    std::array::from_fn(|id| {
+        let port = ports.iter().find(|port| usize::from(port.id()) == id);
+        AtomicBool::new(port.is_none_or(Port::link_is_up))
+    })
+}
+
+/// Runs the lcores by `launch`, with control and the reader of changed files
+/// beside them on threads of their own. Returns what the engines found, how long
+/// packets were received, and what was read again.
+fn beside(
+    control: &Control<'_>,
+    followed: &mut FollowedClocks,
+    engines: &dyn Engines,
+    launch: impl FnOnce() -> Result<EngineReports>,
+) -> Result<(EngineReports, Duration, Option<Reloads>)> {
+    let (rereads, hangups) = (engines.rereads(), Hangups::catch()?);
+    let no_more_hangups = hangups.handle();
+    let failed = |what: &str| Error::Setup(format!("the thread that {what} failed"));
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| hangups.serve(rereads.as_deref(), &control.cpus));
+        let watcher = scope.spawn(|| control.watch(followed));
+        let outcome = launch();
+        control.run.drain();
+        control.ended.store(true, Ordering::Release);
+        watcher.thread().unpark();
+        no_more_hangups.close();
+        let elapsed = watcher.join().map_err(|_| failed("watches the run"));
+        let reloads = reader.join().map_err(|_| failed("reads files again"));
+        Ok((outcome?, elapsed?, reloads?))
+    })
+}

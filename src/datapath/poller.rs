@@ -1,0 +1,256 @@
+//! Polling receive queues by their leases: the lcore's own queues, whose leases
+//! it keeps while it is not busy, and others' queues, whose leases it borrows
+//! for a burst.
+
+use super::packet::Arrival;
+use super::setup::{Settings, Shared};
+use crate::dpdk::{Burst, BurstSize, Lease, RxQueue};
+use crate::stats::{Counter, LcoreStats, PortQueue};
+
+/// A receive queue that this lcore may poll.
+struct Queue<'a> {
+    rxq: &'a RxQueue,
+    number: u16,
+    /// The lcore that owns it, by its place among the boards.
+    owner: usize,
+    lease: Option<Lease<'a>>,
+    received_pkts: &'a Counter,
+    /// When the last poll began that emptied the queue.
+    emptied_ticks: u64,
+    /// The last stamp that a driver wrote on its packets, in ticks; 0 before
+    /// the first.
+    stamped_ticks: u64,
+}
+
+impl<'a> Queue<'a> {
+    /// The lease, at `now`; `None` while another lcore holds it.
+    #[inline(always)]
+    fn hold(&mut self, now: u64) -> Option<&mut Lease<'a>> {
+        if self.lease.is_none() {
+            self.acquire(now);
+        }
+        self.lease.as_mut()
+    }
+
+    /// Others may have emptied the queue meanwhile, by their counter even after
+    /// `now`.
+    #[inline]
+    fn acquire(&mut self, now: u64) {
+        self.lease = self.rxq.try_lease();
+        if let Some(lease) = &self.lease {
+            let emptied_ticks = lease.emptied_ticks().min(now.wrapping_sub(1));
+            self.emptied_ticks = self.emptied_ticks.max(emptied_ticks);
+        }
+    }
+
+    /// From now on others may poll the queue.
+    #[inline]
+    fn release(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.note_emptied(self.emptied_ticks);
+        }
+    }
+}
+
+/// What one poll found.
+#[derive(Clone, Copy)]
+pub(super) struct Polled {
+    /// The queue's place with the poller, and its number.
+    pub at: usize,
+    pub queue: u16,
+    pub pkts: usize,
+    /// When the poll began, and the port.
+    pub arrival: Arrival,
+    /// When the last poll before it began that emptied the queue.
+    pub emptied_ticks: u64,
+    /// When the queue's source was asked; see [`Lease::source_asked`].
+    pub source_asked: Option<Option<u64>>,
+}
+
+pub(super) struct Poller<'a> {
+    /// The own queues, then all others.
+    queues: Vec<Queue<'a>>,
+    own: usize,
+    /// Which own queue is polled next, and which of the others.
+    next_own: usize,
+    next_other: usize,
+    /// The other lcore's queue whose burst is served now.
+    borrowed: Option<usize>,
+    /// When it looked last whether others' queues want polling, and how often
+    /// it does.
+    adopted_at: u64,
+    adopt_every_ticks: u64,
+    /// Leases are held for a burst at a time, also those of own queues.
+    shares: bool,
+    stats: &'a LcoreStats,
+}
+
+impl<'a> Poller<'a> {
+    /// Of the lcore whose board is the one at `me`, and owns `rx`. With `shares`
+    /// it holds no lease longer than a burst.
+    pub(super) fn new(
+        me: usize,
+        shares: bool,
+        rx: Vec<&'a RxQueue>,
+        settings: &Settings,
+        shared: Shared<'a>,
+        stats: &'a LcoreStats,
+    ) -> Self {
+        let own = rx.len();
+        let is_own: Vec<bool> =
+            shared.rxqs.iter().map(|any| rx.iter().any(|&rxq| std::ptr::eq(any, rxq))).collect();
+        let others = (0..shared.boards.len())
+            .filter(|&owner| owner != me)
+            .flat_map(|owner| shared.boards[owner].rxqs.iter().map(move |&rxq| (owner, rxq)))
+            .filter(|(_, rxq)| !is_own[usize::from(shared.number(rxq))]);
+        let all = rx.into_iter().map(|rxq| (me, rxq)).chain(others);
+        let counter = |rxq: &RxQueue| {
+            let is_of = |of: &&PortQueue| (of.port, of.queue) == (rxq.port(), rxq.queue());
+            stats.rx.iter().find(is_of).map(|of| &of.pkts)
+        };
+        // Only where the mode lets it poll others' queues it counts for them.
+        let queues: Vec<_> = all
+            .filter_map(|(owner, rxq)| {
+                Some(Queue {
+                    rxq,
+                    number: shared.number(rxq),
+                    owner,
+                    lease: None,
+                    received_pkts: counter(rxq)?,
+                    emptied_ticks: settings.started_ticks,
+                    stamped_ticks: 0,
+                })
+            })
+            .collect();
+        Self {
+            own,
+            next_own: 0,
+            next_other: own,
+            borrowed: None,
+            adopted_at: 0,
+            adopt_every_ticks: if queues.len() == own {
+                u64::MAX
+            } else {
+                settings.adopt_every_ticks
+            },
+            queues,
+            shares,
+            stats,
+        }
+    }
+
+    /// How many queues it owns, and how many others it may poll.
+    #[inline(always)]
+    pub(super) fn own(&self) -> usize {
+        self.own
+    }
+
+    #[inline(always)]
+    pub(super) fn others(&self) -> usize {
+        self.queues.len() - self.own
+    }
+
+    /// The own queue whose turn it is.
+    #[inline(always)]
+    pub(super) fn next_own(&mut self) -> Option<usize> {
+        let at = if self.next_own < self.own { self.next_own } else { 0 };
+        self.next_own = at + 1;
+        (at < self.own).then_some(at)
+    }
+
+    /// The other lcore's queue whose turn it is, and its owner.
+    pub(super) fn next_other(&mut self) -> (usize, usize) {
+        let at = self.next_other;
+        self.next_other = if at + 1 < self.queues.len() { at + 1 } else { self.own };
+        (at, self.queues[at].owner)
+    }
+
+    /// Fills the burst, which is empty, from the queue at `at`. The poll begins
+    /// at `now`, read before: no packet is said to have come later than it did.
+    /// `None` while another lcore holds the lease.
+    ///
+    /// The lease is held from here on: that of an own queue until
+    /// `release_all`, that of another lcore's queue until `release_borrowed` at
+    /// the latest, and not at all if there was nothing.
+    #[inline(always)]
+    pub(super) fn poll(
+        &mut self,
+        at: usize,
+        now: u64,
+        want: BurstSize,
+        burst: &mut Burst,
+    ) -> Option<Polled> {
+        let queue = self.queues.get_mut(at)?;
+        if self.shares && queue.rxq.is_quiet(now) {
+            return None;
+        }
+        let lease = queue.hold(now)?;
+        let pkts = lease.poll(burst, want);
+        let source_asked = lease.source_asked();
+        queue.received_pkts.add(pkts as u64);
+        let emptied_ticks = queue.emptied_ticks;
+        if pkts < want.pkts() {
+            queue.emptied_ticks = now;
+        }
+        let arrival = Arrival::polled(queue.rxq.port(), now);
+        let polled = Polled { at, queue: queue.number, pkts, arrival, emptied_ticks, source_asked };
+        if pkts > 0 {
+            self.stats.rx_bursts.add(1);
+        }
+        if self.shares || at >= self.own {
+            self.borrow(at, pkts);
+        }
+        if pkts == 0 && at < self.own {
+            self.stats.empty_polls.add(1);
+        }
+        Some(polled)
+    }
+
+    #[inline]
+    fn borrow(&mut self, at: usize, pkts: usize) {
+        if pkts > 0 {
+            self.borrowed = Some(at);
+        } else {
+            self.queues[at].release();
+        }
+    }
+
+    /// The burst of another lcore's queue has been sent, or keeps its places.
+    pub(super) fn release_borrowed(&mut self) {
+        if let Some(at) = self.borrowed.take() {
+            self.queues[at].release();
+        }
+    }
+
+    /// From now on others may poll all queues whose leases this lcore holds.
+    pub(super) fn release_all(&mut self) {
+        self.queues[..self.own].iter_mut().for_each(Queue::release);
+        self.release_borrowed();
+    }
+
+    /// The last stamp that a driver wrote on the queue's packets, in ticks.
+    pub(super) fn stamped_ticks(&self, at: usize) -> u64 {
+        self.queues[at].stamped_ticks
+    }
+
+    pub(super) fn note_stamped(&mut self, at: usize, ticks: u64) {
+        self.queues[at].stamped_ticks = ticks;
+    }
+
+    /// Whether it is time to look for queues whose owner is busy.
+    #[inline(always)]
+    pub(super) fn is_adoption_due(&self, now: u64) -> bool {
+        now.wrapping_sub(self.adopted_at) > self.adopt_every_ticks
+    }
+
+    pub(super) fn note_adoption(&mut self, at_ticks: u64) {
+        self.adopted_at = at_ticks;
+    }
+
+    /// How many looks at other lcores' queues lie between `now` and the own
+    /// poll that began then.
+    #[inline]
+    pub(super) fn looks_since(&self, now: u64) -> u64 {
+        if self.adopted_at == now { 2 * self.others() as u64 } else { 0 }
+    }
+}

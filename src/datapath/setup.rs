@@ -1,0 +1,124 @@
+//! What a loop is made of: settings, its queues, and what all lcores share.
+
+use std::sync::atomic::AtomicBool;
+
+use super::board::Board;
+use super::packet::Outgoing;
+use super::packet_queue::{PacketQueue, PacketStealer};
+use super::run_state::RunState;
+use crate::cli::{Idle, OnFull};
+use crate::dpdk::{
+    BurstSize, MAX_PORTS, Mempool, RingConsumer, RingProducer, RxQueue, RxStampField, StampField,
+    TicketField, TxQueue,
+};
+use crate::engine::Flows;
+use crate::order::Order;
+use crate::policy::Permits;
+use crate::shed::Picker;
+use crate::stats::{Incidents, StampClocks};
+
+/// Time budget of one dequeue from a shard, in nanoseconds: nobody can help
+/// with what a worker holds.
+pub const TAKE_BUDGET_NS: u64 = 20_000;
+
+/// How often an lcore that has work itself looks for queues whose owner is
+/// away, in nanoseconds.
+pub const ADOPT_EVERY_NS: u64 = 2_000;
+
+/// The same for all lcores' loops.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    pub burst: BurstSize,
+    pub on_full: OnFull,
+    pub idle: Idle,
+    /// Whether latency is counted.
+    pub stamping: bool,
+    /// Where a packet's arrival is written once it leaves its burst.
+    pub stamp: StampField,
+    /// Where the time of its poll is written then, unless that is its arrival.
+    pub polled: Option<StampField>,
+    /// Where its place in its flow is written then.
+    pub ticket: TicketField,
+    /// What identifies a packet's flow.
+    pub flows: Flows,
+    /// Packets bring a stamp of their arrival, which counts instead of the time
+    /// of the poll.
+    pub stamped: bool,
+    /// Where drivers write their stamps, if these count.
+    pub nic: Option<RxStampField>,
+    /// Read before the ports were started: no packet came earlier.
+    pub started_ticks: u64,
+    pub take_budget_ticks: u64,
+    pub adopt_every_ticks: u64,
+    /// How long an lcore may be in one packet before it counts as stuck.
+    pub rescue_after_ticks: u64,
+    /// How long an lcore may not be seen to run before it counts as stalled.
+    pub stall_after_ticks: u64,
+    /// Ticks of a microsecond.
+    pub ticks_per_us: u64,
+    /// A longer pause between two polls in vain was made by the host.
+    pub gap_ticks: u64,
+    /// Capacity of a run queue, in packets.
+    pub runq_max: usize,
+}
+
+impl Settings {
+    /// So many nanoseconds in ticks, roughly.
+    pub(super) fn ticks(&self, ns: u64) -> u64 {
+        ns * self.ticks_per_us / 1_000
+    }
+}
+
+/// The queues of one lcore.
+pub struct Queues<'a> {
+    /// The receive queues that it owns, in the order of its `LcoreStats::rx`.
+    pub rx: Vec<&'a RxQueue>,
+    /// One transmit queue per port, in the order of its `LcoreStats::tx`.
+    pub tx: Vec<TxQueue>,
+    /// The shard into which it enqueues deferred packets.
+    pub shard: Option<RingProducer>,
+    /// The shards from which it dequeues them.
+    pub shards: Vec<RingConsumer>,
+    /// Its inbox, and the producing end of each lcore's.
+    pub inbox: Option<RingConsumer>,
+    pub inboxes: Vec<RingProducer>,
+    /// Packets left over in a burst, unclassified. Each carries its stamp and
+    /// port.
+    pub run_queue: PacketQueue,
+    /// Deferred packets that this lcore must run itself.
+    pub kept: PacketQueue,
+    /// Thieves' ends of all lcores' run queues and kept packets, by lcore.
+    pub stealers: Vec<[PacketStealer; 2]>,
+    /// Chooses the shard of the next dequeue.
+    pub picker: Picker,
+}
+
+/// Shared by all lcores.
+#[derive(Clone, Copy)]
+pub struct Shared<'a> {
+    pub run: &'a RunState,
+    /// By port: whether its link was up when control looked last.
+    pub links: &'a [AtomicBool; MAX_PORTS],
+    /// By lcore, in the order of the map.
+    pub boards: &'a [Board<'a>],
+    /// All receive queues. A queue's number is its place here.
+    pub rxqs: &'a [RxQueue],
+    /// By a receive queue's number: its packets that have not left yet.
+    pub order: &'a Order<Outgoing>,
+    /// Rights to do expensive work, where the mode limits it.
+    pub permits: &'a Permits,
+    /// Where each lcore records that it was stuck, or helped one that was.
+    pub incidents: &'a Incidents,
+    /// The clocks of drivers' stamps, where these count.
+    pub clocks: &'a StampClocks,
+    /// What drivers receive into.
+    pub buffers: &'a Mempool,
+}
+
+impl Shared<'_> {
+    /// The number of a receive queue.
+    pub(super) fn number(&self, rxq: &RxQueue) -> u16 {
+        let number = self.rxqs.iter().position(|any| std::ptr::eq(any, rxq));
+        number.map_or(0, |number| number as u16)
+    }
+}

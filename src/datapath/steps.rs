@@ -1,0 +1,139 @@
+//! What the lcore does next: the policy's choice, and what it needs to know of
+//! the lcore itself.
+
+use super::setup::{Settings, Shared};
+use crate::cli::Idle;
+use crate::policy::{Help, PeerHint, PeersView, Permit, Permits, Policy, Pool, Step, View};
+
+pub(super) struct Steps<'a, P> {
+    me: usize,
+    pool: Pool,
+    policy: P,
+    permits: &'a Permits,
+    idle: Idle,
+    /// Polls in vain, or looks at the shards, since the last one that found
+    /// something or the last look around.
+    empty_polls: usize,
+    /// It wanted a permit and got none.
+    refused: bool,
+}
+
+/// The packets that the lcore holds or may get, as far as the policy looks at
+/// them.
+pub(super) struct Held {
+    pub run_queue_pkts: usize,
+    pub kept_pkts: usize,
+    pub inbox_pkts: usize,
+    pub done_pkts: u64,
+}
+
+impl<'a, P: Policy> Steps<'a, P> {
+    pub(super) fn new(me: usize, policy: P, settings: &Settings, shared: Shared<'a>) -> Self {
+        Self {
+            me,
+            pool: shared.boards[me].pool,
+            policy,
+            permits: shared.permits,
+            idle: settings.idle,
+            empty_polls: 0,
+            refused: false,
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn pool(&self) -> Pool {
+        self.pool
+    }
+
+    #[inline(always)]
+    pub(super) fn policy(&mut self) -> &mut P {
+        &mut self.policy
+    }
+
+    /// The next step of an lcore that polls so many queues.
+    #[inline(always)]
+    pub(super) fn next(
+        &mut self,
+        held: Held,
+        queues: usize,
+        shards_nonempty: bool,
+        draining: bool,
+    ) -> Step {
+        let Held { run_queue_pkts, kept_pkts, inbox_pkts, done_pkts } = held;
+        self.policy.next(&View {
+            pool: self.pool,
+            run_queue_pkts,
+            kept_pkts,
+            shards_nonempty,
+            inbox_pkts,
+            done_pkts,
+            found_nothing: self.empty_polls >= P::EMPTY_ROUNDS * queues,
+            permit_refused: self.refused,
+            draining,
+        })
+    }
+
+    /// What to do for other lcores, which show these hints.
+    pub(super) fn help(
+        &mut self,
+        peers: &[PeerHint],
+        shards_nonempty: bool,
+        draining: bool,
+    ) -> Help {
+        let help = self.policy.help(&PeersView {
+            me: self.me,
+            pool: self.pool,
+            draining,
+            permit_refused: self.refused,
+            shards_nonempty,
+            permit_available: self.permits.is_available(self.pool),
+            peers,
+        });
+        (self.empty_polls, self.refused) = (0, false);
+        help
+    }
+
+    /// Whether to poll for this lcore although there is own work.
+    pub(super) fn adopts(&self, peer: &PeerHint) -> bool {
+        self.policy.adopts(peer)
+    }
+
+    /// The right to do expensive work, which is none where the mode sets no
+    /// cap. `None`, which is noted, where too many lcores have it.
+    #[inline]
+    pub(super) fn permit(&mut self) -> Option<Option<Permit<'a>>> {
+        if !P::CAPPED {
+            return Some(None);
+        }
+        let permit = self.permits.try_acquire(self.pool);
+        self.refused = permit.is_none();
+        permit.map(Some)
+    }
+
+    #[inline(always)]
+    pub(super) fn forget_refusal(&mut self) {
+        if P::CAPPED {
+            self.refused = false;
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn found_something(&mut self) {
+        self.empty_polls = 0;
+    }
+
+    #[inline]
+    pub(super) fn found_nothing(&mut self) {
+        self.empty_polls += 1;
+    }
+
+    /// Leaves the CPU alone for a moment.
+    #[inline]
+    pub(super) fn rest(&self) {
+        match self.idle {
+            Idle::Spin => {}
+            Idle::Pause => std::hint::spin_loop(),
+            Idle::Yield => std::thread::yield_now(),
+        }
+    }
+}
