@@ -244,6 +244,8 @@ fn parse_positive(text: &str) -> Result<f64, String> {
 mod tests {
     use clap::CommandFactory;
 
+    use micropools::policy::Mode;
+
     use super::*;
     use mpfwd_common::args::one_line;
 
@@ -256,13 +258,13 @@ mod tests {
         };
         assert_eq!(
             (args.modes, args.rounds, args.machine.own),
-            (vec![LabMode::Rtc, LabMode::Hybrid], 7, vec!["--burst".into(), "16".into()])
+            (vec![Mode::Rtc.into(), Mode::Hybrid.into()], 7, vec!["--burst".into(), "16".into()])
         );
         let Command::Bimodal(args) = Args::try_parse_from(["mplab", "bimodal"]).unwrap().command
         else {
             panic!("bimodal")
         };
-        assert_eq!(args.mode, [LabMode::Pools, LabMode::Steal]);
+        assert_eq!(args.mode, [Mode::Pools.into(), Mode::Steal.into()]);
     }
 
     #[test]

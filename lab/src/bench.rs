@@ -173,6 +173,8 @@ fn eal_args(lcores: &Lcores, further: &str, mbufs: u32) -> Vec<String> {
 mod tests {
     use clap::Parser;
 
+    use micropools::policy::Mode;
+
     use super::*;
     use crate::args::{Args, Command};
     use crate::workload::Share;
@@ -204,7 +206,7 @@ mod tests {
         let bench = bench("-l 0-1 --eal --no-huge").unwrap();
         let args = bench
             .args(
-                LabMode::Pools,
+                Mode::Pools.into(),
                 &workload(),
                 5,
                 End::After(Duration::from_millis(500)),
@@ -228,7 +230,7 @@ mod tests {
     fn what_is_given_is_not_given_twice() {
         let bench = bench("-l (0-3)@0 --eal --file-prefix=mine -- --rxd=64 --burst 16").unwrap();
         let args =
-            bench.args(LabMode::Rtc, &workload(), 1, End::Packets(9), Path::new("r")).join(" ");
+            bench.args(Mode::Rtc.into(), &workload(), 1, End::Packets(9), Path::new("r")).join(" ");
         assert!(
             args.contains("--idle yield")
                 && args.matches("--rxd").count() == 1

@@ -194,11 +194,13 @@ pub(super) fn progress(steps: u64) -> ProgressBar {
 
 #[cfg(test)]
 mod tests {
+    use micropools::policy::Mode;
+
     use super::*;
 
     #[test]
     fn each_round_begins_with_the_next_mode() {
-        let modes = [LabMode::Rtc, LabMode::Pools, LabMode::Hybrid];
+        let modes = [Mode::Rtc, Mode::Pools, Mode::Hybrid].map(LabMode::from);
         let order = |round| turns(&modes, round).map(LabMode::name).collect::<Vec<_>>().join(" ");
         assert_eq!(
             ["rtc pools hybrid", "pools hybrid rtc", "hybrid rtc pools", "rtc pools hybrid"],

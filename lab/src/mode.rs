@@ -1,56 +1,80 @@
 //! The modes that are compared, each a word and the arguments that mpfwd is
-//! given for it.
+//! given for it. All of it is read from the table of modes.
 
 use std::num::NonZeroU64;
+use std::sync::LazyLock;
 
 use clap::ValueEnum;
-
+use clap::builder::PossibleValue;
+use micropools::policy::{Argument, Mode, Variant};
 use mpfwd_common::args::Pools;
 
-/// What is compared: mpfwd's modes, and stealing with and without obligation as
-/// two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum LabMode {
-    /// RSS and run-to-completion
-    Rtc,
-    /// Idle lcores steal
-    #[value(alias = "single")]
-    Steal,
-    /// Busy lcores steal too, every so many packets
-    StealEvery,
-    /// To the shorter of two random lcores
-    ShedRandom,
-    /// Two micropools
-    Pools,
-    /// Pools that help and rescue
-    Hybrid,
+/// What is compared: mpfwd's modes, and their variants as modes of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LabMode {
+    mode: Mode,
+    variant: Option<Variant>,
+}
+
+/// Each mode, with its variant behind it.
+static ALL: LazyLock<Vec<LabMode>> = LazyLock::new(|| {
+    let with_variant = |&mode: &Mode| {
+        let variant = mode.facts().variant.map(|variant| LabMode { mode, variant: Some(variant) });
+        std::iter::once(LabMode::from(mode)).chain(variant)
+    };
+    Mode::ALL.iter().flat_map(with_variant).collect()
+});
+
+impl From<Mode> for LabMode {
+    fn from(mode: Mode) -> Self {
+        Self { mode, variant: None }
+    }
 }
 
 impl LabMode {
     pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Rtc => "rtc",
-            Self::Steal => "steal",
-            Self::StealEvery => "steal-every",
-            Self::ShedRandom => "shed-random",
-            Self::Pools => "pools",
-            Self::Hybrid => "hybrid",
-        }
+        self.variant.map_or(self.mode.name(), |variant| variant.name)
+    }
+
+    fn help(self) -> &'static str {
+        self.variant.map_or(self.mode.facts().help, |variant| variant.help)
     }
 
     /// Whether it splits the lcores.
     pub(super) fn has_pools(self) -> bool {
-        matches!(self, Self::Pools | Self::Hybrid)
+        self.mode.facts().has_pools
     }
 
     /// mpfwd's arguments for it.
     pub(super) fn args(self, pools: Pools, steal_every: NonZeroU64) -> Vec<String> {
-        let own = match self {
-            Self::Rtc | Self::Steal | Self::ShedRandom => format!("--mode {}", self.name()),
-            Self::StealEvery => format!("--mode steal --steal-every {steal_every}"),
-            Self::Pools | Self::Hybrid => format!("--mode {} --pools {pools}", self.name()),
-        };
-        own.split(' ').map(str::to_owned).collect()
+        let mut args = vec!["--mode".to_owned(), self.mode.name().to_owned()];
+        if let Some(Variant { argument, .. }) = self.variant {
+            let value = match argument {
+                Argument::StealEvery => steal_every.to_string(),
+                Argument::Shards
+                | Argument::ShardPick
+                | Argument::RescueAfter
+                | Argument::ExpensiveCap => unreachable!("no variant is made by it"),
+            };
+            args.extend([argument.flag().to_owned(), value]);
+        }
+        if self.has_pools() {
+            args.extend(["--pools".to_owned(), pools.to_string()]);
+        }
+        args
+    }
+}
+
+impl ValueEnum for LabMode {
+    fn value_variants<'a>() -> &'a [Self] {
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let value = PossibleValue::new(self.name()).help(self.help());
+        // The first experiments called it so.
+        let is_steal = *self == Self::from(Mode::Steal);
+        Some(if is_steal { value.alias("single") } else { value })
     }
 }
 
@@ -59,9 +83,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_those_of_the_command_line() {
-        for mode in LabMode::value_variants() {
-            assert_eq!(mode.to_possible_value().expect("none is hidden").get_name(), mode.name());
-        }
+    fn all_modes_have_their_arguments() {
+        let args = |mode: &LabMode| {
+            mode.args(Pools { a: 3, b: 1 }, NonZeroU64::new(61).unwrap()).join(" ")
+        };
+        let all: Vec<_> = ALL.iter().map(|mode| (mode.name(), args(mode))).collect();
+        let expected = [
+            ("rtc", "--mode rtc"),
+            ("steal", "--mode steal"),
+            ("steal-every", "--mode steal --steal-every 61"),
+            ("shed-random", "--mode shed-random"),
+            ("pools", "--mode pools --pools 3:1"),
+            ("hybrid", "--mode hybrid --pools 3:1"),
+        ];
+        assert_eq!(all, expected.map(|(name, args)| (name, args.to_owned())));
+        assert_eq!(LabMode::from_str("single", false), Ok(Mode::Steal.into()));
     }
 }

@@ -27,7 +27,7 @@ pub use sync::Line;
 fn cases() -> proptest::test_runner::Config {
     let config = proptest::test_runner::Config::default();
     if cfg!(miri) {
-        proptest::test_runner::Config { cases: 8, failure_persistence: None, ..config }
+        proptest::test_runner::Config { cases: 2, failure_persistence: None, ..config }
     } else {
         config
     }

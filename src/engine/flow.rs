@@ -15,15 +15,16 @@ pub struct Flows {
 }
 
 impl Flows {
-    /// A number for the packet's flow, the same for all packets of a flow: the
-    /// NIC's RSS hash where the packet has one, else the hash of
-    /// [`FlowKey`](super::headers::FlowKey), which both directions share. (The
-    /// RSS hash is shared by both directions only if the NIC has a symmetric
-    /// key.)
+    /// A number for the packet's flow, the same for all packets of a flow and
+    /// in both directions: the hash of its
+    /// [`FlowKey`](super::headers::FlowKey). The NIC's RSS hash would not do. It
+    /// chose the queue, so that a queue's flows share bits of it; with a
+    /// symmetric key it has 16 bits only; and whoever sends packets can compute
+    /// it.
     #[inline(always)]
     pub fn hash(self, packet: &Mbuf) -> u32 {
         let front = packet.data();
-        match packet.rss_hash().or_else(|| plain_flow_hash(front)) {
+        match plain_flow_hash(front) {
             Some(hash) => hash,
             None => match plain_mac_hash(front) {
                 Some(hash) => self.without_ip(hash),
@@ -38,14 +39,11 @@ impl Flows {
     #[inline(always)]
     pub fn hash_next(self, packet: &Mbuf, before: &mut FlowBefore) -> u32 {
         let header = packet.data().first_chunk();
-        if header.is_some_and(|header| before.header == Some(*header))
-            && packet.rss_hash().is_none()
-        {
+        if header.is_some_and(|header| before.header == Some(*header)) {
             return before.hash;
         }
         let hash = self.hash(packet);
-        let plain = header
-            .filter(|header| packet.rss_hash().is_none() && plain_mac_hash(&header[..]).is_some());
+        let plain = header.filter(|header| plain_mac_hash(&header[..]).is_some());
         *before = FlowBefore { header: plain.copied(), hash };
         hash
     }
@@ -93,4 +91,61 @@ pub fn headers_of(packet: &Mbuf) -> Headers {
 fn headers_across_segments(packet: &Mbuf) -> Headers {
     let mut front = [0; FRONT_MAX];
     parse_front(packet.copy_front(&mut front), packet.pkt_len() as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::rngs::SmallRng;
+    use rand::{Rng, SeedableRng};
+
+    use super::*;
+    use micropools::order::BUCKETS;
+
+    /// An IPv4 packet of UDP.
+    fn frame(random: &mut SmallRng) -> [u8; 60] {
+        let mut frame = [0; 60];
+        frame[12..15].copy_from_slice(&[0x08, 0x00, 0x45]);
+        frame[17] = 46;
+        frame[23] = 17;
+        random.fill(&mut frame[26..38]);
+        frame[39] = 26;
+        frame
+    }
+
+    /// Toeplitz with the key 6d5a repeated: equal in both directions, and its
+    /// upper half is its lower.
+    fn rss(frame: &[u8; 60]) -> u32 {
+        let mut hash = 0u16;
+        for (at, &byte) in frame[26..38].iter().enumerate() {
+            for bit in 0..8 {
+                if byte >> (7 - bit) & 1 == 1 {
+                    hash ^= 0x6d5au16.rotate_left((8 * at + bit) as u32 % 16);
+                }
+            }
+        }
+        u32::from(hash) << 16 | u32::from(hash)
+    }
+
+    /// The share of a queue's buckets that its flows use, of the queue with the
+    /// fewest.
+    fn least_used(queues: usize, reta: usize) -> f64 {
+        let mut random = SmallRng::seed_from_u64(1);
+        let mut used = vec![vec![false; BUCKETS]; queues];
+        for _ in 0..5 * BUCKETS * queues {
+            let frame = frame(&mut random);
+            let queue = (rss(&frame) as usize % reta) % queues;
+            let hash = plain_flow_hash(&frame).expect("a plain frame") as usize;
+            used[queue][hash % BUCKETS] = true;
+        }
+        let share = |queue: &Vec<bool>| queue.iter().filter(|&&used| used).count() as f64;
+        used.iter().map(share).fold(f64::MAX, f64::min) / BUCKETS as f64
+    }
+
+    #[test]
+    fn the_bits_that_chose_the_queue_do_not_choose_the_bucket() {
+        for (queues, reta) in [(8, 128), (8, 512), (64, 128), (64, 512), (128, 512)] {
+            let share = least_used(queues, reta);
+            assert!(share >= 0.95, "{queues} queues, {reta} entries: {share}");
+        }
+    }
 }

@@ -1,6 +1,13 @@
 //! What the packets of a flow have in common, and its hash.
 
-use xxhash_rust::xxh3::xxh3_64;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::LazyLock;
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// Drawn at the start of the process. Whoever sends packets cannot compute which
+/// flows have the same hash, and so cannot make a flow wait for his own.
+static SECRET: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
 
 /// The kind of addresses in a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,7 +93,8 @@ impl FlowKey {
         }
     }
 
-    /// A hash of the flow, the same in both directions.
+    /// A hash of the flow, the same in both directions, and another one in each
+    /// process.
     #[inline]
     pub fn symmetric_hash(&self) -> u32 {
         match self.family {
@@ -107,7 +115,7 @@ pub(super) fn hash_short(a: u64, b: u64, protocol: u8) -> u32 {
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&first.to_ne_bytes());
     bytes[8..].copy_from_slice(&second.to_ne_bytes());
-    xxh3_64(&bytes) as u32
+    xxh3_64_with_seed(&bytes, *SECRET) as u32
 }
 
 /// Hashes the two MAC addresses in front.
@@ -128,5 +136,5 @@ pub(super) fn hash_long(a: (u128, u16), b: (u128, u16), protocol: u8) -> u32 {
     bytes[32..34].copy_from_slice(&first.1.to_ne_bytes());
     bytes[34..36].copy_from_slice(&second.1.to_ne_bytes());
     bytes[36] = protocol;
-    xxh3_64(&bytes) as u32
+    xxh3_64_with_seed(&bytes, *SECRET) as u32
 }
