@@ -148,7 +148,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         self.timing.resume(now);
         if P::SHARES {
             self.pace.end(now);
-            self.rescue.show_running(now);
+            self.show_running(now);
         }
         self.steps.forget_refusal();
         if P::RESCUES && self.poller.is_adoption_due(now) && self.adopt(now) {
@@ -177,6 +177,14 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             self.release_burst();
         }
         left_whole
+    }
+
+    /// Shows the others that this lcore runs.
+    #[inline(always)]
+    fn show_running(&mut self, now: u64) {
+        if let Some(silent_ticks) = self.rescue.show_running(now) {
+            self.pace.note_silence(now, silent_ticks);
+        }
     }
 
     /// The queue whose burst was served under its lease is free from now on: of
@@ -231,7 +239,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         }
         if P::SHARES {
             self.pace.begin(polled_ticks, polled.pkts);
-            if !self.pace.is_short(polled.pkts) {
+            if !self.pace.is_short(polled_ticks, polled.pkts) {
                 return self.serve_piles(polled, measured.is_some());
             }
         }
@@ -659,7 +667,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         self.timing.resume(now);
         if P::SHARES {
             self.pace.end(now);
-            self.rescue.show_running(now);
+            self.show_running(now);
         }
         self.close(now);
         let (shards_wait, draining) = (self.intake.shards_wait(), self.shared.run.is_draining());

@@ -5,7 +5,14 @@ use crate::dpdk::BurstSize;
 
 /// A burst that takes no longer than this is served under its lease: to give
 /// each packet a ticket would cost more than others could gain meanwhile.
-const SHORT_NS: u64 = 300;
+const SHORT_NS: u64 = 4_000;
+
+/// The same for an lcore that is pressed, or whose CPU was taken away lately.
+const WARY_SHORT_NS: u64 = 300;
+
+/// A silence that makes an lcore wary, and for how long it is.
+const WARY_AFTER_NS: u64 = 1_000_000;
+const WARY_NS: u64 = 1_000_000_000;
 
 /// Bursts are made no longer than this where packets take long: what a burst
 /// holds, no other lcore can help with.
@@ -28,6 +35,9 @@ const MEAN_SHIFT: u32 = 3;
 #[derive(Clone, Copy)]
 struct Limits {
     short: u64,
+    wary_short: u64,
+    wary_after: u64,
+    wary: u64,
     burst: u64,
     pressed: u64,
 }
@@ -42,14 +52,30 @@ pub(super) struct Pace {
     pkts: u64,
     /// Polls until the lcore is no longer pressed; 0 if it is not.
     pressed_polls: u32,
+    /// The lcore is wary until then, in ticks; 0 if it is not.
+    wary_until: u64,
 }
 
 impl Pace {
     /// `ticks`: converts nanoseconds.
     pub(super) fn new(burst_max: BurstSize, ticks: impl Fn(u64) -> u64) -> Self {
-        let limits =
-            Limits { short: ticks(SHORT_NS), burst: ticks(BURST_NS), pressed: ticks(PRESSED_NS) };
-        Self { limits, burst_max, pkt_ticks: 0, began_ticks: 0, pkts: 0, pressed_polls: 0 }
+        let limits = Limits {
+            short: ticks(SHORT_NS),
+            wary_short: ticks(WARY_SHORT_NS),
+            wary_after: ticks(WARY_AFTER_NS),
+            wary: ticks(WARY_NS),
+            burst: ticks(BURST_NS),
+            pressed: ticks(PRESSED_NS),
+        };
+        Self {
+            limits,
+            burst_max,
+            pkt_ticks: 0,
+            began_ticks: 0,
+            pkts: 0,
+            pressed_polls: 0,
+            wary_until: 0,
+        }
     }
 
     /// A burst of cheap packets begins at `now`.
@@ -81,9 +107,22 @@ impl Pace {
         self.pkts = 0;
     }
 
+    /// Whether a burst that was polled at `now` is served under its lease.
     #[inline(always)]
-    pub(super) fn is_short(&self, pkts: usize) -> bool {
-        self.pkt_ticks * pkts as u64 <= self.limits.short
+    pub(super) fn is_short(&self, now: u64, pkts: usize) -> bool {
+        let ticks = self.pkt_ticks * pkts as u64;
+        let wary = self.pressed_polls > 0 || now < self.wary_until;
+        ticks <= if wary { self.limits.wary_short } else { self.limits.short }
+    }
+
+    /// The lcore runs again at `now`, after it has not for so long. What
+    /// happened once may happen again: until it has not for a while, bursts in
+    /// service hold up nothing but their own flows.
+    #[cold]
+    pub(super) fn note_silence(&mut self, now: u64, ticks: u64) {
+        if ticks > self.limits.wary_after {
+            self.wary_until = now + self.limits.wary;
+        }
     }
 
     /// How many packets to poll: fewer where they take long.
@@ -135,7 +174,17 @@ mod tests {
 
     #[test]
     fn only_cheap_bursts_are_short() {
-        assert!(pace(8).is_short(32) && !pace(1_000).is_short(1));
+        assert!(pace(8).is_short(0, 32) && pace(1_000).is_short(0, 3));
+        assert!(!pace(1_000).is_short(0, 5));
+    }
+
+    #[test]
+    fn a_silence_makes_an_lcore_wary_for_a_while() {
+        let mut pace = pace(1_000);
+        pace.note_silence(100, WARY_AFTER_NS);
+        assert!(pace.is_short(200, 1), "a short silence is none");
+        pace.note_silence(100, WARY_AFTER_NS + 1);
+        assert!(!pace.is_short(200, 1) && pace.is_short(101 + WARY_NS, 1));
     }
 
     #[test]

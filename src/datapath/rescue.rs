@@ -91,14 +91,17 @@ impl<'a> Rescue<'a> {
         self.boards[self.me].heartbeat.publish_queued(pkts);
     }
 
-    /// This lcore runs at `now`. If others may have missed it, that goes on
-    /// record.
+    /// This lcore runs at `now`. If it was silent for so long that others may
+    /// have helped, that goes on record, and the silence is returned.
     #[inline(always)]
-    pub(super) fn show_running(&self, now: u64) {
+    pub(super) fn show_running(&self, now: u64) -> Option<u64> {
         let shown_ticks = self.boards[self.me].beat.show(now);
-        if now.saturating_sub(shown_ticks) > self.stall_ticks {
-            self.record_silence(shown_ticks, now);
+        let silent_ticks = now.saturating_sub(shown_ticks);
+        if silent_ticks <= self.stall_ticks {
+            return None;
         }
+        self.record_silence(shown_ticks, now);
+        Some(silent_ticks)
     }
 
     #[cold]
