@@ -3,11 +3,9 @@
 
 use std::ffi::OsString;
 
-use nix::sched::CpuSet;
-
 use crate::cli::{Cli, in_utf8};
 use crate::config;
-use crate::control::{self, Signals};
+pub use crate::control::Host;
 use crate::dpdk::{self, Eal};
 use crate::engine::{Engine, EngineSetup};
 use crate::stats::Report;
@@ -31,18 +29,17 @@ use run::Run;
 /// `std::env::args_os()`.
 ///
 /// # Errors
-/// Whatever keeps packets from flowing, a report that can't be written, or a
-/// broken conservation check.
+/// Bad input, a machine that lacks something, a report that can't be written,
+/// or a broken conservation check.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<()> {
     start(args, BuiltIn::new)
 }
 
-/// As `main`, with engines of the caller's instead of `--forward-mode`'s:
-/// `engine` makes one for each lcore. Everything else is as the command line
-/// says, the mode too.
+/// As [`main`], with the caller's own engine instead of `--forward-mode`'s:
+/// `engine` makes one per lcore. The command line decides everything else.
 ///
 /// # Errors
-/// As `main`.
+/// As [`main`].
 pub fn main_with<E: Engine>(
     args: impl IntoIterator<Item = OsString>,
     engine: impl Fn(&EngineSetup<'_>) -> E,
@@ -72,35 +69,17 @@ fn start<W: Engines>(
     if report.conserved { Ok(()) } else { Err(Error::Conservation) }
 }
 
-/// What a run needs of the process around it.
-pub struct Host {
-    signals: Signals,
-    /// The CPUs that the process may use.
-    cpus: CpuSet,
-}
-
-impl Host {
-    /// Catches signals, and notes which CPUs there are before EAL pins the
-    /// calling thread.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn before_eal() -> Result<Self> {
-        Ok(Self { signals: Signals::catch()?, cpus: control::allowed_cpus()? })
-    }
-}
-
 /// One run on the ports that EAL has now: plans, sets up, forwards until the
 /// end, tears down. Must be called by the main lcore.
 ///
 /// # Errors
 /// When the arguments don't fit the lcores and ports, or something does not
-/// start; all is closed again.
+/// start. All ports are closed again.
 pub fn run(eal: &Eal, cli: &Cli, host: &Host) -> Result<Report> {
     run_with(eal, cli, host, &mut BuiltIn::new(cli)?, &[])
 }
 
-/// As [`run`], with an engine of the caller's own that is made for each lcore.
+/// As [`run`], with the caller's own engine: `engine` makes one per lcore.
 ///
 /// # Errors
 /// As [`run`].
@@ -113,7 +92,7 @@ pub fn run_own<E: Engine>(
     run_with(eal, cli, host, &mut Own(engine), &[])
 }
 
-/// `replaying`: the virtual devices that are known to read captures.
+/// `replaying`: the virtual devices that replay captures.
 fn run_with(
     eal: &Eal,
     cli: &Cli,
@@ -128,25 +107,47 @@ fn run_with(
     Ok(run.report(ended))
 }
 
-/// What is before `--` is EAL's, what is behind it is ours. A request for help
-/// is ours wherever it stands. Without `--` our own arguments have lost their
-/// way.
+/// EAL's arguments stand before `--`, ours behind it. A request for help is
+/// ours wherever it stands.
+///
+/// # Errors
+/// When one of our arguments stands before `--`.
 fn split(args: &[String]) -> Result<(&[String], &[String])> {
     let asks = |arg: &String| {
         ["-h", "--help", "-V", "--version"].contains(&arg.as_str()) || arg.starts_with("--generate")
     };
-    let own = args.iter().position(|arg| arg == "--");
-    let before = &args[1..own.unwrap_or(args.len()).max(1)];
-    if let Some(at) = before.iter().position(asks) {
-        return Ok((&args[..1], &before[at..before.len().min(at + 2)]));
+    if let Some(at) = args.iter().position(asks) {
+        return Ok((&[], &args[at..args.len().min(at + 2)]));
     }
-    match own {
-        Some(at) => Ok((&args[..at], &args[at + 1..])),
-        None => match args[1..].iter().find(|arg| Cli::knows(arg)) {
-            Some(arg) => {
-                Err(Error::Usage(format!("{arg} is mpfwd's, not EAL's: write -- before it")))
-            }
-            None => Ok((args, &[])),
-        },
+    if let Some(at) = args.iter().position(|arg| arg == "--") {
+        return Ok((&args[..at], &args[at + 1..]));
+    }
+    match args.iter().skip(1).find(|arg| Cli::knows(arg)) {
+        Some(arg) => Err(Error::Usage(format!("{arg} is mpfwd's, not EAL's: write -- before it"))),
+        None => Ok((args, &[])),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split;
+
+    #[test]
+    fn eals_arguments_end_at_the_dashes_and_help_is_found_anywhere() {
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        for (line, eal, own) in [
+            ("mpfwd -l 0-1 -- --pools 1:1", "mpfwd -l 0-1", "--pools 1:1"),
+            ("mpfwd -l 0", "mpfwd -l 0", ""),
+            ("mpfwd --help", "", "--help"),
+            ("mpfwd -l 0 --help -- --pools 1:1", "", "--help --"),
+            ("mpfwd -l 0 -- --pools x -h", "", "-h"),
+            ("mpfwd --generate man", "", "--generate man"),
+        ] {
+            let line = words(line);
+            let (before, behind) = split(&line).expect("nothing is misplaced");
+            assert_eq!((before.join(" ").as_str(), behind.join(" ").as_str()), (eal, own));
+        }
+        let error = split(&words("mpfwd --pools 1:1")).expect_err("-- is missing");
+        assert_eq!(error.to_string(), "--pools is mpfwd's, not EAL's: write -- before it");
     }
 }

@@ -1,6 +1,5 @@
-//! The arguments behind `--`: their names (testpmd's and l3fwd's where those
-//! have one), their syntax, their help. What they mean together is `config`'s
-//! business.
+//! The arguments behind `--`: names (testpmd's and l3fwd's where those have
+//! one), syntax, and help. `config` decides what they mean together.
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -35,18 +34,23 @@ Examples:
   mpfwd -l 0-1 --no-pci --vdev net_null0,no-rx=1 -- --pools 1:1 \\
         --source open-loop:load=0.5 --work spin:cheap=1us,expensive=1ms,p=1e-4
 
-Exit codes: 0 forwarded and conserved; 1 the report could not be written;
-2 bad input, or something did not start; 3 the conservation check failed.";
+Exit codes:
+  0  packets were forwarded and conserved
+  1  the report could not be written
+  2  bad input, or the machine lacks something; nothing was forwarded
+  3  the conservation check failed; the report says how many packets are missing";
 
-const PORTS: &str = "Ports and queues";
 const SCHEDULING: &str = "Scheduling";
+const PORTS: &str = "Ports and queues";
 const ENGINE: &str = "Engine";
-const LATENCY: &str = "Latency";
 const TRAFFIC: &str = "Traffic";
+const LATENCY: &str = "Latency";
 const RUN: &str = "Run";
 
-/// Forwards packets between ports, and keeps expensive packets from delaying the
-/// others
+/// Forwards packets between ports, and keeps expensive packets from delaying
+/// the others
+// The first paragraph of an argument's comment is its line in `-h`. `--help`,
+// the man page and docs/flags.md have all paragraphs.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "mpfwd",
@@ -55,83 +59,105 @@ const RUN: &str = "Run";
     after_help = AFTER_HELP
 )]
 pub struct Cli {
-    /// Polling lcores (the first A) and working lcores (the other B)
+    /// Lcores that poll, and lcores that work [default: one pool]
+    ///
+    /// The first A lcores, the main lcore among them, poll and run the cheap
+    /// stage. The other B run the expensive stage; in mode hybrid they also
+    /// poll while no expensive packet waits. A + B is the number of lcores.
     #[arg(long, help_heading = SCHEDULING, value_name = "A:B")]
     pub pools: Option<Pools>,
     /// How lcores share work [default: hybrid with --pools, else rtc]
-    #[arg(long, help_heading = SCHEDULING, value_enum)]
+    ///
+    /// See docs/modes.md.
+    #[arg(long, help_heading = SCHEDULING, value_name = "MODE", value_enum)]
     pub mode: Option<Mode>,
-    /// Steal every N packets too, idle or not (mode steal; Go and Tokio: 61)
+    /// Mode steal: also steal every N packets [default: when idle]
+    ///
+    /// Go's and Tokio's schedulers do so every 61 tasks.
     #[arg(long, help_heading = SCHEDULING, value_name = "N", value_parser = parse_every)]
     pub steal_every: Option<NonZeroU64>,
-    /// Rescue an lcore that is in one packet for longer (mode hybrid) [default:
-    /// 20us]
+    /// Mode hybrid: rescue an lcore after so long in one packet [default: 20us]
+    ///
+    /// At least 50 ns per packet of a burst. Where a burst takes longer than
+    /// 20us, that is the default.
     #[arg(long, help_heading = SCHEDULING, value_name = "TIME",
           allow_negative_numbers = true, value_parser = parse_time)]
     pub rescue_after: Option<Duration>,
-    /// Poll for an lcore that does not run for longer (mode hybrid) [default:
+    /// Mode hybrid: poll for an lcore that does not run for longer [default:
     /// 50us]
     #[arg(long, help_heading = SCHEDULING, value_name = "TIME",
           allow_negative_numbers = true, value_parser = parse_time)]
     pub stall_after: Option<Duration>,
-    /// How idle lcores share the backlog of one that is pressed (mode hybrid)
-    /// [default: pull]
+    /// Mode hybrid: how idle lcores share a pressed lcore's backlog [default:
+    /// pull]
     #[arg(long, help_heading = SCHEDULING, value_enum)]
     pub excess: Option<Excess>,
-    /// Idle lcores poll other lcores' receive queues, too (mode steal)
+    /// Mode steal: idle lcores poll other lcores' receive queues, too
     #[arg(long, help_heading = SCHEDULING)]
     pub steal_rx: bool,
-    /// Lcores in expensive work at a time (mode hybrid) [default: B]
+    /// Mode hybrid: lcores in expensive work at a time [default: B]
     #[arg(long, help_heading = SCHEDULING, value_name = "N")]
     pub expensive_cap: Option<usize>,
-    /// Whether packets of one flow leave in the order of their arrival
-    #[arg(long, help_heading = SCHEDULING, value_enum, default_value_t = KeepOrder::Flow)]
+    /// Whether packets of a flow leave in the order in which they arrived
+    ///
+    /// Packets that are deferred, stolen or rescued keep their place, too. See
+    /// docs/modes.md.
+    #[arg(long, help_heading = SCHEDULING, value_name = "ORDER", value_enum,
+          default_value_t = KeepOrder::Flow)]
     pub order: KeepOrder,
     /// Shards between the pools [default: one per lcore that sheds]
     #[arg(long, help_heading = SCHEDULING, value_name = "N",
           value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub shards: Option<u16>,
     /// Which shard a worker dequeues from next [default: oldest]
-    #[arg(long, help_heading = SCHEDULING, value_enum)]
+    #[arg(long, help_heading = SCHEDULING, value_name = "PICK", value_enum)]
     pub shard_pick: Option<ShardPick>,
-    /// Entries per shard, a power of two
+    /// Entries per shard or inbox, a power of two
     #[arg(long, help_heading = SCHEDULING, value_name = "N", default_value_t = 2048)]
     pub ring_size: u32,
-    /// What happens to a packet whose shard is full
-    #[arg(long, help_heading = SCHEDULING, value_enum, default_value_t = OnFull::Drop)]
+    /// What happens to a packet whose shard or inbox is full
+    ///
+    /// With run in mode hybrid, an lcore without a permit receives nothing more
+    /// until its shard has room.
+    #[arg(long, help_heading = SCHEDULING, value_name = "ACTION", value_enum,
+          default_value_t = OnFull::Drop)]
     pub on_full: OnFull,
     /// How a full run queue grows
-    #[arg(long, help_heading = SCHEDULING, value_enum, default_value_t = Grow::Double)]
+    #[arg(long, help_heading = SCHEDULING, value_name = "HOW", value_enum,
+          default_value_t = Grow::Double)]
     pub grow: Grow,
     /// Packets that a run queue may hold, at least two bursts
     #[arg(long, help_heading = SCHEDULING, value_name = "N", default_value_t = 8192,
           value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     pub runq_max: u32,
     /// What an idle lcore does
-    #[arg(long, help_heading = SCHEDULING, value_enum, default_value_t = Idle::Pause)]
+    #[arg(long, help_heading = SCHEDULING, value_name = "HOW", value_enum,
+          default_value_t = Idle::Pause)]
     pub idle: Idle,
 
-    /// Ports to use, as a hexadecimal bit mask [default: all]
+    /// Ports to use, as a hexadecimal mask [default: all]
     #[arg(long, help_heading = PORTS, value_name = "MASK", value_parser = parse_mask)]
     pub portmask: Option<u64>,
-    /// Which lcore polls which queue [default: queue i on the i-th lcore that
-    /// polls]
-    #[arg(long, help_heading = PORTS, value_name = "(PORT,QUEUE,LCORE),…")]
+    /// Which lcore polls which queue: "(PORT,QUEUE,LCORE),…"
+    ///
+    /// Without it queue i of every port belongs to the i-th lcore that polls.
+    #[arg(long, help_heading = PORTS, value_name = "MAP")]
     pub config: Option<QueueMap>,
     /// Receive queues per port [default: one per lcore that polls]
     #[arg(long, help_heading = PORTS, value_name = "N",
           value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub rxq: Option<u16>,
-    /// Transmit queues per port; lcores share them if there are fewer [default:
-    /// one per lcore]
+    /// Transmit queues per port [default: one per lcore]
+    ///
+    /// Lcores share queues, under a lock, if there are fewer.
     #[arg(long, help_heading = PORTS, value_name = "N",
           value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub txq: Option<u16>,
-    /// Descriptors per receive queue
+    /// Descriptors per receive queue, a power of two
     #[arg(long, help_heading = PORTS, value_name = "N", default_value_t = 1024,
           value_parser = clap::value_parser!(u16).range(32..))]
     pub rxd: u16,
-    /// Descriptors per transmit queue
+    /// Descriptors per transmit queue, a power of two
     #[arg(long, help_heading = PORTS, value_name = "N", default_value_t = 1024,
           value_parser = clap::value_parser!(u16).range(32..))]
     pub txd: u16,
@@ -139,11 +165,13 @@ pub struct Cli {
     #[arg(long, help_heading = PORTS, value_name = "N", default_value_t = 32,
           value_parser = clap::value_parser!(u16).range(1..=BURST_MAX as i64))]
     pub burst: u16,
-    /// Packet buffers [default: as many as queues, shards and lcores can hold]
+    /// Packet buffers [default: as many as can be in use at once]
+    ///
+    /// At least two bursts per receive queue.
     #[arg(long, help_heading = PORTS, value_name = "N",
           value_parser = clap::value_parser!(u32).range(64..=1 << 26))]
     pub mbufs: Option<u32>,
-    /// Longest frame, in bytes with its checksum
+    /// Longest frame with its checksum, up to 16000
     #[arg(long, help_heading = PORTS, value_name = "BYTES",
           default_value_t = ETHER_MAX_LEN,
           value_parser = clap::value_parser!(u32).range(86..=16_000))]
@@ -153,19 +181,30 @@ pub struct Cli {
     pub promiscuous: bool,
 
     /// What is done to a packet
-    #[arg(long, help_heading = ENGINE, value_enum, default_value_t = ForwardMode::Io)]
+    ///
+    /// See docs/l3.md and docs/dpi.md.
+    #[arg(long, help_heading = ENGINE, value_name = "ENGINE", value_enum,
+          default_value_t = ForwardMode::Io)]
     pub forward_mode: ForwardMode,
-    /// Destination MAC address behind a port, for mac and l3 (repeatable)
-    /// [default: 02:00:00:00:00:PORT]
+    /// Address behind a port, repeatable [default: 02:00:00:00:00:PORT]
+    ///
+    /// The destination address of frames that leave by this port in mac mode,
+    /// and in l3 mode where the route names none.
     #[arg(long, help_heading = ENGINE, value_name = "PORT,MAC")]
     pub eth_peer: Vec<EthPeer>,
-    /// Routes for l3, one per line: 10.0.0.0/8 PORT [MAC of the next hop]
+    /// Engine l3: the routes
+    ///
+    /// One per line: 10.0.0.0/8 PORT, then the MAC address of the next hop if
+    /// it has one. See docs/l3.md.
     #[arg(long, help_heading = ENGINE, value_name = "FILE")]
     pub routes: Option<RouteFile>,
-    /// Rules for dpi, one per line: ACTION NAME "bytes" or /expression/
+    /// Engine dpi: the rules
+    ///
+    /// One per line: an action, a name, and "bytes" or /an expression/. See
+    /// docs/dpi.md.
     #[arg(long, help_heading = ENGINE, value_name = "FILE")]
     pub rules: Option<PathBuf>,
-    /// Packets with a payload that dpi scans per flow [default: 8]
+    /// Engine dpi: packets with a payload to scan per flow [default: 8]
     #[arg(long, help_heading = ENGINE, value_name = "N",
           value_parser = clap::value_parser!(u16).range(1..))]
     pub dpi_pkts: Option<u16>,
@@ -177,49 +216,73 @@ pub struct Cli {
     #[arg(long, help_heading = ENGINE, value_name = "TIME",
           allow_negative_numbers = true, value_parser = parse_time)]
     pub flow_timeout: Option<Duration>,
-    /// Run work of unknown cost where it came in, and defer it after this time
+    /// Defer work of unknown cost after this time [default: never]
+    ///
+    /// The polling lcore starts the work, and hands it over when the time is
+    /// up. For dpi, and for --work with known=no.
     #[arg(long, help_heading = ENGINE, value_name = "TIME",
           allow_negative_numbers = true, value_parser = parse_time)]
     pub yield_after: Option<Duration>,
-    /// With --yield-after: defer at once what is predicted to take as long
-    #[arg(long, help_heading = ENGINE, value_enum, default_value_t = Predict::None)]
+    /// With --yield-after: defer at once what should take as long
+    #[arg(long, help_heading = ENGINE, value_name = "BY", value_enum,
+          default_value_t = Predict::None)]
     pub predict: Predict,
 
-    /// Open-loop traffic for ports of --vdev net_null0,no-rx=1:
-    /// open-loop:rate=1M|load=0.5[,KEY=VALUE...] (see docs/traffic.md)
+    /// Open-loop traffic for --vdev net_null0,no-rx=1
+    ///
+    /// open-loop:rate=1M or open-loop:load=0.5, a share of what the lcores can
+    /// do; then arrivals=poisson|fixed|on-off, on=1ms, off=1ms, skew=0,
+    /// flows=1024, size=60, seed=1. See docs/traffic.md.
     #[arg(long, help_heading = TRAFFIC, value_name = "SPEC")]
     pub source: Option<OpenLoop>,
-    /// CPU time per packet: spin:cheap=200ns,expensive=100us,p=0.0001[,KEY=VALUE...]
-    /// or another distribution (see docs/traffic.md)
+    /// CPU time per packet [default: none]
+    ///
+    /// spin:cheap=200ns,expensive=100us,p=0.0001; then seed=1,
+    /// mark=auto|hash|sequence (which packets are expensive) and known=yes|no
+    /// (whether the cost is known beforehand); or another distribution. See
+    /// docs/traffic.md.
     #[arg(long, help_heading = TRAFFIC, value_name = "SPEC")]
     pub work: Option<Work>,
 
-    /// Where latency is counted from
-    #[arg(long, help_heading = LATENCY, value_enum, default_value_t = Timestamps::Auto)]
+    /// Where latency starts
+    ///
+    /// With --source it starts when the packet is due; only off may be chosen
+    /// instead. See docs/report.md.
+    #[arg(long, help_heading = LATENCY, value_name = "BY", value_enum,
+          default_value_t = Timestamps::Auto)]
     pub timestamps: Timestamps,
-    /// Have an RX callback stamp packets, as a NIC would
+    /// Let an RX callback stamp packets, as a NIC would
+    ///
+    /// Shows what --timestamps nic costs where no NIC stamps. The times are not
+    /// those of packets.
     #[arg(long, help_heading = LATENCY)]
     pub emulate_stamps: bool,
-    /// Write latencies as PREFIX-cheap.hgrm and PREFIX-expensive.hgrm
+    /// Write PREFIX-cheap.hgrm and PREFIX-expensive.hgrm
+    ///
+    /// Percentile files for HdrHistogram's plotter.
     #[arg(long, help_heading = LATENCY, value_name = "PREFIX")]
     pub hgrm: Option<String>,
-    /// Measure what each step of the loop costs (slows it down)
+    /// Measure the cycles of each step; slows the loop down
     #[arg(long, help_heading = LATENCY)]
     pub record_core_cycles: bool,
 
-    /// Stop after this time: seconds, or with a unit (500ms, 2min)
+    /// Stop after this time: 10, 0.5, 500ms, 2min [default: never]
     #[arg(long, help_heading = RUN, value_name = "SECONDS",
           allow_negative_numbers = true, value_parser = parse_seconds)]
     pub duration: Option<Duration>,
-    /// Stop after this many received packets; the last bursts are finished
+    /// Stop after N received packets [default: never]
+    ///
+    /// Bursts in flight are finished.
     #[arg(long, help_heading = RUN, value_name = "N",
           value_parser = clap::value_parser!(u64).range(1..))]
     pub packets: Option<u64>,
-    /// Print live statistics at this interval: seconds, or with a unit
+    /// Print a line of live statistics this often [default: never]
     #[arg(long, help_heading = RUN, value_name = "SECONDS",
           allow_negative_numbers = true, value_parser = parse_seconds)]
     pub stats_period: Option<Duration>,
     /// Write the report as JSON
+    ///
+    /// See docs/report.md.
     #[arg(long, help_heading = RUN, value_name = "FILE")]
     pub report: Option<PathBuf>,
     /// Check these arguments, and end before EAL starts
@@ -231,8 +294,7 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// Whether `arg` is one of the long arguments here, with or without a
-    /// value.
+    /// Whether `arg` is one of these long arguments, with or without a value.
     pub fn knows(arg: &str) -> bool {
         let name = arg.strip_prefix("--").map(|rest| rest.split('=').next().unwrap_or(rest));
         name.is_some_and(|name| {
@@ -240,8 +302,8 @@ impl Cli {
         })
     }
 
-    /// Reads the arguments behind `--`; `Ok(None)` when help or the version was
-    /// asked for, and printed.
+    /// Reads the arguments behind `--`. `Ok(None)`: help, the version, or
+    /// something generated was asked for, and has been printed.
     ///
     /// # Errors
     /// The first thing wrong, as one line.
@@ -273,33 +335,33 @@ pub enum Grow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ForwardMode {
-    /// Nothing
+    /// Leave it as it is
     Io,
-    /// Set both MAC addresses
+    /// Write both MAC addresses
     Mac,
     /// Swap the MAC addresses
     #[value(name = "macswap")]
     MacSwap,
     /// Route by --routes
     L3,
-    /// Look for --rules in payloads
+    /// Match payloads against --rules
     Dpi,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KeepOrder {
-    /// A packet waits for those of its flow that came before it
+    /// A packet waits for its predecessors in its flow
     Flow,
-    /// Each packet leaves when it is ready; what is out of order is counted
+    /// A packet leaves when it is ready; late ones are counted
     None,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OnFull {
-    /// Drop it, and count it
+    /// Count and drop it
     Drop,
-    /// Run it on the lcore that would have shed it
+    /// Run it where it is
     Run,
 }
 
@@ -313,35 +375,34 @@ pub enum Excess {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Idle {
-    /// Look again at once
+    /// Poll again at once
     Spin,
-    /// Let the CPU rest for some tens of nanoseconds
+    /// Pause the CPU for some tens of nanoseconds
     Pause,
-    /// Give the CPU to another thread: for more lcores than CPUs
+    /// Yield the CPU, for more lcores than CPUs
     Yield,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Timestamps {
-    /// The driver's stamp where all ports have one, else the poll
+    /// nic where every port stamps, else software
     Auto,
-    /// The stamp that the driver or its NIC puts on the packet
+    /// At the stamp of the driver or its NIC
     Nic,
-    /// The poll that brought the packet
+    /// At the start of the poll that received the packet
     Software,
-    /// Latency is not counted
+    /// Nowhere: latency is not counted
     Off,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Predict {
-    /// Nothing is known of a packet in advance
+    /// No prediction
     None,
-    /// It costs what the last one of its flow did
+    /// By the cost of the last packet of the flow
     Last,
-    /// It costs what its flow's packets did, the newer the more (weights of
-    /// 1/8)
+    /// By the moving average of the flow's costs, with a weight of 1/8
     Ewma,
 }
 

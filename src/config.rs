@@ -1,6 +1,5 @@
-//! What the arguments mean together with the lcores and ports that exist: a
-//! validated plan of which lcore does what. Pure: nothing is touched until the
-//! plan stands.
+//! The plan of a run, from the arguments and the lcores and ports that exist:
+//! which lcore does what. Pure: nothing is touched before the plan is complete.
 
 use crate::cli::{Cli, EthPeer, ForwardMode, Mark, Pools, QueueOf};
 use crate::dpdk::{Lcore, PortInfo};
@@ -20,7 +19,7 @@ use scheduling::scheduling;
 pub use source::SOURCE_PORT_HINT;
 pub use stamping::Stamping;
 
-/// Packets that an lcore keeps per port when the driver does not take them.
+/// Packets that an lcore keeps per port when the driver refuses them.
 pub const WAITING_MAX: usize = 1024;
 
 /// One lcore's part.
@@ -28,13 +27,13 @@ pub const WAITING_MAX: usize = 1024;
 pub struct LcorePlan {
     pub lcore: Lcore,
     pub pool: Pool,
-    /// The receive queues it polls: port and queue.
+    /// The receive queues that it owns: port and queue.
     pub rx: Vec<(u16, u16)>,
-    /// The transmit queue that it sends by, on every port.
+    /// The transmit queue that it sends on, for every port.
     pub tx_queue: Vec<(u16, u16)>,
-    /// The shard it puts deferred packets into.
+    /// The shard that it sheds to.
     pub shard: Option<usize>,
-    /// Whether it may take from the shards.
+    /// Whether it may dequeue from the shards.
     pub takes: bool,
 }
 
@@ -43,15 +42,15 @@ pub struct LcorePlan {
 pub struct PortPlan {
     pub info: PortInfo,
     pub rxq: u16,
-    /// How many lcores send by each transmit queue.
+    /// Lcores per transmit queue.
     pub txq_users: Vec<usize>,
     /// The port that its packets leave by.
     pub out: u16,
-    /// Destination address of what leaves by this port.
+    /// Destination address of packets that leave by this port.
     pub peer: [u8; 6],
 }
 
-/// Everything that is to be set up.
+/// Everything that a run sets up.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub scheduling: Scheduling,
@@ -62,13 +61,13 @@ pub struct Plan {
     pub ports: Vec<PortPlan>,
     pub shards: usize,
     pub mbufs: u32,
-    /// Buffers that each lcore keeps at hand.
+    /// Buffers in each lcore's cache.
     pub mbuf_cache: u32,
-    /// Packets that may have a place in a flow at a time, per receive queue.
+    /// Packets with a place in their flow at a time, per receive queue.
     pub order_records: usize,
     /// Bytes of a buffer, headroom included.
     pub mbuf_room: u16,
-    /// What stamps arrivals.
+    /// Where latency starts.
     pub stamping: Stamping,
     /// Frames may need several buffers.
     pub scatter: bool,
@@ -76,8 +75,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The receive queues that an lcore may ever poll: its own, then all others
-    /// if the mode has lcores poll for each other.
+    /// The receive queues that an lcore may poll: its own, then, in modes whose
+    /// lcores poll for each other, all others.
     pub fn may_poll(&self, lcore: &LcorePlan) -> Vec<(u16, u16)> {
         let polls_for_others = self.scheduling.mode.facts().polls_for_others;
         let others =
@@ -90,7 +89,7 @@ fn usage<T>(message: String) -> Result<T> {
     Err(Error::Usage(message))
 }
 
-/// What can be said before EAL starts, so that nothing is touched for it.
+/// Checks what can be checked before EAL starts.
 ///
 /// # Errors
 /// When arguments contradict each other.
@@ -125,11 +124,11 @@ pub fn check_alone(cli: &Cli) -> Result<Scheduling> {
         cli.config.as_ref().and_then(|map| first_double(&map.0))
     {
         return usage(format!(
-            "--config maps port {port}'s queue {queue} twice: each queue has one lcore"
+            "--config maps port {port}'s queue {queue} twice: a queue has one lcore, so keep one entry"
         ));
     }
     if cli.config.is_some() && cli.rxq.is_some() {
-        return usage("--config says how many receive queues there are: leave out --rxq".into());
+        return usage("--config already sets the number of receive queues: leave out --rxq".into());
     }
     Inspecting::new(cli)?;
     match (cli.forward_mode, &cli.routes) {
@@ -139,7 +138,9 @@ pub fn check_alone(cli: &Cli) -> Result<Scheduling> {
             );
         }
         (ForwardMode::Io | ForwardMode::Mac | ForwardMode::MacSwap | ForwardMode::Dpi, Some(_)) => {
-            return usage("--routes is for --forward-mode l3: add that".into());
+            return usage(
+                "--routes is for --forward-mode l3: add it, or leave out --routes".into(),
+            );
         }
         _ => {}
     }
@@ -156,8 +157,7 @@ fn first_double(map: &[QueueOf]) -> Option<QueueOf> {
         .map(|(_, entry)| *entry)
 }
 
-/// The plan for the lcores and ports that there are. `lcores`: the main lcore
-/// first.
+/// The plan for these lcores and ports. The main lcore comes first.
 ///
 /// # Errors
 /// When the arguments don't fit them.
@@ -276,16 +276,20 @@ fn chosen_ports<'p>(cli: &Cli, ports: &'p [PortInfo]) -> Result<Vec<&'p PortInfo
         .collect())
 }
 
-/// How many lcores poll: pool A, or all.
+/// The size of pool A: all lcores with a single pool.
 fn split(pools: Option<Pools>, lcores: &[Lcore]) -> Result<usize> {
     let Some(pools) = pools else { return Ok(lcores.len()) };
     if pools.a.checked_add(pools.b) != Some(lcores.len()) {
-        let fit = match lcores.len() {
-            0 | 1 => "two lcores at least (EAL's -l 0-1, or --lcores '(0-1)@0' on one CPU)".into(),
-            count => format!("--pools {}:{}", count - (count / 5).max(1), (count / 5).max(1)),
+        let instead = match lcores.len() {
+            0 | 1 => {
+                "give EAL two lcores at least: -l 0-1, or --lcores '(0-1)@0' on one CPU".into()
+            }
+            count => {
+                format!("write --pools {}:{}", count - (count / 5).max(1), (count / 5).max(1))
+            }
         };
         return usage(format!(
-            "--pools {pools} wants {} lcores, EAL has {}: write {fit}",
+            "--pools {pools} needs {} lcores, EAL has {}: {instead}",
             pools.a.saturating_add(pools.b),
             lcores.len()
         ));
@@ -293,8 +297,7 @@ fn split(pools: Option<Pools>, lcores: &[Lcore]) -> Result<usize> {
     Ok(pools.a)
 }
 
-/// `--config`: exactly what was asked for. Returns the number of receive queues
-/// per port.
+/// `--config`: the user's map. Returns the number of receive queues per port.
 fn map_queues(
     map: &[QueueOf],
     lcores: &[Lcore],
@@ -314,7 +317,7 @@ fn map_queues(
         };
         if at >= polling {
             return usage(format!(
-                "--config has lcore {} poll, but it is in pool B: choose one of the first {polling}, or change --pools",
+                "--config gives lcore {} a queue, but it is in pool B, which does not poll: choose one of the first {polling} lcores, or change --pools",
                 entry.lcore
             ));
         }
@@ -344,8 +347,8 @@ fn map_queues(
             .find(|&queue| !map.iter().any(|entry| (entry.port, entry.queue) == (port.id, queue)))
         {
             return usage(format!(
-                "--config leaves out queue {queue} of port {}: its packets would never be received",
-                port.id
+                "--config leaves out queue {queue} of port {}, whose packets would be lost: add \"({},{queue},LCORE)\"",
+                port.id, port.id
             ));
         }
     }
@@ -377,8 +380,8 @@ fn spread_queues(
                 port.id, port.name, port.max_rxq
             ));
         }
-        // With the default, ports with too few queues start at different
-        // lcores, so that all get some.
+        // Ports with too few queues start at different lcores, so that more
+        // lcores get one.
         let offset =
             if count < wanted { rxqs.iter().map(|&count| usize::from(count)).sum() } else { 0 };
         for queue in 0..count {
@@ -390,8 +393,8 @@ fn spread_queues(
     Ok(rxqs)
 }
 
-/// The number of transmit queues per port: one per lcore, or as many as there
-/// are.
+/// The number of transmit queues per port: one per lcore, or as many as the
+/// port has.
 fn transmit_queues(
     cli: &Cli,
     lcores: usize,
@@ -427,22 +430,22 @@ fn transmit_queues(
     Ok(txqs)
 }
 
-/// How many of `lcores` send by each of `txqs` queues.
+/// How many of `lcores` send on each of `txqs` queues.
 fn users(lcores: usize, txqs: u16) -> Vec<usize> {
     (0..usize::from(txqs))
         .map(|queue| (lcores + usize::from(txqs) - 1 - queue) / usize::from(txqs))
         .collect()
 }
 
-/// Ports are joined two by two in order, as testpmd pairs them; an odd one out
-/// sends back by itself.
+/// The port that packets of port `at` leave by. Ports are paired in order, as
+/// in testpmd. An odd port out is paired with itself.
 fn paired(at: usize, ports: &[&PortInfo], warnings: &mut Vec<String>) -> u16 {
     match ports.get(at ^ 1) {
         Some(port) => port.id,
         None => {
             if ports.len() > 1 {
                 warnings.push(format!(
-                    "port {} has no partner: its packets leave by itself",
+                    "port {} has no partner: its packets leave by the same port",
                     ports[at].id
                 ));
             }
@@ -451,19 +454,12 @@ fn paired(at: usize, ports: &[&PortInfo], warnings: &mut Vec<String>) -> u16 {
     }
 }
 
-/// For each port the address behind it: as told, else testpmd's.
+/// For each port the address behind it: `--eth-peer`'s, else testpmd's.
 fn peers(told: &[EthPeer], ports: &[&PortInfo]) -> Result<Vec<[u8; 6]>> {
-    if let Some((at, peer)) = told
-        .iter()
-        .enumerate()
-        .find(|(at, peer)| told[..*at].iter().any(|before| before.port == peer.port))
-    {
-        return usage(format!(
-            "--eth-peer names port {} twice (the {}th time as {}): keep one",
-            peer.port,
-            at + 1,
-            peer.mac
-        ));
+    let is_repeated =
+        |&(at, peer): &(usize, &EthPeer)| told[..at].iter().any(|before| before.port == peer.port);
+    if let Some((_, peer)) = told.iter().enumerate().find(is_repeated) {
+        return usage(format!("--eth-peer names port {} twice: keep one of them", peer.port));
     }
     let address = |port: &&PortInfo| {
         let told = told.iter().find(|peer| peer.port == port.id);
@@ -472,7 +468,7 @@ fn peers(told: &[EthPeer], ports: &[&PortInfo]) -> Result<Vec<[u8; 6]>> {
     Ok(ports.iter().map(address).collect())
 }
 
-/// How packets are marked that come from this port.
+/// Whether packets from this port are marked by their sequence.
 pub fn marks_by_sequence(mark: Mark, port: &PortInfo) -> bool {
     match mark {
         Mark::Auto => port.uniform_traffic,

@@ -1,5 +1,5 @@
-//! What happens beside the datapath, on a thread that is no lcore: signals, the
-//! end of the run, the state of links, the line of live statistics.
+//! Control, on a thread that is no lcore: signals, the end of the run, the
+//! state of links, live statistics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -27,58 +27,79 @@ use clocks::FOLLOW_EVERY;
 pub use clocks::FollowedClocks;
 pub use reload::{Hangups, Reload};
 
-/// How often control looks around: coarse, because on a small machine it takes
-/// its time from an lcore.
+/// How often control wakes up. Seldom, because on a small machine it shares a
+/// CPU with an lcore.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// How often links are asked for their state.
+/// How often the state of links is read.
 const LINKS_EVERY: Duration = Duration::from_millis(500);
 
-/// How long finishing what was received may take, before it is dropped.
+/// How long lcores may finish what they have received. Then the rest is
+/// dropped.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
-/// Counts SIGINT and SIGTERM, which end the run, and SIGUSR1, which asks for
-/// the record of stuck lcores.
+/// Counts SIGINT and SIGTERM, which end the run, and SIGUSR1, which prints the
+/// record of stuck lcores.
 #[derive(Clone)]
 pub struct Signals {
-    seen: Arc<AtomicUsize>,
-    asked: Arc<AtomicUsize>,
+    end: Arc<AtomicUsize>,
+    record: Arc<AtomicUsize>,
 }
 
 impl Signals {
-    /// From now on the signals no longer end the process.
+    /// Installs the handlers: from now on these signals do not kill the
+    /// process.
     ///
     /// # Errors
     /// When the kernel refuses a handler.
     pub fn catch() -> Result<Self> {
-        let [seen, asked] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
-        for (signal, flag) in [(SIGINT, &seen), (SIGTERM, &seen), (SIGUSR1, &asked)] {
+        let [end, record] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+        for (signal, flag) in [(SIGINT, &end), (SIGTERM, &end), (SIGUSR1, &record)] {
             signal_hook::flag::register_usize(signal, flag.clone(), 1).map_err(|error| {
                 Error::Setup(format!("no handler for signal {signal}: {error}"))
             })?;
         }
-        Ok(Self { seen, asked })
+        Ok(Self { end, record })
     }
 
-    /// Whether the run's end has been asked for since the last call.
-    pub fn take(&self) -> bool {
-        self.seen.swap(0, Ordering::Relaxed) > 0
+    /// Whether SIGINT or SIGTERM came since the last call.
+    fn end_requested(&self) -> bool {
+        self.end.swap(0, Ordering::Relaxed) > 0
     }
 
-    /// Whether the record of stuck lcores has been asked for since the last
-    /// call.
-    fn take_asked(&self) -> bool {
-        self.asked.swap(0, Ordering::Relaxed) > 0
+    /// Whether SIGUSR1 came since the last call.
+    fn record_requested(&self) -> bool {
+        self.record.swap(0, Ordering::Relaxed) > 0
     }
 }
 
-/// The CPUs that this process may use that are no lcore's; all of them when the
-/// lcores have taken all.
+/// What a run needs of the process around it.
+pub struct Host {
+    pub(crate) signals: Signals,
+    /// The CPUs that the process may use.
+    pub(crate) cpus: CpuSet,
+}
+
+impl Host {
+    /// Catches signals, and notes the process's CPUs before EAL pins the
+    /// calling thread.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn before_eal() -> Result<Self> {
+        let cpus = sched_getaffinity(Pid::from_raw(0)).map_err(|error| {
+            Error::Setup(format!("the kernel hides the process's CPUs: {error}"))
+        })?;
+        Ok(Self { signals: Signals::catch()?, cpus })
+    }
+}
+
+/// The process's CPUs that are no lcore's. All of its CPUs if the lcores use
+/// every one.
 pub fn spare_cpus(lcores: &[Lcore], allowed: &CpuSet) -> CpuSet {
     let mut spare = *allowed;
     for lcore in lcores {
-        // A CPU beyond what a CpuSet can name is in no set, so it need not be
-        // taken out.
+        // Fails for a CPU beyond a CpuSet's range, which is in no set.
         let _ = spare.unset(lcore.cpu as usize);
     }
     if (0..CpuSet::count()).any(|cpu| spare.is_set(cpu).unwrap_or(false)) {
@@ -88,25 +109,14 @@ pub fn spare_cpus(lcores: &[Lcore], allowed: &CpuSet) -> CpuSet {
     }
 }
 
-/// The CPUs that this process may use. To be asked before EAL pins the calling
-/// thread.
-///
-/// # Errors
-/// When the kernel does not say.
-pub fn allowed_cpus() -> Result<CpuSet> {
-    sched_getaffinity(Pid::from_raw(0)).map_err(|error| {
-        Error::Setup(format!("the kernel does not say which CPUs may be used: {error}"))
-    })
-}
-
-/// Reads the record of stuck lcores, at any time.
+/// Reads the record of stuck lcores while lcores write it.
 pub struct IncidentReader<'a> {
     pub incidents: &'a Incidents,
-    /// What the lcores show of themselves, in the order of the map.
+    /// The lcores' boards, in the order of the map.
     pub boards: &'a [Board<'a>],
     /// How long an lcore may be in one packet before it counts as stuck.
     pub rescue_after_ticks: u64,
-    /// EAL's numbers of the lcores, in the order of the map.
+    /// EAL's lcore ids, in the order of the map.
     pub lcore_ids: Vec<u32>,
     pub rate: TscRate,
     pub run_start_ticks: u64,
@@ -126,12 +136,12 @@ impl IncidentReader<'_> {
     fn print(&self) {
         match incident_table(&self.read()) {
             Some(table) => say(table),
-            None => say("no stuck lcore on record"),
+            None => say("no stuck lcores on record"),
         }
     }
 }
 
-/// What control watches and whom it tells.
+/// What control watches, and the run that it ends.
 pub struct Control<'a> {
     pub run: &'a RunState,
     pub signals: &'a Signals,
@@ -139,8 +149,7 @@ pub struct Control<'a> {
     pub links: &'a [AtomicBool; MAX_PORTS],
     pub stats: &'a [LcoreStats],
     pub incidents: &'a IncidentReader<'a>,
-    /// The clocks of drivers' stamps; and what latency is counted by, as far as
-    /// that was known at the start.
+    /// The clocks of drivers' stamps, and the stamps' source as planned.
     pub clocks: &'a StampClocks,
     pub stamped_by: &'static str,
     pub cpus: CpuSet,
@@ -151,11 +160,11 @@ pub struct Control<'a> {
 }
 
 impl Control<'_> {
-    /// Runs until the lcores have ended, and follows the clocks meanwhile.
+    /// Runs until the lcores have returned, and follows the clocks meanwhile.
     /// Returns how long packets were received.
     pub fn watch(&self, followed: &mut FollowedClocks) -> Duration {
-        // EAL has pinned the thread that made this one; where that can't be
-        // undone, control shares that lcore's CPU.
+        // This thread inherits the main lcore's pinning. If that can't be
+        // undone, control shares the main lcore's CPU.
         let _ = sched_setaffinity(Pid::from_raw(0), &self.cpus);
         let start = Instant::now();
         let (mut links_at, mut clocks_at, mut verdict) =
@@ -164,7 +173,7 @@ impl Control<'_> {
         while !self.ended.load(Ordering::Acquire) {
             let now = Instant::now();
             let over = self.duration.is_some_and(|duration| now - start >= duration);
-            let signal = self.signals.take();
+            let signal = self.signals.end_requested();
             if (over || signal) && !self.run.is_draining() {
                 self.run.drain();
             } else if signal {
@@ -177,11 +186,11 @@ impl Control<'_> {
             {
                 self.run.abandon();
             }
-            if self.signals.take_asked() {
+            if self.signals.record_requested() {
                 self.incidents.print();
             }
             if now >= links_at {
-                self.look_at_links();
+                self.read_links();
                 links_at = now + LINKS_EVERY;
             }
             if now >= clocks_at {
@@ -201,26 +210,23 @@ impl Control<'_> {
         self.run.drained_at().unwrap_or_else(Instant::now) - start
     }
 
-    /// Says when drivers' stamps have turned out not to be believed.
+    /// Warns when drivers' stamps turn out to be wrong.
     fn tell_verdict(&self, last: &mut Verdict) {
         let verdict = self.clocks.verdict();
         let Some((port, why)) = self.clocks.why().filter(|_| verdict != *last) else { return };
-        let what = if verdict == Verdict::Off {
-            "is not counted any more"
-        } else {
-            "is counted from polls"
-        };
+        let what =
+            if verdict == Verdict::Off { "is no longer counted" } else { "is counted from polls" };
         let why = why.text(|ticks| time(self.incidents.rate.ns(ticks)));
         warn(format_args!("latency {what}: port {port} {why}"));
         *last = verdict;
     }
 
-    /// What latency is counted by now, as reports have it.
+    /// The stamps' source as it is now, by the report's name.
     fn stamped_by(&self) -> &'static str {
         if self.clocks.verdict() == Verdict::Software { "software" } else { self.stamped_by }
     }
 
-    /// Not longer than to the next thing that has a time.
+    /// The time until the next event, at most [`LOOK_EVERY`].
     fn until_next(&self, start: Instant, now: Instant, line: &StatsLine) -> Duration {
         let end =
             self.duration.filter(|_| !self.run.is_draining()).map(|duration| start + duration);
@@ -229,18 +235,18 @@ impl Control<'_> {
         next.map_or(LOOK_EVERY, |at| at.saturating_duration_since(now).min(LOOK_EVERY))
     }
 
-    fn look_at_links(&self) {
+    fn read_links(&self) {
         for port in self.ports {
             self.links[usize::from(port.id())].store(port.link_is_up(), Ordering::Relaxed);
         }
     }
 }
 
-/// When a line is due: at whole periods since the start, however late the lines
-/// before it were. Periods that were missed share a line.
+/// When a line is due: at whole periods since the start, so that lateness does
+/// not add up. Missed periods share a line.
 struct Due {
     start: Instant,
-    /// Whole periods that have had their line.
+    /// Whole periods that have been printed.
     periods: u32,
 }
 
@@ -249,7 +255,7 @@ impl Due {
         self.start + period * (self.periods + 1)
     }
 
-    /// Whether another period is over; tells so once.
+    /// Whether another period is over. True once per period.
     fn is_now(&mut self, now: Instant, period: Duration) -> bool {
         let over = (now - self.start).as_nanos() / period.as_nanos().max(1);
         let over = u32::try_from(over).unwrap_or(u32::MAX - 1);
@@ -259,7 +265,7 @@ impl Due {
     }
 }
 
-/// Live statistics: one line per period, rates since the last.
+/// Live statistics: one line per period, with rates since the last line.
 struct StatsLine {
     start: Instant,
     due: Due,
@@ -322,7 +328,7 @@ impl StatsLine {
     }
 }
 
-/// A rate with its unit, of the same width whatever it is.
+/// A rate with its unit, in a fixed width.
 fn rate(pps: f64) -> String {
     match pps {
         1e6.. => format!("{:7.3} Mpps", pps / 1e6),

@@ -163,7 +163,7 @@ fn what_does_not_fit_lcores_or_ports_is_refused() {
             1,
             "--vdev net_null0",
             "--timestamps nic",
-            "port 0 (net_null0, driver net_null) stamps nothing that it receives: write --timestamps software",
+            "port 0 (net_null0, driver net_null) does not stamp packets: write --timestamps software",
         ),
         (1, "--vdev net_null0", "--mbufs 10000000", "--mbufs"),
         (1, "--vdev net_null0", "--mbufs 65 --burst 512", "1024 at least"),

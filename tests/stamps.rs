@@ -449,7 +449,8 @@ fn the_start_reports_that_no_driver_stamps() {
     let outcome = run(&format!("{} --vdev net_null0", lcores(1)), "--packets 10000");
     assert_eq!(outcome.good_report()["latency"]["source"], "software");
     let is_it = |line: &String| {
-        line.contains("stamps   software") && line.contains("port 0 (net_null) stamps nothing")
+        line.contains("stamps   software")
+            && line.contains("port 0 (net_null) does not stamp packets")
     };
     assert!(outcome.stdout.iter().any(is_it), "{:#?}", outcome.stdout);
 }

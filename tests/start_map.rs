@@ -14,22 +14,20 @@ struct Line {
     pool: String,
     main: bool,
     polls: Vec<String>,
-    works_on: Option<String>,
+    dequeues: Option<String>,
     sheds: bool,
-    sends_by: Vec<String>,
+    sends_on: Vec<String>,
 }
 
 impl Line {
-    /// `  lcore 0   cpu 0   pool A (main) polls 0:0 1:0, works on shards 0-2,
-    /// sheds to shard 0, sends by 0:0 1:0`
+    /// `  lcore 0  cpu 0  pool A (main)  polls 0:0 1:0  dequeues shards 0-2  sheds
+    /// to shard 0  sends on 0:0 1:0`
     fn read(line: &str) -> Self {
         let words: Vec<&str> = line.split_whitespace().collect();
         let number =
             |at: usize| words[at].parse().unwrap_or_else(|_| panic!("no number in {line}"));
         let main = words[6] == "(main)";
-        let does = words[if main { 7 } else { 6 }..].join(" ");
-        let part =
-            |what: &str| does.split(", ").find_map(|part| part.strip_prefix(what)).map(str::trim);
+        let part = |what: &str| line.split("  ").find_map(|part| part.trim().strip_prefix(what));
         let queues = |what: &str| {
             part(what).map_or(Vec::new(), |list| list.split(' ').map(str::to_owned).collect())
         };
@@ -39,9 +37,9 @@ impl Line {
             pool: words[5].to_owned(),
             main,
             polls: queues("polls "),
-            works_on: part("works on ").map(str::to_owned),
+            dequeues: part("dequeues ").map(str::to_owned),
             sheds: part("sheds to shard ").is_some(),
-            sends_by: queues("sends by "),
+            sends_on: queues("sends on "),
         }
     }
 }
@@ -61,7 +59,7 @@ fn rows_lcores(row: &Value) -> Vec<u64> {
 fn checked(outcome: &Outcome) -> (Vec<Line>, &Value) {
     let report = outcome.good_report();
     let is_map = |line: &&String| {
-        line.starts_with("  lcore ") && line.contains(" pool ") && line.contains(", sends by ")
+        line.starts_with("  lcore ") && line.contains(" pool ") && line.contains("  sends on ")
     };
     let map: Vec<Line> =
         outcome.stdout.iter().filter(is_map).map(|line| Line::read(line)).collect();
@@ -79,10 +77,10 @@ fn checked(outcome: &Outcome) -> (Vec<Line>, &Value) {
             ),
             "{line:?}"
         );
-        assert_eq!(line.sends_by, queues_of(report, "tx", line.lcore), "{line:?}");
+        assert_eq!(line.sends_on, queues_of(report, "tx", line.lcore), "{line:?}");
         assert!(
-            line.works_on.is_some() || count(row, "taken_pkts") == 0,
-            "it works on shards: {line:?} {row:#}"
+            line.dequeues.is_some() || count(row, "taken_pkts") == 0,
+            "it dequeues shards: {line:?} {row:#}"
         );
         assert!(line.sheds || count(row, "shed_pkts") == 0, "it sheds: {line:?} {row:#}");
     }
@@ -113,30 +111,30 @@ fn run_on_three(own: &str) -> Outcome {
 }
 
 #[test]
-fn in_pools_only_pool_b_works_on_shards_and_does_not_poll() {
+fn in_pools_only_pool_b_dequeues_shards_and_does_not_poll() {
     let outcome = run_on_three("--mode pools --pools 2:1");
     let (map, report) = checked(&outcome);
     for line in &map {
         let polls = queues_of(report, "rx", line.lcore);
         match line.pool.as_str() {
             "A" => assert!(
-                line.polls == polls && !polls.is_empty() && line.sheds && line.works_on.is_none(),
+                line.polls == polls && !polls.is_empty() && line.sheds && line.dequeues.is_none(),
                 "{line:?}"
             ),
             _ => assert!(polls.is_empty() && line.polls.is_empty() && !line.sheds, "{line:?}"),
         }
     }
-    assert_eq!(map[2].works_on.as_deref(), Some("shards 0-1"), "one per lcore that sheds");
+    assert_eq!(map[2].dequeues.as_deref(), Some("shards 0-1"), "one per lcore that sheds");
 }
 
 #[test]
-fn in_hybrid_pool_a_works_on_shards_too_unless_it_is_one_lcore() {
-    for (pools, a_works) in [("2:1", true), ("1:2", false)] {
+fn in_hybrid_pool_a_dequeues_shards_too_unless_it_is_one_lcore() {
+    for (pools, a_dequeues) in [("2:1", true), ("1:2", false)] {
         let outcome = run_on_three(&format!("--mode hybrid --pools {pools}"));
         let (map, report) = checked(&outcome);
         for line in &map {
-            let works = (line.pool == "B" || a_works).then_some("shards 0-2");
-            assert_eq!(line.works_on.as_deref(), works, "{pools}: {line:?}");
+            let expected = (line.pool == "B" || a_dequeues).then_some("shards 0-2");
+            assert_eq!(line.dequeues.as_deref(), expected, "{pools}: {line:?}");
             assert!(line.sheds, "{pools}: {line:?}");
             let polls = queues_of(report, "rx", line.lcore);
             assert!(

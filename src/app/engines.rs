@@ -1,5 +1,4 @@
-//! Which engine a run has: one of mpfwd's own by its arguments, or whatever the
-//! caller brings.
+//! A run's engine: a built-in one by `--forward-mode`, or the caller's own.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -25,13 +24,12 @@ use micropools::flow_table::FlowTable;
 use mpfwd_common::error::Result;
 use mpfwd_common::output;
 
-/// Whoever makes the engines of a run.
+/// Makes the engines of a run.
 pub(super) trait Engines {
-    /// What they do, as the report has it.
+    /// Their name in the report.
     fn name(&self, cli: &Cli) -> String;
 
-    /// Sets up what all engines share, once the ports are known and before they
-    /// are started.
+    /// Sets up what all engines share. The ports are known, but not started.
     fn set_up(&mut self, eal: &Eal, cli: &Cli, plan: &Plan) -> Result<()> {
         let _ = (eal, cli, plan);
         Ok(())
@@ -42,28 +40,28 @@ pub(super) trait Engines {
         false
     }
 
-    /// What can be read again while the run goes on, once it is set up.
+    /// The file that can be read again during the run.
     fn rereads(&self) -> Option<Arc<dyn Reload>> {
         None
     }
 
-    /// Runs a loop with an engine on every lcore, to the end.
+    /// Runs a loop with an engine on every lcore, until the end of the run.
     fn launch<'a>(&self, launch: &Launch<'a>, queues: Vec<Queues<'a>>) -> Result<EngineReports>;
 }
 
-/// mpfwd's own engines.
+/// The built-in engines.
 pub(super) struct BuiltIn {
-    /// What was read of the rules, until they are set up.
+    /// The rules as read, until they are set up.
     read: Option<(Rules, Automata)>,
     ruling: Option<Arc<Ruling>>,
     routing: Option<(Arc<Routing>, NoteField)>,
 }
 
 impl BuiltIn {
-    /// Reads what the engine needs beside its arguments.
+    /// Reads the files of the engine.
     ///
     /// # Errors
-    /// When arguments contradict each other, or a file is not as it should be.
+    /// When arguments contradict each other, or a file has mistakes.
     pub(super) fn new(cli: &Cli) -> Result<Self> {
         config::check_forward_mode(cli)?;
         let read = cli.rules.as_ref().map(|path| {
@@ -99,7 +97,7 @@ impl Engines for BuiltIn {
         Ok(())
     }
 
-    /// `l3` replaces them in packets with IP only.
+    /// `l3` replaces the addresses of IP packets only.
     fn macs_stay(&self, cli: &Cli) -> bool {
         cli.forward_mode != ForwardMode::Mac
     }
@@ -120,7 +118,7 @@ impl Engines for BuiltIn {
             (ForwardMode::L3, Some((routing, note))) => {
                 Any::L3(L3::new(routing.tables.hold(), *note))
             }
-            // l3 has routes, and dpi rules: it was looked whether they do.
+            // `config` has refused l3 without routes, and dpi without rules.
             (ForwardMode::Io | ForwardMode::L3 | ForwardMode::Dpi, _) => Any::Io(Io::new(peers)),
         };
         match (&launch.cli.work, forward) {
@@ -134,7 +132,7 @@ impl Engines for BuiltIn {
     }
 }
 
-/// Engines of the caller's, made by this for each lcore.
+/// The caller's own engines: the closure makes one per lcore.
 pub(super) struct Own<F>(pub F);
 
 impl<E: Engine, F: Fn(&EngineSetup<'_>) -> E> Engines for Own<F> {
@@ -154,7 +152,7 @@ impl<E: Engine, F: Fn(&EngineSetup<'_>) -> E> Engines for Own<F> {
     }
 }
 
-/// For each lcore an engine that costs what was asked for.
+/// `--work`: an engine on every lcore that spends CPU time per packet.
 fn spin<'a>(
     launch: &Launch<'a>,
     queues: Vec<Queues<'a>>,
@@ -224,7 +222,7 @@ fn inspect<'a>(
     Ok(EngineReports { dpi: Some(dpi), prediction: predictor.report() })
 }
 
-/// After how long work of unknown cost is given up, if it is.
+/// The time after which work of unknown cost is deferred, if it is.
 fn cutoff(launch: &Launch<'_>) -> Result<Option<Cutoff>> {
     launch
         .plan
@@ -242,9 +240,9 @@ fn flow_table(launch: &Launch<'_>) -> FlowTable {
     )
 }
 
-/// Has engines predict what packets will cost, if that was asked for.
+/// Lets engines predict what packets cost, with `--predict`.
 struct Predictor {
-    /// Without counts of its own: each lcore gets those.
+    /// The lcores' common part. Each lcore has counts of its own.
     shared: Option<Prediction>,
     counts: RefCell<Vec<Arc<PredictionCounts>>>,
 }

@@ -1,4 +1,4 @@
-//! From what was chosen at run time to one loop that is compiled for it.
+//! Turns choices made at run time into a loop that is compiled for them.
 
 use crate::cli::Cli;
 use crate::config::Plan;
@@ -12,8 +12,7 @@ use crate::policy::{
 use crate::stats::LcoreStats;
 use mpfwd_common::error::Result;
 
-/// Turns what was chosen at run time into one loop compiled for it: of the
-/// engine, then by mode, then by metering.
+/// Picks the loop that is compiled for the engine, the mode and the metering.
 pub(super) struct Launch<'a> {
     pub(super) eal: &'a Eal,
     pub(super) cli: &'a Cli,
@@ -22,13 +21,13 @@ pub(super) struct Launch<'a> {
     pub(super) settings: Settings,
     pub(super) shared: Shared<'a>,
     pub(super) stats: &'a [LcoreStats],
-    /// Where packets say what they cost, if their source has decided that.
+    /// The mbuf field with a packet's cost, if the source draws costs.
     pub(super) cost: Option<CostField>,
 }
 
 impl<'a> Launch<'a> {
-    /// Runs `engine`'s engines, one per lcore, to the end. It is asked once for
-    /// each, by EAL's number of the lcore.
+    /// Runs an engine on every lcore, until the end of the run. `engine` makes
+    /// one per lcore, by EAL's lcore id.
     pub(super) fn by_mode<E: Engine>(
         &self,
         queues: Vec<Queues<'a>>,
@@ -79,17 +78,16 @@ impl<'a> Launch<'a> {
             let (engine, policy) =
                 (engine(u64::from(lcore.lcore.id)), policy(u64::from(lcore.lcore.id)));
             let (settings, shared, stats) = (self.settings, self.shared, &self.stats[at]);
-            // Made on the lcore itself, so that its memory is near that lcore.
+            // The lcore itself makes its loop, so that the memory is near it.
             let job = move || {
                 LcoreLoop::<E, P, METER>::new(at, engine, policy, settings, shared, queues, stats)
                     .run()
             };
             jobs.push((lcore.lcore, Box::new(job)));
         }
-        // It may hold what its engines are going to let go of.
+        // The closure may hold what its engines are about to release.
         drop(engine);
-        // Those that did start would wait for what the others might still send
-        // them: nothing is worth that.
+        // If an lcore does not start, the others must not wait for it.
         let call_off = || {
             self.shared.run.drain();
             self.shared.run.abandon();
@@ -98,7 +96,7 @@ impl<'a> Launch<'a> {
     }
 }
 
-/// For each port the one that its packets leave by.
+/// For each port the port that its packets leave by.
 pub(super) fn peers(plan: &Plan) -> Peers {
     let mut peers = Peers::new();
     for port in &plan.ports {

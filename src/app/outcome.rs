@@ -1,4 +1,4 @@
-//! The report of a run, made of what the lcores counted, and its file.
+//! The report of a run, made of the lcores' counters, and its files.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,16 +29,16 @@ pub(super) fn name(value: &impl Serialize) -> String {
         .unwrap_or_default()
 }
 
-/// What engines have to add to the report.
+/// What engines add to the report.
 #[derive(Default)]
 pub(super) struct EngineReports {
     pub dpi: Option<DpiReport>,
     pub prediction: Option<PredictionRow>,
 }
 
-/// What is left when the ports are closed.
+/// What is known when the ports are closed.
 pub(super) struct Ended<'a> {
-    /// What the engines do, and what they found.
+    /// The engines' name and results.
     pub does: String,
     pub found: EngineReports,
     pub reloads: Option<Reloads>,
@@ -49,7 +49,7 @@ pub(super) struct Ended<'a> {
     pub incidents: Vec<Incident>,
     pub elapsed: Duration,
     pub rate: TscRate,
-    /// How that is known.
+    /// How the rate was measured.
     pub tsc: TscRow,
     pub pool: &'a Mempool,
 }
@@ -182,7 +182,7 @@ fn queue_rows(plan: &Plan, stats: &[LcoreStats]) -> Vec<QueueRow> {
                 lcores: Vec::new(),
                 pkts: 0,
             });
-            // In some modes any lcore may poll any queue: those that never did
+            // In some modes any lcore may poll any queue. Lcores that never did
             // are left out.
             if direction == "tx" || lcore.rx.contains(&(port, queue)) || counted.pkts.get() > 0 {
                 row.lcores.push(lcore.lcore.id);
@@ -199,7 +199,8 @@ fn rank(plan: &Plan, stats: &[LcoreStats]) -> RankRow {
     RankRow::new(name(&pick), plan.shards, &counts, rank_error_bound(pick, plan.shards))
 }
 
-/// What the host took from all lcores together; the longest gap is that of one.
+/// Time that the host took from all lcores together. The longest gap is one
+/// lcore's.
 fn host_gaps(stats: &[LcoreStats], rate: TscRate) -> HostGapRow {
     let rows = stats.iter().map(|lcore| lcore.host_gaps.row(|ticks| rate.ns(ticks)));
     rows.fold(HostGapRow::default(), |sum, row| HostGapRow {
@@ -252,14 +253,13 @@ fn latency(
     }
 }
 
-/// How long packets may have waited before the poll that brought them; of
-/// polls.
+/// How long packets may have waited before the poll that received them.
 pub(super) fn unseen_wait(lcores: &[LcoreStats], rate: TscRate) -> TimeRow {
     TimeRow::of(lcores.iter().map(|lcore| &lcore.unseen_wait), |ticks| rate.ns(ticks))
 }
 
-/// Per packet over all lcores; each lap contains one reading of the clock,
-/// whose cost is measured here and taken off.
+/// Per packet, over all lcores. Each lap contains one reading of the clock,
+/// whose cost is measured here and subtracted.
 fn step_cycles(stats: &[LcoreStats]) -> StepCycles {
     let reading = (0..1000).map(|_| tsc().abs_diff(tsc())).min().unwrap_or(0);
     let pkts = stats.iter().map(|lcore| lcore.steps.pkts()).sum::<u64>().max(1);
@@ -277,18 +277,16 @@ fn step_cycles(stats: &[LcoreStats]) -> StepCycles {
     }
 }
 
-/// The files that `--hgrm` with this prefix names: of cheap packets, of
-/// expensive ones.
+/// The files of `--hgrm` with this prefix: cheap packets, expensive packets.
 fn hgrm_paths(prefix: &str) -> [PathBuf; 2] {
     ["cheap", "expensive"].map(|class| PathBuf::from(format!("{prefix}-{class}.hgrm")))
 }
 
-/// Before anything is set up: that all files can be written at the end, and
-/// have something to hold.
+/// Checks before anything is set up that all files can be written at the end.
 pub(super) fn check_files(cli: &Cli) -> Result<()> {
     if cli.hgrm.is_some() && cli.timestamps == Timestamps::Off {
         return Err(Error::Usage(
-            "--hgrm writes latencies, and --timestamps off measures none: leave out one of them"
+            "--hgrm writes latencies, which --timestamps off does not measure: leave out one of them"
                 .into(),
         ));
     }
@@ -299,7 +297,7 @@ pub(super) fn check_files(cli: &Cli) -> Result<()> {
         .try_for_each(|path| output::check_writable("--hgrm", &path))
 }
 
-/// All files that were asked for.
+/// Writes the files of `--report` and `--hgrm`.
 pub(super) fn write_files(cli: &Cli, report: &Report) -> Result<()> {
     if let Some(path) = &cli.report {
         let text = serde_json::to_string_pretty(report).map_err(|error| {

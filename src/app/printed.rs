@@ -1,16 +1,19 @@
-//! The resolved map, as it is printed at the start.
+//! The start map: who polls, sheds, dequeues and sends what, as it is printed
+//! before the first packet.
 
+use super::source::Sources;
+use super::stamping;
 use crate::cli::Cli;
 use crate::config::{LcorePlan, Plan, PortPlan};
 use crate::dpdk::Port;
-use crate::policy::Pool;
 use mpfwd_common::output::{say, warn};
 
-/// `does`: what the engines do.
-pub(super) fn map(plan: &Plan, cli: &Cli, does: &str, ports: &[Port]) {
-    for warning in &plan.warnings {
-        warn(warning);
-    }
+/// Columns of a line.
+const WIDTH: usize = 100;
+
+/// Prints warnings and the map. `does`: the engines' name.
+pub(super) fn map(plan: &Plan, cli: &Cli, does: &str, ports: &[Port], sources: Option<&Sources>) {
+    plan.warnings.iter().for_each(warn);
     let pools = plan.pools.map_or(String::new(), |pools| format!(" {pools}"));
     say(format_args!(
         "mpfwd {}, DPDK {} ({}): mode {}{pools}, forward-mode {does}, burst {}, {} mbufs",
@@ -24,55 +27,102 @@ pub(super) fn map(plan: &Plan, cli: &Cli, does: &str, ports: &[Port]) {
     for (plan, port) in plan.ports.iter().zip(ports) {
         say(port_line(plan, port));
     }
-    super::stamping::line(plan).iter().for_each(say);
+    if let Some(stamps) = stamping::line(plan) {
+        say(folded("stamps", [stamps]));
+    }
     for lcore in &plan.lcores {
         say(lcore_line(lcore, plan));
+    }
+    if let Some(sources) = sources {
+        say(folded("source", sources.described()));
     }
 }
 
 fn port_line(plan: &PortPlan, port: &Port) -> String {
     let (rxd, txd) = port.descriptors();
-    let info = &plan.info;
-    format!(
-        "  port {}   {} {}, {} rx queues of {rxd}, {} tx queues of {txd} -> port {}{}",
-        info.id,
-        info.name,
-        info.mac,
-        plan.rxq,
-        plan.txq_users.len(),
-        plan.out,
-        if port.link_is_up() { "" } else { ", LINK DOWN" },
+    folded(
+        &format!("port {}", plan.info.id),
+        [
+            plan.info.name.clone(),
+            plan.info.mac.to_string(),
+            format!("rx {} x {rxd}", plan.rxq),
+            format!("tx {} x {txd}", plan.txq_users.len()),
+            format!("to port {}", plan.out),
+            if port.link_is_up() { "link up" } else { "LINK DOWN" }.to_owned(),
+        ],
     )
 }
 
 fn lcore_line(lcore: &LcorePlan, plan: &Plan) -> String {
-    let who = format!(
-        "  lcore {:<3} cpu {:<3} pool {:?}{}",
-        lcore.lcore.id,
-        lcore.lcore.cpu,
-        lcore.pool,
-        if lcore.lcore.main { " (main)" } else { "" }
-    );
-    let polled: Vec<String> =
-        lcore.rx.iter().map(|(port, queue)| format!("{port}:{queue}")).collect();
-    let polls = match polled.is_empty() {
-        true if lcore.pool == Pool::A => Some("polls nothing".to_owned()),
-        true => None,
-        false => Some(format!("polls {}", polled.join(" "))),
+    let main = if lcore.lcore.main { " (main)" } else { "" };
+    let mut fields = vec![
+        format!("cpu {:<2}", lcore.lcore.cpu),
+        format!("{:<13}", format!("pool {:?}{main}", lcore.pool)),
+    ];
+    if !lcore.rx.is_empty() {
+        fields.push(format!("polls {}", queues(&lcore.rx, |_| false)));
+    }
+    if lcore.takes {
+        fields.push(match plan.shards {
+            1 => "dequeues shard 0".to_owned(),
+            shards => format!("dequeues shards 0-{}", shards - 1),
+        });
+    }
+    fields.extend(lcore.shard.map(|shard| format!("sheds to shard {shard}")));
+    let is_shared = |(id, queue): (u16, u16)| {
+        let mut ports = plan.ports.iter().filter(|port| port.info.id == id);
+        ports.any(|port| port.txq_users[usize::from(queue)] > 1)
     };
-    let works = lcore.takes.then(|| match plan.shards {
-        1 => "works on shard 0".to_owned(),
-        shards => format!("works on shards 0-{}", shards - 1),
-    });
-    // What it is there for comes first.
-    let first = if lcore.pool == Pool::A { [polls, works] } else { [works, polls] };
-    let mut does: Vec<String> = first.into_iter().flatten().collect();
-    does.extend(lcore.shard.map(|shard| format!("sheds to shard {shard}")));
-    let does = does.join(", ");
-    let sends = lcore.tx_queue.iter().map(|(port, queue)| {
-        let shared =
-            plan.ports.iter().any(|p| p.info.id == *port && p.txq_users[usize::from(*queue)] > 1);
-        format!("{port}:{queue}{}", if shared { " (shared)" } else { "" })
-    });
-    format!("{who:<32} {does}, sends by {}", sends.collect::<Vec<_>>().join(" "))
+    fields.push(format!("sends on {}", queues(&lcore.tx_queue, is_shared)));
+    folded(&format!("lcore {:<2}", lcore.lcore.id), fields)
+}
+
+/// `PORT:QUEUE` of each. Those with several users are marked.
+fn queues(queues: &[(u16, u16)], is_shared: impl Fn((u16, u16)) -> bool) -> String {
+    let text = |&(port, queue): &(u16, u16)| {
+        format!("{port}:{queue}{}", if is_shared((port, queue)) { "(shared)" } else { "" })
+    };
+    queues.iter().map(text).collect::<Vec<_>>().join(" ")
+}
+
+/// A label and its fields, two spaces apart. Continues below the first field
+/// where a line is full.
+fn folded(label: &str, fields: impl IntoIterator<Item = String>) -> String {
+    let mut text = format!("  {label:<7}");
+    let indent = text.len() + 2;
+    let mut column = text.chars().count();
+    for field in fields {
+        for (at, word) in field.split_inclusive(' ').enumerate() {
+            let (gap, width) = (if at == 0 { 2 } else { 0 }, word.trim_end().chars().count());
+            if column + gap + width > WIDTH {
+                text.truncate(text.trim_end().len());
+                text += &format!("\n{:indent$}", "");
+                column = indent;
+            } else {
+                text += &" ".repeat(gap);
+                column += gap;
+            }
+            text += word;
+            column += word.chars().count();
+        }
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::folded;
+
+    #[test]
+    fn fields_are_aligned_and_full_lines_continue_below_the_first() {
+        let short = folded("lcore 0", ["cpu 0 ".to_owned(), "polls 0:0 1:0".to_owned()]);
+        assert_eq!(short, "  lcore 0  cpu 0   polls 0:0 1:0");
+        let queues = (0..64).map(|queue| format!("0:{queue}")).collect::<Vec<_>>().join(" ");
+        let long = folded("lcore 0", ["cpu 0".to_owned(), format!("polls {queues}")]);
+        let lines: Vec<&str> = long.lines().collect();
+        assert!(lines.len() > 2 && lines.iter().all(|line| line.len() <= 100), "{long}");
+        assert!(lines[1].starts_with("           0:"), "{long}");
+        assert_eq!(long.split_whitespace().count(), 4 + 1 + 64, "{long}");
+    }
 }

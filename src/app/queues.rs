@@ -1,5 +1,5 @@
-//! The queues between lcores: shards, inboxes, run queues, and each lcore's ends
-//! of them.
+//! The queues between lcores (shards, inboxes, run queues), and each lcore's
+//! ends of them.
 
 use crate::cli::Cli;
 use crate::config::{LcorePlan, Plan};
@@ -29,7 +29,7 @@ struct Inbox {
 }
 
 impl Ends {
-    /// Makes the rings that the plan has. `txqs`: by lcore, by port.
+    /// Makes the plan's rings. `txqs`: by lcore, by port.
     ///
     /// # Errors
     /// When memory is short.
@@ -79,7 +79,7 @@ impl Ends {
     }
 }
 
-/// What each lcore shows of itself.
+/// Each lcore's board.
 ///
 /// # Errors
 /// As [`Ends::assign`].
@@ -127,7 +127,7 @@ fn shards(eal: &Eal, cli: &Cli, plan: &Plan) -> Result<(Producers, Consumers)> {
     Ok((producers, consumers))
 }
 
-/// Where the mode has inboxes, a ring per lcore that every lcore enqueues to.
+/// In modes with inboxes, a ring per lcore that every lcore enqueues to.
 fn inboxes(eal: &Eal, cli: &Cli, plan: &Plan) -> Result<Vec<Inbox>> {
     let lcores = plan.lcores.len();
     let mut inboxes: Vec<Inbox> = (0..lcores).map(|_| Inbox::default()).collect();
@@ -145,8 +145,8 @@ fn inboxes(eal: &Eal, cli: &Cli, plan: &Plan) -> Result<Vec<Inbox>> {
 
 type Stealers = Vec<[PacketStealer; 2]>;
 
-/// By lcore its run queue and its kept packets; and for each lcore a thief's end
-/// of all of them.
+/// By lcore its run queue and its queue of kept packets, and a thief's ends of
+/// all lcores' queues.
 fn run_queues(plan: &Plan, cli: &Cli) -> (Vec<[PacketQueue; 2]>, Vec<Stealers>) {
     let (grow, max) = (plan.scheduling.grow, plan.scheduling.runq_max_pkts);
     let waiting = || PacketQueue::new(grow, 2 * usize::from(cli.burst), max);

@@ -1,4 +1,4 @@
-//! What is read again while the run goes on: the routes of `l3`, the rules of
+//! Files that are read again during a run: the routes of `l3`, the rules of
 //! `dpi`.
 
 use std::path::PathBuf;
@@ -13,18 +13,18 @@ use crate::engine::l3::{Outgoing, RouteFile, Table};
 use crate::stats::DpiCounts;
 use mpfwd_common::error::{Error, Result};
 
-/// The routes that all lcores go by.
+/// The routes that all lcores use.
 pub(super) struct Routing {
     eal: Eal,
     path: PathBuf,
     ports: Vec<Outgoing>,
     pub(super) tables: Arc<Live<Table>>,
-    /// How many tables there have been.
+    /// Tables built so far.
     number: AtomicU32,
 }
 
 impl Routing {
-    /// The first table, which is returned for people too.
+    /// Builds the first table. Returns a line about it, too.
     ///
     /// # Errors
     /// As [`Table::build`].
@@ -65,15 +65,15 @@ impl Reload for Routing {
     }
 }
 
-/// The rules that all lcores go by.
+/// The rules that all lcores use.
 pub(super) struct Ruling {
     path: PathBuf,
     lcores: usize,
     names: Mutex<RuleNames>,
     pub(super) rules: Arc<Live<RuleSet>>,
-    /// How many sets of rules there have been.
+    /// Sets of rules made so far.
     generation: AtomicU32,
-    /// What was counted by sets that nobody goes by any more.
+    /// Counts of the sets that no lcore uses any more.
     counted: Mutex<DpiCounts>,
 }
 
@@ -111,8 +111,8 @@ impl Ruling {
         }
     }
 
-    /// Name and last action of each rule there has been, and all that was
-    /// counted. To be asked once, when no lcore goes by the rules any more.
+    /// Name and last action of every rule of the run, and their counts. Must be
+    /// called once, when no lcore uses the rules any more.
     pub(super) fn close(&self) -> (Vec<(String, String)>, DpiCounts) {
         self.sweep();
         self.book(&self.rules.hold());

@@ -1,4 +1,4 @@
-//! One run on ports that EAL has: prepared, run, reported.
+//! One run on EAL's ports, in three steps: prepare, run, report.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,10 +8,10 @@ use super::launch::Launch;
 use super::outcome::{self, Ended, EngineReports};
 use super::queues::{Ends, boards};
 use super::source::Sources;
-use super::{Host, printed, stamping};
+use super::{printed, stamping};
 use crate::cli::{Cli, Idle, KeepOrder, Timestamps};
 use crate::config::{Plan, Stamping};
-use crate::control::{self, Control, FollowedClocks, Hangups, IncidentReader};
+use crate::control::{self, Control, FollowedClocks, Hangups, Host, IncidentReader};
 use crate::datapath::{ADOPT_EVERY_NS, Outgoing, RunState, Settings, Shared, TAKE_BUDGET_NS};
 use crate::dpdk::clock::{RateMeter, TscRate, tsc};
 use crate::dpdk::{
@@ -25,14 +25,13 @@ use crate::stats::{
     GAP_NS_MIN, Incident, Incidents, LcoreStats, Reloads, StampClocks, unseen_text,
 };
 use mpfwd_common::error::{Error, Result};
-use mpfwd_common::output;
 
-/// Where a packet carries what is known of it, outside its burst.
+/// The mbuf fields that a run uses.
 struct Fields {
     stamp: StampField,
-    /// The time of its poll, where its stamp is another time.
+    /// The time of the poll, where the stamp is another time.
     polled: Option<StampField>,
-    /// A driver's stamp, where those count.
+    /// The driver's stamp, where drivers stamp.
     nic: Option<RxStampField>,
     ticket: TicketField,
 }
@@ -50,12 +49,19 @@ impl Fields {
     }
 }
 
-/// A run. Fields are dropped in their order: whatever holds buffers goes before
-/// the pool, queues go before their ports.
+/// A run. Rust drops fields in the order of their declaration, and this order
+/// is needed:
+///
+/// 1. `ends` and `order` may hold packets, which return to `pool`.
+/// 2. `rxqs` own callbacks on their ports, and sources that hold buffers.
+/// 3. `ports` return the buffers of their descriptors when they are closed.
+/// 4. `pool` is freed when every buffer is back.
+///
+/// The fields below `pool` hold no buffers.
 pub(super) struct Run<'e> {
-    /// Given to the lcores when they start.
+    /// The lcores' ends of the queues, until the lcores start.
     ends: Option<Ends>,
-    /// Holds packets whose turn has not come.
+    /// Holds packets whose predecessor is in flight.
     order: Order<Outgoing>,
     rxqs: Vec<RxQueue>,
     ports: Vec<Port>,
@@ -67,14 +73,14 @@ pub(super) struct Run<'e> {
     stats: Vec<LcoreStats>,
     started_ticks: u64,
     meter: RateMeter,
-    /// What the engines do, as the report has it.
+    /// The engines' name in the report.
     does: String,
     plan: Plan,
     cli: &'e Cli,
     eal: &'e Eal,
 }
 
-/// What a run leaves when its lcores have returned.
+/// Results that exist once the lcores have returned.
 pub(super) struct Outcome {
     found: EngineReports,
     reloads: Option<Reloads>,
@@ -83,10 +89,10 @@ pub(super) struct Outcome {
 }
 
 impl<'e> Run<'e> {
-    /// Starts the ports and makes all queues. Prints the start map.
+    /// Starts the ports, makes all queues, and prints the start map.
     ///
     /// # Errors
-    /// When something does not start; all is closed again.
+    /// When something does not start. What did start is closed again.
     pub(super) fn prepare(
         eal: &'e Eal,
         cli: &'e Cli,
@@ -105,8 +111,7 @@ impl<'e> Run<'e> {
             FollowedClocks::calibrate(&mut plan, &ports, falls_back, |ns| rate.ticks(ns))?;
         let sources = attach(cli, &plan, &mut rxqs, (&pool, fields.stamp), rate)?;
         let does = engines.name(cli);
-        printed::map(&plan, cli, &does, &ports);
-        sources.iter().for_each(output::say);
+        printed::map(&plan, cli, &does, &ports, sources.as_ref());
         let order = match cli.order {
             KeepOrder::Flow => Order::Keeping(Keeping::new(rxqs.len(), plan.order_records)),
             KeepOrder::None => Order::Counting(Counting::new(rxqs.len())),
@@ -190,13 +195,13 @@ impl<'e> Run<'e> {
         let followed = &mut self.followed;
         let (found, elapsed, reloads) =
             beside(&control, followed, engines, || engines.launch(&launch, queues))?;
-        // The rate is known better by now.
+        // The longer the meter ran, the better it knows the rate.
         let (rate, _) = self.meter.rate();
         let incidents = IncidentReader { rate, ..reader }.read();
         Ok(Outcome { found, reloads, incidents, elapsed })
     }
 
-    /// What all lcores' loops have in common.
+    /// The settings of every lcore's loop.
     fn settings(&self, engines: &dyn Engines, rate: TscRate) -> Settings {
         let (cli, plan, fields) = (self.cli, &self.plan, &self.fields);
         Settings {
@@ -208,11 +213,11 @@ impl<'e> Run<'e> {
             polled: fields.polled,
             ticket: fields.ticket,
             flows: Flows { macs_stay: engines.macs_stay(cli) },
-            // A source's packets are stamped also where latency is not counted.
+            // A source stamps its packets even if latency is not counted.
             stamped: cli.source.is_some() || plan.stamping == Stamping::Nic,
             nic: fields.nic.filter(|_| plan.stamping == Stamping::Nic),
             started_ticks: self.started_ticks,
-            // Where lcores share CPUs, gaps are what was asked for.
+            // Lcores that share CPUs yield to each other: gaps are intended.
             gap_ticks: if cli.idle == Idle::Yield { u64::MAX } else { rate.ticks(GAP_NS_MIN) },
             take_budget_ticks: rate.ticks(TAKE_BUDGET_NS),
             adopt_every_ticks: rate.ticks(ADOPT_EVERY_NS),
@@ -223,8 +228,8 @@ impl<'e> Run<'e> {
         }
     }
 
-    /// Closes the ports, and reports. Buffers are counted last, when all are
-    /// back in the pool.
+    /// Closes the ports, and reports. Buffers are counted after that, when all
+    /// are back in the pool.
     pub(super) fn report(self, outcome: Outcome) -> crate::stats::Report {
         let Outcome { found, reloads, incidents, elapsed } = outcome;
         let mut devices = self.ports.iter().map(Port::stats).collect::<Vec<_>>();
@@ -256,8 +261,8 @@ impl<'e> Run<'e> {
     }
 }
 
-/// What drivers receive into. A stack gives out the buffers first that came
-/// back last, which are warm.
+/// The pool that drivers receive into. A stack reuses the buffer that was freed
+/// last, which is warm in the cache.
 fn pool(eal: &Eal, plan: &Plan) -> Result<Mempool> {
     let wants_first = plan.ports.iter().any(|port| port.info.wants_first_buffers);
     let reuse = if wants_first { Reuse::Default } else { Reuse::LastFirst };
@@ -266,8 +271,8 @@ fn pool(eal: &Eal, plan: &Plan) -> Result<Mempool> {
 
 type Started = (Vec<Port>, Vec<RxQueue>, Vec<Vec<TxQueue>>);
 
-/// Starts the ports. Returns them, their receive queues, and by lcore and port
-/// its transmit queue.
+/// Starts the ports. Returns them, their receive queues, and a transmit queue
+/// by lcore and port.
 fn start_ports(
     eal: &Eal,
     cli: &Cli,
@@ -300,8 +305,7 @@ fn start_ports(
     Ok((ports, rxqs, txqs))
 }
 
-/// Attaches what was asked for to the receive queues: stamps like a NIC's, and
-/// a source of packets.
+/// Attaches `--emulate-stamps` and `--source` to the receive queues.
 fn attach(
     cli: &Cli,
     plan: &Plan,
@@ -325,9 +329,9 @@ fn links(ports: &[Port]) -> [AtomicBool; MAX_PORTS] {
     })
 }
 
-/// Runs the lcores by `launch`, with control and the reader of changed files
-/// beside them on threads of their own. Returns what the engines found, how long
-/// packets were received, and what was read again.
+/// Runs the lcores by `launch`. Control and the reader of changed files run
+/// beside them, each on its own thread. Returns the engines' results, how long
+/// packets were received, and how often files were read again.
 fn beside(
     control: &Control<'_>,
     followed: &mut FollowedClocks,

@@ -1,5 +1,5 @@
-//! Open-loop traffic of a run: attached to the receive queues before it,
-//! reported after it.
+//! Open-loop traffic: attached to the receive queues before a run, reported
+//! after it.
 
 use std::sync::Arc;
 
@@ -26,19 +26,19 @@ pub(super) struct Sources {
     spec: OpenLoop,
     asked_pps: f64,
     mean_cost_ns: f64,
-    /// Over all lcores.
+    /// Share of all lcores' time.
     load: f64,
-    /// Where packets say what they cost; none if they cost nothing.
+    /// The mbuf field with a packet's cost. `None` if packets cost nothing.
     pub cost: Option<CostField>,
     queues: Vec<Queue>,
 }
 
 impl Sources {
-    /// Makes every receive queue of the plan a virtual one, which starts with
-    /// its first poll.
+    /// Makes a virtual queue of every receive queue. Its traffic starts with
+    /// the first poll.
     ///
     /// # Errors
-    /// When a port receives packets of its own, or has no RX callbacks.
+    /// When a port receives other packets, or has no RX callbacks.
     pub(super) fn attach(
         spec: &OpenLoop,
         cli: &Cli,
@@ -97,14 +97,27 @@ impl Sources {
         Ok(Self { spec: spec.clone(), asked_pps, mean_cost_ns, load, cost, queues: attached })
     }
 
-    /// Adds what the virtual queues of a port counted to what its device did:
-    /// they are the device.
+    /// Adds a port's virtual queues to its device counters: they are the
+    /// device.
     pub(super) fn add_to(&self, port: u16, device: &mut DeviceStats) {
         for queue in self.queues.iter().filter(|queue| queue.port == port) {
             device.ipackets += queue.counts.received_pkts.get();
             device.imissed += queue.counts.missed_pkts();
             device.rx_nombuf += queue.counts.nombuf_pkts.get();
         }
+    }
+
+    /// The fields of the start map's line.
+    pub(super) fn described(&self) -> Vec<String> {
+        let mut fields = vec![
+            self.spec.to_string(),
+            format!("{} rx queues", self.queues.len()),
+            format!("{:.0} packets/s", self.asked_pps),
+        ];
+        if self.mean_cost_ns > 0.0 {
+            fields.push(format!("load {:.3} of all lcores", self.load));
+        }
+        fields
     }
 
     pub(super) fn report(&self, rate: TscRate) -> SourceReport {
@@ -117,8 +130,7 @@ impl Sources {
                 .map(|row| count(row) as f64 / row.polled_s)
                 .sum::<f64>()
         };
-        // The median: the host interrupts the source too, which is none of its
-        // work.
+        // The median excludes interruptions by the host.
         let mut own_ticks = HdrHistogram::<u64>::new(3).expect("a constant precision is valid");
         self.queues
             .iter()
@@ -141,24 +153,6 @@ impl Sources {
     }
 }
 
-impl std::fmt::Display for Sources {
-    /// The line of the map that is printed at the start.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "  source   {} on {} rx queues: {:.0} packets per second",
-            self.spec,
-            self.queues.len(),
-            self.asked_pps
-        )?;
-        if self.mean_cost_ns > 0.0 {
-            write!(f, ", load {:.3} of all lcores", self.load)
-        } else {
-            Ok(())
-        }
-    }
-}
-
 fn queue_row(queue: &Queue, rate: TscRate) -> SourceQueueRow {
     let counts = &queue.counts;
     let (offered_pkts, missed_pkts) = (counts.offered_pkts(), counts.missed_pkts());
@@ -177,14 +171,14 @@ fn queue_row(queue: &Queue, rate: TscRate) -> SourceQueueRow {
     }
 }
 
-/// Packets that the driver brings have no due time, and would be taken for the
+/// A driver's own packets have no due time, and would be mistaken for the
 /// source's.
 fn refuse_other_traffic(rxq: &RxQueue) -> Result<()> {
     let mut burst = Burst::new();
     let received = rxq.try_lease().map_or(0, |mut lease| lease.poll(&mut burst, BurstSize::of(1)));
     if received > 0 {
         return Err(Error::Usage(format!(
-            "--source: port {} brings packets of its own: {SOURCE_PORT_HINT}",
+            "--source: port {} receives other packets: {SOURCE_PORT_HINT}",
             rxq.port()
         )));
     }

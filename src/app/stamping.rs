@@ -1,4 +1,4 @@
-//! What stamps arrivals in a run, in words: at its start, and in its report.
+//! Where latency starts, in words: for the start map and the report.
 
 use crate::cli::{Cli, Timestamps};
 use crate::config::{Plan, Stamping};
@@ -12,7 +12,7 @@ const BY_POLL: &str = "software: from the start of the poll that brought the pac
 const UNSEEN: &str = "the wait in the NIC's queue before that poll is not in it";
 const END: &str = "the end is read at the lcore's next step, a burst later at most";
 
-/// What a run's latencies are of.
+/// The source of a run's stamps.
 pub(super) struct Source {
     /// nic, emulated, software or open-loop.
     pub name: &'static str,
@@ -23,8 +23,8 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// `None` where latency is not counted. `unseen`: what is known of the wait
-    /// that polls don't see, in words.
+    /// `None` where latency is not counted. `unseen`: the wait that polls don't
+    /// see, in words.
     pub(super) fn of(
         plan: &Plan,
         clocks: &StampClocks,
@@ -73,8 +73,8 @@ impl Source {
     }
 }
 
-/// The virtual devices among EAL's arguments that read a capture: what stamps
-/// its packets have is from when that was taken.
+/// The virtual devices among EAL's arguments that replay a capture. Their
+/// stamps are as old as the capture.
 pub(super) fn replaying(eal_args: &[String]) -> Vec<String> {
     let behind = eal_args
         .iter()
@@ -86,25 +86,23 @@ pub(super) fn replaying(eal_args: &[String]) -> Vec<String> {
     devices.filter(reads).filter_map(|device| device.split(',').next()).map(str::to_owned).collect()
 }
 
-/// Stamps of captures are no arrivals, however new they are. Who asks for them
-/// by name gets them.
+/// Falls back to polls where a port replays a capture, unless the user asked
+/// for `--timestamps nic`.
 pub(super) fn leave_out(plan: &mut Plan, cli: &Cli, replaying: &[String]) {
     let replays = plan.ports.iter().find(|port| replaying.contains(&port.info.name));
     let Some(port) = replays.filter(|_| plan.stamping == Stamping::Nic && !cli.emulate_stamps)
     else {
         return;
     };
-    let replays = format!(
-        "port {} ({}) replays a capture, and its stamps are from when that was taken",
-        port.info.id, port.info.driver
-    );
+    let replays =
+        format!("port {} ({}) replays a capture with old stamps", port.info.id, port.info.driver);
     match cli.timestamps {
         Timestamps::Nic => plan.warnings.push(format!("--timestamps nic: {replays}")),
         _ => plan.stamping = Stamping::Poll { why: Some(replays) },
     }
 }
 
-/// What latency is counted by, in a word, unless stamps turn out to be no good.
+/// The planned source of stamps, in a word.
 pub(super) fn name(plan: &Plan) -> &'static str {
     let emulated = || {
         plan.ports
@@ -121,19 +119,19 @@ pub(super) fn name(plan: &Plan) -> &'static str {
     }
 }
 
-/// The line of the map that is printed at the start.
+/// The start map's line.
 pub(super) fn line(plan: &Plan) -> Option<String> {
     let text = match &plan.stamping {
         Stamping::Off => return None,
-        Stamping::Source => "when packets are due, by their source".to_owned(),
+        Stamping::Source => "open-loop, when a packet is due".to_owned(),
         Stamping::Poll { why: None } => "software, the start of the poll".to_owned(),
         Stamping::Poll { why: Some(why) } => format!("software, the start of the poll: {why}"),
         Stamping::Nic => format!("nic, {}", units(plan)),
     };
-    Some(format!("  stamps   {text}"))
+    Some(text)
 }
 
-/// What each port's stamps count.
+/// The unit and clock of each port's stamps.
 fn units(plan: &Plan) -> String {
     let unit = |port: &crate::config::PortPlan| {
         let units: Vec<String> = port

@@ -6,19 +6,18 @@ use crate::dpdk::ETHER_MAX_LEN;
 use crate::dpdk::{BURST_MAX, Mempool, PortInfo};
 use mpfwd_common::error::Result;
 
-/// Bytes of a packet buffer, headroom not included, that every driver can work
-/// with.
+/// Bytes of a packet buffer without its headroom, for every driver.
 const PLAIN_ROOM: u32 = 2048;
 
-/// Bytes of a buffer, and whether a frame may need several: large buffers only
-/// where a port can't receive frames in parts, or can't send them so.
+/// Bytes of a buffer, and whether a frame may need several. Buffers are large
+/// only if a port can't receive or send frames in segments.
 pub(super) fn buffer_room(max_pkt_len: u32, ports: &[&PortInfo]) -> Result<(u16, bool)> {
     let headroom = u32::from(Mempool::HEADROOM);
     if let Some(port) =
         ports.iter().find(|port| max_pkt_len > port.max_pkt_len && max_pkt_len > ETHER_MAX_LEN)
     {
         return usage(format!(
-            "--max-pkt-len {max_pkt_len}: port {} ({}) takes frames of up to {} bytes",
+            "--max-pkt-len {max_pkt_len}: port {} ({}) takes frames of up to {} bytes: write that or less",
             port.id, port.name, port.max_pkt_len
         ));
     }
@@ -31,8 +30,8 @@ pub(super) fn buffer_room(max_pkt_len: u32, ports: &[&PortInfo]) -> Result<(u16,
     Ok(((max_pkt_len.next_multiple_of(64) + headroom) as u16, false))
 }
 
-/// As many buffers as can be held at once, and how many of them each lcore
-/// keeps at hand.
+/// The size of the pool, and of each lcore's cache. By default the pool has as
+/// many buffers as can be in use at once.
 ///
 /// # Errors
 /// When fewer were asked for than let every receive queue fill a burst.
@@ -52,12 +51,12 @@ pub(super) fn buffers(
         .sum();
     let in_loops = lcores.len()
         * (Mempool::CACHE_MAX as usize * 3 / 2 + 2 * BURST_MAX + ports.len() * WAITING_MAX);
-    // Half of the pool may be in the lcores' caches, see below; and a driver
-    // may take buffers for a whole burst or for none.
+    // Half of the pool may be in the lcores' caches, and a driver may allocate
+    // a whole burst or nothing.
     let rxqs: usize = ports.iter().map(|port| usize::from(port.rxq)).sum();
     let least = 2 * rxqs * usize::from(cli.burst);
     let needed = (descriptors + in_loops + shards * cli.ring_size as usize).max(least);
-    // A pool is cheapest on memory at one less than a power of two.
+    // A pool uses the least memory at one less than a power of two.
     let mbufs = cli.mbufs.unwrap_or(((needed + 1).next_power_of_two() - 1).max(8191) as u32);
     if (mbufs as usize) < least {
         let burst = cli.burst;
@@ -68,18 +67,18 @@ pub(super) fn buffers(
     if (mbufs as usize) < descriptors {
         warnings.push(format!("--mbufs {mbufs} is less than the {descriptors} descriptors of all queues: expect rx_nombuf"));
     }
-    // DPDK wants a cache to be at most two thirds of the pool; all of them
-    // together should leave half of it to the queues.
+    // DPDK limits a cache to two thirds of the pool. All caches together leave
+    // half of the pool to the queues.
     let cache = (mbufs / 2 / lcores.len().max(1) as u32 * 2 / 3).clamp(0, Mempool::CACHE_MAX);
     Ok((mbufs, cache))
 }
 
-/// Packets that may have a place in a flow at a time, per receive queue: those
-/// that are deferred or left over, and those that wait for them.
+/// Packets with a place in their flow at a time, per receive queue: those in
+/// flight, and those that wait for them.
 const ORDER_RECORDS: usize = 8192;
 
-/// As many, unless all queues together could keep more than half of the
-/// buffers.
+/// [`ORDER_RECORDS`], or fewer, so that all queues together keep at most half
+/// of the buffers.
 pub(super) fn order_records(mbufs: u32, ports: &[PortPlan]) -> usize {
     let rxqs: usize = ports.iter().map(|port| usize::from(port.rxq)).sum();
     ORDER_RECORDS.min(mbufs as usize / 2 / rxqs.max(1)).max(1)

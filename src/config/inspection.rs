@@ -1,5 +1,5 @@
-//! The arguments of engines that inspect, or whose work takes long: what they
-//! come to, and what contradicts what.
+//! Arguments of engines that inspect payloads or defer work: their values, and
+//! their contradictions.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ const FLOWS: u32 = 65_536;
 const FLOW_TIMEOUT: Duration = Duration::from_secs(60);
 const DPI_PKTS: u16 = 8;
 
-/// A shorter budget is over before there is anything to give up.
+/// A shorter budget is over before the work has begun.
 const YIELD_AFTER_MIN: Duration = Duration::from_micros(1);
 
-/// What is decided about engines.
+/// The engines' settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inspecting {
     pub flows: usize,
@@ -27,18 +27,18 @@ pub struct Inspecting {
 
 impl Inspecting {
     /// # Errors
-    /// When something can't be, whatever the engine.
+    /// When a value can't work, whatever the engine.
     pub fn new(cli: &Cli) -> Result<Self> {
         let too_short = |time: &Duration| *time < YIELD_AFTER_MIN;
         if let Some(time) = cli.yield_after.filter(too_short) {
             let time = humantime::format_duration(time);
             return usage(format!(
-                "--yield-after {time}: handing a packet over takes about as long: write 1us or more"
+                "--yield-after {time} is as short as a hand-over itself: write 1us or more"
             ));
         }
         if cli.flow_timeout.is_some_and(|time| time.is_zero()) {
             return usage(
-                "--flow-timeout 0: every flow would be new; write a time above 0, for example 60s"
+                "--flow-timeout 0 would forget every flow at once: write a time above 0, for example 60s"
                     .into(),
             );
         }
@@ -48,7 +48,7 @@ impl Inspecting {
             Predict::Ewma => Some(Estimate::Ewma),
         };
         if estimate.is_some() && cli.yield_after.is_none() {
-            return usage("--predict wants to know what is expensive: add --yield-after, for example --yield-after 10us".into());
+            return usage("--predict needs --yield-after to tell what is expensive: add --yield-after 10us, or leave it out".into());
         }
         Ok(Self {
             flows: cli.flows.unwrap_or(FLOWS) as usize,
@@ -60,17 +60,17 @@ impl Inspecting {
     }
 }
 
-/// That the arguments go with a forward mode of mpfwd's own.
+/// Checks the arguments of a built-in engine.
 ///
 /// # Errors
-/// When they don't.
+/// When they contradict each other.
 pub fn check_forward_mode(cli: &Cli) -> Result<()> {
     let is_dpi = cli.forward_mode == ForwardMode::Dpi;
     if is_dpi && cli.rules.is_none() {
-        return usage("--forward-mode dpi has to know what to look for: add --rules FILE".into());
+        return usage("--forward-mode dpi needs rules: add --rules FILE".into());
     }
     if is_dpi && cli.work.is_some() {
-        return usage("--forward-mode dpi has work of its own: leave out --work, or choose another forward mode".into());
+        return usage("--forward-mode dpi can't be combined with --work: leave out --work, or change the forward mode".into());
     }
     for (argument, given) in
         [("--rules", cli.rules.is_some()), ("--dpi-pkts", cli.dpi_pkts.is_some())]
@@ -92,7 +92,7 @@ pub fn check_forward_mode(cli: &Cli) -> Result<()> {
     {
         if given && !is_dpi && cli.predict == Predict::None {
             return usage(format!(
-                "{argument}: no flows are remembered; leave it out, or add --forward-mode dpi or --predict"
+                "{argument} needs a flow table: leave it out, or add --forward-mode dpi or --predict"
             ));
         }
     }

@@ -1,5 +1,5 @@
-//! The mode, and the arguments that only some modes have: what they come to,
-//! and what contradicts what.
+//! The mode and the arguments that only some modes have: their values, and
+//! their contradictions.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -10,24 +10,22 @@ use crate::policy::{Argument, Mode};
 use crate::shed::ShardPick;
 use mpfwd_common::error::Result;
 
-/// How long an lcore may be in one packet before it is rescued, unless told
-/// otherwise.
+/// Default of `--rescue-after`.
 const RESCUE_AFTER: Duration = Duration::from_micros(20);
 
 /// How long an lcore may not be seen to run before others poll for it, unless
 /// told otherwise.
 const STALL_AFTER: Duration = Duration::from_micros(50);
 
-/// The most that it takes to receive, serve and send one cheap packet: several
-/// times what it takes on a machine of 2.6 GHz. A burst of so long packets is
-/// no reason to rescue anybody.
+/// Bound on the time to receive, serve and send a cheap packet: several times
+/// the measured time at 2.6 GHz. A burst of cheap packets must not look stuck.
 const PKT_NS_MAX: u64 = 50;
 
-/// What is decided about scheduling. What a mode does not use has its default.
+/// The scheduler's settings. Those that the mode does not use have defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scheduling {
     pub mode: Mode,
-    /// Packets from one obligatory attempt to steal to the next.
+    /// Packets between two attempts to steal of a busy lcore.
     pub steal_every: Option<NonZeroU64>,
     pub grow: Grow,
     /// Packets that a run queue may hold.
@@ -40,19 +38,21 @@ pub struct Scheduling {
     pub stall_after: Duration,
     /// Whether idle lcores poll for one that is pressed.
     pub pulls: bool,
-    /// Lcores that may be in expensive work at a time; 0 with a single pool.
+    /// Lcores that may do expensive work at a time. 0 with a single pool.
     pub expensive_cap: usize,
 }
 
-/// The mode that was asked for, or the one that fits `--pools`; and that the
-/// other arguments go with it.
+/// The chosen mode, or the default one for `--pools`.
+///
+/// # Errors
+/// When an argument does not fit the mode.
 fn mode(cli: &Cli) -> Result<Mode> {
     let mode = cli.mode.unwrap_or(Mode::default_for(cli.pools.is_some()));
     let (name, has_pools) = (mode.name(), mode.facts().has_pools);
     match cli.pools {
         None if has_pools => {
             return usage(format!(
-                "--mode {name} needs to know how to split the lcores: add --pools A:B, for example --pools 1:1"
+                "--mode {name} needs two pools: add --pools A:B, for example --pools 1:1"
             ));
         }
         Some(pools) if !has_pools => {
@@ -79,7 +79,7 @@ fn mode(cli: &Cli) -> Result<Mode> {
         let flag = argument.flag();
         return usage(match argument {
             Argument::Shards | Argument::ShardPick => format!(
-                "{flag}: there are none with --mode {name}; leave it out, or add --pools A:B"
+                "{flag} is for shards, and --mode {name} has none: leave it out, or add --pools A:B"
             ),
             _ => format!(
                 "{flag} is for {}, and this is --mode {name}: leave it out, or change the mode",
@@ -90,23 +90,26 @@ fn mode(cli: &Cli) -> Result<Mode> {
     Ok(mode)
 }
 
-/// What the arguments come to.
+/// The settings.
 ///
 /// # Errors
-/// When they contradict each other, or one can't be.
+/// When arguments contradict each other, or a value can't work.
 pub(super) fn scheduling(cli: &Cli) -> Result<Scheduling> {
     let mode = mode(cli)?;
     let two_bursts = 2 * usize::from(cli.burst);
     if (cli.runq_max as usize) < two_bursts {
         return usage(format!(
-            "--runq-max {}: a run queue has to hold two bursts of {}: write {two_bursts} or more, or lower --burst",
+            "--runq-max {}: a run queue must hold two bursts of {}: write {two_bursts} or more, or lower --burst",
             cli.runq_max, cli.burst
         ));
     }
     let workers = cli.pools.map_or(0, |pools| pools.b);
     let expensive_cap = cli.expensive_cap.unwrap_or(workers);
     if cli.expensive_cap == Some(0) {
-        return usage("--expensive-cap 0: no expensive packet would ever be run; write 1 or more, or leave it out".into());
+        return usage(
+            "--expensive-cap 0 would run no expensive packet: write 1 or more, or leave it out"
+                .into(),
+        );
     }
     if expensive_cap > workers {
         return usage(format!(

@@ -1,4 +1,4 @@
-//! What `--timestamps` means for the ports that there are.
+//! What `--timestamps` means for these ports.
 
 use super::{PortPlan, usage};
 use crate::cli::{Cli, Timestamps};
@@ -6,24 +6,24 @@ use crate::dpdk::StampClock;
 use crate::stats::Unit;
 use mpfwd_common::error::Result;
 
-/// What stamps arrivals.
+/// Where latency starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stamping {
     /// Latency is not counted.
     Off,
-    /// The source that makes the packets: with the time at which each is due.
+    /// At the time at which the packet is due, by its source.
     Source,
-    /// The poll that brings the packet; and why not the driver, if that was not
-    /// what was asked for.
+    /// At the poll that receives the packet. `why`: what keeps `auto` from the
+    /// drivers' stamps.
     Poll { why: Option<String> },
-    /// The driver, or the NIC behind it.
+    /// At the stamp of the driver, or of its NIC.
     Nic,
 }
 
-/// What can be said before EAL starts.
+/// Checks what can be checked before EAL starts.
 ///
 /// # Errors
-/// When the source's packets are to be stamped by a NIC, or by polls.
+/// When `--source` is combined with stamps by a NIC or by polls.
 pub(super) fn check_alone(cli: &Cli) -> Result<()> {
     let asked = match (cli.emulate_stamps, cli.timestamps) {
         (true, _) => "--emulate-stamps",
@@ -34,17 +34,16 @@ pub(super) fn check_alone(cli: &Cli) -> Result<()> {
     if cli.source.is_some() {
         let option = asked.split(' ').next().unwrap_or(asked);
         return usage(format!(
-            "{asked}: the packets of a --source come with the time at which they are due: leave out {option}"
+            "{asked}: the packets of a --source carry the time at which they are due: leave out {option}"
         ));
     }
     Ok(())
 }
 
-/// What stamps the packets of these ports. Their drivers' own stamps don't
-/// count where they are emulated.
+/// Where latency starts for these ports. Emulated stamps replace the drivers'.
 ///
 /// # Errors
-/// When drivers are to do it, and one does not.
+/// When the user chose drivers' stamps, and a driver has none.
 pub(super) fn stamping(cli: &Cli, ports: &mut [PortPlan]) -> Result<Stamping> {
     if cli.emulate_stamps {
         ports
@@ -58,14 +57,11 @@ pub(super) fn stamping(cli: &Cli, ports: &mut [PortPlan]) -> Result<Stamping> {
         (Timestamps::Software, _) => Stamping::Poll { why: None },
         (Timestamps::Auto | Timestamps::Nic, None) => Stamping::Nic,
         (Timestamps::Auto, Some(info)) => Stamping::Poll {
-            why: Some(format!(
-                "port {} ({}) stamps nothing that it receives",
-                info.id, info.driver
-            )),
+            why: Some(format!("port {} ({}) does not stamp packets", info.id, info.driver)),
         },
         (Timestamps::Nic, Some(info)) => {
             return usage(format!(
-                "--timestamps nic: port {} ({}, driver {}) stamps nothing that it receives: write --timestamps software, or leave the port out by --portmask",
+                "--timestamps nic: port {} ({}, driver {}) does not stamp packets: write --timestamps software, or leave the port out by --portmask",
                 info.id, info.name, info.driver
             ));
         }

@@ -126,7 +126,7 @@ fn jumbo_frames_get_larger_buffers_only_where_ports_cannot_split() {
 fn bad_input_says_what_why_and_what_instead() {
     for (line, says) in [
         ("--pools 8:2", "--pools 1:1"),
-        ("--pools 2:1", "wants 3 lcores, EAL has 2"),
+        ("--pools 2:1", "needs 3 lcores, EAL has 2"),
         ("--mode pools", "add --pools A:B"),
         ("--mode rtc --pools 1:1", "leave out --pools"),
         ("--portmask 0x5", "port 2, which does not exist: there are 0, 1"),
@@ -151,8 +151,8 @@ fn bad_input_says_what_why_and_what_instead() {
             "--mode steal --pools 1:1",
             "leave out --pools 1:1, or write --mode pools or --mode hybrid",
         ),
-        ("--mode shed-random --shards 1", "none with --mode shed-random"),
-        ("--shard-pick affine", "none with --mode rtc"),
+        ("--mode shed-random --shards 1", "--mode shed-random has none"),
+        ("--shard-pick affine", "--mode rtc has none"),
         ("--steal-every 61", "--steal-every is for --mode steal, and this is --mode rtc"),
         ("--mode pools --pools 1:1 --rescue-after 20us", "--rescue-after is for --mode hybrid"),
         ("--mode steal --expensive-cap 1", "--expensive-cap is for --mode hybrid"),
@@ -163,7 +163,7 @@ fn bad_input_says_what_why_and_what_instead() {
         ("--pools 1:1 --expensive-cap 2", "pool B has 1 lcores, so write 1 or less"),
         ("--pools 1:1 --expensive-cap 0", "write 1 or more"),
         ("--runq-max 63", "write 64 or more, or lower --burst"),
-        ("--shards 1", "none with --mode rtc"),
+        ("--shards 1", "--mode rtc has none"),
         ("--eth-peer 4,02:00:00:00:00:01", "--eth-peer names port 4"),
         ("--eth-peer 1,02:00:00:00:00:01 --eth-peer 1,02:00:00:00:00:02", "twice"),
         ("--max-pkt-len 15000", "frames of up to 9600"),

@@ -1,5 +1,5 @@
-//! The clocks of drivers' stamps: calibrated before a run, and followed while
-//! it lasts, because clocks drift, are slewed, and step.
+//! The clocks of drivers' stamps: calibrated before a run, and followed during
+//! it, because clocks drift, are slewed, and step.
 
 use std::time::Duration;
 
@@ -8,45 +8,45 @@ use crate::dpdk::{Port, StampClock};
 use crate::stats::{ClockModel, Distrust, PortClock, Published, Sample, StampClocks, Step, Unit};
 use mpfwd_common::error::{Error, Result};
 
-/// How often clocks are read: what a clock drifts meanwhile is far below a
+/// How often clocks are read. In between a clock drifts far less than a
 /// microsecond.
 pub const FOLLOW_EVERY: Duration = Duration::from_millis(100);
 
 /// Samples before a run, and the time between two.
 const FIRST_SAMPLES: usize = 4;
 const FIRST_EVERY: Duration = Duration::from_millis(10);
-/// Of those that were interrupted so many are left out.
+/// Interrupted samples that may be discarded.
 const FIRST_WIDE_MAX: usize = 20;
 
-/// After so many samples that failed in a row the clock counts as lost.
+/// A clock counts as lost after so many failed samples in a row.
 const FAILURES_MAX: u32 = 20;
 
-/// A packet may have waited in a NIC's ring for so long, in nanoseconds: also
-/// while a virtual machine is set up.
+/// The longest that a packet may have waited in a NIC's ring, in nanoseconds. A
+/// virtual machine's start is within it.
 const AGE_NS_MAX: u64 = 10_000_000_000;
 
-/// One of the clocks that a port's stamps may be of.
+/// A clock that may be the one of a port's stamps.
 struct Followed {
-    /// Its port's place, and its own among the port's.
+    /// Index of the port, and of the clock among the port's candidates.
     at: (usize, usize),
     clock: StampClock,
     unit: Unit,
     model: ClockModel,
     failures: u32,
-    /// The widest bound that was published.
+    /// The widest published error bound.
     error_ticks: u64,
 }
 
-/// All of them. Empty where drivers' stamps do not count.
+/// All clocks in use. Empty if drivers' stamps are not used.
 #[derive(Default)]
 pub struct FollowedClocks(Vec<Followed>);
 
 impl FollowedClocks {
-    /// Calibrates what the plan needs. Where a port's clock can't be read,
-    /// `falls_back` has polls stand in for stamps, and the plan changed.
+    /// Calibrates the clocks of the plan. If a port's clock can't be read and
+    /// `falls_back` is set, the plan is changed to stamps by polls.
     ///
     /// # Errors
-    /// When a clock can't be read, and `falls_back` is false.
+    /// When a clock can't be read and `falls_back` is not set.
     pub fn calibrate(
         plan: &mut Plan,
         ports: &[Port],
@@ -82,7 +82,7 @@ impl FollowedClocks {
                 .map_or("", |plan| plan.info.driver.as_str());
             if !falls_back {
                 return Err(Error::Setup(format!(
-                    "--timestamps nic: the clock of port {port} ({driver}) can't be read, without which its stamps mean nothing: \
+                    "--timestamps nic: port {port} ({driver}) stamps by a clock that can't be read: \
                      write --timestamps software"
                 )));
             }
@@ -94,13 +94,13 @@ impl FollowedClocks {
         Ok((Self(followed), StampClocks::new(clocks, falls_back, ticks(AGE_NS_MAX))))
     }
 
-    /// Reads all clocks once more, publishes what is known now, and says which
-    /// can't be believed any more.
+    /// Samples all clocks, publishes their models, and distrusts those that
+    /// stepped or can't be read.
     pub fn follow(&mut self, ports: &[Port], clocks: &StampClocks) {
         self.follow_by(clocks, |port, clock| ports[port].sample_clock(clock));
     }
 
-    /// As `follow`, with whatever reads the clock of the port at a place.
+    /// As `follow`. `read` samples the clock of the port at an index.
     fn follow_by(
         &mut self,
         clocks: &StampClocks,
@@ -119,8 +119,8 @@ impl FollowedClocks {
         }
     }
 
-    /// The widest error bound of the clocks that stamps turned out to be of, in
-    /// ticks; `None` before any were seen.
+    /// The widest error bound of the clocks that stamps turned out to be by, in
+    /// ticks. `None` before the first stamp.
     pub fn error_ticks(&self, clocks: &StampClocks) -> Option<u64> {
         let chosen = |followed: &&Followed| clocks.ports()[followed.at.0].is_chosen(followed.at.1);
         self.0.iter().filter(chosen).map(|followed| followed.error_ticks).max()

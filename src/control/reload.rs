@@ -1,5 +1,5 @@
-//! SIGHUP: has files read again, on a thread that does nothing else, because a
-//! large one takes seconds.
+//! SIGHUP reads files again, on a thread of its own: a large file takes
+//! seconds.
 
 use std::time::Duration;
 
@@ -12,25 +12,24 @@ use crate::stats::Reloads;
 use mpfwd_common::error::{Error, Result};
 use mpfwd_common::output::{say, warn};
 
-/// How often it is looked whether what was replaced can be freed.
+/// How often the thread tries to free what was replaced.
 const SWEEP_EVERY: Duration = Duration::from_millis(20);
 
-/// What a run can read again.
+/// A file that a run can read again.
 pub trait Reload: Send + Sync {
-    /// Reads it, and has all lcores go by it from their next burst on. Returns
-    /// what it is now, for people.
+    /// Reads the file. Lcores use its contents from their next burst on.
+    /// Returns a line about them.
     ///
     /// # Errors
-    /// What is wrong with it; what was there before stays.
+    /// What is wrong with the file. The old contents stay in force.
     fn reload(&self) -> Result<String>;
 
-    /// Frees what no lcore goes by any more. Returns whether some of it is
+    /// Frees contents that no lcore uses any more. Returns whether some are
     /// left.
     fn sweep(&self) -> bool;
 }
 
-/// Waits for SIGHUP. From when it is made the signal no longer ends the
-/// process.
+/// Waits for SIGHUP. While it exists, the signal does not kill the process.
 pub struct Hangups(Signals);
 
 impl Hangups {
@@ -42,23 +41,21 @@ impl Hangups {
             .map_err(|error| Error::Setup(format!("no handler for SIGHUP: {error}")))
     }
 
-    /// What ends `serve`.
+    /// Closing the handle ends `serve`.
     pub fn handle(&self) -> Handle {
         self.0.handle()
     }
 
-    /// Reads again at each SIGHUP, on these CPUs, until its handle is closed.
-    /// Returns what came of it; nothing where nothing is to be read.
+    /// Reads again at each SIGHUP, on these CPUs, until the handle is closed.
+    /// Returns the number of attempts, or `None` if there is no file to read.
     pub fn serve(mut self, what: Option<&dyn Reload>, cpus: &CpuSet) -> Option<Reloads> {
-        // EAL has pinned the thread that made this one.
+        // This thread inherits the main lcore's pinning.
         let _ = sched_setaffinity(Pid::from_raw(0), cpus);
         let mut reloads = Reloads::default();
         let handle = self.handle();
         for _ in &mut self.0 {
             let Some(what) = what else {
-                say(
-                    "SIGHUP: there is no file that could be read again: only --routes and --rules are",
-                );
+                say("SIGHUP: no file to read again: there is neither --routes nor --rules");
                 continue;
             };
             match what.reload() {
@@ -68,7 +65,7 @@ impl Hangups {
                 }
                 Err(error) => {
                     reloads.refused += 1;
-                    warn(format_args!("SIGHUP: {error}; what was read before stays"));
+                    warn(format_args!("SIGHUP: {error}; the old contents stay in force"));
                 }
             }
             while what.sweep() && !handle.is_closed() {

@@ -16,7 +16,7 @@ mod shard;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Two show nearly all bugs of such code; three are still explored within minutes.
+/// Two show nearly all bugs of such code; three are still explored within seconds.
 const PREEMPTIONS: usize = 3;
 
 /// Explores `model`, and prints how many executions that took.
