@@ -78,7 +78,8 @@ impl Plan {
     /// The receive queues that an lcore may poll: its own, then, in modes whose
     /// lcores poll for each other, all others.
     pub fn may_poll(&self, lcore: &LcorePlan) -> Vec<(u16, u16)> {
-        let polls_for_others = self.scheduling.mode.facts().polls_for_others;
+        let Scheduling { mode, steal_rx, .. } = self.scheduling;
+        let polls_for_others = mode.facts().polls_for_others || steal_rx;
         let others =
             self.lcores.iter().filter(|other| polls_for_others && other.lcore.id != lcore.lcore.id);
         lcore.rx.iter().chain(others.flat_map(|other| &other.rx)).copied().collect()
