@@ -24,6 +24,7 @@ mod log2;
 mod measured;
 mod memory;
 mod mode;
+mod neighbour;
 mod plot;
 mod routes;
 mod tables;

@@ -549,7 +549,8 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         let pkts_max = self.intake.pkts_max();
         let dequeued = self.intake.dequeue(shard, &mut self.burst, pkts_max);
         self.laps.lap(Lap::Rx);
-        let may_be_long = Self::IS_SEEN && pkts_max == 1;
+        // However few these are expected to be: what is expected may be wrong.
+        let may_be_long = Self::IS_SEEN && dequeued > 0;
         if may_be_long && let Some(packet) = self.burst.packets().first() {
             let flow = flow_hash(packet);
             self.begin_busy(start, flow, Stage::Expensive);
@@ -592,7 +593,9 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             self.end_busy(end);
         }
         self.steps.found_something();
-        self.intake.finish(dequeued, end.wrapping_sub(start));
+        if dequeued > 0 {
+            self.intake.finish(dequeued, end.wrapping_sub(start));
+        }
         self.close(end);
         self.laps.lap(Lap::Statistics);
         self.laps.count(dequeued);

@@ -11,8 +11,8 @@ const SHORT_NS: u64 = 4_000;
 const WARY_SHORT_NS: u64 = 300;
 
 /// A silence that makes an lcore wary, and for how long it is.
-const WARY_AFTER_NS: u64 = 1_000_000;
-const WARY_NS: u64 = 1_000_000_000;
+const WARY_AFTER_NS: u64 = 2_000_000;
+const WARY_NS: u64 = 200_000_000;
 
 /// Bursts are made no longer than this where packets take long: what a burst
 /// holds, no other lcore can help with.

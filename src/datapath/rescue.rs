@@ -73,6 +73,8 @@ impl<'a> Rescue<'a> {
         let board = &self.boards[self.me];
         let stuck = if self.rescues { self.stuck(self.me, now) } else { None };
         board.heartbeat.end();
+        // It was silent for a reason that others could see.
+        board.beat.show(now);
         if let Some(stuck) = stuck {
             self.record_return(stuck, now);
         }
@@ -142,6 +144,9 @@ impl<'a> Rescue<'a> {
     /// Why that lcore needs help, if it does.
     fn in_need(&self, lcore: usize, now: u64) -> Option<Stuck> {
         let board = &self.boards[lcore];
+        if board.is_away() {
+            return self.stuck(lcore, now);
+        }
         let stalled = || {
             let silent = board.beat.age_ticks(now) > self.stall_ticks;
             silent.then(|| self.case(lcore, board.beat.shown_ticks(), IncidentStage::Stalled))
@@ -150,7 +155,7 @@ impl<'a> Rescue<'a> {
             let since_ticks = board.pressed_since_ticks()?;
             Some(self.case(lcore, since_ticks, IncidentStage::Pressed))
         };
-        self.stuck(lcore, now).or_else(stalled).or_else(pressed)
+        stalled().or_else(pressed)
     }
 
     /// A case that no packet is to blame for.

@@ -20,7 +20,7 @@ const SENT_AT_ONCE: usize = 8;
 
 /// A port whose link is up, and whose driver accepts nothing for so long, is
 /// stuck: what it refuses is dropped at once until it accepts something.
-const STUCK_NS: u64 = 10_000_000;
+const STUCK_NS: u64 = 200_000_000;
 
 /// One port's way out.
 struct Outlet<'a> {

@@ -130,8 +130,8 @@ pub struct ModeFacts {
     pub has_inboxes: bool,
     /// The arguments that this mode has and some other mode has not.
     pub arguments: &'static [Argument],
-    /// The variant that experiments know.
-    pub variant: Option<Variant>,
+    /// The variants that experiments know.
+    pub variants: &'static [Variant],
 }
 
 impl ModeFacts {
@@ -168,7 +168,7 @@ const SINGLE_POOL: ModeFacts = ModeFacts {
     capped: false,
     has_inboxes: false,
     arguments: &[],
-    variant: None,
+    variants: &[],
 };
 
 const RTC: ModeFacts =
@@ -178,11 +178,18 @@ const STEAL: ModeFacts = ModeFacts {
     name: "steal",
     help: "Every lcore polls, idle ones steal from run queues",
     arguments: &[Argument::StealEvery, Argument::StealRx],
-    variant: Some(Variant {
-        name: "steal-every",
-        help: "As steal, and busy lcores steal too, every so many packets",
-        argument: Argument::StealEvery,
-    }),
+    variants: &[
+        Variant {
+            name: "steal-every",
+            help: "As steal, and busy lcores steal too, every so many packets",
+            argument: Argument::StealEvery,
+        },
+        Variant {
+            name: "steal-rx",
+            help: "As steal, and idle lcores poll others' receive queues too",
+            argument: Argument::StealRx,
+        },
+    ],
     ..SINGLE_POOL
 };
 
@@ -326,9 +333,9 @@ mod tests {
             .iter()
             .flat_map(|mode| {
                 let facts = mode.facts();
-                [Some(facts.name), facts.variant.map(|variant| variant.name)]
+                let variants = facts.variants.iter().map(|variant| variant.name);
+                std::iter::once(facts.name).chain(variants)
             })
-            .flatten()
             .collect();
         let count = names.len();
         names.sort_unstable();
@@ -340,7 +347,7 @@ mod tests {
     #[test]
     fn a_variant_is_a_mode_with_one_of_its_arguments() {
         for mode in Mode::ALL {
-            if let Some(variant) = mode.facts().variant {
+            for variant in mode.facts().variants {
                 assert!(mode.has(variant.argument) && variant.name.starts_with(mode.name()));
             }
         }
