@@ -1,20 +1,25 @@
 #!/bin/sh
-# Builds a DPDK for mpfwd to be linked against: compiled for this CPU and with DPDK's own optimisation, static, only the drivers
-# below. The distribution's archives are compiled for any CPU and with less optimisation, which costs a forwarder a tenth or more.
+# Builds a static DPDK for mpfwd, for this CPU, with DPDK's own optimisation and
+# only the drivers below. The distribution's archives are for any CPU and less
+# optimised, which costs a forwarder a tenth or more.
 #
 #     dpdk.sh PREFIX [--source TARBALL --sha256 SUM] [--drivers LIST]
 #
-# Without a tarball the source comes from the distribution's source package, of the version that is installed. Installs below
-# PREFIX/VERSION, testpmd included, and prints the folder to set PKG_CONFIG_PATH to. What is there already is kept, if it was built by
-# the same recipe: this script, its arguments and the patches beside it, which mend what mpfwd cannot work around.
+# Without a tarball the source is the source package of the installed version.
+# Installs to PREFIX/dpdk-VERSION, with testpmd, and prints the folder for
+# PKG_CONFIG_PATH. Does nothing if the same recipe has been installed already:
+# this script, its arguments, and the patches beside it, which fix what mpfwd
+# can't work around.
 set -eu
 
-# Virtual devices, and the NICs and virtual machines' ports that most people have.
-drivers=bus/auxiliary,bus/pci,bus/vdev,common/iavf,mempool/ring,mempool/stack,net/af_packet,net/af_xdp,net/bonding,net/e1000,net/ena,net/i40e
-drivers=$drivers,net/iavf,net/ice,net/igc,net/ixgbe,net/memif,net/null,net/pcap,net/ring,net/tap,net/vhost,net/virtio,net/vmxnet3
+# Virtual devices, common NICs, and the ports of virtual machines.
+drivers=bus/auxiliary,bus/pci,bus/vdev,common/iavf,mempool/ring,mempool/stack
+drivers=$drivers,net/af_packet,net/af_xdp,net/bonding,net/e1000,net/ena,net/i40e,net/iavf,net/ice
+drivers=$drivers,net/igc,net/ixgbe,net/memif,net/null,net/pcap,net/ring,net/tap,net/vhost
+drivers=$drivers,net/virtio,net/vmxnet3
 
 fail() {
-    echo "dpdk: $1" >&2
+    echo "dpdk: $*" >&2
     exit 1
 }
 
@@ -23,7 +28,7 @@ usage="dpdk.sh PREFIX [--source TARBALL --sha256 SUM] [--drivers LIST]"
 [ $# -ge 1 ] || fail "usage: $usage"
 prefix=$1
 shift
-# Two lines: ./dev compares the first, whatever the arguments were.
+# Two lines. ./dev compares the first, which does not depend on arguments.
 recipe=$(
     cat "$here/dpdk.sh" "$here"/patches/*.patch | sha256sum
     echo "$*"
@@ -42,19 +47,21 @@ done
 
 for tool in cc meson ninja patch pkg-config; do
     command -v "$tool" >/dev/null ||
-        fail "$tool is missing (Debian, Ubuntu: apt-get install build-essential patch pkg-config meson ninja-build python3-pyelftools)"
+        fail "$tool is missing: apt-get install build-essential patch pkg-config meson" \
+            "ninja-build python3-pyelftools"
 done
 if [ -n "$tarball" ]; then
     [ -r "$tarball" ] || fail "cannot read $tarball"
-    [ -n "$sum" ] || fail "write --sha256 SUM beside --source: sha256sum $tarball prints it, compare it with what dpdk.org publishes"
-    echo "$sum  $tarball" | sha256sum --check --status || fail "$tarball is not what --sha256 says it is"
-    # The folder that the tarball holds is the version's name.
+    [ -n "$sum" ] || fail "add --sha256 SUM, the checksum that dpdk.org publishes"
+    echo "$sum  $tarball" | sha256sum --check --status ||
+        fail "the checksum of $tarball differs from --sha256"
+    # The tarball's top folder is named after the version.
     version=$(tar -tf "$tarball" 2>/dev/null | head -n 1 | sed 's|^\./||; s|/.*||')
 else
     version=$(dpkg-query -W -f '${Version}' libdpdk-dev 2>/dev/null) ||
-        fail "libdpdk-dev is not installed as a package: give a source with --source TARBALL --sha256 SUM"
+        fail "the package libdpdk-dev is not installed: add --source TARBALL --sha256 SUM"
 fi
-[ -n "$version" ] || fail "$tarball holds no folder"
+[ -n "$version" ] || fail "$tarball has no top folder"
 
 mkdir -p "$prefix"
 prefix=$(cd "$prefix" && pwd)
@@ -70,13 +77,16 @@ trap 'exit 130' INT TERM
 cd "$work"
 mkdir tree
 
-# The source package of the installed version, through a private copy of apt's lists, so that the system's own stay as they are.
+# Fetches the source package of the installed version. Uses private package
+# lists, so that the system's stay unchanged.
 fetch_source() {
     for tool in apt-get dpkg-source; do
-        command -v "$tool" >/dev/null || fail "$tool is missing (apt-get install dpkg-dev), or give a source with --source"
+        command -v "$tool" >/dev/null ||
+            fail "$tool is missing: apt-get install dpkg-dev, or add --source"
     done
     mkdir lists sources
-    for list in /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources; do
+    etc=/etc/apt
+    for list in "$etc"/sources.list "$etc"/sources.list.d/*.list "$etc"/sources.list.d/*.sources; do
         [ -e "$list" ] || continue
         name=$(basename "$list")
         case $name in
@@ -85,12 +95,14 @@ fetch_source() {
         esac
     done
     apt() {
-        apt-get -q -o Dir::Etc::sourcelist=/dev/null -o "Dir::Etc::sourceparts=$work/sources" -o "Dir::State::lists=$work/lists" \
-            -o "Dir::Cache::pkgcache=" -o "Dir::Cache::srcpkgcache=" -o APT::Sandbox::User=root "$@" >&2
+        apt-get -q -o Dir::Etc::sourcelist=/dev/null -o "Dir::Etc::sourceparts=$work/sources" \
+            -o "Dir::State::lists=$work/lists" -o "Dir::Cache::pkgcache=" \
+            -o "Dir::Cache::srcpkgcache=" -o APT::Sandbox::User=root "$@" >&2
     }
     apt update || fail "apt-get update failed on the source lists"
     source=$(dpkg-query -W -f '${source:Package}' libdpdk-dev)
-    apt source --download-only "$source=$version" || fail "the lists have no source package $source $version"
+    apt source --download-only "$source=$version" ||
+        fail "the lists have no source package $source $version"
     rmdir tree
     dpkg-source --extract "$source"_*.dsc tree >&2
 }
@@ -101,32 +113,35 @@ else
     fetch_source
 fi
 
-# Another version may have mended it itself, or need another patch.
+# Another version may contain the fix already, or need another patch.
 for patch in "$here"/patches/*.patch; do
     if patch -d tree -p1 --dry-run --silent <"$patch" >&2; then
         patch -d tree -p1 <"$patch" >&2
     elif [ -z "$tarball" ]; then
         fail "$patch does not fit DPDK $version"
     else
-        echo "dpdk: left out, because it does not fit DPDK $version: $patch" >&2
+        echo "dpdk: skipping $patch, which does not fit DPDK $version" >&2
     fi
 done
 
-# The distribution's python3 comes first: it is the one that has pyelftools.
+# pyelftools belongs to the distribution's python3, which must come first.
 PATH=/usr/bin:$PATH
 export PATH
 [ ! -e "$installed" ] || rm -r "$installed"
-# Newer versions have no kernel modules to leave out.
+# Newer versions have no kernel modules, and no option for them.
 kmods=''
 grep -q "^option('enable_kmods'" tree/meson_options.txt && kmods=-Denable_kmods=false
-# No link-time optimisation: testpmd was between 0.98 and 1.03 times as fast with it (net_null, medians of 80 turns), because what costs,
-# freeing and allocating packets, is called by pointer and stays so.
-meson setup --prefix="$installed" --libdir=lib --buildtype=release --default-library=static -Dplatform=native -Dtests=false \
-    -Denable_drivers="$drivers" -Denable_apps=test-pmd ${kmods:+"$kmods"} -Ddeveloper_mode=disabled objects tree >&2 ||
-    fail "meson did not accept the source"
+# No link-time optimisation: with it testpmd was 0.98 to 1.03 times as fast
+# (net_null, medians of 80 turns). Allocating and freeing packets dominates, and
+# stays behind function pointers.
+meson setup --prefix="$installed" --libdir=lib --buildtype=release --default-library=static \
+    -Dplatform=native -Dtests=false -Denable_drivers="$drivers" -Denable_apps=test-pmd \
+    ${kmods:+"$kmods"} -Ddeveloper_mode=disabled objects tree >&2 ||
+    fail "meson setup failed"
 ninja -C objects >&2 || fail "the build failed"
 ninja -C objects install >&2 || fail "the installation failed"
-# EAL refuses a plug-in folder that everybody may write to, or one below such a folder; the static link needs none.
+# EAL refuses a plug-in folder that is world-writable, or below such a folder. A
+# static link needs none.
 rm -rf "$installed"/lib/dpdk "$installed"/lib/*.so*
 echo "$recipe" >"$installed/complete"
 echo "$installed/lib/pkgconfig"

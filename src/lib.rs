@@ -2,21 +2,20 @@
 //! packets cost a thousand times more than the rest.
 //!
 //! The lcores are split into two micropools. Pool A polls the NIC and runs the
-//! cheap stage to completion; what is expensive is shed through sharded rings
-//! to pool B. Rooms, and which way imports may point:
+//! cheap stage to completion; it sheds expensive packets through sharded rings
+//! to pool B. Rooms, in the direction of imports:
 //!
-//! * `cli`, `config`, `error`: arguments, what they mean for this machine, what
-//!   can be wrong with them
-//! * `dpdk`: safe, owned wrappers; the only room that sees `dpdk_sys`
-//! * `runq`, `shed`, `policy`, `stats`: pure; they know no packets
+//! * `app`, `control`: set a run up, run it, watch it, report it
+//! * `cli`, `config`: the arguments, and the plan that they make
+//! * `datapath`: the lcores' loop, which carries out the policy's decisions
 //! * `engine`: what is done to a packet
-//! * `order`: keeping the packets of a flow in order; pure too
-//! * `datapath`: the lcores' loop, which carries out the policy's decisions on
-//!   real queues
 //! * `traffic`: open-loop load on a virtual NIC
-//! * `output`: files that are written at the end
-//! * `app`, `control`: build everything, run it, tear it down; nothing imports
-//!   them
+//! * `stats`: counters, and the report made of them
+//! * `dpdk`: safe, owned wrappers; the only room that imports `dpdk_sys`
+//! * `order`, `policy`, `runq`, `shed`: the package `micropools`, which knows no
+//!   packets
+//!
+//! docs/architecture.md describes them.
 #![deny(unsafe_code)]
 
 pub mod app;

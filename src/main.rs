@@ -1,6 +1,5 @@
-//! Splits the command line at `--`: EAL's arguments, then mpfwd's own. Exit
-//! codes: 0 fine, 1 the report could not be written, 2 bad input, 3 the
-//! conservation check failed.
+//! The program: runs [`mpfwd::app::main`], prints its error, and turns it into
+//! the exit code.
 #![forbid(unsafe_code)]
 
 use std::io::Write;
@@ -10,8 +9,7 @@ fn main() -> ExitCode {
     match mpfwd::app::main(std::env::args_os()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Whoever reads it may be gone, and the exit code has to come all
-            // the same.
+            // The reader may be gone. The exit code matters all the same.
             let _ = writeln!(std::io::stderr(), "mpfwd: {error}");
             ExitCode::from(error.exit_code())
         }

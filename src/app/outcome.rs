@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::stamping;
 use crate::cli::{Cli, Timestamps};
-use crate::config::Plan;
+use crate::config::{LcorePlan, Plan, PortPlan};
 use crate::dpdk::Mempool;
 use crate::dpdk::clock::{TscRate, tsc};
 use crate::shed::rank_error_bound;
@@ -55,86 +55,62 @@ pub(super) struct Ended<'a> {
 }
 
 pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
-    let Ended {
-        does,
-        found,
-        reloads,
-        stats,
-        devices,
-        source,
-        stamped_by,
-        incidents,
-        elapsed,
-        rate,
-        tsc,
-        pool,
-    } = ended;
+    let (stats, rate, elapsed_s) = (ended.stats, ended.rate, ended.elapsed.as_secs_f64());
     let sum = |count: fn(&LcoreStats) -> u64| stats.iter().map(count).sum::<u64>();
-    let drops: BTreeMap<_, _> = DropCause::ALL
-        .into_iter()
-        .map(|cause| (cause.name(), stats.iter().map(|lcore| lcore.dropped(cause)).sum::<u64>()))
-        .collect();
+    let drops = DropCause::ALL
+        .map(|cause| (cause.name(), stats.iter().map(|lcore| lcore.dropped(cause)).sum::<u64>()));
     let (rx_pkts, tx_pkts) = (sum(LcoreStats::rx_pkts), sum(LcoreStats::tx_pkts));
-    let (mbufs, mbufs_free) = (pool.capacity(), pool.available());
-    let mbufs_kept_by: Vec<String> = plan
-        .ports
-        .iter()
-        .filter(|port| port.info.keeps_buffers)
-        .map(|port| port.info.name.clone())
-        .collect();
+    let (mbufs, mbufs_free) = (ended.pool.capacity(), ended.pool.available());
+    let keepers = plan.ports.iter().filter(|port| port.info.keeps_buffers);
+    let mbufs_kept_by: Vec<String> = keepers.map(|port| port.info.name.clone()).collect();
     let buffers_are_back = mbufs_free == mbufs || !mbufs_kept_by.is_empty();
-    let ports = plan.ports.iter().zip(devices);
+    let dropped: u64 = drops.iter().map(|(_, pkts)| pkts).sum();
+    let lcores = plan.lcores.iter().zip(stats);
+    let latency = |source| latency(stats, rate, source, ended.devices, elapsed_s);
+    let order = stats.iter().map(|lcore| &lcore.order);
     Report {
         mode: plan.scheduling.mode.name().to_owned(),
         pools: plan.pools.map(|pools| pools.to_string()),
-        forward_mode: does,
+        forward_mode: ended.does,
         burst: cli.burst,
         dpdk: format!("{} {}", env!("MPFWD_DPDK_VERSION"), env!("MPFWD_DPDK_LINK")),
-        elapsed_s: elapsed.as_secs_f64(),
+        elapsed_s,
         rx_pkts,
         tx_pkts,
-        conserved: rx_pkts == tx_pkts + drops.values().sum::<u64>() && buffers_are_back,
-        drops,
+        conserved: rx_pkts == tx_pkts + dropped && buffers_are_back,
+        drops: drops.into_iter().collect(),
         mbufs,
         mbufs_free,
         mbufs_kept_by,
         shed_pkts: sum(|lcore| lcore.shed_pkts.get()),
         taken_pkts: sum(|lcore| lcore.taken_pkts.get()),
-        order: OrderRow::new(
-            name(&cli.order),
-            plan.order_records,
-            tx_pkts,
-            stats.iter().map(|lcore| &lcore.order),
-        ),
+        order: OrderRow::new(name(&cli.order), plan.order_records, tx_pkts, order),
         rank: (plan.shards > 0).then(|| rank(plan, stats)),
-        dpi: found.dpi,
-        reloads,
-        prediction: found.prediction,
-        source,
-        tsc,
+        dpi: ended.found.dpi,
+        reloads: ended.reloads,
+        prediction: ended.found.prediction,
+        source: ended.source,
+        tsc: ended.tsc,
         host_gaps: host_gaps(stats, rate),
-        latency: stamped_by
-            .map(|source| latency(stats, rate, source, devices, elapsed.as_secs_f64())),
+        latency: ended.stamped_by.map(latency),
         step_cycles: cli.record_core_cycles.then(|| step_cycles(stats)),
-        lcores: plan
-            .lcores
-            .iter()
-            .zip(stats)
-            .map(|(plan, stats)| lcore_row(plan, stats, rate))
-            .collect(),
+        lcores: lcores.map(|(plan, stats)| lcore_row(plan, stats, rate)).collect(),
         queues: queue_rows(plan, stats),
-        ports: ports
-            .map(|(port, &device)| PortRow {
-                port: port.info.id,
-                name: port.info.name.clone(),
-                device,
-            })
-            .collect(),
-        incidents,
+        ports: port_rows(plan, ended.devices),
+        incidents: ended.incidents,
     }
 }
 
-fn lcore_row(plan: &crate::config::LcorePlan, stats: &LcoreStats, rate: TscRate) -> LcoreRow {
+fn port_rows(plan: &Plan, devices: &[DeviceStats]) -> Vec<PortRow> {
+    let row = |(port, &device): (&PortPlan, &DeviceStats)| PortRow {
+        port: port.info.id,
+        name: port.info.name.clone(),
+        device,
+    };
+    plan.ports.iter().zip(devices).map(row).collect()
+}
+
+fn lcore_row(plan: &LcorePlan, stats: &LcoreStats, rate: TscRate) -> LcoreRow {
     LcoreRow {
         lcore: plan.lcore.id,
         cpu: plan.lcore.cpu,

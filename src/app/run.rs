@@ -144,20 +144,20 @@ impl<'e> Run<'e> {
     /// # Errors
     /// When an lcore or a thread does not start, or fails.
     pub(super) fn run(&mut self, engines: &dyn Engines, host: &Host) -> Result<Outcome> {
-        let (plan, scheduling) = (&self.plan, &self.plan.scheduling);
+        let ends = self.ends.take().ok_or_else(|| Error::Setup("a run runs once".into()))?;
+        let plan = &self.plan;
         let (rate, _) = self.meter.rate();
-        let links = links(&self.ports);
+        let (links, ended) = (links(&self.ports), AtomicBool::new(false));
         let run = RunState::new(plan.lcores.len(), self.cli.packets);
-        let boards = boards(plan, &self.rxqs, rate)?;
-        let pool_a = plan.lcores.iter().filter(|lcore| lcore.pool == Pool::A).count();
-        let permits = Permits::new(scheduling.expensive_cap, pool_a);
+        let (boards, permits) = (boards(plan, &self.rxqs, rate)?, permits(plan));
         let incidents = Incidents::new(plan.lcores.len());
         let settings = self.settings(engines, rate);
+        let lcore_ids = plan.lcores.iter().map(|lcore| lcore.lcore.id).collect();
         let reader = IncidentReader {
             incidents: &incidents,
             boards: &boards,
             rescue_after_ticks: settings.rescue_after_ticks,
-            lcore_ids: plan.lcores.iter().map(|lcore| lcore.lcore.id).collect(),
+            lcore_ids,
             rate,
             run_start_ticks: tsc(),
         };
@@ -175,9 +175,7 @@ impl<'e> Run<'e> {
         let cost = self.sources.as_ref().and_then(|sources| sources.cost);
         let (eal, cli, stats) = (self.eal, self.cli, &self.stats[..]);
         let launch = Launch { eal, cli, plan, rate, settings, shared, stats, cost };
-        let ends = self.ends.take().ok_or_else(|| Error::Setup("a run runs once".into()))?;
         let queues = ends.assign(plan, cli, &self.rxqs)?;
-        let ended = AtomicBool::new(false);
         let control = Control {
             run: &run,
             signals: &host.signals,
@@ -208,6 +206,7 @@ impl<'e> Run<'e> {
             burst: BurstSize::of(cli.burst),
             on_full: cli.on_full,
             idle: cli.idle,
+            metered: cli.record_core_cycles,
             stamping: plan.stamping != Stamping::Off,
             stamp: fields.stamp,
             polled: fields.polled,
@@ -319,6 +318,12 @@ fn attach(
     }
     let source = cli.source.as_ref();
     source.map(|spec| Sources::attach(spec, cli, plan, rxqs, ends, rate)).transpose()
+}
+
+/// The permits for expensive work.
+fn permits(plan: &Plan) -> Permits {
+    let pool_a = plan.lcores.iter().filter(|lcore| lcore.pool == Pool::A).count();
+    Permits::new(plan.scheduling.expensive_cap, pool_a)
 }
 
 /// By port: whether its link is up. A port that does not exist counts as up.

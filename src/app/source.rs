@@ -49,12 +49,9 @@ impl Sources {
     ) -> Result<Self> {
         let costs = cli.work.as_ref().map(crate::cli::Work::costs);
         let mean_cost_ns = costs.as_ref().map_or(0.0, |costs| costs.service.mean_ns());
-        let asked_pps = spec
-            .demand
-            .pps(mean_cost_ns, plan.lcores.len())
-            .map_err(|why| Error::Usage(format!("--source: {why}")))?;
-        let shares =
-            spec.skew.shares(rxqs.len()).map_err(|why| Error::Usage(format!("--source: {why}")))?;
+        let refused = |why| Error::Usage(format!("--source: {why}"));
+        let asked_pps = spec.demand.pps(mean_cost_ns, plan.lcores.len()).map_err(refused)?;
+        let shares = spec.skew.shares(rxqs.len()).map_err(refused)?;
         let cost = costs.is_some().then(CostField::register).transpose()?;
         let queues = rxqs.len();
         let mut attached = Vec::with_capacity(queues);
@@ -71,15 +68,10 @@ impl Sources {
                 queues,
                 ticks_per_second: rate.hz(),
             };
-            let address = plan
-                .ports
-                .iter()
-                .find(|port| port.info.id == rxq.port())
-                .map_or([0; 6], |port| port.info.mac.into_array());
             let ring = VirtualRing::new(Generator::new(&stream), usize::from(cli.rxd));
             let source = VirtualQueue::new(
                 ring,
-                Frame::new(spec.frame_bytes, address),
+                Frame::new(spec.frame_bytes, mac(plan, rxq.port())),
                 rxq.port(),
                 pool.clone(),
                 stamp,
@@ -151,6 +143,11 @@ impl Sources {
             queues: rows,
         }
     }
+}
+
+fn mac(plan: &Plan, port: u16) -> [u8; 6] {
+    let found = plan.ports.iter().find(|plan| plan.info.id == port);
+    found.map_or([0; 6], |plan| plan.info.mac.into_array())
 }
 
 fn queue_row(queue: &Queue, rate: TscRate) -> SourceQueueRow {

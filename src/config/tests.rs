@@ -140,7 +140,7 @@ fn bad_input_says_what_why_and_what_instead() {
         ("--config (0,0,0),(1,0,1) --rxq 1", "leave out --rxq"),
         ("--rxq 17", "has 16 receive queues"),
         ("--txq 17", "has 16 transmit queues"),
-        ("--ring-size 1000", "power of two, for example 1024"),
+        ("--ring-size 1000", "not a power of two: write for example 1024"),
         ("--ring-size 0", "power of two"),
         ("--rxd 1000", "for example 1024"),
         ("--txd 40000", "for example 32768"),

@@ -76,6 +76,13 @@ impl<'a> Admission<'a> {
         true
     }
 
+    /// Whether anybody is ahead does not matter for this burst: each packet gets
+    /// a place in any case.
+    #[inline]
+    pub(super) fn ask_nobody(&mut self) {
+        self.asked = 0;
+    }
+
     /// The burst that was received by `queue` does not leave as a whole: its
     /// packets are asked one by one.
     #[inline]

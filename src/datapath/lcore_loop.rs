@@ -26,8 +26,6 @@ use crate::stats::{DropCause, Lap, LcoreStats};
 /// With `--idle pause` half a microsecond at most.
 const RESTS_WITHOUT_QUEUES: usize = 8;
 
-/// With `METER` it notes what each step costs.
-///
 /// It starts a page, and so the stack of what it calls ends at one, wherever
 /// the kernel has put the thread's. A load waits for a store whose address has
 /// the same last 12 bits as if it needed it. Where drivers save their registers
@@ -35,7 +33,7 @@ const RESTS_WITHOUT_QUEUES: usize = 8;
 /// in thirty, forwarding has an eighth less speed: that was left to chance, for
 /// all the life of a process.
 #[repr(align(4096))]
-pub struct LcoreLoop<'a, E, P, const METER: bool> {
+pub struct LcoreLoop<'a, E, P> {
     steps: Steps<'a, P>,
     poller: Poller<'a>,
     /// What the last poll or dequeue brought; empty between two steps.
@@ -49,12 +47,12 @@ pub struct LcoreLoop<'a, E, P, const METER: bool> {
     pace: Pace,
     transmit: Transmit<'a>,
     timing: Timing<'a>,
-    laps: Laps<'a, METER>,
+    laps: Laps<'a>,
     shared: Shared<'a>,
     burst_size: BurstSize,
 }
 
-impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
+impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
     /// Whether others look whether it is busy: to help, or to send it nothing
     /// more.
     const IS_SEEN: bool = P::STEALS || P::RESCUES || matches!(P::DEFERRED, Deferral::Inbox);
@@ -87,7 +85,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             pace: Pace::new(settings.burst, |ns| settings.ticks(ns)),
             transmit: Transmit::new(tx, settings, shared, stats),
             timing: Timing::new(settings, shared, stats),
-            laps: Laps::new(&stats.steps),
+            laps: Laps::new(&stats.steps, settings.metered),
             shared,
             burst_size: settings.burst,
         }
@@ -240,6 +238,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         if P::SHARES {
             self.pace.begin(polled_ticks, polled.pkts);
             if !self.pace.is_short(polled_ticks, polled.pkts) {
+                self.admission.ask_nobody();
                 return self.serve_piles(polled, measured.is_some());
             }
         }

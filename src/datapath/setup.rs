@@ -31,6 +31,8 @@ pub struct Settings {
     pub burst: BurstSize,
     pub on_full: OnFull,
     pub idle: Idle,
+    /// Whether each step of the loop is metered.
+    pub metered: bool,
     /// Whether latency is counted.
     pub stamping: bool,
     /// Where a packet's arrival is written once it leaves its burst.
