@@ -259,7 +259,8 @@ fn polls_hide_the_wait_but_bound_it() {
     );
     let bound = latency["bound"].as_str().expect("a string");
     assert!(
-        bound.contains("is not in it, at most") && bound.contains("a burst later at most"),
+        bound.contains("excludes the wait in the RX ring, at most")
+            && bound.contains("up to a burst late"),
         "{bound}"
     );
 }

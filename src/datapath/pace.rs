@@ -88,8 +88,8 @@ impl Pace {
     /// no more than a burst of several times the mean.
     #[inline(always)]
     pub(super) fn end(&mut self, now: u64) {
-        if self.pkts > 0 {
-            self.observe(now.wrapping_sub(self.began_ticks) / self.pkts);
+        if let Some(pkt_ticks) = now.wrapping_sub(self.began_ticks).checked_div(self.pkts) {
+            self.observe(pkt_ticks);
         }
     }
 
