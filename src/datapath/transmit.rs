@@ -22,6 +22,9 @@ const SENT_AT_ONCE: usize = 8;
 /// stuck: what it refuses is dropped at once until it accepts something.
 const STUCK_NS: u64 = 200_000_000;
 
+/// A bit of a word stands for each port.
+const _: () = assert!(MAX_PORTS <= u64::BITS as usize);
+
 /// One port's way out.
 struct Outlet<'a> {
     txq: TxQueue,

@@ -93,7 +93,10 @@ impl TxQueue {
 #[cold]
 fn acquire(lock: &AtomicBool) {
     let mut tries = 0u32;
-    while lock.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+    // A look first: waiting lcores share the line, and leave it to the holder.
+    while lock.load(Ordering::Relaxed)
+        || lock.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_err()
+    {
         tries += 1;
         if tries.is_multiple_of(1024) {
             std::thread::yield_now();
