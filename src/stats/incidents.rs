@@ -195,7 +195,7 @@ const RESCUERS_PRINTED_MAX: usize = 3;
 /// The last few incidents. `None` without any.
 pub fn incident_table(incidents: &[Incident]) -> Option<Table> {
     let mut table = table(&[
-        "stuck lcore",
+        "lcore",
         "at",
         "for",
         "flow",
@@ -204,7 +204,7 @@ pub fn incident_table(incidents: &[Incident]) -> Option<Table> {
         "by",
         "stolen",
         "polled",
-        "wait max",
+        "waited",
     ]);
     for incident in &incidents[incidents.len().saturating_sub(PRINTED_MAX)..] {
         table.add_row(vec![
