@@ -69,8 +69,8 @@ fn lcore_line(lcore: &LcorePlan, plan: &Plan) -> String {
     fields.extend(lcore.shard.map(|shard| format!("sheds to shard {shard}")));
     if lcore.takes {
         fields.push(match plan.shards {
-            1 => "serves shard 0".to_owned(),
-            shards => format!("serves shards 0-{}", shards - 1),
+            1 => "serves 1 shard".to_owned(),
+            shards => format!("serves {shards} shards"),
         });
     }
     let is_shared = |(id, queue): (u16, u16)| {
