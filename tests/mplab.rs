@@ -192,7 +192,7 @@ fn rounds_that_fail_are_said_and_the_others_kept() {
     let folder = tempfile::tempdir().expect("a folder");
     let [json_path, script] = ["c.json", "mpfwd"].map(|name| path(&folder, name));
     let text = format!(
-        "#!/bin/sh\ncase \"$*\" in *'--mode steal'*) echo 'mpfwd: it broke' >&2; exit 3;; esac\nexec {} \"$@\"\n",
+        "#!/bin/sh\ncase \"$*\" in *--check-args*) ;; *'--mode steal'*) echo 'mpfwd: it broke' >&2; exit 3;; esac\nexec {} \"$@\"\n",
         common::BINARY
     );
     std::fs::write(&script, text).expect("a file");

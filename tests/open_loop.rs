@@ -71,7 +71,7 @@ fn the_requested_rate_is_offered_on_every_queue() {
     assert!(report["latency"]["clock"].as_str().unwrap().starts_with("open-loop"));
     assert!(number(source, "pkt_ns") > 0.0);
     assert!(
-        outcome.stdout.iter().any(|line| line.contains("50000 packets per second")),
+        outcome.stdout.iter().any(|line| line.contains("50000 packets/s")),
         "{:#?}",
         outcome.stdout
     );

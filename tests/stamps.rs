@@ -253,7 +253,7 @@ fn polls_hide_the_wait_but_bound_it() {
         "{latency:#}"
     );
     assert!(
-        outcome.stdout.iter().any(|line| line.contains("from the poll before: at most")),
+        outcome.stdout.iter().any(|line| line.contains("upper bound, from the poll before")),
         "{:#?}",
         outcome.stdout
     );

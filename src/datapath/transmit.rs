@@ -22,6 +22,10 @@ const SENT_AT_ONCE: usize = 8;
 /// stuck: what it refuses is dropped at once until it accepts something.
 const STUCK_NS: u64 = 200_000_000;
 
+/// The same where the link is down. What is known of a link may be half a second
+/// old.
+const STUCK_DOWN_NS: u64 = 5_000_000;
+
 /// A bit of a word stands for each port.
 const _: () = assert!(MAX_PORTS <= u64::BITS as usize);
 
@@ -71,8 +75,9 @@ pub(super) struct Transmit<'a> {
     links: &'a [AtomicBool; MAX_PORTS],
     stats: &'a LcoreStats,
     burst_pkts: usize,
-    /// How long a driver may accept nothing before its port is stuck.
-    patience_ticks: u64,
+    /// How long a driver may accept nothing before its port is stuck: where the
+    /// link is up, and where it is down.
+    patience_ticks: [u64; 2],
 }
 
 impl<'a> Transmit<'a> {
@@ -107,7 +112,7 @@ impl<'a> Transmit<'a> {
             links: shared.links,
             stats,
             burst_pkts: settings.burst.pkts(),
-            patience_ticks: settings.ticks(STUCK_NS),
+            patience_ticks: [STUCK_NS, STUCK_DOWN_NS].map(|ns| settings.ticks(ns)),
         }
     }
 
@@ -151,7 +156,7 @@ impl<'a> Transmit<'a> {
         let times = timing.times(Stage::Cheap);
         let marks = timing.marks();
         let mut dropped = 0;
-        if self.is_hopeless(at) {
+        if self.backlog.is_stuck(at) {
             dropped = burst.free() as u64;
         }
         for packet in burst.drain() {
@@ -339,7 +344,7 @@ impl<'a> Transmit<'a> {
     /// What is still staged, behind the first `sent`, waits in the backlog.
     #[cold]
     fn refuse_staged(&mut self, at: usize, sent: usize, times: Times, timing: &Timing<'_>) {
-        let hopeless = sent == 0 && self.is_hopeless(at);
+        let hopeless = sent == 0 && self.backlog.is_stuck(at);
         let Outlet { txq, staged, stamps, passes, .. } = &mut self.outlets[at];
         let (offered, port) = (sent + staged.len(), txq.port());
         let mut dropped = if hopeless { staged.free() } else { 0 };
@@ -430,16 +435,11 @@ impl<'a> Transmit<'a> {
             self.accepted.extend(times[..sent].iter().map(|&times| Accepted { times, pkts: 1 }));
         }
         self.staged_were_sent(at, sent, timing);
-        let is_stuck = self.backlog.note_offer(at, sent, timing.now(), self.patience_ticks);
-        if is_stuck || sent == 0 && self.cause(at) == DropCause::LinkDown {
+        let [if_up, if_down] = self.patience_ticks;
+        let patience = if self.cause(at) == DropCause::LinkDown { if_down } else { if_up };
+        if self.backlog.note_offer(at, sent, timing.now(), patience) {
             self.drop_backlog_of(at, timing);
         }
-    }
-
-    /// Whether what the port's driver refuses now would wait in vain: the
-    /// packets of other ports must not wait for it.
-    fn is_hopeless(&self, at: usize) -> bool {
-        self.backlog.is_stuck(at) || self.cause(at) == DropCause::LinkDown
     }
 
     /// Drops a packet that carries its place.

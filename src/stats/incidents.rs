@@ -195,16 +195,7 @@ const RESCUERS_PRINTED_MAX: usize = 3;
 /// The last few incidents. `None` without any.
 pub fn incident_table(incidents: &[Incident]) -> Option<Table> {
     let mut table = table(&[
-        "lcore",
-        "at",
-        "for",
-        "flow",
-        "stage",
-        "rescued",
-        "by",
-        "stolen",
-        "polled",
-        "waited",
+        "stuck", "at", "for", "flow", "stage", "rescued", "by", "stolen", "polled", "waited",
     ]);
     for incident in &incidents[incidents.len().saturating_sub(PRINTED_MAX)..] {
         table.add_row(vec![
