@@ -83,6 +83,18 @@ pub struct Cli {
     #[arg(long, help_heading = SCHEDULING, value_name = "TIME",
           allow_negative_numbers = true, value_parser = parse_time)]
     pub rescue_after: Option<Duration>,
+    /// Mode hybrid: poll for an lcore that does not run for longer [default:
+    /// 50us]
+    #[arg(long, help_heading = SCHEDULING, value_name = "TIME",
+          allow_negative_numbers = true, value_parser = parse_time)]
+    pub stall_after: Option<Duration>,
+    /// Mode hybrid: how idle lcores share a pressed lcore's backlog [default:
+    /// pull]
+    #[arg(long, help_heading = SCHEDULING, value_enum)]
+    pub excess: Option<Excess>,
+    /// Mode steal: idle lcores poll other lcores' receive queues, too
+    #[arg(long, help_heading = SCHEDULING)]
+    pub steal_rx: bool,
     /// Mode hybrid: lcores in expensive work at a time [default: B]
     #[arg(long, help_heading = SCHEDULING, value_name = "N")]
     pub expensive_cap: Option<usize>,
@@ -351,6 +363,14 @@ pub enum OnFull {
     Drop,
     /// Run it where it is
     Run,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Excess {
+    /// They poll its receive queues, burst by burst
+    Pull,
+    /// They leave it alone
+    None,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

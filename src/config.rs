@@ -80,7 +80,8 @@ impl Plan {
     /// The receive queues that an lcore may poll: its own, then, in modes whose
     /// lcores poll for each other, all others.
     pub fn may_poll(&self, lcore: &LcorePlan) -> Vec<(u16, u16)> {
-        let polls_for_others = self.scheduling.mode.facts().polls_for_others;
+        let Scheduling { mode, steal_rx, .. } = self.scheduling;
+        let polls_for_others = mode.facts().polls_for_others || steal_rx;
         let others =
             self.lcores.iter().filter(|other| polls_for_others && other.lcore.id != lcore.lcore.id);
         lcore.rx.iter().chain(others.flat_map(|other| &other.rx)).copied().collect()
@@ -124,7 +125,7 @@ pub fn plan(cli: &Cli, lcores: &[Lcore], ports: &[PortInfo]) -> Result<Plan> {
     let pool_a = split(cli.pools, lcores)?;
     let (facts, pool_b) = (scheduling.mode.facts(), lcores.len() - pool_a);
     let polling = facts.polls.count(pool_a, pool_b);
-    let queues = Queues::new(cli, lcores, polling, &ports, &mut warnings)?;
+    let queues = Queues::new(cli, lcores, (polling, facts.owns_all_queues), &ports, &mut warnings)?;
     warnings.extend(unused(&lcores[..pool_a], &queues));
     let shedding = facts.sheds.count(pool_a, pool_b);
     let shards = if shedding > 0 { cli.shards.map_or(shedding, usize::from) } else { 0 };

@@ -15,10 +15,12 @@ use serde_json::Value;
 const TWO_NULLS: &str = "--vdev net_null0 --vdev net_null1";
 
 /// On three lcores.
-const MODES: [&str; 6] = [
+const MODES: [&str; 8] = [
     "--mode rtc",
     "--mode steal",
     "--mode steal --steal-every 61",
+    "--mode steal --steal-rx",
+    "--mode shared",
     "--mode shed-random",
     "--mode pools --pools 2:1",
     "--pools 2:1",
@@ -73,7 +75,7 @@ fn by_pool(report: &Value, pool: &str, key: &str) -> u64 {
 fn assert_ran_where_it_should(report: &Value, own: &str) {
     let [on_a, on_b] = ["A", "B"].map(|pool| by_pool(report, pool, "expensive_pkts"));
     match report["mode"].as_str().expect("a name") {
-        "rtc" | "steal" => {
+        "rtc" | "steal" | "shared" => {
             assert!(on_a > 0 && count(report, "shed_pkts") == 0, "{own}: {report:#}")
         }
         "shed-random" => assert!(
@@ -194,6 +196,8 @@ fn ten_lcores_over_two_cpus_all_work() {
     for mode in [
         "--mode rtc",
         "--mode steal",
+        "--mode steal --steal-rx",
+        "--mode shared",
         "--mode shed-random",
         "--mode pools --pools 8:2",
         "--pools 8:2",

@@ -135,9 +135,10 @@ fn overtaken_by_nobody(lab: &mut Lab, headers: Headers, then: u8, behind: u32) {
                 collect(sink, &mut numbers);
             }
             kill(Pid::this(), Signal::SIGTERM).expect("this process is there");
-            assert_eq!(
-                while_stuck,
-                RING_SIZE as usize - 1,
+            // What the stuck lcore holds waits; what the other one polled before
+            // that may go.
+            assert!(
+                while_stuck >= RING_SIZE as usize - 1 && while_stuck < all as usize + 1,
                 "what waits is the stuck lcore's, and nobody passes: {numbers:?}"
             );
             numbers

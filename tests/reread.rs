@@ -276,7 +276,7 @@ fn sighup_without_a_file_is_reported_and_the_run_continues() {
     );
     running.wait_until_it_forwards();
     running.signal(Signal::SIGHUP);
-    running.wait_for_line(|line| line.starts_with("SIGHUP: there is no file"));
+    running.wait_for_line(|line| line.starts_with("SIGHUP: no file to read again"));
     running.signal(Signal::SIGTERM);
     let outcome = running.finish();
     assert_eq!(outcome.good_report()["reloads"], Value::Null);

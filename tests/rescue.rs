@@ -222,6 +222,9 @@ impl Scene {
     fn assert_on_record(&self) {
         let long = |row: &&Value| count(row, "stuck_ns") >= STUCK_AT_LEAST.as_nanos() as u64;
         let incidents: Vec<&Value> = rows(&self.report, "incidents").iter().filter(long).collect();
+        // Lcores that share CPUs stall each other now and then.
+        let incidents: Vec<_> =
+            incidents.iter().filter(|incident| incident["stage"] != "stalled").collect();
         let [incident] = incidents[..] else {
             panic!("{}: one lcore was stuck so long: {:#}", self.own, self.report)
         };
@@ -306,7 +309,7 @@ fn a_stuck_lcore_is_on_record_before_it_returns() {
     mpfwd.wait_for_line(|line| line.trim_start().starts_with("lcore 2 "));
     // The last incidents on record need not contain one that is still going on.
     let end = Instant::now() + Duration::from_secs(20);
-    let is_stuck = |line: &str| line.contains(", still") && line.contains("unknown");
+    let is_stuck = |line: &str| line.contains('>') && line.contains("unknown");
     while !mpfwd.lines_for(Duration::from_millis(50)).iter().any(|line| is_stuck(line)) {
         assert!(Instant::now() < end, "nobody was stuck");
         mpfwd.signal(Signal::SIGUSR1);

@@ -14,14 +14,14 @@ struct Line {
     pool: String,
     main: bool,
     polls: Vec<String>,
-    dequeues: Option<String>,
+    serves: Option<String>,
     sheds: bool,
     sends_on: Vec<String>,
 }
 
 impl Line {
-    /// `  lcore 0  cpu 0  pool A (main)  polls 0:0 1:0  dequeues shards 0-2  sheds
-    /// to shard 0  sends on 0:0 1:0`
+    /// `  lcore 0  cpu 0  pool A (main)  polls 0:0 1:0  sheds to shard 0  serves
+    /// 3 shards  sends on 0:0 1:0`
     fn read(line: &str) -> Self {
         let words: Vec<&str> = line.split_whitespace().collect();
         let number =
@@ -37,7 +37,7 @@ impl Line {
             pool: words[5].to_owned(),
             main,
             polls: queues("polls "),
-            dequeues: part("dequeues ").map(str::to_owned),
+            serves: part("serves ").map(str::to_owned),
             sheds: part("sheds to shard ").is_some(),
             sends_on: queues("sends on "),
         }
@@ -79,8 +79,8 @@ fn checked(outcome: &Outcome) -> (Vec<Line>, &Value) {
         );
         assert_eq!(line.sends_on, queues_of(report, "tx", line.lcore), "{line:?}");
         assert!(
-            line.dequeues.is_some() || count(row, "taken_pkts") == 0,
-            "it dequeues shards: {line:?} {row:#}"
+            line.serves.is_some() || count(row, "taken_pkts") == 0,
+            "it serves shards: {line:?} {row:#}"
         );
         assert!(line.sheds || count(row, "shed_pkts") == 0, "it sheds: {line:?} {row:#}");
     }
@@ -111,30 +111,30 @@ fn run_on_three(own: &str) -> Outcome {
 }
 
 #[test]
-fn in_pools_only_pool_b_dequeues_shards_and_does_not_poll() {
+fn in_pools_only_pool_b_serves_shards_and_does_not_poll() {
     let outcome = run_on_three("--mode pools --pools 2:1");
     let (map, report) = checked(&outcome);
     for line in &map {
         let polls = queues_of(report, "rx", line.lcore);
         match line.pool.as_str() {
             "A" => assert!(
-                line.polls == polls && !polls.is_empty() && line.sheds && line.dequeues.is_none(),
+                line.polls == polls && !polls.is_empty() && line.sheds && line.serves.is_none(),
                 "{line:?}"
             ),
             _ => assert!(polls.is_empty() && line.polls.is_empty() && !line.sheds, "{line:?}"),
         }
     }
-    assert_eq!(map[2].dequeues.as_deref(), Some("shards 0-1"), "one per lcore that sheds");
+    assert_eq!(map[2].serves.as_deref(), Some("2 shards"), "one per lcore that sheds");
 }
 
 #[test]
-fn in_hybrid_pool_a_dequeues_shards_too_unless_it_is_one_lcore() {
-    for (pools, a_dequeues) in [("2:1", true), ("1:2", false)] {
+fn in_hybrid_pool_a_serves_shards_too_unless_it_is_one_lcore() {
+    for (pools, a_serves) in [("2:1", true), ("1:2", false)] {
         let outcome = run_on_three(&format!("--mode hybrid --pools {pools}"));
         let (map, report) = checked(&outcome);
         for line in &map {
-            let expected = (line.pool == "B" || a_dequeues).then_some("shards 0-2");
-            assert_eq!(line.dequeues.as_deref(), expected, "{pools}: {line:?}");
+            let expected = (line.pool == "B" || a_serves).then_some("3 shards");
+            assert_eq!(line.serves.as_deref(), expected, "{pools}: {line:?}");
             assert!(line.sheds, "{pools}: {line:?}");
             let polls = queues_of(report, "rx", line.lcore);
             assert!(

@@ -81,7 +81,9 @@ fn segments_out_of_order(taps: &Taps, eal: &str, own: &str) -> u64 {
     let outcome = mpfwd.finish();
     let report = outcome.good_report();
     let drops = report["drops"].as_object().expect("causes");
-    assert!(drops.values().all(|pkts| pkts == 0), "{own}: {report:#}");
+    // The kernel sends its first packets before the other tap is up.
+    let lost = drops.iter().filter(|(cause, pkts)| *cause != "link_down" && **pkts != 0);
+    assert_eq!(lost.count(), 0, "{own}: {report:#}");
     assert!(
         report["lcores"]
             .as_array()

@@ -93,6 +93,11 @@ fn full_for_a_while(lab: &mut Lab, own: &str) {
     });
     let report = as_json(&report);
     assert_books_balance(&report);
+    let mut numbers = numbers;
+    if own.contains("--order none") {
+        // Both lcores work on them, and each packet leaves when it is ready.
+        numbers.sort_unstable();
+    }
     assert_eq!(numbers, (0..PKTS).collect::<Vec<_>>(), "{own}: {report:#}");
     assert_eq!(count(&report, "tx_pkts"), u64::from(PKTS), "{own}");
     drop(wires);

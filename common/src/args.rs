@@ -1,4 +1,4 @@
-//! Values as they are written on a command line.
+//! Values on a command line.
 
 use std::ffi::OsString;
 use std::str::FromStr;
@@ -39,8 +39,8 @@ impl std::fmt::Display for Pools {
 /// The words of a command line as text.
 ///
 /// # Errors
-/// For one that is not UTF-8: EAL's arguments and ours are all names, numbers,
-/// and paths that reports repeat.
+/// A word is not UTF-8. EAL's arguments and ours are all names, numbers, and
+/// paths that reports repeat.
 pub fn in_utf8(args: impl IntoIterator<Item = OsString>) -> Result<Vec<String>> {
     let text = |arg: OsString| {
         arg.into_string().map_err(|arg| {
@@ -50,8 +50,7 @@ pub fn in_utf8(args: impl IntoIterator<Item = OsString>) -> Result<Vec<String>> 
     args.into_iter().map(text).collect()
 }
 
-/// clap says what, why and what to write instead on several lines, and then
-/// repeats the usage.
+/// One line of clap's message, which has several and then the usage.
 pub fn one_line(text: &str) -> String {
     let text = text
         .split("Usage:")
@@ -62,16 +61,12 @@ pub fn one_line(text: &str) -> String {
     line.strip_prefix("error: ").unwrap_or(&line).trim_end().to_owned()
 }
 
-/// The longest time that may be asked for: added to any clock, or in ticks of
-/// any CPU, it still fits.
+/// The longest time that is accepted. It fits when added to any clock, and in
+/// ticks of any CPU.
 const LONGEST: Duration = Duration::from_secs(100 * 31_557_600);
 
 fn at_most_longest(time: Duration) -> std::result::Result<Duration, String> {
-    if time <= LONGEST {
-        Ok(time)
-    } else {
-        Err("no time is longer than 100 years here: write a shorter one".into())
-    }
+    if time <= LONGEST { Ok(time) } else { Err("at most 100 years: write a shorter time".into()) }
 }
 
 pub fn parse_time(text: &str) -> std::result::Result<Duration, String> {

@@ -1,9 +1,9 @@
-//! What can go wrong before packets flow, and the exit code each has. Once the
-//! loops run nothing fails: outcomes are counters.
+//! Errors before packets flow, and their exit codes. Once the loops run nothing
+//! fails: outcomes are counters.
 
 use thiserror::Error;
 
-/// Every message is one line that says what, why, and what to write instead.
+/// Every message is one line: what is wrong, why, and what to write instead.
 #[derive(Debug, Error)]
 pub enum Error {
     /// The arguments contradict each other, the lcores or the ports.
@@ -13,20 +13,20 @@ pub enum Error {
     /// starts.
     #[error("{0}")]
     Setup(String),
-    /// The report could not be written after the run.
+    /// A file could not be written after the run.
     #[error("{0}")]
     Output(String),
-    /// A packet was lost or counted twice: the report says where.
+    /// A packet was lost or counted twice. The report has the counters.
     #[error("CONSERVATION BROKEN: see the report")]
     Conservation,
-    /// Parts of an experiment failed. The others were shown and written.
+    /// Some rounds of an experiment failed. The others were shown and written.
     #[error("{0}")]
     Incomplete(String),
 }
 
 impl Error {
-    /// 2: nothing was forwarded. 3: the sum of the counters is wrong. 4: parts
-    /// of an experiment failed. 1: anything after the run.
+    /// 1: a file could not be written after the run. 2: nothing was forwarded.
+    /// 3: the counters contradict each other. 4: some rounds failed.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Usage(_) | Error::Setup(_) => 2,

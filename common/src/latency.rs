@@ -1,12 +1,12 @@
-//! What is told of latencies: percentiles, the whole histogram, and the file
-//! that HdrHistogram's tools read.
+//! Latencies in reports: percentiles, the whole histogram, and the file that
+//! HdrHistogram's tools read.
 
 use std::fmt::Write;
 
 use hdrhistogram::Histogram as HdrHistogram;
 use serde::{Deserialize, Serialize, Serializer};
 
-/// A value in nanoseconds, and how many packets had it.
+/// A value in nanoseconds, and the number of packets with it.
 pub type Bucket = (u64, u64);
 
 /// Latencies of one class of packets.
@@ -20,14 +20,14 @@ pub struct LatencyRow {
     pub p999_ns: u64,
     pub p9999_ns: u64,
     pub max_ns: u64,
-    /// The whole histogram by rising value, without empty buckets. Each value
-    /// is its bucket's highest.
+    /// The histogram by rising value, without empty buckets. Each value is the
+    /// highest of its bucket.
     #[serde(serialize_with = "on_one_line")]
     pub buckets: Vec<Bucket>,
 }
 
 impl LatencyRow {
-    /// Of a histogram in nanoseconds.
+    /// `histogram` is in nanoseconds.
     pub fn of(histogram: &HdrHistogram<u64>) -> Self {
         let at = |quantile| histogram.value_at_quantile(quantile);
         Self {
@@ -47,12 +47,12 @@ impl LatencyRow {
     }
 }
 
-/// A histogram that holds an hour in nanoseconds, to 0.1 %.
+/// A histogram of up to an hour in nanoseconds, exact to 0.1 %.
 pub fn histogram_ns() -> HdrHistogram<u64> {
     HdrHistogram::new_with_bounds(1, 3_600_000_000_000, 3).expect("constant bounds are valid")
 }
 
-/// The histogram that these buckets are of.
+/// Restores the histogram from its buckets.
 pub fn of_buckets<'b>(buckets: impl IntoIterator<Item = &'b Bucket>) -> HdrHistogram<u64> {
     let mut histogram = histogram_ns();
     buckets
@@ -61,21 +61,20 @@ pub fn of_buckets<'b>(buckets: impl IntoIterator<Item = &'b Bucket>) -> HdrHisto
     histogram
 }
 
-/// A pretty-printer would put each number on a line of its own, thousands of
-/// them.
+/// Keeps the pretty-printer from putting each of thousands of numbers on a line
+/// of its own.
 fn on_one_line<S: Serializer>(buckets: &[Bucket], serializer: S) -> Result<S::Ok, S::Error> {
     let text = serde_json::to_string(buckets).and_then(serde_json::value::RawValue::from_string);
     text.map_err(serde::ser::Error::custom)?.serialize(serializer)
 }
 
-/// Steps per halving of the distance to 100 %, as HdrHistogram's own tools have
-/// it.
+/// Steps per halving of the distance to 100 %: the default of HdrHistogram's own
+/// tools.
 const STEPS_PER_HALF: u32 = 5;
 
-/// The percentile distribution in microseconds, as HdrHistogram's
-/// `outputPercentileDistribution` writes it and its plotter reads it. `about`
-/// says in comments, a line each, what was measured and what that does not
-/// show.
+/// The percentile distribution in microseconds, in the format of HdrHistogram's
+/// `outputPercentileDistribution`, which its plotter reads. The lines of `about`
+/// become comments.
 pub fn hgrm(buckets: &[Bucket], about: &[String]) -> String {
     let histogram = of_buckets(buckets);
     let us = |ns: f64| ns / 1e3;
@@ -101,7 +100,7 @@ pub fn hgrm(buckets: &[Bucket], about: &[String]) -> String {
         (us(histogram.mean()), us(histogram.stdev()), us(histogram.max() as f64));
     let _ = writeln!(text, "#[Mean    = {mean:12.3}, StdDeviation   = {deviation:12.3}]");
     let _ = writeln!(text, "#[Max     = {max:12.3}, Total count    = {:12}]", histogram.len());
-    // Each bucket but the first shares its lower half with the one before it.
+    // Each bucket except the first shares its lower half with its predecessor.
     let buckets = usize::from(histogram.buckets());
     let _ = writeln!(
         text,
@@ -141,9 +140,9 @@ mod tests {
         assert_eq!(serde_json::from_str::<LatencyRow>(&text).unwrap().buckets, row.buckets);
     }
 
-    /// What HdrHistogram's plotter does: it splits lines at blanks, passes over
-    /// those that are a comment, a heading or have no fourth column, and draws
-    /// the first column over the fourth.
+    /// Does what HdrHistogram's plotter does: splits lines at blanks, skips
+    /// comments, the heading and lines without a fourth column, and draws the
+    /// first column over the fourth.
     fn plotted(text: &str) -> Vec<(f64, f64)> {
         let rows = text
             .lines()
@@ -153,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_percentile_file_is_what_plotters_read() {
+    fn a_percentile_file_suits_plotters() {
         let about = ["open-loop\nclock".to_owned(), "3 packets lost".to_owned()];
         let text = hgrm(&[(1_000, 900), (2_000, 90), (1_000_000, 10)], &about);
         let points = plotted(&text);

@@ -1,6 +1,5 @@
-//! What mpfwd and mplab share: the values of their command lines, the rows of
-//! the JSON report, open-loop traffic in virtual time, and how figures look.
-//! Knows no DPDK.
+//! Shared by mpfwd and mplab: command-line values, rows of the JSON report,
+//! open-loop traffic in virtual time, and the format of figures. Links no DPDK.
 #![forbid(unsafe_code)]
 
 pub mod args;

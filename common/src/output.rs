@@ -1,5 +1,5 @@
-//! What a program leaves: lines on standard output, and files that are written
-//! when all is done. Whether they can be is said before anything starts.
+//! Lines on standard output and standard error, and files that are written at
+//! the end. Whether a file can be written is checked before anything starts.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
@@ -7,16 +7,15 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// Before anything is set up: whether the file that `argument` names can be
-/// written at the end. One that is there stays as it is, and where there is
-/// none, none is left.
+/// Checks that the file named by `argument` can be written at the end. Leaves an
+/// existing file as it is, and creates none.
 ///
 /// # Errors
-/// When it can't.
+/// The file can't be written.
 pub fn check_writable(argument: &str, path: &Path) -> Result<()> {
     let tried = match OpenOptions::new().write(true).create_new(true).open(path) {
         Ok(_) => std::fs::remove_file(path),
-        // Whoever reads a pipe would take this for its end.
+        // Opening and closing a pipe would look like its end to the reader.
         Err(_) if path.exists() && !path.is_file() && !path.is_dir() => Ok(()),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             OpenOptions::new().write(true).open(path).map(drop)
@@ -25,35 +24,33 @@ pub fn check_writable(argument: &str, path: &Path) -> Result<()> {
     };
     tried.map_err(|error| {
         Error::Usage(format!(
-            "{argument} {}: {error}; write the name of a file in a folder that exists and is yours to write to",
+            "{argument} {}: {error}; name a file in an existing, writable folder",
             path.display()
         ))
     })
 }
 
-/// Writes `what` into the file.
+/// Writes the file.
 ///
 /// # Errors
-/// When it can't be written.
+/// The file can't be written. The message names it `what`.
 pub fn write(path: &Path, what: &str, content: impl AsRef<[u8]>) -> Result<()> {
     std::fs::write(path, content).map_err(|error| {
         Error::Output(format!("{what} can't be written to {}: {error}", path.display()))
     })
 }
 
-/// Prints a line. Whoever reads it may be gone: that must not end a run in the
-/// middle.
+/// Prints a line. A closed pipe must not end a run, so errors are ignored.
 pub fn say(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// Prints text that ends with its own line end. As `say`: a closed pipe is no
-/// failure.
+/// Prints text that has its own line end. Ignores errors, as `say` does.
 pub fn print(text: impl std::fmt::Display) {
     let _ = write!(std::io::stdout(), "{text}");
 }
 
-/// A line on standard error, which as little as standard output may end a run.
+/// Prints a warning on standard error. Ignores errors, as `say` does.
 pub fn warn(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "mpfwd: warning: {line}");
 }

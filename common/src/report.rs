@@ -1,4 +1,4 @@
-//! What mpfwd writes into its JSON report and others read again.
+//! Rows of the JSON report that mpfwd writes and mplab reads.
 
 use std::fmt;
 
@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::{grouped, time};
 
-/// Host gaps in the report. Only time in which the lcore would notice counts:
-/// while it polls in vain, and in work of a known length.
+/// Time that the host took from lcores. Only gaps that the lcore can notice
+/// count: while its polls are empty, and in work of known length.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct HostGapRow {
     pub gaps: u64,
@@ -18,10 +18,7 @@ pub struct HostGapRow {
 impl fmt::Display for HostGapRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (gaps, all, longest) = (grouped(self.gaps), time(self.gap_ns), time(self.gap_max_ns));
-        write!(
-            f,
-            "the host took {all} from the lcores that they noticed, in {gaps} gaps of up to {longest}"
-        )
+        write!(f, "host gaps: {all} in {gaps} gaps, longest {longest}")
     }
 }
 
@@ -31,8 +28,13 @@ impl fmt::Display for HostGapRow {
 pub enum IncidentStage {
     Cheap,
     Expensive,
-    /// Not known before it was run.
+    /// The cost was not known before the packet was run.
     Unknown,
+    /// No packet's: the lcore did not run.
+    Stalled,
+    /// No packet's: the lcore's receive queues filled faster than it served
+    /// them.
+    Pressed,
 }
 
 impl IncidentStage {
@@ -40,12 +42,14 @@ impl IncidentStage {
         match word {
             0 => Self::Cheap,
             1 => Self::Expensive,
-            _ => Self::Unknown,
+            2 => Self::Unknown,
+            3 => Self::Stalled,
+            _ => Self::Pressed,
         }
     }
 }
 
-/// One incident, joined.
+/// One time that an lcore was stuck in a packet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incident {
     pub lcore: u32,
@@ -53,14 +57,14 @@ pub struct Incident {
     pub stage: IncidentStage,
     /// From the start of the run until the packet was begun.
     pub started_ns: u64,
-    /// How long the lcore was in it; until now if it still is, and at least so
-    /// long if it returned just as others came.
+    /// How long the lcore was in it. If it still is, the time until now. If it
+    /// returned just as a rescuer came, a lower bound.
     pub stuck_ns: u64,
     pub returned: bool,
-    /// From the packet's begin until the first of those that waited behind it
-    /// were taken; none if nobody came.
+    /// From the packet's start until a rescuer took the first packet that waited
+    /// behind it. None without a rescuer.
     pub rescued_after_ns: Option<u64>,
-    /// Who took packets, in the order of the map.
+    /// The lcores that took packets, in the order of the map.
     pub rescuers: Vec<u32>,
     /// Packets rescued from its run queue.
     pub stolen_pkts: u64,
@@ -68,22 +72,19 @@ pub struct Incident {
     pub polled_pkts: u64,
     /// How long the oldest rescued packet had waited.
     pub longest_wait_ns: u64,
-    /// How much longer the rescued packets would have waited for the lcore's
-    /// return (until now if it has not returned), summed over packets.
+    /// How much longer the rescued packets would have waited for the lcore to
+    /// return, summed over packets. If it has not returned, until now.
     pub saved_ns: u64,
 }
 
-/// What qualifies the latencies of a report beside their clock and its bound,
-/// a line each.
+/// What else a reader of latencies must know, a line each: packets without a
+/// stamp, and why counting ended early.
 pub fn qualified_by(censored_pkts: u64, off: Option<&str>) -> Vec<String> {
     let censored = (censored_pkts > 0).then(|| {
         format!(
-            "{} packets were lost before they had a stamp: no latency here is theirs",
+            "{} packets were lost before they had a stamp: they are in no latency here",
             grouped(censored_pkts)
         )
     });
-    censored
-        .into_iter()
-        .chain(off.map(|why| format!("LATENCY WAS NOT COUNTED TO THE END: {why}")))
-        .collect()
+    censored.into_iter().chain(off.map(|why| format!("LATENCY IS INCOMPLETE: {why}"))).collect()
 }

@@ -109,13 +109,17 @@ pub(super) struct CompareArgs {
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "rtc,steal,steal-every,shed-random,pools,hybrid"
+        default_value = "rtc,steal,steal-every,steal-rx,shared,shed-random,pools,hybrid"
     )]
     pub modes: Vec<LabMode>,
     #[command(flatten)]
     pub machine: MachineArgs,
     #[command(flatten)]
     pub traffic: TrafficArgs,
+    /// Keep this CPU busy meanwhile, as a neighbour would: the scheduler takes it
+    /// from the lcore there
+    #[arg(long, value_name = "CPU")]
+    pub neighbour: Option<usize>,
     /// Rounds per mode; all modes take turns
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub rounds: u32,

@@ -1,8 +1,9 @@
-//! `mplab bimodal`: the benchmark that the micropools were first shown with, on
-//! mpfwd. Packets come open loop, and latency runs from the time at which a
-//! packet was due.
+//! `mplab bimodal`: the benchmark that first showed micropools, on mpfwd.
+//! Packets come open loop, and latency counts from a packet's due time.
 
 use std::time::Duration;
+
+use comfy_table::Table;
 
 use super::args::{BimodalArgs, Class};
 use super::bench::{Bench, End};
@@ -16,17 +17,17 @@ use super::mode::LabMode;
 use super::workload::{Share, Workload};
 use mpfwd_common::args::Pools;
 use mpfwd_common::error::{Error, Result};
-use mpfwd_common::latency::of_buckets;
+use mpfwd_common::latency::{Bucket, of_buckets};
 use mpfwd_common::output::say;
-use mpfwd_common::text::{grouped, time};
+use mpfwd_common::text::{grouped, table, time, wrapped};
 
-/// Lcores of the first benchmark, one of them for expensive packets.
+/// Lcores of the original benchmark, one of them for expensive packets.
 const LCORES: usize = 3;
 
-/// All modes get the same packets at the same times.
+/// The same in all modes, hence the same packets at the same times.
 const SEED: u64 = 1;
 
-/// Of the progress bar, per mode.
+/// Steps of the progress bar per mode.
 const STEPS: u64 = 100;
 
 /// # Errors
@@ -47,7 +48,7 @@ pub(super) fn bimodal(args: &BimodalArgs) -> Result<()> {
     if args.machine.lcores.is_none() && bench.lcores.count() < LCORES {
         let count = bench.lcores.count();
         say(format_args!(
-            "this machine has CPUs for {count} lcores: {} and 1 instead of 2 and 1, and {count} in a single pool instead of {LCORES}",
+            "{count} CPUs: pools {}:1 instead of 2:1, single pool of {count} lcores instead of {LCORES}",
             count - 1
         ));
     }
@@ -69,17 +70,17 @@ pub(super) fn bimodal(args: &BimodalArgs) -> Result<()> {
     for (&mode, before) in args.mode.iter().zip((0..).step_by(STEPS as usize)) {
         bar.set_message(mode.name());
         bar.set_position(before);
-        // What an earlier mode wrote must not pass for this one's.
+        // An earlier mode's report must not pass for this one's.
         let _ = std::fs::remove_file(&report);
         let words = bench.args(mode, &workload, SEED, end, &report);
         let mut looks_on = |elapsed: Duration| bar.set_position(before + steps(elapsed, time));
-        // With as much time again for a machine that is busy.
+        // Allow twice the time, for a busy machine.
         let run = part(&bench.mpfwd, &words, &report, 2 * time, &interrupts, &mut looks_on);
         bar.suspend(|| {
             let run = run.map_err(|failure| broken(mode, failure))?;
             if interrupts.asked() {
                 let (sent, all) = (grouped(run.tx_pkts), grouped(args.packets));
-                say(format_args!("\nwarning: interrupted after {sent} of {all} packets: what follows is of these, and modes that were to come are left out"));
+                say(format_args!("\nwarning: interrupted after {sent} of {all} packets, modes after this one are missing"));
             }
             print(mode, &bench, &run)
         })?;
@@ -91,7 +92,7 @@ pub(super) fn bimodal(args: &BimodalArgs) -> Result<()> {
     Ok(())
 }
 
-/// How long the packets take to come.
+/// The expected time until the last packet is due.
 fn expected(args: &BimodalArgs, lcores: usize) -> Duration {
     let mean_s = (1.0 - args.p) * args.cheap.as_secs_f64() + args.p * args.expensive.as_secs_f64();
     Duration::from_secs_f64(
@@ -99,7 +100,7 @@ fn expected(args: &BimodalArgs, lcores: usize) -> Duration {
     )
 }
 
-/// Of the bar, for a mode that has been running for so long.
+/// The progress of a mode after `elapsed`.
 fn steps(elapsed: Duration, time: Duration) -> u64 {
     let share = elapsed.as_secs_f64() / time.as_secs_f64().max(f64::MIN_POSITIVE);
     (share * STEPS as f64).min(STEPS as f64) as u64
@@ -128,49 +129,42 @@ fn print(mode: LabMode, bench: &Bench, run: &Measured) -> Result<()> {
     }
     say(Log2::of(&both));
     say(format_args!("  mode {}; bucket i: 2^i to 2^(i+1) ns", mode.name()));
-    say(percentiles("all", &of_buckets(&both)));
-    Class::ALL
-        .iter()
-        .for_each(|&class| say(percentiles(class.name(), &of_buckets(&latency.of(class).buckets))));
+    say(percentiles(&both, latency));
     say(beside(run, latency));
-    latency.qualified_by().iter().for_each(|line| say(format_args!("  {line}")));
+    latency.qualified_by().iter().for_each(|line| say(wrapped(&format!("  {line}"))));
     Ok(())
 }
 
-fn percentiles(name: &str, histogram: &hdrhistogram::Histogram<u64>) -> String {
-    let at = |quantile: f64| time(histogram.value_at_quantile(quantile));
-    let named = [
-        ("p50", 0.5),
-        ("p90", 0.9),
-        ("p99", 0.99),
-        ("p99.9", 0.999),
-        ("p99.95", 0.9995),
-        ("p99.99", 0.9999),
-    ];
-    let cells: Vec<String> =
-        named.iter().map(|(name, quantile)| format!("{name} {}", at(*quantile))).collect();
-    format!(
-        "  {name}: {} packets, {}, max {}",
-        grouped(histogram.len()),
-        cells.join(", "),
-        time(histogram.max())
-    )
+/// A row for both classes together, and one for each.
+fn percentiles(both: &[Bucket], latency: &Latency) -> Table {
+    let mut table =
+        table(&["  latency", "packets", "p50", "p90", "p99", "p99.9", "p99.95", "p99.99", "max"]);
+    let classes = Class::ALL.map(|class| (class.name(), latency.of(class).buckets.as_slice()));
+    for (name, buckets) in std::iter::once(("all", both)).chain(classes) {
+        let histogram = of_buckets(buckets);
+        let mut cells = vec![name.to_owned(), grouped(histogram.len())];
+        let quantiles = [0.5, 0.9, 0.99, 0.999, 0.9995, 0.9999];
+        cells.extend(quantiles.map(|quantile| time(histogram.value_at_quantile(quantile))));
+        cells.push(time(histogram.max()));
+        table.add_row(cells);
+    }
+    table
 }
 
-/// What else has a part in the figures.
+/// The conditions of the figures.
 fn beside(run: &Measured, latency: &Latency) -> String {
     let mut text =
         format!("  {:.3} Mpps", run.tx_pkts as f64 / run.elapsed_s.max(f64::MIN_POSITIVE) / 1e6);
     if let Some(source) = &run.source {
         let lost = source.missed_pkts + source.nombuf_pkts + run.dropped_pkts();
-        text += &format!(" of {:.3} asked for, {} packets lost", source.asked_mpps, grouped(lost));
+        text += &format!(" (asked for {:.3}), lost {} packets", source.asked_mpps, grouped(lost));
     }
     let gaps = &run.host_gaps;
     text + &format!(
-        ", host gaps {} (longest {})\n  latency is {}; {}",
+        ", host gaps {}, longest {}\n{}\n{}",
         time(gaps.gap_ns),
         time(gaps.gap_max_ns),
-        latency.clock,
-        latency.bound
+        wrapped(&format!("  latency: {}", latency.clock)),
+        wrapped(&format!("    {}", latency.bound))
     )
 }

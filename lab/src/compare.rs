@@ -8,6 +8,7 @@ use super::child::{Failure, Interrupts, round};
 use super::comparison::{Comparison, FailedRound, Parameters};
 use super::measured::Measured;
 use super::mode::LabMode;
+use super::neighbour::Neighbour;
 use super::workload::{Share, Workload};
 use super::{plot, tables};
 use mpfwd_common::error::{Error, Result};
@@ -35,7 +36,9 @@ pub(super) fn compare(args: &CompareArgs) -> Result<()> {
         path.iter().try_for_each(|path| output::check_writable(argument, path))?;
     }
     let format = args.plot.as_deref().map(plot::Format::of).transpose()?;
+    let neighbour = args.neighbour.map(Neighbour::start).transpose()?;
     let measured = measure(args, &bench, &workload)?;
+    drop(neighbour);
     if measured.runs.is_empty() {
         let why = measured
             .failed

@@ -1,6 +1,5 @@
-//! What a comparison came to, as docs/mplab.md describes its JSON: a row per
-//! mode, class and round, medians over the rounds, and what pictures are drawn
-//! of. How rounds came about is not known here.
+//! The result of a comparison, whose JSON docs/mplab.md describes: a row per
+//! mode, class and round, medians over the rounds, and the data of pictures.
 
 use std::collections::BTreeMap;
 
@@ -12,28 +11,28 @@ use mpfwd_common::latency::Bucket;
 use mpfwd_common::report::Incident;
 use mpfwd_common::text::time;
 
-/// What was asked for.
+/// The experiment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Parameters {
     pub modes: Vec<String>,
-    /// As EAL is told them.
+    /// In EAL's notation.
     pub lcores: String,
     pub lcore_count: usize,
     pub pools: String,
     pub memory: String,
-    /// mpfwd's `--work` and `--source`, without the seeds, which are the
-    /// rounds' numbers.
+    /// mpfwd's `--work` and `--source` without the seed, which is the round's
+    /// number.
     pub work: String,
     pub source: String,
     pub load: Option<f64>,
     pub cheap_ns: Option<f64>,
     pub expensive_ns: Option<f64>,
     pub p: Option<f64>,
-    /// How many lcores expensive work should keep busy.
+    /// The mean number of lcores that expensive work keeps busy.
     pub expensive_load: Option<f64>,
     pub rounds: u32,
     pub round_s: f64,
-    /// EAL's arguments, and mpfwd's own that are the same in all rounds.
+    /// The arguments of EAL and of mpfwd that all rounds share.
     pub eal: String,
     pub mpfwd: String,
 }
@@ -52,8 +51,8 @@ pub(super) enum Median {
     Median,
 }
 
-/// One class of packets in one round; or the medians of each figure over all
-/// rounds. Percentiles are none where there were no packets.
+/// One class of packets in one round, or the median of each figure over all
+/// rounds. Percentiles are none without packets.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Row {
     pub mode: String,
@@ -67,19 +66,19 @@ pub(super) struct Row {
     pub p999_ns: Option<u64>,
     pub p9999_ns: Option<u64>,
     pub max_ns: Option<u64>,
-    /// Of median rows: the least and the greatest p50 and p99 of all rounds.
+    /// Median rows only: the least and the greatest p50 and p99 of all rounds.
     #[serde(default)]
     pub p50_min_ns: Option<u64>,
     #[serde(default)]
     pub p50_max_ns: Option<u64>,
     pub p99_min_ns: Option<u64>,
     pub p99_max_ns: Option<u64>,
-    /// From here on of both classes together.
+    /// From here on both classes together.
     pub tx_mpps: f64,
     pub asked_mpps: f64,
     pub offered_mpps: f64,
-    /// Packets that were due and not sent: they found no descriptor or no
-    /// buffer, or were dropped.
+    /// Packets that were due and not sent: no descriptor, no buffer, or
+    /// dropped.
     pub lost_pkts: u64,
     pub lost_share: f64,
     pub sheds: u64,
@@ -89,11 +88,11 @@ pub(super) struct Row {
     pub host_gap_max_ns: u64,
     /// The source's own work per packet.
     pub source_pkt_ns: f64,
-    /// Rounds that it is of.
+    /// Rounds in this row.
     pub rounds: usize,
 }
 
-/// A round that brought nothing.
+/// A round without a result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct FailedRound {
     pub mode: String,
@@ -101,7 +100,7 @@ pub(super) struct FailedRound {
     pub why: String,
 }
 
-/// The histograms of all rounds of a mode together.
+/// The merged histograms of all rounds of a mode.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Curve {
     pub mode: String,
@@ -109,7 +108,7 @@ pub(super) struct Curve {
     pub buckets: Vec<Bucket>,
 }
 
-/// The times that lcores were stuck in the last round of a mode.
+/// The incidents of the last round of a mode.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct ModeIncidents {
     pub mode: String,
@@ -121,25 +120,24 @@ pub(super) struct ModeIncidents {
 pub(super) struct Comparison {
     pub parameters: Parameters,
     pub dpdk: String,
-    /// What latencies were measured by, and what that does not see.
+    /// The clock of the latencies, and what they exclude.
     pub clock: String,
     pub bound: String,
-    /// The share of all lcores' time that packets' costs take at the rate that
-    /// was asked for, by mpfwd's own account.
+    /// The share of all lcores' time that the packets' costs take at the
+    /// requested rate, as mpfwd reports it.
     #[serde(default)]
     pub source_load: f64,
-    /// A signal ended it before all rounds were measured.
+    /// A signal ended it before the last round.
     pub interrupted: bool,
     pub failed: Vec<FailedRound>,
-    /// What a reader must know before the figures.
+    /// Warnings to read before the figures.
     pub notes: Vec<String>,
     pub rows: Vec<Row>,
     pub curves: Vec<Curve>,
     pub incidents: Vec<ModeIncidents>,
 }
 
-/// The middle of some figures; of an even number the mean of the two in the
-/// middle.
+/// The median. Of an even number of values, the mean of the two in the middle.
 pub(super) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
@@ -152,7 +150,7 @@ pub(super) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
 }
 
 impl Row {
-    /// Of one round; none without latencies.
+    /// The row of one round. `None` without latencies.
     fn of(mode: &str, class: Class, round: u32, run: &Measured) -> Option<Self> {
         let (latency, source) = (run.latency.as_ref()?.of(class), run.source.as_ref()?);
         let some = |ns: u64| (latency.pkts > 0).then_some(ns);
@@ -192,7 +190,7 @@ impl Row {
         })
     }
 
-    /// The medians of some rows of one mode and class.
+    /// The medians of rows of one mode and class.
     fn median(rows: &[&Self]) -> Option<Self> {
         let first = rows.first()?;
         let figure =
@@ -242,17 +240,17 @@ impl Row {
     }
 }
 
-/// Offered this much less than asked is said, beside what chance explains.
+/// Warn from this shortfall of the offered rate on, beyond what chance explains.
 const SHORT_SHARE: f64 = 0.02;
-/// The source's own work from this share of a cheap packet's cost on is said.
+/// Warn from this ratio of the source's work to a cheap packet's cost on.
 const SOURCE_SHARE: f64 = 0.2;
-/// Host gaps from this share of the lcores' time on are said.
+/// Warn from this share of host gaps in the lcores' time on.
 const GAP_SHARE: f64 = 0.03;
-/// Lost packets from this share on are said.
+/// Warn from this share of lost packets on.
 const LOST_SHARE: f64 = 1e-4;
 
 impl Comparison {
-    /// Of rounds in the order in which they were measured: mode, round, report.
+    /// `runs`: mode, round and report, in the order of measurement.
     pub(super) fn of(
         parameters: Parameters,
         runs: &[(String, u32, Measured)],
@@ -306,7 +304,7 @@ impl Comparison {
         comparison.notes = comparison.notes();
         let off = |(mode, round, run): &(String, u32, Measured)| {
             let why = run.latency.as_ref()?.off.as_ref()?;
-            Some(format!("{mode}, round {round}: latency was not counted to the end: {why}"))
+            Some(format!("{mode}, round {round}: latency is incomplete: {why}"))
         };
         comparison.notes.extend(runs.iter().filter_map(off));
         comparison
@@ -317,14 +315,14 @@ impl Comparison {
         self.rows.iter().filter(move |row| row.class == class && row.is_median())
     }
 
-    /// The share of all lcores' time that the packets' costs take: as asked
-    /// for, or as the rate that was asked for comes to.
+    /// The share of all lcores' time that the packets' costs take: as requested,
+    /// or computed from the requested rate.
     pub(super) fn load(&self) -> f64 {
         self.parameters.load.unwrap_or(self.source_load)
     }
 
-    /// What the host took in each mode, as a share of the lcores' time; and the
-    /// longest gap that any round had.
+    /// Host gaps by mode as a share of the lcores' time, and the longest gap of
+    /// any round.
     pub(super) fn host_gaps(&self) -> String {
         let lcores_ns = self.parameters.lcore_count as f64 * self.parameters.round_s * 1e9;
         let shares = self
@@ -332,7 +330,7 @@ impl Comparison {
             .map(|row| format!("{} {:.2} %", row.mode, row.host_gap_ns as f64 / lcores_ns * 100.0));
         let longest = self.rows.iter().map(|row| row.host_gap_max_ns).max().unwrap_or(0);
         format!(
-            "the host took of the lcores' time, as far as they noticed (medians): {}; at most {} at once",
+            "host gaps, share of lcore time (medians): {}; longest {}",
             shares.collect::<Vec<_>>().join(", "),
             time(longest)
         )
@@ -341,14 +339,14 @@ impl Comparison {
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if self.interrupted {
-            notes.push("interrupted: the round that was being measured is left out, and those that were to come".to_owned());
+            notes.push("interrupted: the current round and those after it are missing".to_owned());
         }
         for mode in &self.parameters.modes {
             let failed: Vec<&FailedRound> =
                 self.failed.iter().filter(|failed| failed.mode == *mode).collect();
             if let Some(last) = failed.last() {
                 notes.push(format!(
-                    "{mode}: {} of {} rounds failed, the last one (round {}): {}",
+                    "{mode}: {} of {} rounds failed, last round {}: {}",
                     failed.len(),
                     self.parameters.rounds,
                     last.round,
@@ -358,11 +356,11 @@ impl Comparison {
         }
         for row in self.medians(Class::Cheap) {
             let asked_pkts = row.asked_mpps * 1e6 * self.parameters.round_s;
-            // Poisson's deviation, four times.
+            // Four standard deviations of a Poisson count.
             let chance = 4.0 / asked_pkts.max(1.0).sqrt();
             if row.offered_mpps < row.asked_mpps * (1.0 - SHORT_SHARE - chance) {
                 notes.push(format!(
-                    "{}: {:.3} Mpps were offered of {:.3} that were asked for: the machine could not make more, and what is late is its own doing",
+                    "{}: offered {:.3} of {:.3} Mpps: the machine could not make more, delays are its own",
                     row.mode, row.offered_mpps, row.asked_mpps
                 ));
             }
@@ -376,15 +374,15 @@ impl Comparison {
             .collect();
         if !shares.is_empty() {
             let shares = shares.join(", ");
-            notes.push(format!("the host took much of the lcores' time, and tails are its doing as much as the modes': {shares}"));
+            notes.push(format!("host gaps are large, tails may be the host's: {shares}"));
         }
         let source_ns = median(self.medians(Class::Cheap).map(|row| row.source_pkt_ns));
         if let (Some(source_ns), Some(cheap_ns)) = (source_ns, self.parameters.cheap_ns)
             && source_ns >= SOURCE_SHARE * cheap_ns
         {
             notes.push(format!(
-                "the source's own work, {source_ns:.0} ns per packet, is much beside a cheap packet's {cheap_ns:.0} ns: lcores that poll are \
-                 loaded more than was asked for, and pools with few of them most; raise --cheap"
+                "the source takes {source_ns:.0} ns per packet, a cheap packet {cheap_ns:.0} ns: \
+                 polling lcores are loaded beyond --load; raise --cheap"
             ));
         }
         let lost = self.medians(Class::Cheap).filter(|row| row.lost_share >= LOST_SHARE);
@@ -392,13 +390,13 @@ impl Comparison {
             lost.map(|row| format!("{} {:.2} %", row.mode, row.lost_share * 100.0)).collect();
         if !lost.is_empty() {
             let lost = lost.join(", ");
-            notes.push(format!("packets were lost (no descriptor, no buffer, or dropped), and percentiles are of the others only: {lost}"));
+            notes.push(format!("packets were lost, percentiles exclude them: {lost}"));
         }
         notes
     }
 }
 
-/// Several histograms as one.
+/// Merges histograms.
 pub(super) fn merged<'b>(histograms: impl IntoIterator<Item = &'b [Bucket]>) -> Vec<Bucket> {
     let mut all: BTreeMap<u64, u64> = BTreeMap::new();
     for &(value_ns, count) in histograms.into_iter().flatten() {

@@ -1,17 +1,15 @@
 //! Experiments: the same open-loop traffic in every mode, measured in short
-//! interleaved rounds, shown as tables and pictures.
+//! interleaved rounds, as tables, JSON and pictures.
 //!
-//! Each round is an mpfwd of its own, a process that is told what to do by its
-//! arguments and leaves a JSON report. So nothing of DPDK runs in here, and a
-//! round can neither warm up nor wear out the next one. mpfwd checks
-//! its arguments before anything starts.
+//! Each round is an mpfwd process of its own, controlled by its arguments, that
+//! leaves a JSON report. This program links no DPDK, and no round affects the
+//! next one. mpfwd itself checks its arguments before the first round.
 //!
-//! * `args`, `mode`, `lcores`, `workload`: what is asked for
-//! * `bench`, `memory`, `child`, `measured`: an mpfwd that runs, and what it
-//!   reports
+//! * `args`, `mode`, `lcores`, `workload`: the command line
+//! * `bench`, `memory`, `child`, `measured`: an mpfwd process and its report
 //! * `compare`, `comparison`, `tables`; `bimodal`, `log2`: the experiments
-//! * `plot`: pictures of what they leave
-//! * `routes`: a table for `l3`
+//! * `plot`: pictures of their results and of reports
+//! * `routes`: a routes file for `l3`
 
 mod args;
 mod bench;
@@ -24,6 +22,7 @@ mod log2;
 mod measured;
 mod memory;
 mod mode;
+mod neighbour;
 mod plot;
 mod routes;
 mod tables;

@@ -16,13 +16,14 @@ pub(super) struct LabMode {
     variant: Option<Variant>,
 }
 
-/// Each mode, with its variant behind it.
+/// Each mode, with its variants behind it.
 static ALL: LazyLock<Vec<LabMode>> = LazyLock::new(|| {
-    let with_variant = |&mode: &Mode| {
-        let variant = mode.facts().variant.map(|variant| LabMode { mode, variant: Some(variant) });
-        std::iter::once(LabMode::from(mode)).chain(variant)
+    let with_variants = |&mode: &Mode| {
+        let variants = mode.facts().variants.iter();
+        let variants = variants.map(move |&variant| LabMode { mode, variant: Some(variant) });
+        std::iter::once(LabMode::from(mode)).chain(variants)
     };
-    Mode::ALL.iter().flat_map(with_variant).collect()
+    Mode::ALL.iter().flat_map(with_variants).collect()
 });
 
 impl From<Mode> for LabMode {
@@ -49,14 +50,17 @@ impl LabMode {
     pub(super) fn args(self, pools: Pools, steal_every: NonZeroU64) -> Vec<String> {
         let mut args = vec!["--mode".to_owned(), self.mode.name().to_owned()];
         if let Some(Variant { argument, .. }) = self.variant {
-            let value = match argument {
-                Argument::StealEvery => steal_every.to_string(),
+            args.push(argument.flag().to_owned());
+            match argument {
+                Argument::StealEvery => args.push(steal_every.to_string()),
+                Argument::StealRx => {}
                 Argument::Shards
                 | Argument::ShardPick
                 | Argument::RescueAfter
+                | Argument::StallAfter
+                | Argument::Excess
                 | Argument::ExpensiveCap => unreachable!("no variant is made by it"),
-            };
-            args.extend([argument.flag().to_owned(), value]);
+            }
         }
         if self.has_pools() {
             args.extend(["--pools".to_owned(), pools.to_string()]);
@@ -92,6 +96,8 @@ mod tests {
             ("rtc", "--mode rtc"),
             ("steal", "--mode steal"),
             ("steal-every", "--mode steal --steal-every 61"),
+            ("steal-rx", "--mode steal --steal-rx"),
+            ("shared", "--mode shared"),
             ("shed-random", "--mode shed-random"),
             ("pools", "--mode pools --pools 3:1"),
             ("hybrid", "--mode hybrid --pools 3:1"),

@@ -1,7 +1,63 @@
-//! What an lcore shows all others, and what they conclude from it.
+//! What an lcore shows all others, and what they conclude from it. Written
+//! seldom, and never on lines that the owner's own work touches.
+//!
+//! An lcore that is inside one long packet says so by its [`Heartbeat`]. An
+//! lcore whose CPU was taken away cannot say anything: its [`Beat`] grows old.
 
 use crate::heartbeat::{Busy, Cost, Heartbeat};
 use crate::policy::{PeerHint, Pool};
+use crate::sync::{AtomicU64, Line, Ordering};
+
+/// When an lcore was last seen to run. One writer, on a line of its own.
+///
+/// ```
+/// use micropools::board::Beat;
+///
+/// let beat = Beat::new(1_000, 500);
+/// beat.show(1_600);
+/// assert_eq!(beat.age_ticks(1_700), 100);
+/// beat.show(1_700);
+/// assert_eq!(beat.age_ticks(1_700), 100, "it is not written again so soon");
+/// ```
+#[derive(Debug)]
+pub struct Beat {
+    shown_ticks: Line<AtomicU64>,
+    every_ticks: u64,
+}
+
+impl Beat {
+    /// Seen at `now`. [`Beat::show`] writes at most once per `every_ticks`:
+    /// readers take the line away from the writer, so that it should not write
+    /// more often than they need to know.
+    pub fn new(now_ticks: u64, every_ticks: u64) -> Self {
+        Self { shown_ticks: Line(AtomicU64::new(now_ticks)), every_ticks }
+    }
+
+    /// The lcore runs at `now`. For that lcore alone. Returns when it was shown
+    /// last, and that is when others count its silence from.
+    #[inline(always)]
+    pub fn show(&self, now_ticks: u64) -> u64 {
+        // Relaxed: nobody reads anything that was written before.
+        let shown_ticks = self.shown_ticks.load(Ordering::Relaxed);
+        if now_ticks.wrapping_sub(shown_ticks) >= self.every_ticks {
+            self.shown_ticks.store(now_ticks, Ordering::Relaxed);
+        }
+        shown_ticks
+    }
+
+    /// When the lcore was shown last.
+    #[inline]
+    pub fn shown_ticks(&self) -> u64 {
+        self.shown_ticks.load(Ordering::Relaxed)
+    }
+
+    /// For how long the lcore has not been seen. The counters of two CPUs may
+    /// differ a little: a beat in the future is of now.
+    #[inline]
+    pub fn age_ticks(&self, now_ticks: u64) -> u64 {
+        now_ticks.saturating_sub(self.shown_ticks.load(Ordering::Relaxed))
+    }
+}
 
 /// One lcore's board. The lcore writes it seldom; all others read it.
 pub struct Board {
@@ -9,12 +65,23 @@ pub struct Board {
     pub pool: Pool,
     /// Its long stages, and how many packets are queued behind them.
     pub heartbeat: Heartbeat,
+    /// When it ran last.
+    pub beat: Beat,
+    /// Since when its receive queues fill faster than it serves them; 0 if they
+    /// do not.
+    pressed_since: Line<AtomicU64>,
 }
 
 impl Board {
-    /// Of an lcore of `pool` that is busy with nothing.
-    pub fn new(pool: Pool) -> Self {
-        Self { pool, heartbeat: Heartbeat::new() }
+    /// Of an lcore of `pool` that is busy with nothing, and starts at `now`. Its
+    /// beat is written at most once per `beat_every_ticks`.
+    pub fn new(pool: Pool, now_ticks: u64, beat_every_ticks: u64) -> Self {
+        Self {
+            pool,
+            heartbeat: Heartbeat::new(),
+            beat: Beat::new(now_ticks, beat_every_ticks),
+            pressed_since: Line(AtomicU64::new(0)),
+        }
     }
 
     /// What a policy is told about this lcore.
@@ -26,7 +93,28 @@ impl Board {
             queued_pkts: self.heartbeat.queued().items_min() as u32,
             away_ticks: busy.map(|busy| now_ticks.saturating_sub(busy.since_ticks)),
             expensive: busy.is_some_and(|busy| busy.cost == Cost::Expensive),
+            silent_ticks: self.beat.age_ticks(now_ticks),
+            pressed: self.pressed_since_ticks().is_some(),
         }
+    }
+
+    /// Shows from when on idle lcores may share this one's receive queues; with
+    /// `None` no longer. Writes on a change only. For the board's lcore alone.
+    #[inline]
+    pub fn show_pressure(&self, since_ticks: Option<u64>) {
+        let shown = self.pressed_since.load(Ordering::Relaxed);
+        match since_ticks {
+            Some(ticks) if shown == 0 => self.pressed_since.store(ticks.max(1), Ordering::Relaxed),
+            None if shown != 0 => self.pressed_since.store(0, Ordering::Relaxed),
+            _ => {}
+        }
+    }
+
+    /// Since when the lcore has been pressed, if it is.
+    #[inline]
+    pub fn pressed_since_ticks(&self) -> Option<u64> {
+        let since_ticks = self.pressed_since.load(Ordering::Relaxed);
+        (since_ticks != 0).then_some(since_ticks)
     }
 
     /// Whether the lcore is in a long stage.
@@ -51,6 +139,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_beat_in_the_future_is_of_now() {
+        assert_eq!(Beat::new(50, 1).age_ticks(40), 0);
+    }
+
+    #[test]
+    fn a_beat_is_written_no_more_often_than_was_asked_for() {
+        let beat = Beat::new(0, 10);
+        (1..10).for_each(|now| assert_eq!(beat.show(now), 0));
+        assert_eq!(beat.age_ticks(9), 9);
+        assert_eq!((beat.show(10), beat.shown_ticks()), (0, 10));
+        assert_eq!(beat.age_ticks(12), 2);
+    }
+
+    #[test]
+    fn pressure_counts_from_when_it_was_first_shown() {
+        let board = Board::new(Pool::A, 0, 1);
+        assert_eq!(board.pressed_since_ticks(), None);
+        board.show_pressure(Some(7));
+        board.show_pressure(Some(9));
+        assert_eq!(board.pressed_since_ticks(), Some(7));
+        assert!(board.hint(9).pressed);
+        board.show_pressure(None);
+        assert_eq!((board.pressed_since_ticks(), board.hint(9).pressed), (None, false));
+    }
+
+    #[test]
     fn an_lcore_is_stuck_when_patience_is_over_but_never_in_its_own_work() {
         for (pool, cost, is_stuck) in [
             (Pool::A, Cost::Unknown, true),
@@ -58,7 +172,7 @@ mod tests {
             (Pool::B, Cost::Unknown, true),
             (Pool::B, Cost::Expensive, false),
         ] {
-            let board = Board::new(pool);
+            let board = Board::new(pool, 0, 1);
             assert_eq!((board.stuck(1_000, 10), board.is_away()), (None, false));
             let busy = Busy { since_ticks: 100, flow_hash: 1, cost };
             board.heartbeat.begin(busy);

@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod attention;
 pub mod board;
 pub mod flow_table;
 pub mod heartbeat;

@@ -6,11 +6,13 @@ use crate::datapath::{LcoreLoop, Queues, Settings, Shared};
 use crate::dpdk::clock::TscRate;
 use crate::dpdk::{self, CostField, Eal};
 use crate::engine::{Engine, Peers};
-use crate::policy::{Hybrid, Mode, Policy, Pools, Rtc, ShedRandom, Steal, StealEvery};
+use crate::policy::{
+    self, HelpAfter, Hybrid, Mode, Policy, Pools, Rtc, ShedRandom, Steal, StealEvery,
+};
 use crate::stats::LcoreStats;
 use mpfwd_common::error::Result;
 
-/// Picks the loop that is compiled for the engine, the mode and the metering.
+/// Picks the loop that is compiled for the engine and the mode.
 pub(super) struct Launch<'a> {
     pub(super) eal: &'a Eal,
     pub(super) cli: &'a Cli,
@@ -32,34 +34,28 @@ impl<'a> Launch<'a> {
         engine: impl Fn(u64) -> E,
     ) -> Result<()> {
         let scheduling = self.plan.scheduling;
-        let rescue_after_ticks = self.settings.rescue_after_ticks;
+        let help = HelpAfter {
+            rescue_ticks: self.settings.rescue_after_ticks,
+            stall_ticks: self.settings.stall_after_ticks,
+            pulls: scheduling.pulls,
+        };
         match (scheduling.mode, scheduling.steal_every) {
-            (Mode::Rtc, _) => self.by_meter(queues, engine, |_| Rtc),
-            (Mode::Steal, None) => self.by_meter(queues, engine, Steal::new),
+            (Mode::Rtc, _) => self.run(queues, engine, |_| Rtc),
+            (Mode::Steal, None) if scheduling.steal_rx => {
+                self.run(queues, engine, Steal::<true>::new)
+            }
+            (Mode::Steal, None) => self.run(queues, engine, Steal::<false>::new),
             (Mode::Steal, Some(every)) => {
-                self.by_meter(queues, engine, |lcore| StealEvery::new(lcore, every))
+                self.run(queues, engine, |lcore| StealEvery::new(lcore, every))
             }
-            (Mode::ShedRandom, _) => self.by_meter(queues, engine, ShedRandom::new),
-            (Mode::Pools, _) => self.by_meter(queues, engine, |_| Pools),
-            (Mode::Hybrid, _) => {
-                self.by_meter(queues, engine, |lcore| Hybrid::new(lcore, rescue_after_ticks))
-            }
+            (Mode::Shared, _) => self.run(queues, engine, policy::Shared::new),
+            (Mode::ShedRandom, _) => self.run(queues, engine, ShedRandom::new),
+            (Mode::Pools, _) => self.run(queues, engine, |_| Pools),
+            (Mode::Hybrid, _) => self.run(queues, engine, |lcore| Hybrid::new(lcore, help)),
         }
     }
 
-    fn by_meter<E: Engine, P: Policy>(
-        &self,
-        queues: Vec<Queues<'a>>,
-        engine: impl Fn(u64) -> E,
-        policy: impl Fn(u64) -> P,
-    ) -> Result<()> {
-        match self.cli.record_core_cycles {
-            false => self.run::<E, P, false>(queues, engine, policy),
-            true => self.run::<E, P, true>(queues, engine, policy),
-        }
-    }
-
-    fn run<E: Engine, P: Policy, const METER: bool>(
+    fn run<E: Engine, P: Policy>(
         &self,
         queues: Vec<Queues<'a>>,
         engine: impl Fn(u64) -> E,
@@ -72,8 +68,7 @@ impl<'a> Launch<'a> {
             let (settings, shared, stats) = (self.settings, self.shared, &self.stats[at]);
             // The lcore itself makes its loop, so that the memory is near it.
             let job = move || {
-                LcoreLoop::<E, P, METER>::new(at, engine, policy, settings, shared, queues, stats)
-                    .run()
+                LcoreLoop::<E, P>::new(at, engine, policy, settings, shared, queues, stats).run()
             };
             jobs.push((lcore.lcore, Box::new(job)));
         }

@@ -1,5 +1,5 @@
-//! The start map: who polls, sheds, dequeues and sends what, as it is printed
-//! before the first packet.
+//! The start map: who polls, sheds, serves and sends what, printed before the
+//! first packet.
 
 use super::source::Sources;
 use super::stamping;
@@ -55,26 +55,30 @@ fn port_line(plan: &PortPlan, port: &Port) -> String {
 
 fn lcore_line(lcore: &LcorePlan, plan: &Plan) -> String {
     let main = if lcore.lcore.main { " (main)" } else { "" };
+    let width = |number: fn(&LcorePlan) -> u32| {
+        plan.lcores.iter().map(|lcore| number(lcore).to_string().len()).max().unwrap_or_default()
+    };
+    let (ids, cpus) = (width(|lcore| lcore.lcore.id), width(|lcore| lcore.lcore.cpu));
     let mut fields = vec![
-        format!("cpu {:<2}", lcore.lcore.cpu),
+        format!("cpu {:<cpus$}", lcore.lcore.cpu),
         format!("{:<13}", format!("pool {:?}{main}", lcore.pool)),
     ];
     if !lcore.rx.is_empty() {
         fields.push(format!("polls {}", queues(&lcore.rx, |_| false)));
     }
+    fields.extend(lcore.shard.map(|shard| format!("sheds to shard {shard}")));
     if lcore.takes {
         fields.push(match plan.shards {
-            1 => "dequeues shard 0".to_owned(),
-            shards => format!("dequeues shards 0-{}", shards - 1),
+            1 => "serves 1 shard".to_owned(),
+            shards => format!("serves {shards} shards"),
         });
     }
-    fields.extend(lcore.shard.map(|shard| format!("sheds to shard {shard}")));
     let is_shared = |(id, queue): (u16, u16)| {
         let mut ports = plan.ports.iter().filter(|port| port.info.id == id);
         ports.any(|port| port.txq_users[usize::from(queue)] > 1)
     };
     fields.push(format!("sends on {}", queues(&lcore.tx_queue, is_shared)));
-    folded(&format!("lcore {:<2}", lcore.lcore.id), fields)
+    folded(&format!("lcore {:<ids$}", lcore.lcore.id), fields)
 }
 
 /// `PORT:QUEUE` of each. Those with several users are marked.

@@ -4,6 +4,7 @@
 use crate::cli::Cli;
 use crate::config::{LcorePlan, Plan};
 use crate::datapath::{Board, PacketQueue, PacketStealer, Queues};
+use crate::dpdk::clock::{TscRate, tsc};
 use crate::dpdk::{self, Eal, RingConsumer, RingProducer, RxQueue, TxQueue};
 use crate::policy::Pool;
 use crate::shed::Picker;
@@ -82,8 +83,16 @@ impl Ends {
 ///
 /// # Errors
 /// As [`Ends::assign`].
-pub(super) fn boards<'q>(plan: &Plan, rxqs: &'q [RxQueue]) -> Result<Vec<Board<'q>>> {
-    let board = |lcore: &LcorePlan| Ok(Board::new(lcore.pool, own_rxqs(lcore, rxqs)?));
+pub(super) fn boards<'q>(
+    plan: &Plan,
+    rxqs: &'q [RxQueue],
+    rate: TscRate,
+) -> Result<Vec<Board<'q>>> {
+    // A silence is told from a beat that is due by several beats.
+    let beat_every_ticks = rate.ticks(plan.scheduling.stall_after.as_nanos() as u64) / 8;
+    let board = |lcore: &LcorePlan| {
+        Ok(Board::new(lcore.pool, own_rxqs(lcore, rxqs)?, tsc(), beat_every_ticks))
+    };
     plan.lcores.iter().map(board).collect()
 }
 

@@ -149,7 +149,7 @@ impl<'e> Run<'e> {
         let (rate, _) = self.meter.rate();
         let (links, ended) = (links(&self.ports), AtomicBool::new(false));
         let run = RunState::new(plan.lcores.len(), self.cli.packets);
-        let (boards, permits) = (boards(plan, &self.rxqs)?, permits(plan));
+        let (boards, permits) = (boards(plan, &self.rxqs, rate)?, permits(plan));
         let incidents = Incidents::new(plan.lcores.len());
         let settings = self.settings(engines, rate);
         let lcore_ids = plan.lcores.iter().map(|lcore| lcore.lcore.id).collect();
@@ -206,6 +206,7 @@ impl<'e> Run<'e> {
             burst: BurstSize::of(cli.burst),
             on_full: cli.on_full,
             idle: cli.idle,
+            metered: cli.record_core_cycles,
             stamping: plan.stamping != Stamping::Off,
             stamp: fields.stamp,
             polled: fields.polled,
@@ -220,6 +221,8 @@ impl<'e> Run<'e> {
             take_budget_ticks: rate.ticks(TAKE_BUDGET_NS),
             adopt_every_ticks: rate.ticks(ADOPT_EVERY_NS),
             rescue_after_ticks: rate.ticks(plan.scheduling.rescue_after.as_nanos() as u64),
+            stall_after_ticks: rate.ticks(plan.scheduling.stall_after.as_nanos() as u64),
+            ticks_per_us: rate.ticks(1_000),
             runq_max: plan.scheduling.runq_max_pkts,
         }
     }

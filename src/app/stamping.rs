@@ -8,9 +8,9 @@ use crate::dpdk::clock::TscRate;
 use crate::stats::{StampClocks, Verdict};
 use mpfwd_common::text::time;
 
-const BY_POLL: &str = "software: from the start of the poll that brought the packet until the driver had accepted it, by the time stamp counter";
-const UNSEEN: &str = "the wait in the NIC's queue before that poll is not in it";
-const END: &str = "the end is read at the lcore's next step, a burst later at most";
+const BY_POLL: &str = "software timestamps, from poll to TX accepted";
+const UNSEEN: &str = "excludes the wait in the RX ring";
+const END: &str = "TX time is read up to a burst late";
 
 /// The source of a run's stamps.
 pub(super) struct Source {
@@ -36,9 +36,7 @@ impl Source {
             format!("port {port}{} {}", driver(plan, port), why.text(|ticks| time(rate.ns(ticks))))
         });
         let by_poll = |why: Option<&String>| {
-            let why = why.map_or(String::new(), |why| {
-                format!("; drivers' stamps do not count, because {why}")
-            });
+            let why = why.map_or(String::new(), |why| format!("; driver timestamps unused: {why}"));
             let bound = format!("{UNSEEN}, {unseen}; {END}{why}");
             Self { name: "software", clock: BY_POLL.into(), bound, error_ns: None, off: None }
         };
@@ -48,20 +46,21 @@ impl Source {
             Stamping::Nic if clocks.verdict() == Verdict::Software => Some(by_poll(why.as_ref())),
             Stamping::Source => Some(Self {
                 name: name(plan),
-                clock: "open-loop: from the time at which the packet was due until the driver had accepted it, by the time stamp counter"
-                    .into(),
-                bound: format!("the wait for a poll is in it; {END}"),
+                clock: "open-loop timestamps, from due time to TX accepted".into(),
+                bound: format!("includes the wait for a poll; {END}"),
                 error_ns: None,
                 off: None,
             }),
             Stamping::Nic => {
                 let error_ns = followed.error_ticks(clocks).map(|ticks| rate.ns(ticks));
-                let error = error_ns.map_or(String::new(), |ns| format!("stamps are right to {ns} ns, as far as their clock is; "));
+                let error = error_ns.map_or(String::new(), |ns| {
+                    format!("timestamps +-{ns} ns, apart from their own clock's error; ")
+                });
                 let name = name(plan);
                 Some(Self {
                     name,
                     clock: format!(
-                        "{name}: from the stamp of the driver or its NIC ({}) until the driver had accepted the packet",
+                        "{name} timestamps, from the driver's stamp to TX accepted ({})",
                         units(plan)
                     ),
                     bound: format!("{error}{END}"),

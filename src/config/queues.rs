@@ -17,14 +17,15 @@ pub(super) struct Queues {
 }
 
 impl Queues {
-    /// `polling`: how many lcores own receive queues.
+    /// `polling`: how many lcores own receive queues. `owns_all`: each of them
+    /// owns all.
     ///
     /// # Errors
     /// When `--config`, `--rxq` or `--txq` don't fit the lcores and ports.
     pub(super) fn new(
         cli: &Cli,
         lcores: &[Lcore],
-        polling: usize,
+        (polling, owns_all): (usize, bool),
         ports: &[&PortInfo],
         warnings: &mut Vec<String>,
     ) -> Result<Self> {
@@ -33,6 +34,11 @@ impl Queues {
             Some(map) => map_queues(&map.0, lcores, polling, ports, &mut rx)?,
             None => spread_queues(cli, polling, ports, &mut rx, warnings)?,
         };
+        if owns_all {
+            let mut all: Vec<_> = rx.concat();
+            all.sort_unstable();
+            rx.fill(all);
+        }
         let txqs = transmit_queues(cli, lcores.len(), ports, &rxqs, warnings)?;
         Ok(Self { rx, rxqs, txqs })
     }

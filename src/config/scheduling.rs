@@ -5,13 +5,17 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::usage;
-use crate::cli::{Cli, Grow};
+use crate::cli::{Cli, Excess, Grow};
 use crate::policy::{Argument, Mode};
 use crate::shed::ShardPick;
 use mpfwd_common::error::Result;
 
 /// Default of `--rescue-after`.
 const RESCUE_AFTER: Duration = Duration::from_micros(20);
+
+/// How long an lcore may not be seen to run before others poll for it, unless
+/// told otherwise.
+const STALL_AFTER: Duration = Duration::from_micros(50);
 
 /// Bound on the time to receive, serve and send a cheap packet: several times
 /// the measured time at 2.6 GHz. A burst of cheap packets must not look stuck.
@@ -28,6 +32,12 @@ pub struct Scheduling {
     pub runq_max_pkts: usize,
     pub shard_pick: ShardPick,
     pub rescue_after: Duration,
+    /// Idle lcores poll others' receive queues.
+    pub steal_rx: bool,
+    /// How long an lcore may not be seen to run before others poll for it.
+    pub stall_after: Duration,
+    /// Whether idle lcores poll for one that is pressed.
+    pub pulls: bool,
     /// Lcores that may do expensive work at a time. 0 with a single pool.
     pub expensive_cap: usize,
 }
@@ -59,6 +69,9 @@ fn mode(cli: &Cli) -> Result<Mode> {
         (Argument::RescueAfter, cli.rescue_after.is_some()),
         (Argument::ExpensiveCap, cli.expensive_cap.is_some()),
         (Argument::StealEvery, cli.steal_every.is_some()),
+        (Argument::StealRx, cli.steal_rx),
+        (Argument::StallAfter, cli.stall_after.is_some()),
+        (Argument::Excess, cli.excess.is_some()),
     ] {
         if !given || mode.has(argument) {
             continue;
@@ -68,7 +81,7 @@ fn mode(cli: &Cli) -> Result<Mode> {
             Argument::Shards | Argument::ShardPick => format!(
                 "{flag} is for shards, and --mode {name} has none: leave it out, or add --pools A:B"
             ),
-            Argument::RescueAfter | Argument::ExpensiveCap | Argument::StealEvery => format!(
+            _ => format!(
                 "{flag} is for {}, and this is --mode {name}: leave it out, or change the mode",
                 Mode::choices(|mode| mode.has(argument))
             ),
@@ -113,8 +126,25 @@ pub(super) fn scheduling(cli: &Cli) -> Result<Scheduling> {
             burst_time.as_nanos()
         ));
     }
+    if cli.steal_rx && cli.steal_every.is_some() {
+        return usage(
+            "--steal-rx is for idle lcores, and --steal-every for busy ones: leave one out".into(),
+        );
+    }
+    let stall_after = cli.stall_after.unwrap_or(STALL_AFTER.max(10 * burst_time));
+    if stall_after < 2 * burst_time {
+        return usage(format!(
+            "--stall-after {} is less than two bursts of {} packets may take: write {}ns or more, or lower --burst",
+            humantime::format_duration(stall_after),
+            cli.burst,
+            (2 * burst_time).as_nanos()
+        ));
+    }
     Ok(Scheduling {
         mode,
+        steal_rx: cli.steal_rx,
+        stall_after,
+        pulls: cli.excess.unwrap_or(Excess::Pull) == Excess::Pull,
         steal_every: cli.steal_every,
         grow: cli.grow,
         runq_max_pkts: cli.runq_max as usize,

@@ -76,6 +76,13 @@ impl<'a> Admission<'a> {
         true
     }
 
+    /// Whether anybody is ahead does not matter for this burst: each packet gets
+    /// a place in any case.
+    #[inline]
+    pub(super) fn ask_nobody(&mut self) {
+        self.asked = 0;
+    }
+
     /// The burst that was received by `queue` does not leave as a whole: its
     /// packets are asked one by one.
     #[inline]
@@ -115,6 +122,16 @@ impl<'a> Admission<'a> {
         } else {
             Ok(Pass::Asked(bucket))
         }
+    }
+
+    /// The place of the packet `at` in its burst, where all have one before the
+    /// lease is released.
+    ///
+    /// # Errors
+    /// As `stay`.
+    #[inline]
+    pub(super) fn enter(&self, at: usize, packet: &Mbuf) -> Result<Pass, Full> {
+        self.places.enter(self.bucket(at, packet))
     }
 
     /// The place of a packet that others may get, which carries it from now on.

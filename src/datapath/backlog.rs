@@ -8,18 +8,30 @@ use super::places::Places;
 use crate::config::WAITING_MAX;
 use crate::order::{Bucket, Full};
 
-/// By outlet, packets that wait for its driver; at most `WAITING_MAX` each.
+/// By outlet, packets that wait for its driver: at most `WAITING_MAX` that it
+/// refused, and as many whose turn has come as there are tickets.
 pub(super) struct Backlog {
     queues: Vec<VecDeque<Outgoing>>,
+    /// Since when the outlet's driver has accepted nothing of them, in ticks; 0
+    /// if it has, or was not asked.
+    refused_since: Vec<u64>,
     /// A bit per outlet where packets wait.
     held: u64,
+    /// A bit per outlet where packets wait that have no place.
+    unplaced: u64,
+    /// A bit per outlet whose driver accepted nothing for so long that what it
+    /// refuses does not wait any more.
+    stuck: u64,
 }
 
 impl Backlog {
     pub(super) fn new(outlets: usize) -> Self {
         Self {
             queues: (0..outlets).map(|_| VecDeque::with_capacity(WAITING_MAX)).collect(),
+            refused_since: vec![0; outlets],
             held: 0,
+            unplaced: 0,
+            stuck: 0,
         }
     }
 
@@ -34,21 +46,51 @@ impl Backlog {
         self.held >> at & 1 == 1
     }
 
-    pub(super) fn is_full(&self, at: usize) -> bool {
-        self.queues[at].len() >= WAITING_MAX
-    }
-
-    /// Adds a packet behind the others.
+    /// Adds a packet that the driver refused behind the others.
     ///
     /// # Errors
     /// With the packet, when too many wait.
     pub(super) fn push(&mut self, at: usize, packet: Outgoing) -> Result<(), Outgoing> {
-        self.held |= 1 << at;
-        if self.is_full(at) {
+        if self.queues[at].len() >= WAITING_MAX {
             return Err(packet);
         }
-        self.queues[at].push_back(packet);
+        self.unplaced |= u64::from(!packet.pass.is_final()) << at;
+        self.push_turn(at, packet);
         Ok(())
+    }
+
+    /// Adds a packet whose turn has come, which its driver has not been asked
+    /// about.
+    pub(super) fn push_turn(&mut self, at: usize, packet: Outgoing) {
+        self.held |= 1 << at;
+        self.queues[at].push_back(packet);
+    }
+
+    /// At `now` the driver was offered packets, and accepted so many. Returns
+    /// whether it has accepted none for `patience_ticks`.
+    pub(super) fn note_offer(
+        &mut self,
+        at: usize,
+        accepted: usize,
+        now: u64,
+        patience_ticks: u64,
+    ) -> bool {
+        let since = &mut self.refused_since[at];
+        if accepted > 0 {
+            (*since, self.stuck) = (0, self.stuck & !(1 << at));
+            return false;
+        }
+        *since = if *since == 0 { now } else { *since };
+        let is_stuck = now.wrapping_sub(*since) > patience_ticks;
+        self.stuck |= u64::from(is_stuck) << at;
+        is_stuck
+    }
+
+    /// Whether the outlet's driver was found stuck, and has not been seen to
+    /// accept anything since.
+    #[inline]
+    pub(super) fn is_stuck(&self, at: usize) -> bool {
+        self.stuck >> at & 1 == 1
     }
 
     /// The oldest packets, at most so many.
@@ -95,6 +137,9 @@ impl Backlog {
     /// Gives all that wait a place, and drops those for which there is none.
     /// Returns how many.
     pub(super) fn keep_places(&mut self, places: Places<'_>) -> usize {
+        if std::mem::take(&mut self.unplaced) == 0 {
+            return 0;
+        }
         let keep = |queue: &mut VecDeque<Outgoing>| {
             let before = queue.len();
             queue.retain_mut(|waiting| places.keep(&mut waiting.pass, &waiting.packet).is_ok());

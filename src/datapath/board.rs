@@ -15,8 +15,9 @@ pub struct Board<'a> {
 }
 
 impl<'a> Board<'a> {
-    pub fn new(pool: Pool, rxqs: Vec<&'a RxQueue>) -> Self {
-        Self { board: board::Board::new(pool), rxqs }
+    /// Of an lcore that starts at `now`; see [`board::Board::new`].
+    pub fn new(pool: Pool, rxqs: Vec<&'a RxQueue>, now: u64, beat_every_ticks: u64) -> Self {
+        Self { board: board::Board::new(pool, now, beat_every_ticks), rxqs }
     }
 
     /// As the board's own, for the record of incidents. `me` is this lcore's

@@ -6,6 +6,7 @@ use super::admission::Admission;
 use super::classify::{Pile, Piles};
 use super::handoff::Handoff;
 use super::intake::Intake;
+use super::pace::Pace;
 use super::packet::{Alone, Arrival, Origin, Stage};
 use super::places::Places;
 use super::poller::{Polled, Poller};
@@ -15,7 +16,7 @@ use super::setup::{Queues, Settings, Shared};
 use super::steps::{Held, Steps};
 use super::timing::{Laps, Timing};
 use super::transmit::Transmit;
-use crate::dpdk::Burst;
+use crate::dpdk::{Burst, BurstSize};
 use crate::engine::{Engine, Verdict, flow_hash};
 use crate::order::Counting;
 use crate::policy::{Deferral, Help, Policy, Pool, Step};
@@ -25,8 +26,6 @@ use crate::stats::{DropCause, Lap, LcoreStats};
 /// With `--idle pause` half a microsecond at most.
 const RESTS_WITHOUT_QUEUES: usize = 8;
 
-/// With `METER` it notes what each step costs.
-///
 /// It starts a page, and so the stack of what it calls ends at one, wherever
 /// the kernel has put the thread's. A load waits for a store whose address has
 /// the same last 12 bits as if it needed it. Where drivers save their registers
@@ -34,7 +33,7 @@ const RESTS_WITHOUT_QUEUES: usize = 8;
 /// in thirty, forwarding has an eighth less speed: that was left to chance, for
 /// all the life of a process.
 #[repr(align(4096))]
-pub struct LcoreLoop<'a, E, P, const METER: bool> {
+pub struct LcoreLoop<'a, E, P> {
     steps: Steps<'a, P>,
     poller: Poller<'a>,
     /// What the last poll or dequeue brought; empty between two steps.
@@ -45,14 +44,15 @@ pub struct LcoreLoop<'a, E, P, const METER: bool> {
     handoff: Handoff<'a>,
     intake: Intake<'a>,
     rescue: Rescue<'a>,
+    pace: Pace,
     transmit: Transmit<'a>,
     timing: Timing<'a>,
-    laps: Laps<'a, METER>,
+    laps: Laps<'a>,
     shared: Shared<'a>,
-    burst_pkts: usize,
+    burst_size: BurstSize,
 }
 
-impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
+impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
     /// Whether others look whether it is busy: to help, or to send it nothing
     /// more.
     const IS_SEEN: bool = P::STEALS || P::RESCUES || matches!(P::DEFERRED, Deferral::Inbox);
@@ -74,7 +74,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         let boards = shared.boards;
         Self {
             steps: Steps::new(me, policy, settings, shared),
-            poller: Poller::new(me, rx, settings, shared, stats),
+            poller: Poller::new(me, P::SHARES, rx, settings, shared, stats),
             burst: Burst::new(),
             admission: Admission::new(places, settings.ticket),
             piles: Piles::new(),
@@ -82,11 +82,12 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             handoff: Handoff::new((run_queue, kept), shard, inboxes, boards, settings, stats),
             intake: Intake::new(shards, picker, inbox, settings, stats),
             rescue: Rescue::new(me, P::RESCUES, stealers, settings, shared, stats),
+            pace: Pace::new(settings.burst, |ns| settings.ticks(ns)),
             transmit: Transmit::new(tx, settings, shared, stats),
             timing: Timing::new(settings, shared, stats),
-            laps: Laps::new(&stats.steps),
+            laps: Laps::new(&stats.steps, settings.metered),
             shared,
-            burst_pkts: settings.burst.pkts(),
+            burst_size: settings.burst,
         }
     }
 
@@ -143,14 +144,25 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         self.close(now);
         self.laps.lap(Lap::Statistics);
         self.timing.resume(now);
+        if P::SHARES {
+            self.pace.end(now);
+            self.show_running(now);
+        }
         self.steps.forget_refusal();
         if P::RESCUES && self.poller.is_adoption_due(now) && self.adopt(now) {
             return false;
         }
         let Some(at) = self.poller.next_own() else { return self.found_nothing() };
-        let Some(polled) = self.poller.poll(at, now, &mut self.burst) else {
+        let want = if P::SHARES { self.pace.burst() } else { self.burst_size };
+        let Some(polled) = self.poller.poll(at, now, want, &mut self.burst) else {
+            if P::SHARES {
+                self.timing.polled_in_vain(now, None);
+            }
             return self.found_nothing();
         };
+        if P::SHARES {
+            self.rescue.show_pressure(now, self.pace.is_pressed(polled.pkts, want));
+        }
         if let Some(asked) = polled.source_asked {
             self.timing.source_asked(asked, now, self.poller.looks_since(now));
         }
@@ -158,7 +170,27 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             self.timing.polled_in_vain(now, polled.source_asked);
             return self.found_nothing();
         }
-        self.receive(polled)
+        let left_whole = self.receive(polled);
+        if P::SHARES {
+            self.release_burst();
+        }
+        left_whole
+    }
+
+    /// Shows the others that this lcore runs.
+    #[inline(always)]
+    fn show_running(&mut self, now: u64) {
+        if let Some(silent_ticks) = self.rescue.show_running(now) {
+            self.pace.note_silence(now, silent_ticks);
+        }
+    }
+
+    /// The queue whose burst was served under its lease is free from now on: of
+    /// that burst, nothing is left here without a place.
+    #[inline(always)]
+    fn release_burst(&mut self) {
+        self.transmit.keep_all_places();
+        self.poller.release_borrowed();
     }
 
     /// Polls another lcore's queue, unless somebody else does, and serves the
@@ -166,13 +198,13 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
     fn poll_for(&mut self, at: usize, owner: usize) -> bool {
         let now = self.timing.now();
         self.close(now);
-        let polled = self.poller.poll(at, now, &mut self.burst);
+        let want = if P::SHARES { self.pace.burst() } else { self.burst_size };
+        let polled = self.poller.poll(at, now, want, &mut self.burst);
         let Some(polled) = polled.filter(|polled| polled.pkts > 0) else { return false };
         self.rescue.record_takeover(owner, now, polled.pkts);
         self.receive(polled);
         // Whoever polls next would overtake what has not been sent.
-        self.transmit.keep_all_places();
-        self.poller.release_borrowed();
+        self.release_burst();
         true
     }
 
@@ -202,6 +234,13 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         let measured = self.timing.begin_burst();
         if measured.is_some() {
             self.timing.book_unseen(polled_ticks);
+        }
+        if P::SHARES {
+            self.pace.begin(polled_ticks, polled.pkts);
+            if !self.pace.is_short(polled_ticks, polled.pkts) {
+                self.admission.ask_nobody();
+                return self.serve_piles(polled, measured.is_some());
+            }
         }
         if !self.admission.nobody_is_ahead(polled.queue, &self.burst) {
             return self.serve_piles(polled, measured.is_some());
@@ -256,6 +295,10 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             Some(counting) => self.defer_burst(counting, polled.arrival),
             None => self.classify(polled.arrival),
         };
+        if P::SHARES {
+            // Each packet has its place: anybody may poll the queue from now on.
+            self.poller.release_borrowed();
+        }
         self.laps.lap(Lap::Classify);
         self.finish(Origin::Poll(polled.arrival), alone, measured);
         self.admission.end(received);
@@ -275,7 +318,9 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             } else {
                 Pile::LeftOver
             };
-            let place = if pile == Pile::Cheap {
+            let place = if P::SHARES && pile == Pile::Cheap {
+                self.admission.enter(at, &packet)
+            } else if pile == Pile::Cheap {
                 self.admission.stay(at, &packet)
             } else {
                 // In the order of arrival: the transmit side has earlier
@@ -397,6 +442,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
 
     /// Serves packets that were left over, up to the first that must run alone.
     fn serve_run_queue(&mut self) {
+        self.pace.forget();
         self.timing.begin_work();
         self.laps.start();
         let now = self.timing.now();
@@ -413,7 +459,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
     /// Packets that were left over carry their arrival and their place.
     fn classify_left_over(&mut self) -> Option<Alone> {
         let marks = self.timing.marks();
-        for _ in 0..self.burst_pkts {
+        for _ in 0..self.burst_size.pkts() {
             let packet = self.handoff.pop_left_over()?;
             match Pile::of::<P>(self.serve.classify(&packet, packet.port())) {
                 Pile::Alone { unknown } => return Some(Alone { packet, unknown }),
@@ -438,7 +484,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
 
     /// Puts kept packets into the own shard again.
     fn shed_kept(&mut self) {
-        while self.piles.deferred.len() < self.burst_pkts
+        while self.piles.deferred.len() < self.burst_size.pkts()
             && let Some(packet) = self.handoff.pop_kept()
         {
             self.piles.deferred.push(packet);
@@ -450,6 +496,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
     /// Runs one packet of unknown or expensive cost to its end, and shows that
     /// meanwhile.
     fn run_alone(&mut self, Alone { packet, unknown }: Alone) {
+        self.pace.forget();
         let start = self.timing.now();
         self.timing.begin_work();
         self.laps.start();
@@ -490,6 +537,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
     /// time budget allows, and finishes them.
     #[inline]
     fn work(&mut self) {
+        self.pace.forget();
         let Some(shard) = self.intake.pick() else { return self.found_shards_empty() };
         let Some(permit) = self.steps.permit() else { return };
         self.intake.sample_rank(shard);
@@ -500,7 +548,8 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         let pkts_max = self.intake.pkts_max();
         let dequeued = self.intake.dequeue(shard, &mut self.burst, pkts_max);
         self.laps.lap(Lap::Rx);
-        let may_be_long = Self::IS_SEEN && pkts_max == 1;
+        // However few these are expected to be: what is expected may be wrong.
+        let may_be_long = Self::IS_SEEN && dequeued > 0;
         if may_be_long && let Some(packet) = self.burst.packets().first() {
             let flow = flow_hash(packet);
             self.begin_busy(start, flow, Stage::Expensive);
@@ -543,7 +592,9 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
             self.end_busy(end);
         }
         self.steps.found_something();
-        self.intake.finish(dequeued, end.wrapping_sub(start));
+        if dequeued > 0 {
+            self.intake.finish(dequeued, end.wrapping_sub(start));
+        }
         self.close(end);
         self.laps.lap(Lap::Statistics);
         self.laps.count(dequeued);
@@ -616,6 +667,10 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
     fn look_around(&mut self) {
         let now = self.timing.now();
         self.timing.resume(now);
+        if P::SHARES {
+            self.pace.end(now);
+            self.show_running(now);
+        }
         self.close(now);
         let (shards_wait, draining) = (self.intake.shards_wait(), self.shared.run.is_draining());
         match self.steps.help(self.rescue.look(now), shards_wait, draining) {
@@ -680,7 +735,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
     /// serves a burst of that. Thieves that only stole from each other would
     /// pass packets round for ever.
     fn steal(&mut self, victim: usize, since: u64) {
-        let limit = self.handoff.room().min(self.burst_pkts);
+        let limit = self.handoff.room().min(self.burst_size.pkts());
         let stolen = self.rescue.steal(victim, limit, &mut self.burst);
         if stolen == 0 {
             return self.steal_kept(victim, since);
@@ -802,7 +857,7 @@ impl<'a, E: Engine, P: Policy, const METER: bool> LcoreLoop<'a, E, P, METER> {
         while let Some(packet) = self.handoff.pop_left_over().or_else(|| self.handoff.pop_kept()) {
             self.transmit.drop_placed(packet, DropCause::Shutdown, &self.timing);
         }
-        while self.intake.dequeue_any(&mut self.burst, self.burst_pkts) {
+        while self.intake.dequeue_any(&mut self.burst, self.burst_size.pkts()) {
             self.transmit.drop_all_placed(&mut self.burst, DropCause::Shutdown, &self.timing);
         }
     }

@@ -80,23 +80,29 @@ pub(super) struct Poller<'a> {
     /// it does.
     adopted_at: u64,
     adopt_every_ticks: u64,
-    burst: BurstSize,
+    /// Leases are held for a burst at a time, also those of own queues.
+    shares: bool,
     stats: &'a LcoreStats,
 }
 
 impl<'a> Poller<'a> {
-    /// Of the lcore whose board is the one at `me`, and owns `rx`.
+    /// Of the lcore whose board is the one at `me`, and owns `rx`. With `shares`
+    /// it holds no lease longer than a burst.
     pub(super) fn new(
         me: usize,
+        shares: bool,
         rx: Vec<&'a RxQueue>,
         settings: &Settings,
         shared: Shared<'a>,
         stats: &'a LcoreStats,
     ) -> Self {
         let own = rx.len();
+        let is_own: Vec<bool> =
+            shared.rxqs.iter().map(|any| rx.iter().any(|&rxq| std::ptr::eq(any, rxq))).collect();
         let others = (0..shared.boards.len())
             .filter(|&owner| owner != me)
-            .flat_map(|owner| shared.boards[owner].rxqs.iter().map(move |&rxq| (owner, rxq)));
+            .flat_map(|owner| shared.boards[owner].rxqs.iter().map(move |&rxq| (owner, rxq)))
+            .filter(|(_, rxq)| !is_own[usize::from(shared.number(rxq))]);
         let all = rx.into_iter().map(|rxq| (me, rxq)).chain(others);
         let counter = |rxq: &RxQueue| {
             let is_of = |of: &&PortQueue| (of.port, of.queue) == (rxq.port(), rxq.queue());
@@ -128,7 +134,7 @@ impl<'a> Poller<'a> {
                 settings.adopt_every_ticks
             },
             queues,
-            burst: settings.burst,
+            shares,
             stats,
         }
     }
@@ -167,14 +173,23 @@ impl<'a> Poller<'a> {
     /// `release_all`, that of another lcore's queue until `release_borrowed` at
     /// the latest, and not at all if there was nothing.
     #[inline(always)]
-    pub(super) fn poll(&mut self, at: usize, now: u64, burst: &mut Burst) -> Option<Polled> {
+    pub(super) fn poll(
+        &mut self,
+        at: usize,
+        now: u64,
+        want: BurstSize,
+        burst: &mut Burst,
+    ) -> Option<Polled> {
         let queue = self.queues.get_mut(at)?;
+        if self.shares && queue.rxq.is_quiet(now) {
+            return None;
+        }
         let lease = queue.hold(now)?;
-        let pkts = lease.poll(burst, self.burst);
+        let pkts = lease.poll(burst, want);
         let source_asked = lease.source_asked();
         queue.received_pkts.add(pkts as u64);
         let emptied_ticks = queue.emptied_ticks;
-        if pkts < self.burst.pkts() {
+        if pkts < want.pkts() {
             queue.emptied_ticks = now;
         }
         let arrival = Arrival::polled(queue.rxq.port(), now);
@@ -182,15 +197,16 @@ impl<'a> Poller<'a> {
         if pkts > 0 {
             self.stats.rx_bursts.add(1);
         }
-        if at >= self.own {
+        if self.shares || at >= self.own {
             self.borrow(at, pkts);
-        } else if pkts == 0 {
+        }
+        if pkts == 0 && at < self.own {
             self.stats.empty_polls.add(1);
         }
         Some(polled)
     }
 
-    #[cold]
+    #[inline]
     fn borrow(&mut self, at: usize, pkts: usize) {
         if pkts > 0 {
             self.borrowed = Some(at);

@@ -7,7 +7,7 @@ use super::packet_queue::PacketStealer;
 use super::setup::{Settings, Shared};
 use crate::dpdk::Burst;
 use crate::policy::PeerHint;
-use crate::stats::{Incidents, LcoreStats, RescueStats, Rescued, Stuck};
+use crate::stats::{IncidentStage, Incidents, LcoreStats, RescueStats, Rescued, Stuck};
 use micropools::heartbeat::{Busy, Cost};
 
 /// A stuck lcore that nobody came for is on record if it was busy this many
@@ -25,6 +25,8 @@ pub(super) struct Rescue<'a> {
     hints: Vec<PeerHint>,
     /// How long an lcore may be busy before it counts as stuck.
     patience_ticks: u64,
+    /// How long it may be silent before it counts as stalled.
+    stall_ticks: u64,
     /// Whether the mode has stuck lcores rescued.
     rescues: bool,
 }
@@ -46,6 +48,7 @@ impl<'a> Rescue<'a> {
             stealers,
             hints: Vec::with_capacity(shared.boards.len()),
             patience_ticks: settings.rescue_after_ticks,
+            stall_ticks: settings.stall_after_ticks,
             rescues,
         }
     }
@@ -70,6 +73,8 @@ impl<'a> Rescue<'a> {
         let board = &self.boards[self.me];
         let stuck = if self.rescues { self.stuck(self.me, now) } else { None };
         board.heartbeat.end();
+        // It was silent for a reason that others could see.
+        board.beat.show(now);
         if let Some(stuck) = stuck {
             self.record_return(stuck, now);
         }
@@ -86,6 +91,34 @@ impl<'a> Rescue<'a> {
     #[inline]
     pub(super) fn show_waiting(&self, pkts: usize) {
         self.boards[self.me].heartbeat.publish_queued(pkts);
+    }
+
+    /// This lcore runs at `now`. If it was silent for so long that others may
+    /// have helped, that goes on record, and the silence is returned.
+    #[inline(always)]
+    pub(super) fn show_running(&self, now: u64) -> Option<u64> {
+        let shown_ticks = self.boards[self.me].beat.show(now);
+        let silent_ticks = now.saturating_sub(shown_ticks);
+        if silent_ticks <= self.stall_ticks {
+            return None;
+        }
+        self.record_silence(shown_ticks, now);
+        Some(silent_ticks)
+    }
+
+    #[cold]
+    fn record_silence(&self, since_ticks: u64, now: u64) {
+        if self.rescues {
+            let stalled = self.case(self.me, since_ticks, IncidentStage::Stalled);
+            // Only if others helped: on shared CPUs lcores stall all the time.
+            self.incidents.returned(stalled, now, u64::MAX);
+        }
+    }
+
+    /// Whether idle lcores should poll this one's queues.
+    #[inline(always)]
+    pub(super) fn show_pressure(&self, now: u64, pressed: bool) {
+        self.boards[self.me].show_pressure(pressed.then_some(now));
     }
 
     // ---- What others show ----
@@ -108,6 +141,28 @@ impl<'a> Rescue<'a> {
 
     fn stuck(&self, lcore: usize, now: u64) -> Option<Stuck> {
         self.boards[lcore].stuck(lcore, now, self.patience_ticks)
+    }
+
+    /// Why that lcore needs help, if it does.
+    fn in_need(&self, lcore: usize, now: u64) -> Option<Stuck> {
+        let board = &self.boards[lcore];
+        if board.is_away() {
+            return self.stuck(lcore, now);
+        }
+        let stalled = || {
+            let silent = board.beat.age_ticks(now) > self.stall_ticks;
+            silent.then(|| self.case(lcore, board.beat.shown_ticks(), IncidentStage::Stalled))
+        };
+        let pressed = || {
+            let since_ticks = board.pressed_since_ticks()?;
+            Some(self.case(lcore, since_ticks, IncidentStage::Pressed))
+        };
+        stalled().or_else(pressed)
+    }
+
+    /// A case that no packet is to blame for.
+    fn case(&self, lcore: usize, started_ticks: u64, stage: IncidentStage) -> Stuck {
+        Stuck { lcore, started_ticks, flow_hash: 0, stage }
     }
 
     // ---- Help ----
@@ -161,7 +216,7 @@ impl<'a> Rescue<'a> {
 
     /// Only if the other lcore is stuck, not just busy.
     fn record(&self, victim: usize, rescued: Rescued) {
-        let Some(stuck) = self.stuck(victim, rescued.at_ticks) else { return };
+        let Some(stuck) = self.in_need(victim, rescued.at_ticks) else { return };
         if self.rescues && self.incidents.rescued(self.me, stuck, rescued) {
             let since = stuck.started_ticks + self.patience_ticks;
             self.stats.latency.record(rescued.at_ticks.saturating_sub(since), 1);

@@ -31,6 +31,8 @@ pub struct Settings {
     pub burst: BurstSize,
     pub on_full: OnFull,
     pub idle: Idle,
+    /// Whether each step of the loop is metered.
+    pub metered: bool,
     /// Whether latency is counted.
     pub stamping: bool,
     /// Where a packet's arrival is written once it leaves its burst.
@@ -52,10 +54,21 @@ pub struct Settings {
     pub adopt_every_ticks: u64,
     /// How long an lcore may be in one packet before it counts as stuck.
     pub rescue_after_ticks: u64,
+    /// How long an lcore may not be seen to run before it counts as stalled.
+    pub stall_after_ticks: u64,
+    /// Ticks of a microsecond.
+    pub ticks_per_us: u64,
     /// A longer pause between two polls in vain was made by the host.
     pub gap_ticks: u64,
     /// Capacity of a run queue, in packets.
     pub runq_max: usize,
+}
+
+impl Settings {
+    /// So many nanoseconds in ticks, roughly.
+    pub(super) fn ticks(&self, ns: u64) -> u64 {
+        ns * self.ticks_per_us / 1_000
+    }
 }
 
 /// The queues of one lcore.

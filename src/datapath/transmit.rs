@@ -18,6 +18,17 @@ use crate::stats::{Counter, DropCause, LcoreStats, PortQueue};
 /// sent with others.
 const SENT_AT_ONCE: usize = 8;
 
+/// A port whose link is up, and whose driver accepts nothing for so long, is
+/// stuck: what it refuses is dropped at once until it accepts something.
+const STUCK_NS: u64 = 200_000_000;
+
+/// The same where the link is down. What is known of a link may be half a second
+/// old.
+const STUCK_DOWN_NS: u64 = 5_000_000;
+
+/// A bit of a word stands for each port.
+const _: () = assert!(MAX_PORTS <= u64::BITS as usize);
+
 /// One port's way out.
 struct Outlet<'a> {
     txq: TxQueue,
@@ -64,6 +75,9 @@ pub(super) struct Transmit<'a> {
     links: &'a [AtomicBool; MAX_PORTS],
     stats: &'a LcoreStats,
     burst_pkts: usize,
+    /// How long a driver may accept nothing before its port is stuck: where the
+    /// link is up, and where it is down.
+    patience_ticks: [u64; 2],
 }
 
 impl<'a> Transmit<'a> {
@@ -98,6 +112,7 @@ impl<'a> Transmit<'a> {
             links: shared.links,
             stats,
             burst_pkts: settings.burst.pkts(),
+            patience_ticks: [STUCK_NS, STUCK_DOWN_NS].map(|ns| settings.ticks(ns)),
         }
     }
 
@@ -141,6 +156,9 @@ impl<'a> Transmit<'a> {
         let times = timing.times(Stage::Cheap);
         let marks = timing.marks();
         let mut dropped = 0;
+        if self.backlog.is_stuck(at) {
+            dropped = burst.free() as u64;
+        }
         for packet in burst.drain() {
             let times = Times { stamp: marks.stamp.read(&packet), ..times };
             let waiting = Outgoing { packet, port, pass: Pass::Unasked(queue), times };
@@ -326,9 +344,10 @@ impl<'a> Transmit<'a> {
     /// What is still staged, behind the first `sent`, waits in the backlog.
     #[cold]
     fn refuse_staged(&mut self, at: usize, sent: usize, times: Times, timing: &Timing<'_>) {
+        let hopeless = sent == 0 && self.backlog.is_stuck(at);
         let Outlet { txq, staged, stamps, passes, .. } = &mut self.outlets[at];
         let (offered, port) = (sent + staged.len(), txq.port());
-        let mut dropped = 0;
+        let mut dropped = if hopeless { staged.free() } else { 0 };
         for (packet, place) in staged.drain().zip(sent..) {
             let times = Times { stamp: stamps[place], ..times };
             let waiting = Outgoing { packet, port, pass: passes[place], times };
@@ -373,14 +392,7 @@ impl<'a> Transmit<'a> {
             self.turn_came = true;
             next = loop {
                 timing.turn_came(&mut waiting.times);
-                if let Err(waiting) = self.backlog.push(at, waiting) {
-                    drop(waiting.packet);
-                    self.stats.drop_pkts(self.cause(at), 1);
-                    break self.release.dropped(Pass::Ticket(ticket));
-                }
-                if self.backlog.is_full(at) {
-                    break None;
-                }
+                self.backlog.push_turn(at, waiting);
                 match self.release.follower(ticket, port) {
                     Some(follower) => (ticket, waiting) = follower,
                     None => break None,
@@ -423,6 +435,11 @@ impl<'a> Transmit<'a> {
             self.accepted.extend(times[..sent].iter().map(|&times| Accepted { times, pkts: 1 }));
         }
         self.staged_were_sent(at, sent, timing);
+        let [if_up, if_down] = self.patience_ticks;
+        let patience = if self.cause(at) == DropCause::LinkDown { if_down } else { if_up };
+        if self.backlog.note_offer(at, sent, timing.now(), patience) {
+            self.drop_backlog_of(at, timing);
+        }
     }
 
     /// Drops a packet that carries its place.
@@ -519,12 +536,17 @@ impl<'a> Transmit<'a> {
     /// Drops the backlog, and all whose turn comes by that.
     pub(super) fn drop_backlog(&mut self, timing: &Timing<'_>) {
         while self.backlog.held() != 0 {
-            let at = self.backlog.held().trailing_zeros() as usize;
-            while let Some(Outgoing { packet, pass, .. }) = self.backlog.pop(at) {
-                drop(packet);
-                self.stats.drop_pkts(self.cause(at), 1);
-                self.release(pass, timing);
-            }
+            self.drop_backlog_of(self.backlog.held().trailing_zeros() as usize, timing);
+        }
+    }
+
+    /// As `drop_backlog`, of one port.
+    #[cold]
+    fn drop_backlog_of(&mut self, at: usize, timing: &Timing<'_>) {
+        while let Some(Outgoing { packet, pass, .. }) = self.backlog.pop(at) {
+            drop(packet);
+            self.stats.drop_pkts(self.cause(at), 1);
+            self.release(pass, timing);
         }
     }
 }

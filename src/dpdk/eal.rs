@@ -1,6 +1,7 @@
 //! EAL: started once, ended once; the lcores, and running one job on each.
 
 use std::ffi::{CString, c_char, c_int, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use dpdk_sys as sys;
@@ -129,6 +130,7 @@ impl Eal {
         let mut launched = Vec::new();
         let mut failed = None;
         for (lcore, job) in jobs {
+            let job: Job<'a> = Box::new(move || or_abort(lcore.id, job));
             if lcore.main {
                 here = Some(job);
                 continue;
@@ -166,9 +168,18 @@ impl Eal {
 
 type Job<'a> = Box<dyn FnOnce() + Send + 'a>;
 
+/// A panic in a job ends the process at once, whichever lcore it is on and
+/// however the program was built: the other lcores would wait for this one, and
+/// its queues would not be polled. The panic's own message says where it was.
+fn or_abort(lcore: u32, job: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(job)).is_err() {
+        eprintln!("mpfwd: lcore {lcore} panicked in its loop, see above: the process ends");
+        std::process::abort();
+    }
+}
+
 unsafe extern "C" fn trampoline(job: *mut c_void) -> c_int {
-    // SAFETY: `run` made the box and gave it away to this one call. A panic
-    // here aborts, as it must: the other lcores wait.
+    // SAFETY: `run` made the box and gave it away to this one call.
     let job = unsafe { Box::from_raw(job.cast::<Job<'_>>()) };
     job();
     0

@@ -8,13 +8,15 @@ use super::fast_path::FastPath;
 use super::port::Started;
 use super::source::{Attached, RxSource};
 use super::{Burst, BurstSize};
-use micropools::lease;
+use micropools::{Line, lease};
 use mpfwd_common::error::Result;
 
 /// A receive queue of a started port; keeps the port open.
 pub struct RxQueue {
     path: FastPath,
-    lease: lease::Lease,
+    /// On a line of its own: lcores that try to get it in vain disturb neither
+    /// the holder's polls nor the queues beside this one.
+    lease: Line<lease::Lease>,
     /// When the last poll began that took all there was, as who gave the lease
     /// back last knew it; 0 before that. In ticks.
     emptied_ticks: AtomicU64,
@@ -27,7 +29,7 @@ impl RxQueue {
     pub(super) fn new(port: u16, queue: u16, started: Started) -> Self {
         Self {
             path: FastPath::new(port, queue),
-            lease: lease::Lease::new(),
+            lease: Line(lease::Lease::new()),
             emptied_ticks: AtomicU64::new(0),
             source: None,
             _port: started,
@@ -53,6 +55,12 @@ impl RxQueue {
         // lease, which borrows the queue: it can't be dropped meanwhile.
         self.source = Some(unsafe { Attached::new(self.port(), self.queue(), source) }?);
         Ok(())
+    }
+
+    /// Whether a poll at `now` is known to bring nothing. For anybody; a hint.
+    #[inline(always)]
+    pub fn is_quiet(&self, now: u64) -> bool {
+        self.source.as_ref().is_some_and(|source| source.is_quiet(now))
     }
 
     /// The right to poll, if nobody has it.

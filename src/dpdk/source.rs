@@ -23,6 +23,7 @@ pub struct Room<'a> {
     slots: &'a mut [MaybeUninit<Mbuf>],
     filled: usize,
     polled_ticks: &'a AtomicU64,
+    due_ticks: &'a AtomicU64,
 }
 
 impl Room<'_> {
@@ -39,6 +40,12 @@ impl Room<'_> {
     /// tell what the host took.
     pub fn has_worked(&mut self) {
         self.polled_ticks.store(WORKED, Ordering::Relaxed);
+    }
+
+    /// The source has nothing before that time. A poll until then is in vain, and
+    /// may be left out. 0: it has something now, or does not know.
+    pub fn quiet_until(&mut self, ticks: u64) {
+        self.due_ticks.store(ticks, Ordering::Relaxed);
     }
 
     /// How many more packets the poll takes.
@@ -92,10 +99,18 @@ fn alloc_singly(pool: &Mempool, slots: &mut [MaybeUninit<Mbuf>]) -> usize {
 /// In place of a clock's reading: the source has worked.
 const WORKED: u64 = u64::MAX;
 
+/// What others read of a source while nobody polls.
+#[derive(Default)]
+#[repr(C)]
+struct Shown {
+    polled_ticks: AtomicU64,
+    due_ticks: AtomicU64,
+}
+
 /// What the callback gets. Its first field is read whatever the source is.
 #[repr(C)]
 struct Called<S> {
-    polled_ticks: AtomicU64,
+    shown: Shown,
     source: S,
 }
 
@@ -128,8 +143,7 @@ impl Attached {
         source: S,
     ) -> Result<Self> {
         let source =
-            Box::into_raw(Box::new(Called { polled_ticks: AtomicU64::new(WORKED), source }))
-                .cast::<c_void>();
+            Box::into_raw(Box::new(Called { shown: Shown::default(), source })).cast::<c_void>();
         // SAFETY: the function gets the pointer that it wants, which lives
         // until the callback is removed.
         let callback =
@@ -148,9 +162,22 @@ impl Attached {
     /// or has worked for long since.
     #[inline]
     pub(super) fn polled_ticks(&self) -> Option<u64> {
-        // SAFETY: an atomic at the start of what lives as long as `self`.
-        let ticks = unsafe { &*self.source.cast::<AtomicU64>() }.load(Ordering::Relaxed);
+        let ticks = self.shown().polled_ticks.load(Ordering::Relaxed);
         (ticks != WORKED).then_some(ticks)
+    }
+
+    /// Whether a poll at `now` would bring nothing. For anybody, with or without
+    /// the queue's lease: a hint.
+    #[inline]
+    pub(super) fn is_quiet(&self, now: u64) -> bool {
+        now < self.shown().due_ticks.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn shown(&self) -> &Shown {
+        // SAFETY: at the start of what lives as long as `self`, and made of
+        // atomics.
+        unsafe { &*self.source.cast::<Shown>() }
     }
 }
 
@@ -184,11 +211,15 @@ unsafe extern "C" fn receive<S: RxSource>(
 ) -> u16 {
     // SAFETY: the queue is polled under its lease by one at a time, and only
     // its polls come here.
-    let Called { polled_ticks, source } = unsafe { &mut *source.cast::<Called<S>>() };
+    let (shown, source) = unsafe {
+        let called = source.cast::<Called<S>>();
+        (&(*called).shown, &mut (*called).source)
+    };
     // SAFETY: the poll brought room for `max` packets; `Mbuf` has the layout of
     // a pointer to one.
     let slots = unsafe { std::slice::from_raw_parts_mut(packets.cast(), usize::from(max)) };
-    let mut room = Room { slots, filled: usize::from(received), polled_ticks };
+    let Shown { polled_ticks, due_ticks } = shown;
+    let mut room = Room { slots, filled: usize::from(received), polled_ticks, due_ticks };
     source.receive(&mut room);
     room.filled as u16
 }

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use micropools::Line;
+
 use dpdk_sys as sys;
 
 use super::fast_path::FastPath;
@@ -14,7 +16,7 @@ use super::{Burst, Drain};
 pub struct TxQueue {
     path: FastPath,
     /// Set when other lcores hold a `TxQueue` for the same queue.
-    lock: Option<Arc<AtomicBool>>,
+    lock: Option<Arc<Line<AtomicBool>>>,
     _port: Started,
 }
 
@@ -22,7 +24,7 @@ impl TxQueue {
     /// As many handles of one queue as lcores send by it; they lock each other
     /// out if there is more than one.
     pub(super) fn handles(port: u16, queue: u16, users: usize, started: &Started) -> Vec<Self> {
-        let lock = (users > 1).then(|| Arc::new(AtomicBool::new(false)));
+        let lock = (users > 1).then(|| Arc::new(Line(AtomicBool::new(false))));
         (0..users)
             .map(|_| Self {
                 path: FastPath::new(port, queue),
@@ -93,7 +95,10 @@ impl TxQueue {
 #[cold]
 fn acquire(lock: &AtomicBool) {
     let mut tries = 0u32;
-    while lock.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+    // A look first: waiting lcores share the line, and leave it to the holder.
+    while lock.load(Ordering::Relaxed)
+        || lock.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_err()
+    {
         tries += 1;
         if tries.is_multiple_of(1024) {
             std::thread::yield_now();

@@ -1,5 +1,5 @@
-//! Counters with a single writer: an lcore adds without a locked instruction,
-//! anybody may read at any time.
+//! Counters with a single writer: the lcore adds without a locked instruction,
+//! any thread reads at any time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,8 +14,7 @@ impl Counter {
         Self(AtomicU64::new(0))
     }
 
-    /// Only the lcore that owns the counter may call this: a load and a store,
-    /// not an atomic addition.
+    /// Adds by a load and a store, not atomically. Only the owner may call this.
     #[inline(always)]
     pub fn add(&self, count: u64) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
@@ -27,38 +26,36 @@ impl Counter {
     }
 }
 
-/// Why a packet was dropped. Every packet that is received is sent or has
-/// exactly one of these.
+/// Why a packet was dropped. Every received packet is sent, or is dropped under
+/// exactly one of these causes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropCause {
-    /// Its shard was full, and `--on-full drop` says not to run it here.
+    /// Its shard was full, and `--on-full drop` forbids to run it here.
     ShardFull,
-    /// The transmit queue and the list of packets that wait for it were full,
-    /// the link being up.
+    /// The transmit queue and the backlog behind it were full. The link was up.
     TxFull,
     /// As `TxFull`, but the link was down.
     LinkDown,
-    /// Its first segment is shorter than the Ethernet header that was to be
-    /// changed.
+    /// Its first segment is shorter than the Ethernet header, which the forward
+    /// mode changes.
     Runt,
-    /// It is no IP packet, and has to be routed.
+    /// Not an IP packet, in a forward mode that routes.
     NotIp,
-    /// Its IP header is cut off, contradicts itself or the frame, or has a
+    /// Its IP header is truncated, contradicts itself or the frame, or has a
     /// wrong checksum.
     BadHeader,
-    /// Its time to live, or hop limit, ends here.
+    /// Its time to live, or hop limit, expired here.
     TtlExpired,
     /// No route leads to its destination.
     NoRoute,
-    /// The engine does not let it pass: a rule of `dpi`'s, or an engine of
-    /// one's own.
+    /// The engine's verdict: a rule of `dpi`, or the user's own engine.
     Denied,
-    /// It had to wait in a run queue that was as long as it may be.
+    /// It had to wait in a run queue that was full.
     RunQueueFull,
-    /// It had to keep its place in its flow, and all records of its receive
-    /// queue were in use.
+    /// It needed a place in its flow, and all records of its receive queue were
+    /// in use.
     OrderFull,
-    /// The run ended and it could not be finished in time.
+    /// The run ended before it was finished.
     Shutdown,
 }
 
@@ -97,7 +94,7 @@ impl DropCause {
     }
 }
 
-/// What one lcore counted for one queue.
+/// One lcore's count for one queue.
 #[derive(Debug)]
 pub struct PortQueue {
     pub port: u16,
@@ -111,24 +108,23 @@ impl PortQueue {
     }
 }
 
-/// All that one lcore counts. On cache lines of its own (two: neighbours are
-/// prefetched in pairs).
+/// All counts of one lcore, on cache lines of its own. Aligned to two lines
+/// because neighbours are prefetched in pairs.
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct LcoreStats {
-    /// Received packets, by receive queue that this lcore polls.
+    /// Received packets, by receive queue.
     pub rx: Vec<PortQueue>,
     /// Packets that drivers accepted, by port.
     pub tx: Vec<PortQueue>,
-    /// Polls that brought packets, and polls that brought none.
+    /// Polls that returned packets, and polls that returned none.
     pub rx_bursts: Counter,
     pub empty_polls: Counter,
     /// Packets that finished in the cheap stage.
     pub cheap_pkts: Counter,
     /// Packets that went through the expensive stage here.
     pub expensive_pkts: Counter,
-    /// Packets that the cheap stage turned out to be too little for, or gave
-    /// up.
+    /// Packets that the cheap stage handed over to the expensive stage.
     pub yielded_pkts: Counter,
     /// Packets put into this lcore's shard.
     pub shed_pkts: Counter,
@@ -136,40 +132,39 @@ pub struct LcoreStats {
     pub taken_pkts: Counter,
     /// Packets left over in a burst that waited in the run queue.
     pub requeued_pkts: Counter,
-    /// How often its run queues have grown. Counted at the end of the run.
+    /// How often its run queues grew. Set at the end of the run.
     pub grown: Counter,
     drops: [Counter; DropCause::ALL.len()],
     /// Time from the stamp until the driver accepted the packet, in ticks, for
     /// packets of the cheap stage.
     pub cheap_latency: Histogram,
-    /// As above, for packets of the expensive stage.
+    /// The same for packets of the expensive stage.
     pub expensive_latency: Histogram,
-    /// What these times consist of, of those packets where that was measured.
+    /// The parts of these times, for sampled packets.
     pub cheap_parts: Parts,
     pub expensive_parts: Parts,
-    /// By how much packets may have come earlier than the poll that brought
-    /// them: the time since a poll of the same queue found it empty behind what
-    /// it took. In ticks.
+    /// How long packets may have waited before the poll that received them: the
+    /// time since the last poll that emptied the same queue. In ticks.
     pub unseen_wait: Histogram,
-    /// Of packets of measured bursts where that is known: latency as their poll
-    /// has it, and as it was had they come when that time began.
+    /// Bounds of the latency of packets in sampled bursts where that wait is
+    /// known: from their poll, and from the start of that wait.
     pub at_least: Histogram,
     pub at_most: Histogram,
-    /// How far its takes from shards were from the order of arrival.
+    /// How far its dequeues from shards were from the order of arrival.
     pub rank: RankCounts,
-    /// How far what it sent was from the order of arrival within flows.
+    /// Reordering within flows of the packets that it sent.
     pub order: OrderCounts,
-    /// What it did for other lcores.
+    /// Its help for other lcores.
     pub rescue: RescueStats,
     /// Time that the host took.
     pub host_gaps: HostGaps,
-    /// Cycles of each step, if they are measured.
+    /// Cycles by step, if `--record-core-cycles`.
     pub steps: StepMeter,
 }
 
 impl LcoreStats {
-    /// `rx`: the receive queues it polls. `tx`: for each port the transmit
-    /// queue it sends by.
+    /// `rx`: the receive queues that it polls. `tx`: its transmit queue of each
+    /// port.
     pub fn new(rx: &[(u16, u16)], tx: &[(u16, u16)]) -> Self {
         let queues = |list: &[(u16, u16)]| {
             list.iter().map(|&(port, queue)| PortQueue::new(port, queue)).collect()
@@ -225,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn causes_stand_at_their_own_place() {
+    fn causes_stand_at_their_own_index() {
         for (place, cause) in DropCause::ALL.into_iter().enumerate() {
             assert_eq!(cause as usize, place);
         }

@@ -1,9 +1,9 @@
-//! Where the loop's cycles go, added up per step. The loop is compiled without
-//! this unless it is asked for.
+//! Cycles of the loop by step. Only the loop for `--record-core-cycles` contains
+//! this code.
 
 use super::Counter;
 
-/// The parts of the loop that are told apart.
+/// The steps of the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lap {
     Rx,
@@ -17,7 +17,7 @@ impl Lap {
     pub const ALL: [Self; 5] = [Self::Rx, Self::Classify, Self::Engine, Self::Tx, Self::Statistics];
 }
 
-/// Cycles by step, of bursts that held packets. One writer.
+/// Cycles by step, of bursts with packets. One writer.
 #[derive(Debug, Default)]
 pub struct StepMeter {
     ticks: [Counter; 5],
@@ -41,7 +41,7 @@ impl StepMeter {
         self.ticks[lap as usize].get()
     }
 
-    /// How often the step was measured: each time costs two readings of the
+    /// How often the step was measured. Each time includes one reading of the
     /// clock.
     pub fn laps(&self, lap: Lap) -> u64 {
         self.laps[lap as usize].get()

@@ -1,4 +1,4 @@
-//! What `dpi` counts, and its part of the report: by rule, of flows, of scans.
+//! The counts of `dpi` and its part of the report: rules, flows, scans.
 
 use std::fmt;
 
@@ -8,32 +8,30 @@ use serde::Serialize;
 use super::Counter;
 use mpfwd_common::text::{grouped, table};
 
-/// What one lcore counts for one rule. One writer.
+/// One lcore's counts for one rule. One writer.
 #[derive(Debug, Default)]
 pub struct RuleCounts {
-    /// Packets in which the rule was found, before all others of the file.
+    /// Packets in which it was the first rule of the file that matched.
     pub hit_pkts: Counter,
-    /// Flows that it decided.
+    /// Flows whose verdict it set.
     pub flows: Counter,
-    /// Packets that its action was applied to, those in which it was found
-    /// included.
+    /// Packets that its action was applied to, including the hits.
     pub pkts: Counter,
 }
 
-/// What one lcore counts. One writer; two cache lines of its own.
+/// One lcore's counts. One writer, on cache lines of its own.
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct DpiCounts {
-    /// By rule's number.
+    /// By rule number.
     pub rules: Box<[RuleCounts]>,
-    /// Packets whose payload was scanned to the end, and its bytes.
+    /// Packets whose payload was scanned to its end, and the bytes.
     pub scanned_pkts: Counter,
     pub scanned_bytes: Counter,
-    /// Flows that the table got, and those of them that took another one's
-    /// place.
+    /// Flows inserted into the table, and those that evicted another flow.
     pub new_flows: Counter,
     pub evicted_flows: Counter,
-    /// Flows in which nothing was found for as many packets as are looked at.
+    /// Flows that passed after the full number of scanned packets without a hit.
     pub passed_flows: Counter,
 }
 
@@ -49,7 +47,7 @@ impl DpiCounts {
         }
     }
 
-    /// Adds what another one has counted of no more rules than this has.
+    /// Adds another one's counts, of at most as many rules as this one has.
     pub fn add(&self, other: &Self) {
         for (rule, other) in self.rules.iter().zip(&other.rules) {
             rule.hit_pkts.add(other.hit_pkts.get());
@@ -83,7 +81,7 @@ pub struct DpiReport {
     pub scanned_bytes: u64,
     /// Flows that the table has room for.
     pub flows_max: usize,
-    /// Flows that were in it at the end of the run.
+    /// Flows in it at the end of the run.
     pub live_flows: usize,
     pub new_flows: u64,
     pub evicted_flows: u64,
@@ -133,14 +131,15 @@ impl fmt::Display for DpiReport {
         writeln!(f, "{}", self.rule_table())?;
         write!(
             f,
-            "dpi scanned {} packets ({} bytes); of {} new flows {} passed without a hit and {} took another one's place; {} of {} at the end",
+            "dpi: scanned {} packets, {} bytes; flow table {} of {} at the end\n  \
+             flows: {} new, {} passed without a hit, {} evicted",
             grouped(self.scanned_pkts),
             grouped(self.scanned_bytes),
+            grouped(self.live_flows as u64),
+            grouped(self.flows_max as u64),
             grouped(self.new_flows),
             grouped(self.passed_flows),
             grouped(self.evicted_flows),
-            grouped(self.live_flows as u64),
-            grouped(self.flows_max as u64),
         )
     }
 }

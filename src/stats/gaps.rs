@@ -1,10 +1,10 @@
-//! Time that the host took from an lcore: gaps in its own time that its work
-//! does not explain. On a shared machine a tail may be made of nothing else, so
-//! they are shown beside it.
+//! Time that the host took from an lcore: gaps in the lcore's time that its work
+//! does not explain. On a shared machine a latency tail may consist of them
+//! alone, so they are reported beside it.
 
 use super::{Counter, HostGapRow};
 
-/// A shorter gap is not told from interrupts and cache misses, in nanoseconds.
+/// Shorter gaps look like interrupts and cache misses, in nanoseconds.
 pub const GAP_NS_MIN: u64 = 1_000;
 
 /// Gaps, added up.
@@ -24,7 +24,7 @@ impl Gaps {
     }
 }
 
-/// What one lcore noticed. One writer.
+/// The gaps that one lcore noticed. One writer.
 #[derive(Debug, Default)]
 pub struct HostGaps {
     count: Counter,
@@ -40,7 +40,7 @@ impl HostGaps {
         self.max_ticks.add(gaps.max_ticks.saturating_sub(self.max_ticks.get()));
     }
 
-    /// With times in nanoseconds by `to_ns`.
+    /// The row in the report. `to_ns` converts ticks.
     pub fn row(&self, to_ns: impl Fn(u64) -> u64) -> HostGapRow {
         HostGapRow {
             gaps: self.count.get(),

@@ -1,5 +1,5 @@
-//! A log-linear histogram that its lcore writes in a few cycles. Percentiles,
-//! merging and files are hdrhistogram's: this only holds the counts until then.
+//! A log-linear histogram that its lcore updates in a few cycles. It only holds
+//! counts; percentiles, merging and files are hdrhistogram's.
 
 use hdrhistogram::Histogram as HdrHistogram;
 use multiversion::multiversion;
@@ -11,13 +11,13 @@ use super::stamps::Ages;
 /// value is known to 1.6 %.
 const PRECISION_BITS: u32 = 6;
 const SPLIT: usize = 1 << PRECISION_BITS;
-/// Values up to 2^40 ticks (minutes) have buckets; longer ones count in the
-/// last.
+/// Values up to 2^40 ticks (minutes) have buckets. Longer ones count in the last
+/// bucket.
 const VALUE_BITS: u32 = 40;
 const BUCKETS: usize = SPLIT * VALUE_BITS as usize;
-/// What ages come to: they have 31 bits.
+/// The buckets that ages use: ages have 31 bits.
 const FINE_BUCKETS: usize = 32 * SPLIT;
-/// So many ages are put into buckets at once.
+/// Ages that are sorted into buckets at once.
 const AT_ONCE: usize = 64;
 
 /// Counts of values in ticks. One writer, any number of readers.
@@ -31,21 +31,19 @@ impl Histogram {
         Self { buckets: Box::new([const { Counter::new() }; BUCKETS]) }
     }
 
-    /// Counts `count` packets that all took `ticks`. Only the owner may call
-    /// this.
+    /// Counts `count` packets of `ticks` each. Only the owner may call this.
     #[inline(always)]
     pub fn record(&self, ticks: u64, count: u64) {
         self.buckets[bucket(ticks)].add(count);
     }
 
-    /// Takes back what `record` has counted. Only the owner may call this.
+    /// Undoes a `record`. Only the owner may call this.
     pub fn take_back(&self, ticks: u64, count: u64) {
         self.buckets[bucket(ticks)].add(count.wrapping_neg());
     }
 
-    /// Counts packets that a clock has stamped, each with its age: a burst's
-    /// most often. Less than a tick, or nothing, counts as one tick; 2^31 ticks
-    /// or more are too much.
+    /// Counts stamped packets, each with its age. Ages below one tick count as
+    /// one tick. Ages must be below 2^31 ticks.
     #[inline]
     pub fn record_ages(&self, stamps: &[u64], ages: Ages) {
         let mut at = [0; AT_ONCE];
@@ -57,9 +55,8 @@ impl Histogram {
         }
     }
 
-    /// Adds all that was recorded to `into`, as nanoseconds by `to_ns`; each
-    /// bucket counts as its highest value, so that no percentile is reported
-    /// lower than it was.
+    /// Adds all counts to `into`, in nanoseconds by `to_ns`. Each bucket counts
+    /// as its highest value, so that no percentile is reported too low.
     pub fn add_to(&self, into: &mut HdrHistogram<u64>, to_ns: impl Fn(u64) -> u64) {
         for (at, counter) in self.buckets.iter().enumerate() {
             let count = counter.get();
@@ -70,12 +67,12 @@ impl Histogram {
     }
 }
 
-/// The counts of some histograms at one moment, added up.
+/// The summed counts of some histograms at one moment.
 #[derive(Clone, Debug)]
 pub struct HistogramCounts(Box<[u64; BUCKETS]>);
 
 impl HistogramCounts {
-    /// Reads each count once, while their owners go on counting.
+    /// Reads each count once, while the owners may go on counting.
     pub fn of<'h>(histograms: impl IntoIterator<Item = &'h Histogram>) -> Self {
         let mut sums = Self::default();
         for histogram in histograms {
@@ -87,9 +84,8 @@ impl HistogramCounts {
         sums
     }
 
-    /// The ticks within which a share of those lies that were counted since
-    /// `before`, from 0 to 1; rounded up to the end of the bucket. `None` if
-    /// there are none.
+    /// The quantile `share`, from 0 to 1, of the values counted since `before`,
+    /// in ticks. Rounded up to the end of the bucket. `None` without values.
     pub fn quantile_since(&self, before: &Self, share: f64) -> Option<u64> {
         let since = |at: usize| self.0[at] - before.0[at];
         let total: u64 = (0..BUCKETS).map(since).sum();
@@ -116,19 +112,19 @@ impl Default for Histogram {
     }
 }
 
-/// A double already holds what is asked for, a value's magnitude and then the
-/// bits behind its leading one: it is converted and cut off, in a third of the
-/// instructions that counting zeros takes. Zero counts as one. Small values
-/// leave some buckets empty.
+/// A double already holds the bucket: the magnitude of the value, then the bits
+/// behind its leading one. Converting and truncating takes a third of the
+/// instructions of counting zeros. Zero counts as one. Small values leave some
+/// buckets empty.
 #[inline(always)]
 fn bucket(value: u64) -> usize {
     buckets_behind(1.0, value.max(1) as i64 as f64).min(BUCKETS - 1)
 }
 
-/// As `bucket`, of values with 32 bits behind the point: the point is in the
-/// double's exponent. With 31 bits before it at most, and those of its
-/// magnitude rounded up, none lies beyond `FINE_BUCKETS`. A loop of its own,
-/// because some CPUs do several at once.
+/// As `bucket`, for fixed-point values with 32 fractional bits, which the
+/// double's exponent absorbs. With at most 31 integer bits, rounded up, no value
+/// lies beyond `FINE_BUCKETS`. A loop of its own, because some CPUs vectorise
+/// it.
 #[multiversion(targets("x86_64+avx512f"))]
 fn age_buckets(stamps: &[u64], ages: Ages, at: &mut [u16; AT_ONCE]) {
     for (at, &stamp) in at.iter_mut().zip(stamps) {
@@ -142,15 +138,15 @@ fn fine_bucket(value: i64) -> usize {
     buckets_behind(TICK, (value as f64).max(TICK))
 }
 
-/// By how many buckets a value lies behind the first one of `one`, a power of
-/// two that is not greater.
+/// The distance in buckets from the first bucket of `one`, a power of two that
+/// is not greater than `value`.
 #[inline(always)]
 fn buckets_behind(one: f64, value: f64) -> usize {
     const CUT_OFF: u32 = f64::MANTISSA_DIGITS - 1 - PRECISION_BITS;
     (value.to_bits() >> CUT_OFF).wrapping_sub(one.to_bits() >> CUT_OFF) as usize
 }
 
-/// The highest value that `bucket` puts there.
+/// The highest value in a bucket.
 fn highest(at: usize) -> u64 {
     let (magnitude, within) = (at / SPLIT, at % SPLIT);
     (((SPLIT + within + 1) as u64) << magnitude).div_ceil(SPLIT as u64) - 1
@@ -164,20 +160,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn fine_values_go_where_their_ticks_go(bits in 1..=31u32, value in 1..1i64 << 31, fraction in 0..1i64 << 32) {
+        fn fine_values_share_the_bucket_of_their_ticks(bits in 1..=31u32, value in 1..1i64 << 31, fraction in 0..1i64 << 32) {
             let value = (value >> (31 - bits)).max(1);
-            // A fraction of a tick, or a double rounded up, may make it one
-            // more.
+            // A fraction of a tick, or rounding up, may add one.
             let top = highest(fine_bucket(value << 32 | fraction)) as i64;
             prop_assert!(top >= value && top <= highest(bucket(value as u64 + 1)) as i64, "{} in {}", value, top);
             prop_assert_eq!(fine_bucket(value << 32), bucket(value as u64));
             prop_assert_eq!(fine_bucket(-value), bucket(1));
         }
 
-        /// Whatever this CPU's version of `age_buckets` is, and whatever is
-        /// left over of its width.
+        /// With this CPU's version of `age_buckets`, and any remainder of its
+        /// vector width.
         #[test]
-        fn ages_of_a_burst_go_where_each_goes(ages in prop::collection::vec(0..1u64 << 30, 0..200), ticks_per_unit in 1..1u64 << 34) {
+        fn ages_of_a_burst_share_the_buckets_of_single_ages(ages in prop::collection::vec(0..1u64 << 30, 0..200), ticks_per_unit in 1..1u64 << 34) {
             use crate::stats::stamps::Conversion;
             let conversion = Conversion { clock: 1 << 60, ticks: 1 << 59, ticks_per_unit };
             let stamps: Vec<_> = ages.iter().map(|age| (1 << 60) - ((u128::from(*age) << 32) / u128::from(ticks_per_unit)) as u64).collect();
@@ -212,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_since_a_moment_know_nothing_of_before() {
+    fn percentiles_since_a_moment_ignore_earlier_values() {
         let histogram = Histogram::new();
         histogram.record(1_000_000, 1000);
         let before = HistogramCounts::of([&histogram]);
@@ -226,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_whole_bursts_and_endless_times() {
+    fn whole_bursts_and_endless_times_count() {
         let histogram = Histogram::new();
         histogram.record(100, 32);
         histogram.record(u64::MAX, 2);

@@ -1,31 +1,32 @@
-//! The record of lcores that were stuck: who, on which packet, how long, who
-//! came to the rescue, and what waited. Each lcore writes only what it did
-//! itself, as owner or as rescuer, into a ring of its own; whoever reads joins
-//! them. Nobody waits for anybody.
+//! The record of stuck lcores: which lcore, in which packet, how long, which
+//! lcores rescued, and what waited. Each lcore writes only what it did itself,
+//! as owner or as rescuer, into its own ring. Readers join the records. Neither
+//! side ever waits.
+
+use std::collections::BTreeMap;
 
 use comfy_table::Table;
-use std::collections::BTreeMap;
 
 use self::log::{Log, Record, Slot};
 use super::{Incident, IncidentStage};
-use mpfwd_common::text::{grouped, table, time};
+use mpfwd_common::text::{short, table, time};
 
 mod log;
 
-/// Records that each lcore keeps, and incidents that a reader gets: the last
-/// ones.
+/// How many of its last records an lcore keeps, and how many of the last
+/// incidents a reader gets.
 pub const INCIDENTS_MAX: usize = 64;
 
-/// How many of its last records a rescuer looks through for the incident that
-/// it is helping with: about as many lcores can be stuck at a time as it would
+/// How many of its last records a rescuer searches for the incident that it is
+/// helping with. Bounds how many lcores that are stuck at the same time it can
 /// tell apart.
 const OPEN_MAX: u64 = 8;
 
-/// What an lcore is in, as it publishes it: names the incident, if it becomes
-/// one.
+/// The packet that an lcore is in, as the lcore publishes it. Identifies the
+/// incident, if it becomes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stuck {
-    /// The lcore's place in the map.
+    /// The lcore's index in the map.
     pub lcore: usize,
     /// When it started, in ticks.
     pub started_ticks: u64,
@@ -33,7 +34,7 @@ pub struct Stuck {
     pub stage: IncidentStage,
 }
 
-/// What a rescuer took at once.
+/// What a rescuer took at one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rescued {
     /// When, in ticks.
@@ -42,16 +43,16 @@ pub struct Rescued {
     pub stolen_pkts: u64,
     /// From a receive queue.
     pub polled_pkts: u64,
-    /// How long the oldest of them had waited, in ticks.
+    /// The wait of the oldest of them, in ticks.
     pub longest_wait_ticks: u64,
 }
 
-/// What the numbers in records mean in a run.
+/// Translates indices and ticks in records.
 #[derive(Clone, Copy, Debug)]
 pub struct Map<'a> {
-    /// EAL's numbers of the lcores, by their place.
+    /// EAL's lcore ids, by index.
     pub lcore_ids: &'a [u32],
-    /// What `Incident::started_ns` counts from.
+    /// Time zero of `Incident::started_ns`.
     pub run_start_ticks: u64,
 }
 
@@ -67,9 +68,9 @@ impl Incidents {
         Self { logs: (0..lcores).map(|_| Log::new()).collect() }
     }
 
-    /// Lcore `me` took packets that waited for `stuck`. Only that lcore may
-    /// call this. What it takes several times during one incident is added up
-    /// in one record. Returns whether it was the first time.
+    /// Records that lcore `me` took packets that waited for `stuck`. Only lcore
+    /// `me` may call this. One record adds up all that it takes during one
+    /// incident. Returns whether this was the first time.
     #[cold]
     pub fn rescued(&self, me: usize, stuck: Stuck, rescued: Rescued) -> bool {
         let log = &self.logs[me];
@@ -94,14 +95,12 @@ impl Incidents {
         open.is_none()
     }
 
-    /// The lcore that was stuck returned, at `now_ticks`; only that lcore may
-    /// call this, and should only where it was away for longer than
-    /// `--rescue-after`. What nobody came for is kept only if it took
-    /// `noteworthy_ticks`: on a shared machine lcores stand still for a moment
-    /// all the time, and those would soon be all that is on record. Returns by
-    /// how much longer its rescued packets would have waited, in ticks, summed
-    /// over packets; packets that rescuers are writing down just now are left
-    /// out.
+    /// Records that the stuck lcore returned at `now_ticks`. Only that lcore may
+    /// call this, after an absence of more than `--rescue-after`. An incident
+    /// without a rescuer is kept only if it took `noteworthy_ticks`: on a shared
+    /// machine short stalls are frequent and would displace all others. Returns
+    /// how much longer the rescued packets would have waited, in ticks, summed
+    /// over packets. A record that is being written is left out.
     #[cold]
     pub fn returned(&self, stuck: Stuck, now_ticks: u64, noteworthy_ticks: u64) -> u64 {
         let rescuers = self.logs.iter().enumerate().filter(|(at, _)| *at != stuck.lcore);
@@ -117,8 +116,8 @@ impl Incidents {
         saved_ticks
     }
 
-    /// The last incidents, oldest first, at any time from any thread. `away`:
-    /// lcores that are stuck now, and may have been found by nobody yet.
+    /// The last incidents, oldest first. Any thread may call this at any time.
+    /// `away`: lcores that are stuck now, with or without a rescuer.
     pub fn read(
         &self,
         away: &[Stuck],
@@ -147,8 +146,8 @@ impl Incidents {
     }
 }
 
-/// Makes one incident of what its owner and its rescuers wrote, each with its
-/// writer's place in the map.
+/// Makes one incident of the records of its owner and its rescuers, each with
+/// its writer's index.
 fn join(
     records: &[(usize, Record)],
     map: &Map<'_>,
@@ -161,8 +160,8 @@ fn join(
     let still = records
         .iter()
         .any(|(writer, record)| *writer as u64 == record.victim && record.ended_ticks == 0);
-    // Who returns just as the first one comes sees nobody, and writes nothing:
-    // it was stuck at least until then.
+    // An lcore that returns just as the first rescuer comes sees no rescuer and
+    // writes nothing. It was stuck at least until then.
     let came = rescues().map(|(_, record)| record.first_ticks).max().unwrap_or(first.started_ticks);
     let until = ended.unwrap_or(if still { now } else { came });
     let sum = |count: fn(&Record) -> u64| rescues().map(|(_, record)| count(record)).sum::<u64>();
@@ -190,40 +189,40 @@ fn join(
 /// How many incidents are printed.
 const PRINTED_MAX: usize = 5;
 
-/// The last few incidents; `None` if there are none.
+/// How many rescuers are printed by id; the others as a count.
+const RESCUERS_PRINTED_MAX: usize = 3;
+
+/// The last few incidents. `None` without any.
 pub fn incident_table(incidents: &[Incident]) -> Option<Table> {
     let mut table = table(&[
-        "stuck lcore",
-        "at",
-        "for",
-        "flow",
-        "stage",
-        "rescued after",
-        "by",
-        "stolen",
-        "polled",
-        "waited up to",
+        "stuck", "at", "for", "flow", "stage", "rescued", "by", "stolen", "polled", "waited",
     ]);
     for incident in &incidents[incidents.len().saturating_sub(PRINTED_MAX)..] {
-        let rescuers: Vec<String> = incident.rescuers.iter().map(u32::to_string).collect();
         table.add_row(vec![
             incident.lcore.to_string(),
             time(incident.started_ns),
-            format!(
-                "{}{}",
-                time(incident.stuck_ns),
-                if incident.returned { "" } else { ", still" }
-            ),
+            format!("{}{}", if incident.returned { "" } else { ">" }, time(incident.stuck_ns)),
             format!("{:08x}", incident.flow_hash),
             format!("{:?}", incident.stage).to_lowercase(),
-            incident.rescued_after_ns.map_or("-".to_owned(), time),
-            if rescuers.is_empty() { "nobody".to_owned() } else { rescuers.join(" ") },
-            grouped(incident.stolen_pkts),
-            grouped(incident.polled_pkts),
+            incident.rescued_after_ns.map_or("never".to_owned(), |ns| format!("+{}", time(ns))),
+            rescuers(&incident.rescuers),
+            short(incident.stolen_pkts),
+            short(incident.polled_pkts),
             time(incident.longest_wait_ns),
         ]);
     }
     (table.row_count() > 0).then_some(table)
+}
+
+fn rescuers(lcores: &[u32]) -> String {
+    let printed = &lcores[..lcores.len().min(RESCUERS_PRINTED_MAX)];
+    let mut words: Vec<String> = printed.iter().map(u32::to_string).collect();
+    match lcores.len() - printed.len() {
+        0 if lcores.is_empty() => words.push("-".into()),
+        0 => {}
+        more => words.push(format!("+{more}")),
+    }
+    words.join(" ")
 }
 
 #[cfg(test)]
@@ -231,6 +230,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
+    use mpfwd_common::text::COLUMNS;
 
     fn stuck(lcore: usize, started_ticks: u64) -> Stuck {
         Stuck { lcore, started_ticks, flow_hash: 0xabcd, stage: IncidentStage::Unknown }
@@ -299,7 +299,29 @@ mod tests {
     }
 
     #[test]
-    fn who_is_stuck_now_is_seen_before_anybody_comes() {
+    fn the_table_fits_a_terminal() {
+        let incident = Incident {
+            lcore: 127,
+            flow_hash: u32::MAX,
+            stage: IncidentStage::Expensive,
+            started_ns: 12_340_000_000_000,
+            stuck_ns: 123_000_000,
+            returned: false,
+            rescued_after_ns: Some(123_000_000),
+            rescuers: vec![100, 101, 102, 103, 104],
+            stolen_pkts: 123_456_789,
+            polled_pkts: 123_456_789,
+            longest_wait_ns: 123_000_000,
+            saved_ns: 0,
+        };
+        let text = incident_table(&[incident]).unwrap().to_string();
+        assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
+        assert_eq!(text.lines().count(), 3, "no cell is wrapped: {text}");
+        assert!(text.contains("100 101 102 +2") && text.contains(">123 ms"), "{text}");
+    }
+
+    #[test]
+    fn a_stuck_lcore_is_seen_before_a_rescuer_comes() {
         let (incidents, map) =
             (Incidents::new(3), Map { lcore_ids: &[10, 11, 12], run_start_ticks: 100 });
         incidents.rescued(1, stuck(0, 1000), polled(1040, 2));
@@ -312,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn who_returned_just_as_others_came_was_stuck_until_then() {
+    fn an_lcore_that_returns_as_a_rescuer_comes_was_stuck_until_then() {
         let incidents = Incidents::new(3);
         incidents.rescued(1, stuck(0, 1000), polled(1040, 1));
         let seen = read(&incidents, 5000).pop().unwrap();
@@ -320,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_came_for_is_kept_if_it_was_long() {
+    fn an_incident_without_rescuer_is_kept_if_it_was_long() {
         let incidents = Incidents::new(3);
         incidents.returned(stuck(0, 1000), 1099, 100);
         assert!(read(&incidents, 3000).is_empty());
@@ -329,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_ones_are_kept() {
+    fn the_last_incidents_are_kept() {
         let incidents = Incidents::new(3);
         for at in 0..200 {
             assert_eq!(incidents.returned(stuck(at as usize % 3, 1000 + at), 1100 + at, 100), 0);

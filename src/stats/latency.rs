@@ -1,4 +1,4 @@
-//! The latencies of a run, with all that a reader must know before the figures.
+//! The latencies of a run, and what qualifies them.
 
 use std::fmt;
 
@@ -8,31 +8,30 @@ use serde::Serialize;
 use super::parts::{LatencyParts, TimeRow, parts_table};
 use mpfwd_common::latency::LatencyRow;
 use mpfwd_common::report::qualified_by;
-use mpfwd_common::text::{grouped, table, time};
+use mpfwd_common::text::{grouped, table, time, wrapped};
 
 /// From the stamp until the driver accepted the packet.
 #[derive(Clone, Debug, Serialize)]
 pub struct Latency {
     /// nic, emulated, software or open-loop.
     pub source: &'static str,
-    /// What stamped arrivals.
+    /// What stamped arrivals, and from where to where latency is measured.
     pub clock: String,
-    /// What the stamp does not see.
+    /// What the figures exclude, and how exact they are.
     pub bound: String,
-    /// By how much a NIC's clock may have been wrong, after conversion; none by
-    /// other clocks.
+    /// The largest error of NIC stamps after conversion. None with other
+    /// clocks.
     pub error_ns: Option<u64>,
-    /// Why latency was not counted to the end; what is here was counted before.
-    /// None if it was.
+    /// Why counting ended before the run did. None if it did not.
     pub off: Option<String>,
     /// Packets that were lost before they had a stamp.
     pub censored_pkts: u64,
-    /// With polls as stamps: by how much packets may have come earlier than
-    /// their poll.
+    /// Software stamps only: how long packets may have waited before the poll
+    /// that received them.
     pub unseen_wait: Option<TimeRow>,
-    /// With polls as stamps: the latency of cheap packets of measured bursts,
-    /// from their poll on and from the earliest time at which they can have
-    /// come.
+    /// Software stamps only: bounds of the latency of cheap packets in sampled
+    /// bursts. The lower bound starts at the poll, the upper bound at the
+    /// earliest time at which the packet can have arrived.
     pub at_least: Option<TimeRow>,
     pub at_most: Option<TimeRow>,
     pub cheap: LatencyRow,
@@ -40,7 +39,7 @@ pub struct Latency {
     pub parts: LatencyParts,
 }
 
-/// The latencies of what one lcore sent.
+/// The latencies of the packets that one lcore sent.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct LcoreLatency {
     pub cheap: TimeRow,
@@ -48,27 +47,25 @@ pub struct LcoreLatency {
 }
 
 impl Latency {
-    /// What qualifies the figures beside their clock and its bound, a line
-    /// each.
+    /// See [`qualified_by`].
     pub fn qualified_by(&self) -> Vec<String> {
         qualified_by(self.censored_pkts, self.off.as_deref())
     }
 }
 
-/// Whether it is known how long packets may have waited before the poll that
-/// brought them: whether queues were ever left empty.
+/// Whether the wait before the poll has a bound. It has none if a poll never
+/// emptied its queue: then the wait counts from the start of the run.
 pub fn is_bounded(unseen: &TimeRow, elapsed_s: f64) -> bool {
     unseen.pkts > 0 && (unseen.max_ns as f64) < elapsed_s * 1e9
 }
 
-/// How long packets may have waited before the poll that brought them, in
-/// words; `elapsed_s` is the length of the run.
+/// How long packets may have waited before the poll that received them, in
+/// words. `elapsed_s` is the length of the run.
 pub fn unseen_text(unseen: &TimeRow, elapsed_s: f64) -> String {
-    // Since the start: no poll has ever left that queue empty.
     match unseen.pkts {
-        0 => "how long is not known, as none was measured".into(),
+        0 => "of unknown length: none was measured".into(),
         _ if !is_bounded(unseen, elapsed_s) => {
-            "how long is not known, as a queue was full whenever it was polled".into()
+            "of unknown length: no poll emptied its queue".into()
         }
         _ => {
             let [p50, p99, max] = [unseen.p50_ns, unseen.p99_ns, unseen.max_ns].map(time);
@@ -77,15 +74,15 @@ pub fn unseen_text(unseen: &TimeRow, elapsed_s: f64) -> String {
     }
 }
 
-/// Who sent what how late; `None` where one lcore sent all, which the other
-/// table says already.
+/// Latency by sending lcore. `None` where one lcore sent all packets: the table
+/// of classes has the same figures.
 pub(super) fn lcore_table<'l>(
     lcores: impl IntoIterator<Item = (u32, &'l LcoreLatency)>,
 ) -> Option<Table> {
     let sent = |latency: &LcoreLatency| latency.cheap.pkts + latency.expensive.pkts > 0;
     let lcores: Vec<(u32, &LcoreLatency)> =
         lcores.into_iter().filter(|(_, latency)| sent(latency)).collect();
-    let mut table = table(&["sent by lcore", "latency", "packets", "p50", "p99", "max"]);
+    let mut table = table(&["sent by lcore", "class", "packets", "p50", "p99", "max"]);
     for (lcore, latency) in &lcores {
         for (class, row) in [("cheap", latency.cheap), ("expensive", latency.expensive)]
             .iter()
@@ -100,8 +97,9 @@ pub(super) fn lcore_table<'l>(
 }
 
 fn bounds_table(least: TimeRow, most: TimeRow) -> Table {
-    let mut table = table(&["cheap latency", "measured", "p50", "p99", "p99.9", "max"]);
-    for (name, row) in [("from the poll: at least", least), ("from the poll before: at most", most)]
+    let mut table = table(&["cheap latency", "sampled", "p50", "p99", "p99.9", "max"]);
+    for (name, row) in
+        [("lower bound, from the poll", least), ("upper bound, from the poll before", most)]
     {
         let mut cells = vec![name.to_owned(), grouped(row.pkts)];
         cells.extend([row.p50_ns, row.p99_ns, row.p999_ns, row.max_ns].map(time));
@@ -132,12 +130,14 @@ impl fmt::Display for Latency {
                 table.add_row(cells);
             }
         }
-        write!(f, "{table}\nlatency is {}; {}", self.clock, self.bound)?;
+        let see = "see docs/report.md#latency";
+        writeln!(f, "{table}\n{}", wrapped(&format!("latency: {}; {see}", self.clock)))?;
+        write!(f, "{}", wrapped(&format!("  {}", self.bound)))?;
         if let Some(table) = parts_table(&self.parts) {
             let every = self.parts.every_bursts;
             write!(
                 f,
-                "\n{table}\nparts: one in {every} bursts that were cheap was measured, the wait in the NIC of all"
+                "\n{table}\nparts: sampled 1 in {every} cheap bursts; NIC wait of every packet"
             )?;
         }
         if let (Some(least), Some(most)) = (self.at_least.filter(|row| row.pkts > 0), self.at_most)
@@ -145,11 +145,11 @@ impl fmt::Display for Latency {
             let every = self.parts.every_bursts;
             write!(
                 f,
-                "\n{}\nbounds: of cheap packets that left with their burst, one burst in {every}",
+                "\n{}\nbounds: sampled 1 in {every} bursts, cheap packets that left with their burst",
                 bounds_table(least, most)
             )?;
         }
-        self.qualified_by().iter().try_for_each(|line| write!(f, "\n{line}"))
+        self.qualified_by().iter().try_for_each(|line| write!(f, "\n{}", wrapped(line)))
     }
 }
 
@@ -170,7 +170,7 @@ mod tests {
             unseen_text(&unseen, 1.0),
             "at most 1.50 us (p50), 20.0 us (p99), 40.0 us (max)"
         );
-        assert!(unseen_text(&unseen, 1e-5).contains("full whenever"));
+        assert!(unseen_text(&unseen, 1e-5).contains("no poll emptied its queue"));
         assert!(unseen_text(&TimeRow::default(), 1.0).contains("none was measured"));
     }
 

@@ -1,5 +1,5 @@
-//! Counters that one lcore writes and others read, latency histograms, and the
-//! report made of them.
+//! Counters and histograms that one lcore writes and others read, and the report
+//! made of them.
 
 mod counters;
 mod cycles;

@@ -1,5 +1,5 @@
-//! What was sent out of order within flows, in the terms of RFC 4737. `order`
-//! says which packets have numbers, and docs/report.md what that does not see.
+//! Reordering within flows, in the terms of RFC 4737. `micropools::order` says
+//! which packets are numbered, docs/report.md what the figures miss.
 
 use std::fmt;
 
@@ -8,38 +8,39 @@ use serde::Serialize;
 use super::{Counter, Histogram, histogram_ns};
 use mpfwd_common::text::grouped;
 
-/// What one lcore sent. One writer.
+/// The packets that one lcore sent. One writer.
 #[derive(Debug, Default)]
 pub struct OrderCounts {
     checked_pkts: Counter,
     reordered_pkts: Counter,
     parked_pkts: Counter,
-    /// Of reordered packets, in packets.
+    /// Reordering extents of reordered packets, in packets.
     extents: Histogram,
 }
 
 impl OrderCounts {
-    /// A packet with a number was sent: so many before the newest that had
-    /// gone, 0 if it was the newest itself.
+    /// Counts a numbered packet that was sent. `late_by_pkts`: the newest number
+    /// sent before it less its own, 0 if it is the newest itself.
     #[inline]
     pub fn add_sent(&self, late_by_pkts: u64) {
         if late_by_pkts > 0 { self.add_late(late_by_pkts) } else { self.add_in_order(1) }
     }
 
-    /// So many were sent, each the newest itself.
+    /// Counts numbered packets that were sent in order.
     #[inline]
     pub fn add_in_order(&self, pkts: u64) {
         self.checked_pkts.add(pkts);
     }
 
-    /// One was sent so many behind the newest.
+    /// Counts one that was sent `by_pkts` behind the newest.
     pub fn add_late(&self, by_pkts: u64) {
         self.checked_pkts.add(1);
         self.reordered_pkts.add(1);
         self.extents.record(by_pkts, 1);
     }
 
-    /// A packet was ready before those that had come before it in its flow.
+    /// Counts a packet that was ready before its predecessors in its flow were
+    /// sent.
     #[inline]
     pub fn add_parked(&self) {
         self.parked_pkts.add(1);
@@ -51,27 +52,26 @@ impl OrderCounts {
 pub struct OrderRow {
     /// flow or none.
     pub kept: String,
-    /// Packets whose place was looked at when they were sent.
+    /// Packets whose number was checked when they were sent.
     pub checked_pkts: u64,
-    /// Those of them that were sent behind one of their bucket that had arrived
-    /// later (RFC 4737, section 3.3).
+    /// Checked packets that were sent after a later arrival of their bucket (RFC
+    /// 4737, section 3.3).
     pub reordered_pkts: u64,
-    /// The share of all packets sent that these are.
+    /// Their share of all packets sent.
     pub reordered_ratio: f64,
-    /// By how many packets of their bucket they were late.
+    /// How late they were, in packets of their bucket.
     pub extent_p50_pkts: u64,
     pub extent_p99_pkts: u64,
     pub extent_max_pkts: u64,
-    /// Packets that were ready, and were held back until others of their flow
-    /// had gone.
+    /// Packets that were ready and were held until their predecessors in the
+    /// flow had been sent.
     pub parked_pkts: u64,
-    /// The most packets that may have a place in a flow at a time, per receive
-    /// queue.
+    /// Packets of a receive queue that may hold a place at the same time.
     pub records_per_queue: usize,
 }
 
 impl OrderRow {
-    /// Of all lcores' `counts` together; `tx_pkts`: all that they sent.
+    /// Sums up all lcores' `counts`. `tx_pkts`: the packets that they sent.
     pub fn new<'c>(
         kept: String,
         records_per_queue: usize,
@@ -101,21 +101,19 @@ impl OrderRow {
 impl fmt::Display for OrderRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [reordered, checked] = [self.reordered_pkts, self.checked_pkts].map(grouped);
+        let parked = grouped(self.parked_pkts);
         write!(
             f,
-            "order {}: {reordered} packets reordered ({:.6} of those sent; {checked} checked)",
-            self.kept, self.reordered_ratio
+            "order {}: checked {checked}, parked {parked}, reordered {reordered}",
+            self.kept
         )?;
         if self.reordered_pkts > 0 {
             let [p50, p99, max] =
                 [self.extent_p50_pkts, self.extent_p99_pkts, self.extent_max_pkts].map(grouped);
-            write!(f, ", late by p50 {p50}, p99 {p99}, max {max} packets")?;
+            let ratio = self.reordered_ratio;
+            write!(f, " ({ratio:.6} of sent)\n  extent: p50 {p50}, p99 {p99}, max {max} packets")?;
         }
-        if self.parked_pkts > 0 {
-            write!(f, "; {} waited for others of their flow", grouped(self.parked_pkts))
-        } else {
-            Ok(())
-        }
+        Ok(())
     }
 }
 
@@ -124,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_late_counts_with_its_extent() {
+    fn late_packets_count_with_their_extent() {
         let lcores = [OrderCounts::default(), OrderCounts::default()];
         [0, 0, 3].into_iter().for_each(|late| lcores[0].add_sent(late));
         lcores[1].add_sent(5);
@@ -138,7 +136,7 @@ mod tests {
         let text = row.to_string();
         assert_eq!(
             text,
-            "order none: 2 packets reordered (0.050000 of those sent; 4 checked), late by p50 3, p99 5, max 5 packets; 1 waited for others of their flow"
+            "order none: checked 4, parked 1, reordered 2 (0.050000 of sent)\n  extent: p50 3, p99 5, max 5 packets"
         );
     }
 }

@@ -1,5 +1,4 @@
-//! Where latency goes: the parts that a packet's time from its stamp to the
-//! driver's acceptance consists of.
+//! The parts of latency, from a packet's stamp until the driver accepted it.
 
 use comfy_table::Table;
 use hdrhistogram::Histogram as HdrHistogram;
@@ -8,32 +7,32 @@ use serde::Serialize;
 use super::Histogram;
 use mpfwd_common::text::{grouped, table, time};
 
-/// Of so many bursts of the cheap stage, the parts of one are measured, as that
-/// takes two readings of the clock; but the wait in the NIC, which takes none,
-/// of all. Expensive packets that are run one by one are all measured.
+/// Parts are measured in one of so many bursts of the cheap stage, because that
+/// takes two readings of the clock. The wait in the NIC takes none and is
+/// measured in all bursts. So are expensive packets that are run one by one.
 pub const PARTS_EVERY_BURSTS: u32 = 64;
 
-/// The longest time that is told from longer ones, in nanoseconds: an hour.
+/// Longer times are recorded as this one: an hour.
 const LONGEST_NS: u64 = 3_600_000_000_000;
 
 /// What one lcore measured for one class of packets, in ticks. One writer.
 #[derive(Debug, Default)]
 pub struct Parts {
-    /// From the packet's own stamp to the poll that brought it, of every packet
-    /// that has one. In a burst that is cheap as a whole, that of its first
-    /// packet counts for all.
+    /// From the packet's own stamp to the poll that received it, of every
+    /// packet that has one. In a burst that is cheap as a whole, the first
+    /// packet's wait counts for all.
     pub nic_wait: Histogram,
     /// From that poll to the start of the stage: classification, run queue,
     /// shard or inbox.
     pub queue_wait: Histogram,
-    /// The stage, with that of the packets that were served together with this
+    /// The stage, including the packets that were served together with this
     /// one.
     pub service: Histogram,
-    /// From the end of the stage until the packet's turn in its flow came, of
-    /// those that had to wait for it.
+    /// From the end of the stage until the packet's turn in its flow, of
+    /// packets that had to wait for it.
     pub order_wait: Histogram,
-    /// From the end of the stage, or its turn if it had to wait for that, until
-    /// the driver had accepted the packet.
+    /// From the end of the stage, or from its turn, until the driver accepted
+    /// the packet.
     pub transmit: Histogram,
 }
 
@@ -48,8 +47,7 @@ pub struct TimeRow {
 }
 
 impl TimeRow {
-    /// Of several lcores' histograms together, with times in nanoseconds by
-    /// `to_ns`.
+    /// Merges several lcores' histograms. `to_ns` converts ticks.
     pub fn of<'h>(
         histograms: impl IntoIterator<Item = &'h Histogram>,
         to_ns: impl Fn(u64) -> u64,
@@ -71,7 +69,7 @@ impl TimeRow {
 /// The parts of one class.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct PartRows {
-    /// None where packets bring no stamp of their own.
+    /// None where packets have no stamp of their own.
     pub nic_wait: Option<TimeRow>,
     pub queue_wait: TimeRow,
     pub service: TimeRow,
@@ -80,7 +78,7 @@ pub struct PartRows {
 }
 
 impl PartRows {
-    /// Of all lcores' parts of one class. `stamped`: whether packets brought
+    /// Merges all lcores' parts of one class. `stamped`: whether packets have
     /// stamps of their own.
     pub fn of(parts: &[&Parts], stamped: bool, to_ns: impl Fn(u64) -> u64) -> Self {
         let row = |pick: fn(&Parts) -> &Histogram| {
@@ -99,7 +97,7 @@ impl PartRows {
 /// The parts of both classes.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct LatencyParts {
-    /// Of so many bursts of the cheap stage one was measured.
+    /// One of so many bursts of the cheap stage was measured.
     pub every_bursts: u32,
     pub cheap: PartRows,
     pub expensive: PartRows,
@@ -107,7 +105,7 @@ pub struct LatencyParts {
 
 /// A row per class and part; `None` if nothing was measured.
 pub(super) fn parts_table(parts: &LatencyParts) -> Option<Table> {
-    let mut table = table(&["part", "measured", "p50", "p99", "p99.9", "max"]);
+    let mut table = table(&["part", "sampled", "p50", "p99", "p99.9", "max"]);
     for (class, rows) in [("cheap", parts.cheap), ("expensive", parts.expensive)] {
         let parts = [
             ("NIC wait", rows.nic_wait),

@@ -1,5 +1,4 @@
-//! What came of guessing what a packet will cost from what its flow's packets
-//! have.
+//! How often `--predict` deferred a packet by its flow's history, and was wrong.
 
 use std::fmt;
 
@@ -11,10 +10,9 @@ use mpfwd_common::text::grouped;
 /// What one lcore counts. One writer.
 #[derive(Debug, Default)]
 pub struct PredictionCounts {
-    /// Packets of unknown cost that were deferred at once.
+    /// Packets of unknown cost that this lcore deferred without trying them.
     pub predicted_pkts: Counter,
-    /// Those of them, among what this lcore then ran, that were cheaper than
-    /// the cutoff.
+    /// Predicted packets that this lcore ran and that cost less than the cutoff.
     pub wrong_pkts: Counter,
 }
 
@@ -23,7 +21,7 @@ pub struct PredictionCounts {
 pub struct PredictionRow {
     pub predicted_pkts: u64,
     pub wrong_pkts: u64,
-    /// Flows that have been expensive lately, at the end of the run.
+    /// Flows that were known as expensive at the end of the run.
     pub live_flows: usize,
 }
 
@@ -44,7 +42,7 @@ impl fmt::Display for PredictionRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} packets were deferred because of what their flows cost before, {} of them without need; {} such flows at the end",
+            "prediction: deferred {}, wrongly {}; expensive flows at the end {}",
             grouped(self.predicted_pkts),
             grouped(self.wrong_pkts),
             grouped(self.live_flows as u64)

@@ -1,10 +1,11 @@
-//! What a worker counted of the order in which it took from the shards:
-//! `shed::RankMeter` says what each count means.
+//! How far a worker's dequeues from the shards are from the order of arrival.
+//! `shed::RankMeter` defines the counts.
 
 use serde::Serialize;
 
 use super::Counter;
 use crate::shed::RankSample;
+use mpfwd_common::text::grouped;
 
 /// Sums over samples. One writer.
 #[derive(Debug, Default)]
@@ -25,22 +26,22 @@ impl RankCounts {
         self.overtakes.add(sample.overtakes);
     }
 
-    /// Takes that were looked at.
+    /// Sampled dequeues.
     pub fn samples(&self) -> u64 {
         self.samples.get()
     }
 
-    /// The mean rank error is not less than this; 0 without samples.
+    /// Lower bound of the mean rank error; 0 without samples.
     pub fn mean_at_least(&self) -> f64 {
         self.mean(&self.at_least)
     }
 
-    /// The mean rank error is not more than this.
+    /// Upper bound of the mean rank error.
     pub fn mean_at_most(&self) -> f64 {
         self.mean(&self.at_most)
     }
 
-    /// An item is overtaken not less often than this, in the mean.
+    /// Lower bound of the mean number of overtakes.
     pub fn mean_overtakes(&self) -> f64 {
         self.mean(&self.overtakes)
     }
@@ -49,7 +50,7 @@ impl RankCounts {
         sum.get() as f64 / self.samples.get().max(1) as f64
     }
 
-    /// All workers' counts together.
+    /// The sum of all workers' counts.
     pub fn sum<'a>(all: impl Iterator<Item = &'a Self>) -> Self {
         let sum = Self::default();
         for one in all {
@@ -68,21 +69,20 @@ pub struct RankRow {
     /// How shards were picked.
     pub shard_pick: String,
     pub shards: usize,
-    /// Takes that were looked at.
+    /// Sampled dequeues.
     pub samples: u64,
-    /// Older packets that were still queued when one was taken, in the mean:
-    /// between these two.
+    /// Mean number of older packets in other shards at a dequeue: a lower and an
+    /// upper bound.
     pub rank_error_at_least: f64,
     pub rank_error_at_most: f64,
-    /// How often a packet was overtaken, in the mean: not less than this.
+    /// Mean number of times that a packet was overtaken: a lower bound.
     pub overtakes_at_least: f64,
-    /// What theory says of the mean rank error; null where it grows without
-    /// bound.
+    /// Expected mean rank error. None where it grows without bound.
     pub rank_error_theory: Option<f64>,
 }
 
 impl RankRow {
-    /// Of all workers' `counts` together.
+    /// `counts`: the sum over all workers.
     pub fn new(
         shard_pick: String,
         shards: usize,
@@ -104,16 +104,16 @@ impl RankRow {
 impl std::fmt::Display for RankRow {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let theory =
-            self.rank_error_theory.map_or("no bound".to_owned(), |theory| format!("{theory:.2}"));
+            self.rank_error_theory.map_or("unbounded".to_owned(), |theory| format!("{theory:.2}"));
         write!(
             f,
-            "shard pick {}, {} shards: rank error {:.2} to {:.2} (theory: {theory}), overtakes {:.2} or more; {} samples",
-            self.shard_pick,
+            "shards: {}, pick {}, rank error {:.2} to {:.2} (theory {theory}), overtakes >= {:.2}\n  {} samples",
             self.shards,
+            self.shard_pick,
             self.rank_error_at_least,
             self.rank_error_at_most,
             self.overtakes_at_least,
-            self.samples
+            grouped(self.samples)
         )
     }
 }

@@ -1,5 +1,5 @@
-//! What a run came to: one structure, printed as a table and written as JSON.
-//! Its keys are described in docs/report.md.
+//! The report of a run: one structure, printed as tables and written as JSON.
+//! docs/report.md describes its keys.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +16,7 @@ use super::prediction::PredictionRow;
 use super::rank::RankRow;
 use super::rescue::{RescueRow, rescue_table};
 use super::{HostGapRow, Incident};
-use mpfwd_common::text::{grouped, table};
+use mpfwd_common::text::{grouped, ranges, short, table, wrapped};
 
 /// The whole run.
 #[derive(Clone, Debug, Serialize)]
@@ -31,70 +31,62 @@ pub struct Report {
     pub elapsed_s: f64,
     pub rx_pkts: u64,
     pub tx_pkts: u64,
-    /// Packets by why they were dropped; all causes, also those that did not
-    /// occur.
+    /// Packets by cause of their drop. All causes are there, also with 0.
     pub drops: BTreeMap<&'static str, u64>,
     /// Whether rx_pkts == tx_pkts + drops, and every buffer is back in the pool
-    /// that no driver keeps.
+    /// except those that a driver keeps.
     pub conserved: bool,
     pub mbufs: u32,
-    /// Buffers that were in the pool after all ports were closed.
+    /// Buffers in the pool after all ports were closed.
     pub mbufs_free: u32,
-    /// The ports whose drivers keep buffers when they are closed: how many,
-    /// nobody knows.
+    /// Ports whose drivers keep an unknown number of buffers when closed.
     pub mbufs_kept_by: Vec<String>,
     pub shed_pkts: u64,
     pub taken_pkts: u64,
-    /// How far workers were from the order of arrival; none without shards.
+    /// How far workers were from the order of arrival. None without shards.
     pub rank: Option<RankRow>,
-    /// How far what was sent was from the order of arrival within flows.
+    /// Reordering within flows.
     pub order: OrderRow,
-    /// What `dpi` found; none with other forward modes.
+    /// None in other forward modes than `dpi`.
     pub dpi: Option<DpiReport>,
-    /// How often files were read again; none where there is none to read.
+    /// Reloads of files by SIGHUP. None where the run reads no file.
     pub reloads: Option<Reloads>,
-    /// What came of predicting costs, if that was done.
+    /// None without `--predict`.
     pub prediction: Option<PredictionRow>,
-    /// What the virtual NIC did, if one made the packets.
+    /// None without `--source`.
     pub source: Option<SourceReport>,
-    /// By what ticks became nanoseconds.
+    /// The rate that converts ticks to nanoseconds.
     pub tsc: TscRow,
-    /// Time that the host took from the lcores, as far as they could tell.
+    /// Time that the host took from the lcores, as far as they noticed.
     pub host_gaps: HostGapRow,
     pub latency: Option<Latency>,
     pub step_cycles: Option<StepCycles>,
     pub lcores: Vec<LcoreRow>,
     pub queues: Vec<QueueRow>,
     pub ports: Vec<PortRow>,
-    /// The last times that an lcore was stuck, oldest first.
+    /// The last incidents, oldest first.
     pub incidents: Vec<Incident>,
 }
 
-/// The rate of the time stamp counter, by which all of a report's times were
-/// measured.
+/// The rate of the time stamp counter, the clock of all times in a report.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct TscRow {
     /// Ticks per second.
     pub hz: u64,
-    /// By how many millionths that may be off, with the clock that it was
-    /// measured by taken for right.
+    /// The largest error of `hz`, apart from that of the reference clock.
     pub error_ppm: f64,
-    /// That clock; or EAL, which rounds.
+    /// The reference clock; or EAL, which rounds.
     pub by: &'static str,
 }
 
 impl fmt::Display for TscRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { hz, error_ppm, by } = self;
-        write!(
-            f,
-            "times are of {:.3} MHz of the time stamp counter by {by}, right to {error_ppm:.2} ppm",
-            *hz as f64 / 1e6
-        )
+        write!(f, "TSC {:.3} MHz (calibrated against {by}, +-{error_ppm:.2} ppm)", *hz as f64 / 1e6)
     }
 }
 
-/// Cycles per packet and step, the cost of measuring taken off.
+/// Cycles per packet and step, without the cost of measuring.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct StepCycles {
     pub rx: f64,
@@ -117,14 +109,13 @@ pub struct LcoreRow {
     pub cheap_pkts: u64,
     /// Packets that went through the expensive stage here.
     pub expensive_pkts: u64,
-    /// Packets that the cheap stage turned out to be too little for, or gave
-    /// up.
+    /// Packets that the cheap stage handed over to the expensive stage.
     pub yielded_pkts: u64,
     pub shed_pkts: u64,
     pub taken_pkts: u64,
-    /// Packets that had to wait in the run queue.
+    /// Packets that waited in the run queue.
     pub requeued_pkts: u64,
-    /// How often its run queues have grown.
+    /// How often its run queues grew.
     pub grown: u64,
     pub drops: BTreeMap<&'static str, u64>,
     pub rescue: RescueRow,
@@ -140,7 +131,7 @@ pub struct QueueRow {
     /// rx or tx.
     pub direction: &'static str,
     pub queue: u16,
-    /// The lcores that poll it, or send by it.
+    /// The lcores that poll it, or send through it.
     pub lcores: Vec<u32>,
     pub pkts: u64,
 }
@@ -149,28 +140,28 @@ pub struct QueueRow {
 pub struct PortRow {
     pub port: u16,
     pub name: String,
-    /// What the device itself counted, and lost before any lcore saw it.
+    /// The device's own counts.
     pub device: DeviceStats,
 }
 
-/// Counts of the device; packets that it lost on reception never were in a
-/// burst, and are not part of `rx_pkts`.
+/// The device's own counts. Packets that it lost on reception were never in a
+/// burst and are not in `rx_pkts`.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct DeviceStats {
     pub ipackets: u64,
     pub opackets: u64,
-    /// Lost because the receive queue was full.
+    /// Lost to a full receive queue.
     pub imissed: u64,
-    /// Lost because they were broken.
+    /// Lost as damaged.
     pub ierrors: u64,
-    /// Accepted for sending, but not sent.
+    /// Accepted for transmission, but not sent.
     pub oerrors: u64,
-    /// Lost because the pool had no buffer.
+    /// Lost for want of a buffer.
     pub rx_nombuf: u64,
 }
 
 impl DeviceStats {
-    /// Packets that the device lost: imissed, ierrors, rx_nombuf, oerrors.
+    /// imissed, ierrors, rx_nombuf, oerrors.
     fn losses(&self) -> [u64; 4] {
         [self.imissed, self.ierrors, self.rx_nombuf, self.oerrors]
     }
@@ -193,7 +184,7 @@ impl Report {
             "expensive",
             "shed",
             "taken",
-            "waited",
+            "queued",
             "dropped",
             "tx Mpps",
         ]);
@@ -211,7 +202,7 @@ impl Report {
                 row.requeued_pkts,
                 dropped,
             ];
-            cells.extend(counts.map(grouped));
+            cells.extend(counts.map(short));
             cells.push(self.mpps(row.tx_pkts));
             table.add_row(cells);
         }
@@ -221,11 +212,10 @@ impl Report {
     fn queue_table(&self) -> Table {
         let mut table = table(&["port", "queue", "lcores", "packets", "Mpps"]);
         for row in &self.queues {
-            let lcores: Vec<String> = row.lcores.iter().map(u32::to_string).collect();
             table.add_row(vec![
                 row.port.to_string(),
                 format!("{} {}", row.direction, row.queue),
-                lcores.join(" "),
+                ranges(&row.lcores),
                 grouped(row.pkts),
                 self.mpps(row.pkts),
             ]);
@@ -246,12 +236,12 @@ impl Report {
     }
 }
 
-/// What came of SIGHUPs.
+/// Reloads of files by SIGHUP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Reloads {
-    /// The file was read, and lcores go by it.
+    /// The file was read, and lcores use it.
     pub done: u64,
-    /// There was a mistake in it, and what was read before stayed.
+    /// The file had a mistake, and its last good version stayed.
     pub refused: u64,
 }
 
@@ -275,15 +265,12 @@ impl fmt::Display for Report {
         if let Some(Reloads { done, refused }) =
             self.reloads.filter(|reloads| reloads.done + reloads.refused > 0)
         {
-            writeln!(f, "files were read again {done} times, and refused {refused} times")?;
+            writeln!(f, "reloads: {done} done, {refused} refused")?;
         }
         let yielded: u64 = self.lcores.iter().map(|lcore| lcore.yielded_pkts).sum();
         if yielded > 0 {
-            writeln!(
-                f,
-                "{} packets were given up by the cheap stage, and went on in the expensive one",
-                grouped(yielded)
-            )?;
+            let yielded = grouped(yielded);
+            writeln!(f, "yielded: {yielded} packets from the cheap to the expensive stage")?;
         }
         self.prediction.iter().try_for_each(|prediction| writeln!(f, "{prediction}"))?;
         if let Some(source) = &self.source {
@@ -292,9 +279,8 @@ impl fmt::Display for Report {
         if self.host_gaps.gaps > 0 {
             writeln!(f, "{}", self.host_gaps)?;
         }
-        for table in
-            [rescue_table(&self.lcores), incident_table(&self.incidents)].into_iter().flatten()
-        {
+        let rescues = rescue_table(self.lcores.iter().map(|row| (row.lcore, &row.rescue)));
+        for table in [rescues, incident_table(&self.incidents)].into_iter().flatten() {
             writeln!(f, "{table}")?;
         }
         if let Some(rank) = self.rank.as_ref().filter(|rank| rank.samples > 0) {
@@ -311,7 +297,7 @@ impl fmt::Display for Report {
             )?;
         }
         if let Some(table) = self.device_table() {
-            writeln!(f, "lost by devices before or after the forwarder had them:\n{table}")?;
+            writeln!(f, "packets lost in devices:\n{table}")?;
         }
         let dropped: u64 = self.drops.values().sum();
         let causes: Vec<String> = self
@@ -320,30 +306,33 @@ impl fmt::Display for Report {
             .filter(|(_, count)| **count > 0)
             .map(|(cause, count)| format!("{cause} {}", grouped(*count)))
             .collect();
-        let causes =
-            if causes.is_empty() { String::new() } else { format!(" ({})", causes.join(", ")) };
         writeln!(
             f,
-            "received {} ({} Mpps), sent {} ({} Mpps), dropped {}{causes}",
+            "received {} ({} Mpps), sent {} ({} Mpps), dropped {}",
             grouped(self.rx_pkts),
             self.mpps(self.rx_pkts),
             grouped(self.tx_pkts),
             self.mpps(self.tx_pkts),
             grouped(dropped)
         )?;
+        if !causes.is_empty() {
+            writeln!(f, "{}", wrapped(&format!("  dropped as {}", causes.join(", "))))?;
+        }
         if self.conserved && self.mbufs_free < self.mbufs {
+            let [free, all] = [self.mbufs_free, self.mbufs].map(|mbufs| grouped(mbufs.into()));
+            let kept_by = self.mbufs_kept_by.join(", ");
             return write!(
                 f,
-                "conserved: received = sent + dropped; of {} buffers {} are back in the pool, the others are not checked: {} kept them when closed",
-                grouped(u64::from(self.mbufs)),
-                grouped(u64::from(self.mbufs_free)),
-                self.mbufs_kept_by.join(", ")
+                "conserved: received = sent + dropped\n{}",
+                wrapped(&format!(
+                    "  {free} of {all} mbufs back in the pool, others kept by {kept_by}"
+                ))
             );
         }
         if self.conserved {
             return write!(
                 f,
-                "conserved: received = sent + dropped, and all {} buffers are back in the pool",
+                "conserved: received = sent + dropped, all {} mbufs back in the pool",
                 grouped(u64::from(self.mbufs))
             );
         }

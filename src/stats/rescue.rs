@@ -1,34 +1,33 @@
-//! What one lcore counted of stealing, takeover and rescue. As helper, but for
-//! what it was saved itself.
+//! One lcore's counts of stealing, takeover and rescue: as helper, except for
+//! the time that others saved its own packets.
 
 use comfy_table::Table;
 use hdrhistogram::Histogram as HdrHistogram;
 use serde::Serialize;
 
-use super::report::LcoreRow;
 use super::{Counter, Histogram};
-use mpfwd_common::text::{grouped, table, time};
+use mpfwd_common::text::{short, table, time};
 
 /// One writer: the lcore that it is of.
 #[derive(Debug, Default)]
 pub struct RescueStats {
-    /// Steals that brought something, and what they brought.
+    /// Successful steals, and the packets.
     pub steals: Counter,
     pub stolen_pkts: Counter,
-    /// How long these took, in ticks: from the decision until the packets were
-    /// the thief's.
+    /// The time that these took, in ticks: from the decision until the thief
+    /// owned the packets.
     pub steal_ticks: Counter,
-    /// Times that it took another lcore's receive queue over and found
-    /// something there, and the packets.
+    /// Takeovers of another lcore's receive queue that found packets, and the
+    /// packets.
     pub takeovers: Counter,
     pub takeover_pkts: Counter,
-    /// From the moment at which an lcore had been stuck for `--rescue-after`
-    /// until the first packet was served that this lcore rescued from it, in
-    /// ticks; once per incident and rescuer.
+    /// From the time at which an lcore had been stuck for `--rescue-after` until
+    /// this lcore had served the first packet that it rescued, in ticks. Once
+    /// per incident and rescuer.
     pub latency: Histogram,
-    /// By how much longer the packets would have waited that were rescued from
-    /// this lcore, had they waited for its return: ticks, summed over packets.
-    /// Counted by this lcore, when it returns.
+    /// How much longer the packets that were rescued from this lcore would have
+    /// waited for its return: ticks, summed over packets. Counted by this lcore
+    /// when it returns.
     pub saved_ticks: Counter,
 }
 
@@ -50,7 +49,7 @@ pub struct RescueRow {
 }
 
 impl RescueStats {
-    /// With times in nanoseconds by `to_ns`.
+    /// The row in the report. `to_ns` converts ticks.
     pub fn row(&self, to_ns: impl Fn(u64) -> u64) -> RescueRow {
         let mut latency = HdrHistogram::<u64>::new_with_bounds(1, 3_600_000_000_000, 3)
             .expect("constant bounds are valid");
@@ -71,32 +70,34 @@ impl RescueStats {
     }
 }
 
-/// The lcores that helped or were helped; `None` if nobody did.
-pub(super) fn rescue_table(lcores: &[LcoreRow]) -> Option<Table> {
+/// A row per lcore that helped or was helped. `None` without any.
+pub(super) fn rescue_table<'r>(
+    lcores: impl IntoIterator<Item = (u32, &'r RescueRow)>,
+) -> Option<Table> {
     let mut table = table(&[
         "lcore",
         "steals",
         "stolen",
-        "each",
+        "mean",
         "takeovers",
-        "taken over",
+        "polled",
         "rescues",
         "p50",
         "p99",
         "max",
         "saved",
     ]);
-    for LcoreRow { lcore, rescue, .. } in lcores {
+    for (lcore, rescue) in lcores {
         if rescue.steals + rescue.takeovers + rescue.saved_ns == 0 {
             continue;
         }
         let mut cells = vec![
             lcore.to_string(),
-            grouped(rescue.steals),
-            grouped(rescue.stolen_pkts),
+            short(rescue.steals),
+            short(rescue.stolen_pkts),
             time(rescue.steal_ns),
         ];
-        cells.extend([rescue.takeovers, rescue.takeover_pkts, rescue.rescues].map(grouped));
+        cells.extend([rescue.takeovers, rescue.takeover_pkts, rescue.rescues].map(short));
         cells.extend(
             [rescue.latency_p50_ns, rescue.latency_p99_ns, rescue.latency_max_ns, rescue.saved_ns]
                 .map(time),

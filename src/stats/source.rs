@@ -1,38 +1,37 @@
-//! What the traffic's source came to: what was to come, what came, and what the
-//! source itself took.
+//! The report of the traffic source: packets asked for, offered and received,
+//! and the source's own cost.
 
 use std::fmt;
 
 use comfy_table::Table;
 use serde::Serialize;
 
-use mpfwd_common::text::{grouped, table, time};
+use mpfwd_common::text::{grouped, table, time, wrapped};
 
 /// The source over all queues. Each packet that was due was received, missed,
-/// lost for want of a buffer, or was left in the queue: `offered_pkts` is the
-/// sum.
+/// lost for want of a buffer, or left in the queue: `offered_pkts` is the sum.
 #[derive(Clone, Debug, Serialize)]
 pub struct SourceReport {
-    /// What `--source` asked for, with defaults.
+    /// `--source`, with its defaults.
     pub spec: String,
-    /// Millions of packets per second that were asked for.
+    /// Requested rate, in millions of packets per second.
     pub asked_mpps: f64,
-    /// Millions of packets that were due per second of polling.
+    /// Packets that came due, in millions per second of polling.
     pub offered_mpps: f64,
     pub received_mpps: f64,
-    /// The share of the lcores' time that the packets' costs should take at the
-    /// rate that was asked for.
+    /// The share of the lcores' time that the packets' costs take at the
+    /// requested rate.
     pub load: f64,
     pub mean_cost_ns: f64,
     pub offered_pkts: u64,
     pub received_pkts: u64,
-    /// Found all descriptors taken.
+    /// Lost to a full queue.
     pub missed_pkts: u64,
     pub nombuf_pkts: u64,
-    /// Were due and not received yet when the run ended.
+    /// Due, but not received when the run ended.
     pub left_pkts: u64,
-    /// The source's own work for a received packet, its median by samples;
-    /// lcores do it on top of their own.
+    /// The source's own work per received packet, the median of samples. Lcores
+    /// do it in addition to their own.
     pub pkt_ns: f64,
     pub queues: Vec<SourceQueueRow>,
 }
@@ -49,24 +48,23 @@ pub struct SourceQueueRow {
     pub missed_pkts: u64,
     pub nombuf_pkts: u64,
     pub left_pkts: u64,
-    /// By how much drawing packets was late at the last poll: what should have
-    /// come in that time is counted nowhere.
+    /// How far the generator was behind at the last poll. Packets due in that
+    /// time are counted nowhere.
     pub behind_ns: u64,
 }
 
-/// From here on the source has not kept up, in nanoseconds: several of its
-/// longest polls.
+/// A source that is this far behind did not keep up, in nanoseconds: several of
+/// its longest polls.
 const BEHIND_NS: u64 = 10_000_000;
 
 impl SourceReport {
-    /// What a reader must know before the figures: what the machine could not
-    /// do.
+    /// Why the figures may mislead: what the machine could not do.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         let behind = self.queues.iter().map(|row| row.behind_ns).max().unwrap_or(0);
         if behind >= BEHIND_NS {
             warnings.push(format!(
-                "the source could not make {} packets per second on this machine: it made {}, and was {} behind at the end; what is late or missed here is its own doing",
+                "the source could not keep up: asked for {}pps, made {}pps, {} behind at the end; delays and losses are its own",
                 rate(self.asked_mpps),
                 rate(self.offered_mpps),
                 time(behind)
@@ -75,7 +73,7 @@ impl SourceReport {
         let lost = self.missed_pkts + self.nombuf_pkts;
         if lost > 0 {
             warnings.push(format!(
-                "{} of {} packets were lost before they were received ({} found the queue full, {} no buffer): latencies are of the others only",
+                "{} of {} packets were lost before reception ({} queue full, {} no buffer); latencies exclude them",
                 grouped(lost),
                 grouped(self.offered_pkts),
                 grouped(self.missed_pkts),
@@ -107,10 +105,11 @@ impl SourceReport {
 impl fmt::Display for SourceReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.queue_table())?;
+        writeln!(f, "{}", wrapped(&format!("source: {}", self.spec)))?;
         write!(
             f,
-            "source {}: asked for {} pps, offered {}, received {}; load {:.3} of all lcores, mean cost {}; its own work {:.1} ns per packet",
-            self.spec,
+            "  asked {}pps, offered {}pps, received {}pps\n  \
+             load {:.3} of all lcores, mean cost {}, source's own work {:.1} ns per packet",
             rate(self.asked_mpps),
             rate(self.offered_mpps),
             rate(self.received_mpps),
@@ -118,16 +117,17 @@ impl fmt::Display for SourceReport {
             time(self.mean_cost_ns.round() as u64),
             self.pkt_ns
         )?;
-        self.warnings().iter().try_for_each(|warning| write!(f, "\nwarning: {warning}"))
+        let warnings = self.warnings();
+        warnings.iter().try_for_each(|text| write!(f, "\n{}", wrapped(&format!("warning: {text}"))))
     }
 }
 
-/// Millions per second, in the unit that shows them.
+/// Millions per second, as a number and the prefix of its unit.
 fn rate(mpps: f64) -> String {
     match mpps {
         1.0.. => format!("{mpps:.3} M"),
         1e-3.. => format!("{:.3} k", mpps * 1e3),
-        _ => format!("{:.1}", mpps * 1e6),
+        _ => format!("{:.1} ", mpps * 1e6),
     }
 }
 
@@ -166,11 +166,12 @@ mod tests {
     }
 
     #[test]
-    fn what_the_machine_could_not_do_is_said() {
+    fn limits_of_the_machine_are_warnings() {
         assert!(report(0, 0).warnings().is_empty());
         assert!(
-            report(0, 2 * BEHIND_NS).warnings()[0]
-                .contains("could not make 1.000 M packets per second")
+            report(0, 2 * BEHIND_NS).warnings()[0].contains(
+                "could not keep up: asked for 1.000 Mpps, made 1.000 kpps, 20.0 ms behind"
+            )
         );
         let text = report(10, 0).to_string();
         assert!(text.contains("warning: 10 of 1,000 packets were lost"), "{text}");

@@ -130,6 +130,8 @@ impl RxSource for VirtualQueue {
         if behind > 0 {
             room.has_worked();
         }
+        let more = waiting > room.left();
+        room.quiet_until(if more || behind > 0 { 0 } else { self.ring.next_due_ticks() });
         if waiting == 0 {
             return;
         }

@@ -1,4 +1,4 @@
-//! What there is to draw, whatever file it came from.
+//! The data of a picture, from comparisons and reports alike.
 
 use std::path::{Path, PathBuf};
 
@@ -15,9 +15,9 @@ use mpfwd_common::report::Incident;
 #[derive(Clone, Debug)]
 pub(crate) struct Series {
     pub name: String,
-    /// Without the file's name, which colours don't depend on.
+    /// Without the file's name: colours depend on the mode alone.
     pub mode: String,
-    /// By class; empty where there were no packets.
+    /// By class. Empty without packets.
     pub buckets: [Vec<Bucket>; 2],
 }
 
@@ -27,7 +27,7 @@ impl Series {
     }
 }
 
-/// The times that lcores were stuck in a run.
+/// The incidents of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Timeline {
     pub name: String,
@@ -36,13 +36,11 @@ pub(crate) struct Timeline {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Figure {
-    /// On how many lcores each file's packets were forwarded, and at what load;
-    /// none where that is not known.
+    /// By file, the number of lcores and the load. None where unknown.
     run_at: Vec<Option<(usize, f64)>>,
-    /// What was run.
+    /// The lines below the title.
     pub about: Vec<String>,
-    /// What latencies were measured by, each with the names of the files that
-    /// were.
+    /// The clocks of the latencies, each with the names of its files.
     clocks: Vec<(Vec<String>, String)>,
     pub series: Vec<Series>,
     pub timelines: Vec<Timeline>,
@@ -65,8 +63,7 @@ impl Figure {
         }
     }
 
-    /// Of comparisons with their names, which are empty where there is only
-    /// one.
+    /// Comparisons with their names. The name is empty where there is only one.
     pub(crate) fn of_comparisons(comparisons: &[(String, Comparison)]) -> Self {
         let mut figure = Self::empty();
         comparisons.iter().for_each(|(name, comparison)| figure.add_comparison(name, comparison));
@@ -74,7 +71,7 @@ impl Figure {
     }
 
     /// # Errors
-    /// When a file can't be read, or is neither a comparison nor a report with
+    /// A file can't be read, or is neither a comparison nor a report with
     /// latencies.
     pub(super) fn of_files(paths: &[PathBuf]) -> Result<Self> {
         let mut figure = Self::empty();
@@ -157,7 +154,7 @@ impl Figure {
         self.timelines.extend(comparison.incidents.iter().map(timeline));
     }
 
-    /// Of what all files have in common, or between what it differs.
+    /// What all files have in common, and the range of what differs.
     pub(super) fn title(&self) -> String {
         let run_at: Option<Vec<(usize, f64)>> = self.run_at.iter().copied().collect();
         let Some((run_at, lcores)) =
@@ -186,7 +183,7 @@ impl Figure {
 
     fn add_run(&mut self, name: &str, run: &Measured) {
         let Some(latency) = &run.latency else { return };
-        // Without --work nothing costs anything.
+        // Without --work packets cost nothing and there is no load.
         self.run_at.push(
             run.source.as_ref().map(|source| (run.lcores(), source.load)).filter(|at| at.1 > 0.0),
         );
@@ -216,7 +213,7 @@ impl Figure {
         }
     }
 
-    /// What is the same of several files is said once.
+    /// Files with the same clock share a line.
     fn add_clock(&mut self, name: &str, clock: &str, bound: &str) {
         let text = format!("{clock}; {bound}");
         match self.clocks.iter_mut().find(|(_, said)| *said == text) {
@@ -225,7 +222,7 @@ impl Figure {
         }
     }
 
-    /// A line per clock, with whose it is where there are several.
+    /// A line per clock, with its files where there are several clocks.
     pub(super) fn clock_lines(&self) -> Vec<String> {
         let of = |names: &[String]| {
             if self.clocks.len() > 1 { format!(" of {}", names.join(", ")) } else { String::new() }
@@ -234,7 +231,7 @@ impl Figure {
     }
 }
 
-/// A load with as many digits as tell something.
+/// A load without trailing zeros.
 fn short(load: f64) -> String {
     format!("{load:.3}").trim_end_matches('0').trim_end_matches('.').to_owned()
 }
@@ -268,7 +265,7 @@ mod tests {
             "said once"
         );
         assert_eq!(figure.title(), "Latency by mode, 2 lcores, load 0.5");
-        let gaps = "low: the host took of the lcores' time, as far as they noticed (medians): rtc 5.00 %, hybrid 5.00 %; at most 50 ns at once";
+        let gaps = "low: host gaps, share of lcore time (medians): rtc 5.00 %, hybrid 5.00 %; longest 50 ns";
         assert!(figure.about.iter().any(|line| line == gaps), "{:#?}", figure.about);
         assert_eq!(Figure::of_files(&paths[..1]).unwrap().series[0].name, "rtc");
     }
@@ -296,11 +293,11 @@ mod tests {
         figure.add_run("", &run(with_load));
         assert_eq!(figure.title(), "Latency by mode, 2 lcores, load 0.5");
         figure.add_run("", &run(without));
-        assert_eq!(figure.title(), "Latency", "of one it is not known");
+        assert_eq!(figure.title(), "Latency", "one load is unknown");
     }
 
     #[test]
-    fn reports_bring_along_what_qualifies_them() {
+    fn reports_bring_their_qualifications() {
         let folder = tempfile::tempdir().unwrap();
         let mut good = report("rtc", &[1_000], 0);
         let mut bad = report("hybrid", &[2_000], 0);
@@ -314,9 +311,9 @@ mod tests {
         ])
         .unwrap();
         for says in [
-            "good: the host took 100 ms from the lcores that they noticed, in 1 gaps of up to 50 ns",
-            "bad: 1,234 packets were lost before they had a stamp: no latency here is theirs",
-            "bad: LATENCY WAS NOT COUNTED TO THE END: port 0 has a clock that went back",
+            "good: host gaps: 100 ms in 1 gaps, longest 50 ns",
+            "bad: 1,234 packets were lost before they had a stamp: they are in no latency here",
+            "bad: LATENCY IS INCOMPLETE: port 0 has a clock that went back",
         ] {
             assert!(figure.about.iter().any(|line| line == says), "{says}: {:#?}", figure.about);
         }
@@ -336,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_such_file_is_said() {
+    fn other_files_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let whole = serde_json::to_string(&comparison()).unwrap();
         for (text, says) in [

@@ -1,11 +1,10 @@
-//! Pictures of comparisons and of mpfwd's reports: percentile curves as
-//! HdrHistogram draws them, distribution functions, and a timeline of
-//! incidents. Drawn as SVG; a PNG is that, rendered with a font that this
-//! program brings along.
+//! Pictures of comparisons and of mpfwd's reports: percentile curves in
+//! HdrHistogram's form, distribution functions, and a timeline of incidents.
+//! Drawn as SVG. A PNG is the SVG, rendered with a built-in font.
 //!
-//! * `figure`: what there is to draw, from which files
-//! * `curves`, `timeline`: the panels; `axes`, `canvas`: what they are drawn
-//!   with; `page`: how they are put together
+//! * `figure`: the data, from files or a comparison
+//! * `curves`, `timeline`: the panels; `axes`, `canvas`: their parts; `page`:
+//!   the layout
 //! * `png`: from SVG to PNG
 
 mod axes;
@@ -24,7 +23,7 @@ use super::args::{Class, Panel, PlotArgs};
 use mpfwd_common::error::{Error, Result};
 use mpfwd_common::output;
 
-/// What of a figure is drawn; an empty list stands for all that there is.
+/// The parts of a figure to draw. An empty list means all.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Choice {
     pub panels: Vec<Panel>,
@@ -41,7 +40,7 @@ impl Choice {
     }
 }
 
-/// Of a picture's file.
+/// A picture's file format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     Svg,
@@ -49,10 +48,10 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// By the file's name.
+    /// The format by the file's name.
     ///
     /// # Errors
-    /// When it ends in neither .svg nor .png.
+    /// The name ends in neither .svg nor .png.
     pub(super) fn of(path: &Path) -> Result<Self> {
         match path.extension().and_then(|end| end.to_str()).map(str::to_ascii_lowercase).as_deref()
         {
@@ -83,10 +82,10 @@ pub(super) fn plot(args: &PlotArgs) -> Result<()> {
     )
 }
 
-/// Draws what there is of `choice`, and says where.
+/// Draws `choice` and prints the file's name.
 ///
 /// # Errors
-/// When there is none of it, or the file can't be written.
+/// There is nothing to draw, or the file can't be written.
 pub(super) fn draw(figure: &Figure, choice: &Choice, format: Format, path: &Path) -> Result<()> {
     let svg = page::svg(figure, choice)?;
     match format {
@@ -103,7 +102,7 @@ mod tests {
     use crate::comparison::tests::comparison;
 
     #[test]
-    fn names_say_what_a_picture_is() {
+    fn the_name_decides_the_format() {
         assert_eq!(Format::of(Path::new("a.SVG")).unwrap(), Format::Svg);
         assert_eq!(Format::of(Path::new("b.x.png")).unwrap(), Format::Png);
         assert!(Format::of(Path::new("svg")).unwrap_err().to_string().contains(".svg or .png"));
@@ -114,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_says_what_it_shows() {
+    fn a_picture_has_all_texts() {
         let text = svg(&Choice::default()).unwrap();
         for says in ["rtc", "hybrid", "90 %", "10 us", "load 0.5", "open-loop", "lcore 0", "cheap"]
         {

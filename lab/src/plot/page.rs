@@ -1,5 +1,4 @@
-//! How panels are put together: title, what was run, the key, the panels, the
-//! clock.
+//! The layout of a picture: title, parameters, key, panels, clock.
 
 use super::super::args::{Class, Panel};
 use super::Choice;
@@ -10,7 +9,7 @@ use super::figure::Figure;
 use super::timeline;
 use mpfwd_common::error::{Error, Result};
 
-/// In points, as all here.
+/// All lengths are in points.
 const WIDTH: f64 = 1600.0;
 const MARGIN: f64 = 36.0;
 const LINE: f64 = 22.0;
@@ -22,7 +21,7 @@ const CDF: f64 = 360.0;
 /// The picture as SVG.
 ///
 /// # Errors
-/// When there is nothing to draw of what was chosen.
+/// The choice leaves nothing to draw.
 pub(super) fn svg(figure: &Figure, choice: &Choice) -> Result<String> {
     let with_packets = |class: &Class| {
         choice.has_class(*class) && figure.series.iter().any(|series| !series.of(*class).is_empty())
@@ -77,7 +76,7 @@ pub(super) fn svg(figure: &Figure, choice: &Choice) -> Result<String> {
     })
 }
 
-/// A row of panels: one per class, or the timeline alone.
+/// Draws a row of panels: one per class, or the timeline alone.
 fn draw_row(
     canvas: &Canvas<'_>,
     figure: &Figure,
@@ -99,7 +98,7 @@ fn draw_row(
     Ok(())
 }
 
-/// Texts broken where they would leave the page.
+/// Wraps texts at the page's width.
 fn lines(texts: &[String], letters: Letters) -> Vec<String> {
     let fits = |line: &str| letters.width(line) <= WIDTH - 2.0 * MARGIN;
     let mut lines = Vec::new();
@@ -119,7 +118,7 @@ fn lines(texts: &[String], letters: Letters) -> Vec<String> {
 const SWATCH: f64 = 46.0;
 const KEY_LETTERS: f64 = 17.0;
 
-/// Where each series' entry of the key is, from the key's top left corner.
+/// The positions of the key's entries, from its top left corner.
 fn key_places(figure: &Figure) -> Vec<(f64, f64)> {
     let letters = Letters::new(KEY_LETTERS, INK);
     let (mut x, mut y) = (0.0, 0.0);
@@ -149,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_lines_are_broken_at_words() {
+    fn long_lines_are_wrapped_at_words() {
         let letters = Letters::new(20.0, INK);
         let text = "word ".repeat(60);
         let broken = lines(&[text.clone(), "short".into()], letters);

@@ -1,5 +1,5 @@
-//! When lcores were stuck, when others came, and how many packets those took:
-//! one lane per run and lcore.
+//! Incidents over time: when an lcore was stuck, when a rescuer came, and how
+//! many packets were rescued. One lane per run and lcore.
 
 use plotters::style::{Color, RGBColor};
 
@@ -41,13 +41,13 @@ fn lanes(timelines: &[Timeline]) -> Vec<Lane<'_>> {
     lanes
 }
 
-/// How high the panel is, in points.
+/// The panel's height in points.
 pub(super) fn height(figure: &Figure) -> f64 {
     TOP + BOTTOM + LANE * lanes(&figure.timelines).len() as f64
 }
 
-/// Steps of 1, 2 or 5 times a power of ten, five to twelve of them in `span`; 1
-/// of nothing.
+/// A step of 1, 2 or 5 times a power of ten, five to twelve of which make
+/// `span`. 1 if `span` is 0.
 fn step(span: f64) -> f64 {
     if span <= 0.0 {
         return 1.0;
@@ -104,7 +104,7 @@ pub(super) fn draw(canvas: &Canvas<'_>, area: Area, figure: &Figure) -> Result<(
 fn key(canvas: &Canvas<'_>, left: f64, middle: f64) -> Result<()> {
     let (mut at, small) = (left, Letters::new(14.0, GREY));
     for (colour, says) in
-        [(WAITING, "its packets wait"), (RESCUED, "others take its packets (how many)")]
+        [(WAITING, "its packets wait"), (RESCUED, "its packets are rescued (count)")]
     {
         canvas.rect((at, middle - 6.0), (18.0, 12.0), colour.to_rgba())?;
         canvas.text(says, (at + 26.0, middle), small)?;
@@ -113,7 +113,7 @@ fn key(canvas: &Canvas<'_>, left: f64, middle: f64) -> Result<()> {
     Ok(())
 }
 
-/// From the packet's begin until others came, and from then until it was done.
+/// One bar until the first rescuer came, another one from then to the end.
 fn bar(
     canvas: &Canvas<'_>,
     incident: &Incident,

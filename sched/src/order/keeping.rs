@@ -98,6 +98,13 @@ impl<T> Keeping<T> {
         self.tables[queue].is_idle()
     }
 
+    /// How many more packets of the queue can get tickets. Caller must hold the
+    /// queue's lease; others may release tickets meanwhile.
+    #[inline]
+    pub fn room(&self, queue: usize) -> usize {
+        self.tables[queue].room()
+    }
+
     /// Whether a packet of the bucket has a ticket: then the next one needs one
     /// too. True may become false at any moment. Caller must hold the queue's
     /// lease.

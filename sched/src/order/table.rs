@@ -71,6 +71,15 @@ impl Table {
             == u64::from(self.holder.allocated.load(Ordering::Relaxed))
     }
 
+    /// How many records are not in use.
+    #[inline]
+    pub(super) fn room(&self) -> usize {
+        let Holder { allocated, first, end, .. } = &*self.holder;
+        // Acquire: as in `is_idle`.
+        let freed = (self.freed.load(Ordering::Acquire) >> LENGTH_SHIFT) as u32;
+        (end - first + freed - allocated.load(Ordering::Relaxed)) as usize
+    }
+
     /// An unused record, if there is one.
     #[inline]
     pub(super) fn allocate<T>(&self, records: &[Record<T>]) -> Option<u32> {

@@ -18,6 +18,9 @@ use super::{Deferral, Help, PeerHint, PeersView, Policy, Pool, Step, View, Why};
 /// * A worker without expensive work steals from run queues.
 /// * An lcore of pool A does expensive work only when it has nothing of its own,
 ///   no lcore needs rescue, and it gets a permit.
+/// * An lcore that has not run for longer than `stall_after_ticks`, because its
+///   CPU was taken away, is stalled: all lcores poll its receive queues.
+/// * Idle lcores poll the receive queues of an lcore that is pressed.
 /// * An lcore that has been in a packet of unknown cost longer than
 ///   `rescue_after_ticks` is rescued: idle lcores steal its run queue, and all
 ///   lcores poll its receive queues. Workers wait a quarter of that time longer
@@ -27,23 +30,33 @@ use super::{Deferral, Help, PeerHint, PeersView, Policy, Pool, Step, View, Why};
 #[derive(Clone, Debug)]
 pub struct Hybrid {
     rng: SmallRng,
-    rescue_after_ticks: u64,
+    help: HelpAfter,
+}
+
+/// When lcores come to help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HelpAfter {
+    /// An lcore may be in one packet for so long, in ticks.
+    pub rescue_ticks: u64,
+    /// An lcore may not be seen to run for so long.
+    pub stall_ticks: u64,
+    /// Whether idle lcores poll for one that is pressed.
+    pub pulls: bool,
 }
 
 impl Hybrid {
     /// `seed` should differ between lcores, so that rescuers spread over the
-    /// lcores that need them. `rescue_after_ticks`: how long an lcore may be in
-    /// one packet before others rescue it.
-    pub fn new(seed: u64, rescue_after_ticks: u64) -> Self {
-        Self { rng: SmallRng::seed_from_u64(seed), rescue_after_ticks }
+    /// lcores that need them. `help`: when lcores come to help.
+    pub fn new(seed: u64, help: HelpAfter) -> Self {
+        Self { rng: SmallRng::seed_from_u64(seed), help }
     }
 
     /// How long an lcore must be away before one of `pool` rescues it.
     #[inline]
     fn patience_ticks(&self, pool: Pool) -> u64 {
         match pool {
-            Pool::A => self.rescue_after_ticks,
-            Pool::B => self.rescue_after_ticks.saturating_add(self.rescue_after_ticks / 4),
+            Pool::A => self.help.rescue_ticks,
+            Pool::B => self.help.rescue_ticks.saturating_add(self.help.rescue_ticks / 4),
         }
     }
 
@@ -62,6 +75,21 @@ impl Hybrid {
         }
         let victim = peers.random(&mut self.rng, |peer| is_stuck(peer, patience))?;
         Some(Help::TakeOver { victim, why })
+    }
+
+    /// Polls for an lcore that does not run, or else for one that does not keep
+    /// up.
+    #[inline]
+    fn relieve(&mut self, peers: &PeersView<'_>) -> Option<Help> {
+        let HelpAfter { stall_ticks, pulls, .. } = self.help;
+        if peers.draining {
+            return None;
+        }
+        if let Some(victim) = peers.random(&mut self.rng, |peer| peer.silent_ticks > stall_ticks) {
+            return Some(Help::TakeOver { victim, why: Why::Stalled });
+        }
+        let victim = peers.random(&mut self.rng, |peer| pulls && peer.pressed)?;
+        Some(Help::TakeOver { victim, why: Why::Pressed })
     }
 
     /// Cheap work for a worker that has no other.
@@ -83,6 +111,7 @@ impl Policy for Hybrid {
     const DEFERRED: Deferral = Deferral::Shard;
     const STEALS: bool = true;
     const RESCUES: bool = true;
+    const SHARES: bool = true;
     const WORKERS_POLL: bool = true;
     const CAPPED: bool = true;
     const EMPTY_ROUNDS: usize = 4;
@@ -114,12 +143,12 @@ impl Policy for Hybrid {
 
     #[inline]
     fn adopts(&self, peer: &PeerHint) -> bool {
-        is_stuck(peer, self.rescue_after_ticks)
+        is_stuck(peer, self.help.rescue_ticks) || peer.silent_ticks > self.help.stall_ticks
     }
 
     #[inline]
     fn help(&mut self, peers: &PeersView<'_>) -> Help {
-        if let Some(help) = self.rescue(peers) {
+        if let Some(help) = self.rescue(peers).or_else(|| self.relieve(peers)) {
             return help;
         }
         match peers.pool {
@@ -137,8 +166,10 @@ mod tests {
     use super::*;
 
     const RESCUE_AFTER: u64 = 100;
-    const BUSY: PeerHint =
-        PeerHint { pool: Pool::A, queued_pkts: 0, away_ticks: None, expensive: false };
+    const STALL_AFTER: u64 = 1_000;
+    const BUSY: PeerHint = PeerHint::calm(Pool::A);
+    const HELP: HelpAfter =
+        HelpAfter { rescue_ticks: RESCUE_AFTER, stall_ticks: STALL_AFTER, pulls: true };
 
     fn help(pool: Pool, peer: PeerHint) -> Help {
         let peers = [BUSY, peer];
@@ -151,7 +182,40 @@ mod tests {
             permit_available: true,
             peers: &peers,
         };
-        Hybrid::new(1, RESCUE_AFTER).help(&view)
+        Hybrid::new(1, HELP).help(&view)
+    }
+
+    #[test]
+    fn who_does_not_run_or_keep_up_is_helped_before_work_is_taken_on() {
+        let stalled = |silent_ticks| PeerHint { silent_ticks, ..BUSY };
+        let pressed = PeerHint { pressed: true, ..BUSY };
+        for pool in [Pool::A, Pool::B] {
+            let victim = 1;
+            let why = Why::Stalled;
+            assert_eq!(help(pool, stalled(STALL_AFTER + 1)), Help::TakeOver { victim, why });
+            let why = Why::Pressed;
+            assert_eq!(help(pool, pressed), Help::TakeOver { victim, why });
+        }
+        assert_eq!(help(Pool::A, stalled(STALL_AFTER)), Help::Dequeue);
+        let adopts = |peer| Hybrid::new(1, HELP).adopts(&peer);
+        assert!(adopts(stalled(STALL_AFTER + 1)) && !adopts(stalled(STALL_AFTER)));
+        assert!(!adopts(pressed), "an lcore with work of its own has no time for more");
+    }
+
+    #[test]
+    fn without_pull_nobody_polls_for_one_that_is_pressed() {
+        let peers = [BUSY, PeerHint { pressed: true, ..BUSY }];
+        let view = PeersView {
+            me: 0,
+            pool: Pool::B,
+            draining: false,
+            permit_refused: false,
+            shards_nonempty: false,
+            permit_available: true,
+            peers: &peers,
+        };
+        let mut hybrid = Hybrid::new(1, HelpAfter { pulls: false, ..HELP });
+        assert_eq!(hybrid.help(&view), Help::Rest);
     }
 
     #[test]
@@ -187,7 +251,7 @@ mod tests {
 
     #[test]
     fn the_run_queue_comes_first_in_both_pools() {
-        let mut hybrid = Hybrid::new(1, RESCUE_AFTER);
+        let mut hybrid = Hybrid::new(1, HELP);
         for pool in [Pool::A, Pool::B] {
             for at in 0..16 {
                 let is = |bit: usize| at >> bit & 1 == 1;
@@ -214,7 +278,7 @@ mod tests {
 
     #[test]
     fn without_a_permit_kept_packets_are_shed_and_cheap_ones_served() {
-        let mut hybrid = Hybrid::new(1, RESCUE_AFTER);
+        let mut hybrid = Hybrid::new(1, HELP);
         let kept = View { kept_pkts: 1, ..View::empty(Pool::A) };
         assert_eq!(hybrid.next(&kept), Step::Run);
         assert_eq!(hybrid.next(&View { permit_refused: true, ..kept }), Step::Shed);

@@ -24,16 +24,18 @@ mod model;
 mod permits;
 mod pools;
 mod rtc;
+mod shared;
 mod shed_random;
 mod steal;
 mod steal_every;
 mod view;
 
-pub use hybrid::Hybrid;
+pub use hybrid::{HelpAfter, Hybrid};
 pub use mode::{Argument, Mode, ModeFacts, Variant, Who};
 pub use permits::{Permit, Permits};
 pub use pools::Pools;
 pub use rtc::Rtc;
+pub use shared::Shared;
 pub use shed_random::ShedRandom;
 pub use steal::Steal;
 pub use steal_every::StealEvery;
@@ -106,6 +108,10 @@ pub enum Why {
     Idle,
     /// The owner has been in one packet longer than the policy's patience.
     Rescue,
+    /// The owner has not run for longer than the policy's patience.
+    Stalled,
+    /// The owner's receive queues fill faster than it serves them.
+    Pressed,
 }
 
 /// Where the expensive stage of a deferred packet runs.
@@ -131,6 +137,10 @@ pub trait Policy: Send {
     /// Lcores are rescued: each publishes when it begins a stage of unknown or
     /// expensive cost, and releases its leases until that ends.
     const RESCUES: bool = false;
+    /// Whether receive queues are shared burst by burst: an lcore claims a queue's
+    /// lease for one poll, and releases it before it serves the burst, unless
+    /// that takes next to no time.
+    const SHARES: bool = false;
     /// Pool B polls receive queues too while it has no expensive work.
     const WORKERS_POLL: bool = false;
     /// `next` reads [`View::done_pkts`].
@@ -192,8 +202,13 @@ mod tests {
     #[test]
     fn who_keeps_polling_would_poll_if_asked() {
         is_consistent(Rtc);
-        is_consistent(Steal::new(1));
+        is_consistent(Steal::<false>::new(1));
+        is_consistent(Steal::<true>::new(1));
+        is_consistent(Shared::new(1));
         is_consistent(Pools);
-        is_consistent(Hybrid::new(1, 100));
+        is_consistent(Hybrid::new(
+            1,
+            HelpAfter { rescue_ticks: 100, stall_ticks: 100, pulls: true },
+        ));
     }
 }

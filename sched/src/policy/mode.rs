@@ -6,7 +6,7 @@
 //! tests. The compiler finds a mode without a row, a row that contradicts its
 //! policy's constants, and a launch without an arm.
 
-use super::{Deferral, Hybrid, Policy, Pool, Pools, Rtc, ShedRandom, Steal, StealEvery};
+use super::{Deferral, Hybrid, Policy, Pool, Pools, Rtc, Shared, ShedRandom, Steal, StealEvery};
 
 /// Which lcores do something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +63,14 @@ pub enum Argument {
     ShardPick,
     /// Packets from one obligatory attempt to steal to the next.
     StealEvery,
+    /// Idle lcores poll others' receive queues.
+    StealRx,
     /// How long an lcore may be in one packet before others rescue it.
     RescueAfter,
+    /// How long an lcore may not be seen to run before others poll for it.
+    StallAfter,
+    /// How idle lcores share the backlog of one that is pressed.
+    Excess,
     /// How many lcores may be in expensive work at a time.
     ExpensiveCap,
 }
@@ -76,6 +82,9 @@ impl Argument {
             Self::Shards => "--shards",
             Self::ShardPick => "--shard-pick",
             Self::StealEvery => "--steal-every",
+            Self::StealRx => "--steal-rx",
+            Self::StallAfter => "--stall-after",
+            Self::Excess => "--excess",
             Self::RescueAfter => "--rescue-after",
             Self::ExpensiveCap => "--expensive-cap",
         }
@@ -108,6 +117,8 @@ pub struct ModeFacts {
     pub polls: Who,
     /// Lcores also poll the receive queues of others, under their leases.
     pub polls_for_others: bool,
+    /// Each lcore owns all receive queues, and polls them in turn.
+    pub owns_all_queues: bool,
     /// Which lcores have a shard to put deferred packets into.
     pub sheds: Who,
     /// Which lcores dequeue from the shards.
@@ -119,8 +130,8 @@ pub struct ModeFacts {
     pub has_inboxes: bool,
     /// The arguments that this mode has and some other mode has not.
     pub arguments: &'static [Argument],
-    /// The variant that experiments know.
-    pub variant: Option<Variant>,
+    /// The variants that experiments know.
+    pub variants: &'static [Variant],
 }
 
 impl ModeFacts {
@@ -151,12 +162,13 @@ const SINGLE_POOL: ModeFacts = ModeFacts {
     has_pools: false,
     polls: Who::All,
     polls_for_others: false,
+    owns_all_queues: false,
     sheds: Who::Nobody,
     dequeues: Who::Nobody,
     capped: false,
     has_inboxes: false,
     arguments: &[],
-    variant: None,
+    variants: &[],
 };
 
 const RTC: ModeFacts =
@@ -165,12 +177,26 @@ const RTC: ModeFacts =
 const STEAL: ModeFacts = ModeFacts {
     name: "steal",
     help: "Every lcore polls, idle ones steal from run queues",
-    arguments: &[Argument::StealEvery],
-    variant: Some(Variant {
-        name: "steal-every",
-        help: "As steal, and busy lcores steal too, every so many packets",
-        argument: Argument::StealEvery,
-    }),
+    arguments: &[Argument::StealEvery, Argument::StealRx],
+    variants: &[
+        Variant {
+            name: "steal-every",
+            help: "As steal, and busy lcores steal too, every so many packets",
+            argument: Argument::StealEvery,
+        },
+        Variant {
+            name: "steal-rx",
+            help: "As steal, and idle lcores poll others' receive queues too",
+            argument: Argument::StealRx,
+        },
+    ],
+    ..SINGLE_POOL
+};
+
+const SHARED: ModeFacts = ModeFacts {
+    name: "shared",
+    help: "Any lcore polls any queue, burst by burst",
+    owns_all_queues: true,
     ..SINGLE_POOL
 };
 
@@ -205,13 +231,20 @@ const HYBRID: ModeFacts = ModeFacts {
         Argument::Shards,
         Argument::ShardPick,
         Argument::RescueAfter,
+        Argument::StallAfter,
+        Argument::Excess,
         Argument::ExpensiveCap,
     ],
     ..SINGLE_POOL
 };
 
 const _: () = assert!(RTC.agrees_with::<Rtc>());
-const _: () = assert!(STEAL.agrees_with::<Steal>() && STEAL.agrees_with::<StealEvery>());
+const _: () = assert!(
+    STEAL.agrees_with::<Steal<false>>()
+        && STEAL.agrees_with::<Steal<true>>()
+        && STEAL.agrees_with::<StealEvery>()
+);
+const _: () = assert!(SHARED.agrees_with::<Shared>());
 const _: () = assert!(SHED_RANDOM.agrees_with::<ShedRandom>());
 const _: () = assert!(POOLS.agrees_with::<Pools>());
 const _: () = assert!(HYBRID.agrees_with::<Hybrid>());
@@ -242,6 +275,7 @@ macro_rules! modes {
 modes! {
     Rtc => RTC,
     Steal => STEAL,
+    Shared => SHARED,
     ShedRandom => SHED_RANDOM,
     Pools => POOLS,
     Hybrid => HYBRID,
@@ -299,9 +333,9 @@ mod tests {
             .iter()
             .flat_map(|mode| {
                 let facts = mode.facts();
-                [Some(facts.name), facts.variant.map(|variant| variant.name)]
+                let variants = facts.variants.iter().map(|variant| variant.name);
+                std::iter::once(facts.name).chain(variants)
             })
-            .flatten()
             .collect();
         let count = names.len();
         names.sort_unstable();
@@ -313,7 +347,7 @@ mod tests {
     #[test]
     fn a_variant_is_a_mode_with_one_of_its_arguments() {
         for mode in Mode::ALL {
-            if let Some(variant) = mode.facts().variant {
+            for variant in mode.facts().variants {
                 assert!(mode.has(variant.argument) && variant.name.starts_with(mode.name()));
             }
         }

@@ -203,6 +203,7 @@ impl<'a, P: Policy> World<'a, P> {
             queued_pkts: lcore.run_queue.len() as u32,
             away_ticks: away(lcore),
             expensive: lcore.expensive,
+            ..PeerHint::calm(self.pool(at))
         };
         let peers: Vec<PeerHint> = self.lcores.iter().enumerate().map(hint).collect();
         let shards_nonempty = self.lcores.iter().any(|lcore| lcore.shard > 0);
@@ -346,7 +347,10 @@ fn run<P: Policy>(scenario: &Scenario, workers: usize, policy: impl Fn(usize) ->
 }
 
 fn hybrid(at: usize) -> Hybrid {
-    Hybrid::new(at as u64, RESCUE_AFTER_TURNS)
+    Hybrid::new(
+        at as u64,
+        HelpAfter { rescue_ticks: RESCUE_AFTER_TURNS, stall_ticks: u64::MAX, pulls: true },
+    )
 }
 
 proptest! {
@@ -355,7 +359,7 @@ proptest! {
     #[test]
     fn no_mode_loses_work_stands_still_or_polls_while_draining(scenario in scenario(), every in 1..5u64) {
         run(&scenario, 0, |_| Rtc);
-        run(&scenario, 0, |at| Steal::new(at as u64));
+        run(&scenario, 0, |at| Steal::<false>::new(at as u64));
         run(&scenario, 0, |at| StealEvery::new(at as u64, NonZeroU64::new(every).unwrap()));
         run(&scenario, 0, |at| ShedRandom::new(at as u64));
         run(&scenario, scenario.pool_b, |_| Pools);
@@ -385,7 +389,7 @@ fn each_kind_of_help_occurs() {
         arrivals: (0..300).map(mixed).collect(),
         turns: (0..3000).map(|turn| turn * 5 % 11).collect(),
     };
-    let [stolen, taken_over, _] = run(&scenario(1), 0, |at| Steal::new(at as u64));
+    let [stolen, taken_over, _] = run(&scenario(1), 0, |at| Steal::<false>::new(at as u64));
     assert!(stolen > 0 && taken_over == 0);
     let helped = (1..4)
         .map(|pool_b| run(&scenario(pool_b), pool_b, hybrid))

@@ -7,14 +7,14 @@ use rand::rngs::SmallRng;
 use super::{Deferral, Help, PeersView, Policy, Pool, Rtc, Step, View, Why};
 
 /// Run to completion, but the rest of a burst is queued where others can steal
-/// it. Receive queues are not taken over: packets that a stuck lcore has not
-/// polled wait for it.
+/// it. Packets that a stuck lcore has not polled wait for it; with `RX` idle
+/// lcores poll other lcores' receive queues, too, as Caladan's do.
 #[derive(Clone, Debug)]
-pub struct Steal {
+pub struct Steal<const RX: bool> {
     rng: SmallRng,
 }
 
-impl Steal {
+impl<const RX: bool> Steal<RX> {
     /// `seed` should differ between lcores, so that idle ones do not all choose
     /// the same victim.
     pub fn new(seed: u64) -> Self {
@@ -22,9 +22,10 @@ impl Steal {
     }
 }
 
-impl Policy for Steal {
+impl<const RX: bool> Policy for Steal<RX> {
     const DEFERRED: Deferral = Deferral::Here;
     const STEALS: bool = true;
+    const SHARES: bool = RX;
 
     #[inline]
     fn keeps_polling(_: Pool) -> bool {
@@ -44,6 +45,9 @@ impl Policy for Steal {
     fn help(&mut self, peers: &PeersView<'_>) -> Help {
         match peers.random(&mut self.rng, |peer| peer.queued_pkts > 0) {
             Some(victim) => Help::Steal { victim, why: Why::Idle },
+            None if RX && !peers.draining => peers
+                .random(&mut self.rng, |_| true)
+                .map_or(Help::Rest, |victim| Help::TakeOver { victim, why: Why::Idle }),
             None => Help::Rest,
         }
     }

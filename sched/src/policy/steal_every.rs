@@ -9,14 +9,14 @@ use super::{Deferral, Help, PeersView, Policy, Steal, Step, View};
 /// Steals when idle, and when an attempt is due.
 #[derive(Clone, Debug)]
 pub struct StealEvery {
-    steal: Steal,
+    steal: Steal<false>,
     every_pkts: NonZeroU64,
     /// The lcore's `done_pkts` at which the next attempt is due.
     due_at: u64,
 }
 
 impl StealEvery {
-    /// `seed`: as for [`Steal::new`]. `every_pkts`: packets finished from one
+    /// `seed`: as for [`Steal::new`](super::Steal::new). `every_pkts`: packets finished from one
     /// obligatory attempt to the next.
     pub fn new(seed: u64, every_pkts: NonZeroU64) -> Self {
         Self { steal: Steal::new(seed), every_pkts, due_at: every_pkts.get() }

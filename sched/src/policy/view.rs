@@ -68,6 +68,26 @@ pub struct PeerHint {
     pub away_ticks: Option<u64>,
     /// That packet is known to be expensive: the lcore will not be back soon.
     pub expensive: bool,
+    /// For how long it has not been seen to run, in ticks. Between two bursts an
+    /// lcore is seen every few microseconds.
+    pub silent_ticks: u64,
+    /// Its receive queues fill faster than it serves them. It releases their
+    /// leases before it serves a burst.
+    pub pressed: bool,
+}
+
+impl PeerHint {
+    /// Of an lcore of `pool` that runs, and needs nothing.
+    pub const fn calm(pool: Pool) -> Self {
+        Self {
+            pool,
+            queued_pkts: 0,
+            away_ticks: None,
+            expensive: false,
+            silent_ticks: 0,
+            pressed: false,
+        }
+    }
 }
 
 /// What an lcore sees that looks around.

@@ -8,6 +8,7 @@
 
 mod gaps;
 mod laps;
+mod sampler;
 mod stamps;
 mod whole_burst;
 
@@ -16,6 +17,7 @@ pub(super) use laps::Laps;
 use stamps::DriverStamps;
 use whole_burst::{Brought, WholeBurst};
 
+use self::sampler::Sampler;
 use super::packet::{Accepted, Arrival, Marks, Origin, Stage, Times, Unseen};
 use super::setup::{Settings, Shared};
 use crate::dpdk::clock::tsc;
@@ -32,8 +34,7 @@ pub(super) struct Timing<'a> {
     drivers: DriverStamps<'a>,
     whole_burst: WholeBurst,
     gaps: GapWatch<'a>,
-    /// Bursts until the parts of latency are measured again.
-    parts_in: u32,
+    sampler: Sampler,
     /// When the stage began in which packets are now, if its parts are
     /// measured; else 0.
     measured_from: u64,
@@ -60,7 +61,7 @@ impl<'a> Timing<'a> {
             drivers: DriverStamps::new(shared.clocks),
             whole_burst: WholeBurst::new(),
             gaps: GapWatch::new(&stats.host_gaps, settings.gap_ticks),
-            parts_in: 1,
+            sampler: Sampler::new(PARTS_EVERY_BURSTS, tsc()),
             measured_from: 0,
             served_ticks: 0,
             unseen: Unseen::UNKNOWN,
@@ -227,13 +228,11 @@ impl<'a> Timing<'a> {
     /// Another burst's stage begins: when, if its parts are to be measured.
     #[inline(always)]
     pub(super) fn begin_burst(&mut self) -> Option<u64> {
-        self.parts_in -= 1;
-        if self.parts_in > 0 { None } else { self.begin_measured() }
+        if self.sampler.picks() { self.begin_measured() } else { None }
     }
 
     #[cold]
     fn begin_measured(&mut self) -> Option<u64> {
-        self.parts_in = PARTS_EVERY_BURSTS;
         self.unseen = Unseen::UNKNOWN;
         self.is_counting().then(tsc)
     }

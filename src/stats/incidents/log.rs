@@ -1,12 +1,12 @@
-//! What one lcore wrote of incidents: a ring of records, each behind a sequence
-//! lock. One writer, readers that don't wait.
+//! One lcore's records of incidents: a ring, each slot behind a sequence lock.
+//! One writer; readers never wait.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::{INCIDENTS_MAX, Stuck};
 
-/// What one lcore writes down: as plain words, so that a record is copied word
-/// by word between a writer and readers that don't wait.
+/// One record. Its fields are plain words, so that readers copy it word by word
+/// beside the writer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) victim: u64,
@@ -15,8 +15,8 @@ pub(super) struct Record {
     pub(super) stage: u64,
     /// The owner's record: when it returned. A rescuer's: 0.
     pub(super) ended_ticks: u64,
-    /// When a rescuer came first, and, over all packets, the sum of the times
-    /// since the start at which they were taken.
+    /// When the rescuer came first; and the sum over its packets of the time
+    /// from the start until each was taken.
     pub(super) first_ticks: u64,
     pub(super) sum_since_start_ticks: u64,
     pub(super) stolen_pkts: u64,
@@ -45,7 +45,7 @@ impl Record {
         self.stolen_pkts + self.polled_pkts
     }
 
-    /// Packets times the time from when each was taken until `ended_ticks`.
+    /// The time from when each packet was taken until `ended_ticks`, summed.
     pub(super) fn saved_ticks(&self, ended_ticks: u64) -> u64 {
         self.pkts()
             .saturating_mul(ended_ticks.saturating_sub(self.started_ticks))
@@ -97,8 +97,8 @@ impl Record {
     }
 }
 
-/// A record behind a sequence lock: odd while it is written, 0 before it was
-/// ever.
+/// A record behind a sequence lock. The version is odd during a write, and 0
+/// before the first.
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     version: AtomicU64,
@@ -110,7 +110,7 @@ impl Slot {
     pub(super) fn write(&self, record: Record) {
         let version = self.version.load(Ordering::Relaxed);
         self.version.store(version + 1, Ordering::Relaxed);
-        // The words must not be seen before the odd version.
+        // No reader may see a new word without the odd version.
         fence(Ordering::Release);
         for (slot, word) in self.words.iter().zip(record.to_words()) {
             slot.store(word, Ordering::Relaxed);
@@ -118,15 +118,14 @@ impl Slot {
         self.version.store(version + 2, Ordering::Release);
     }
 
-    /// A record as it was written at one time; `None` if there is none, or if
-    /// it is being written: the reader does not wait.
+    /// A consistent record. `None` if there is none, or during a write.
     pub(super) fn read(&self) -> Option<Record> {
         let version = self.version.load(Ordering::Acquire);
         if version == 0 || version % 2 == 1 {
             return None;
         }
         let words = std::array::from_fn(|at| self.words[at].load(Ordering::Relaxed));
-        // The second look at the version must not come before the words.
+        // The second load of the version must not move before the words.
         fence(Ordering::Acquire);
         (self.version.load(Ordering::Relaxed) == version).then(|| Record::from_words(words))
     }
@@ -137,7 +136,7 @@ impl Slot {
 #[repr(align(128))]
 pub(super) struct Log {
     pub(super) slots: [Slot; INCIDENTS_MAX],
-    /// Records begun so far; only the owner writes it.
+    /// Records appended so far. Only the owner writes it.
     written: AtomicU64,
 }
 

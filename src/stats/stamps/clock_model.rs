@@ -1,13 +1,13 @@
-//! From a clock that stamps packets to the time stamp counter: what pairs of
-//! readings tell of its rate and offset, how far off that may be, and when the
-//! clock has stepped. Pure: who reads clocks is elsewhere.
+//! From a clock that stamps packets to the time stamp counter: rate and offset
+//! from pairs of readings, their error bound, and steps of the clock. Pure: the
+//! caller reads the clocks.
 
 use std::collections::VecDeque;
 
-/// What the number in a stamp counts.
+/// The unit of a stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// Ticks of whatever length: what they last is measured.
+    /// Ticks of unknown length, which is measured.
     Ticks,
     Nanoseconds,
     Microseconds,
@@ -16,7 +16,7 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// The stamp as a count that grows evenly: all but one kind does by itself.
+    /// The stamp as a linear count. Only one unit needs converting.
     #[inline(always)]
     pub fn even(self, stamp: u64) -> u64 {
         match self {
@@ -28,27 +28,27 @@ impl Unit {
     }
 }
 
-/// A clock that was read between two readings of the time stamp counter.
+/// A reading of a clock between two readings of the time stamp counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
     pub before_ticks: u64,
-    /// Ticks if it counts those, else nanoseconds.
+    /// In ticks if the clock counts those, else in nanoseconds.
     pub clock: u64,
     pub after_ticks: u64,
 }
 
-/// What both clocks showed at one moment.
+/// Both clocks at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
     pub clock: u64,
     pub ticks: u64,
-    /// The moment lay no further from `ticks` than this.
+    /// The largest distance of that moment from `ticks`.
     pub error_ticks: u64,
 }
 
 impl Sample {
     /// The narrowest of some readings: wider ones were interrupted, or waited
-    /// for the bus. `None` of none.
+    /// for the bus. `None` without readings.
     pub fn narrowest(readings: impl IntoIterator<Item = Reading>) -> Option<Self> {
         let width = |reading: &Reading| reading.after_ticks.wrapping_sub(reading.before_ticks);
         let best = readings.into_iter().min_by_key(width)?;
@@ -60,27 +60,26 @@ impl Sample {
         })
     }
 
-    /// Whether it tells anything: whatever interrupted a wide one, it says as
-    /// little as a clock that could not be read.
+    /// Whether it is usable. A wide one tells as little as a clock that could
+    /// not be read.
     pub fn is_narrow(&self) -> bool {
         self.error_ticks <= ERROR_TICKS_MAX
     }
 }
 
-/// Turns a clock's readings into ticks. Good for some time after the sample
+/// Converts a clock's readings to ticks. Valid for some time after the sample
 /// that it starts from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Conversion {
     /// Both clocks, at one moment.
     pub clock: u64,
     pub ticks: u64,
-    /// Ticks per unit of the clock, as a fixed-point number of 32 bits behind
-    /// the point.
+    /// Ticks per unit of the clock, fixed-point with 32 fractional bits.
     pub ticks_per_unit: u64,
 }
 
 impl Conversion {
-    /// What the time stamp counter shows when the clock shows `clock`, before
+    /// The time stamp counter when the clock shows `clock`, which may lie before
     /// or after the start.
     #[inline(always)]
     pub fn ticks(self, clock: u64) -> u64 {
@@ -89,7 +88,7 @@ impl Conversion {
         self.ticks.wrapping_add_signed(ticks as i64)
     }
 
-    /// What tells how old readings of the clock are at `now_ticks`.
+    /// Computes the age of readings at `now_ticks`.
     #[inline(always)]
     pub fn ages(self, now_ticks: u64) -> Ages {
         let since_start = now_ticks.wrapping_sub(self.ticks) << 32;
@@ -100,9 +99,8 @@ impl Conversion {
     }
 }
 
-/// How long ago a clock showed something, for many readings of it at one
-/// moment: a multiplication and a subtraction each. Exact modulo 2^64, hence
-/// right for ages of less than 2^31 ticks.
+/// The ages of many readings of a clock at one moment: a multiplication and a
+/// subtraction each. Exact modulo 2^64, hence correct for ages below 2^31 ticks.
 #[derive(Clone, Copy, Debug)]
 pub struct Ages {
     of_zero: u64,
@@ -110,15 +108,14 @@ pub struct Ages {
 }
 
 impl Ages {
-    /// In ticks with 32 bits behind the point; negative where the clock is
-    /// ahead.
+    /// In ticks, with 32 fractional bits. Negative where the clock is ahead.
     #[inline(always)]
     pub fn of(self, clock: u64) -> i64 {
         self.of_zero.wrapping_sub(clock.wrapping_mul(self.ticks_per_unit)).cast_signed()
     }
 }
 
-/// A conversion, and how far off it may be until the next sample.
+/// A conversion, and its largest error until the next sample.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fit {
     pub conversion: Conversion,
@@ -126,8 +123,8 @@ pub struct Fit {
 }
 
 impl Fit {
-    /// A fit over nanoseconds as one over microseconds, where stamps count
-    /// those: as these are rounded down, they may be one too early.
+    /// Converts a fit over nanoseconds to one over microseconds, where stamps
+    /// count those. They are rounded down, so they may be one too early.
     #[must_use]
     pub fn for_stamps_in(self, unit: Unit) -> Self {
         if unit != Unit::Microseconds {
@@ -144,27 +141,23 @@ impl Fit {
     }
 }
 
-/// The clock does not go on where it was: by so many ticks it is ahead of where
-/// it should be, or behind if negative.
+/// A step of the clock: by so many ticks it is ahead of the fit, or behind if
+/// negative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
     pub ahead_ticks: i64,
 }
 
-/// Samples that the fit rests on. Few enough for them to lie on a line while
-/// the clock is being slewed.
+/// Samples in the fit. Few enough to lie on a line while the clock is slewed.
 const WINDOW: usize = 32;
 
-/// How fast a clock that is being slewed may gain or lose: twice what
-/// adjtime(3) and NTP do at most (500 ppm).
+/// The largest rate of a slew: twice the limit of adjtime(3) and NTP (500 ppm).
 const SLEW_MAX: f64 = 1e-3;
 
-/// A wider sample tells too little: it is left out. In ticks: some hundred
-/// microseconds.
+/// Wider samples are ignored. In ticks: some hundred microseconds.
 const ERROR_TICKS_MAX: u64 = 1 << 18;
 
-/// Follows a clock by samples: a straight line through the last ones, by least
-/// squares.
+/// Follows a clock: a straight line through its last samples, by least squares.
 #[derive(Clone, Debug, Default)]
 pub struct ClockModel {
     samples: VecDeque<Sample>,
@@ -172,12 +165,11 @@ pub struct ClockModel {
 }
 
 impl ClockModel {
-    /// Takes the next sample, and returns what is known then: nothing before
-    /// the second one, and nothing new by a wide one.
+    /// Adds a sample and returns the fit: none before the second sample, and
+    /// the old one after a wide sample.
     ///
     /// # Errors
-    /// When the clock has stepped, stands still or goes backwards. What was
-    /// known before holds no longer.
+    /// The clock stepped, stands still or goes backwards. The old fit is void.
     pub fn observe(&mut self, sample: Sample) -> Result<Option<Fit>, Step> {
         if !sample.is_narrow() {
             return Ok(self.fit);
@@ -209,7 +201,7 @@ struct Line {
 
 impl Line {
     /// Least squares, each sample weighted by the inverse square of its error.
-    /// `None` while samples are too few or too near.
+    /// `None` while samples are too few or too close.
     fn through(samples: &VecDeque<Sample>) -> Option<Self> {
         let newest = samples.back()?;
         let (mut sum, mut sum_x, mut sum_y) = (0.0, 0.0, 0.0);
@@ -228,9 +220,9 @@ impl Line {
         usable.then_some(Self { ticks_at_newest: mean_y - ticks_per_unit * mean_x, ticks_per_unit })
     }
 
-    /// The bound: no sample lies further off, and until the next sample, as far
-    /// away as the last gap, the rate may be off by what the samples' errors
-    /// allow over the time that they span.
+    /// The error bound: the largest distance of a sample, plus the drift until
+    /// the next sample, taken to be as far away as the last. The rate may be
+    /// off by what the samples' errors allow over their span.
     fn fit(&self, samples: &VecDeque<Sample>) -> Fit {
         let (newest, oldest) = (samples[samples.len() - 1], samples[0]);
         let off = |sample: &Sample| {
@@ -249,7 +241,7 @@ impl Line {
     }
 }
 
-/// How far a sample lies from the newest on both clocks, and its weight.
+/// The distance of a sample from the newest on both clocks, and its weight.
 fn from(newest: &Sample, sample: &Sample) -> (f64, f64, f64) {
     let x = sample.clock.wrapping_sub(newest.clock).cast_signed() as f64;
     let y = sample.ticks.wrapping_sub(newest.ticks).cast_signed() as f64;

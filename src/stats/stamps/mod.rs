@@ -1,5 +1,5 @@
-//! Stamps that packets bring: what clock they are of, how they become ticks of
-//! the time stamp counter, and whether to believe them.
+//! Stamps of drivers and NICs: which clock they are of, their conversion to
+//! ticks of the time stamp counter, and whether they can be trusted.
 
 mod clock_model;
 mod published;

@@ -1,16 +1,15 @@
-//! A conversion that control publishes again and again while lcores use it.
+//! A conversion that control republishes while lcores use it.
 
 use micropools::seqlock;
 
 use super::{Conversion, Fit};
 
-/// One writer. Readers write nothing, and wait at most as long as four stores
-/// take.
+/// One writer. Readers write nothing, and wait for at most four stores.
 #[derive(Debug, Default)]
 pub struct Published(seqlock::Published<4>);
 
 impl Published {
-    /// Replaces what is there. Only one thread may call this.
+    /// Replaces the fit. Only one thread may call this.
     pub fn publish(&self, fit: &Fit) {
         let Conversion { clock, ticks, ticks_per_unit } = fit.conversion;
         self.0.publish([clock, ticks, ticks_per_unit, fit.error_ticks]);

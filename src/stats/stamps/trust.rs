@@ -1,6 +1,6 @@
-//! Whether stamps are believed. The first ones decide; what shows later that
-//! they are wrong ends latency for the rest of the run, because nobody can say
-//! which of its figures were right.
+//! Whether stamps are trusted. The first stamps decide. Later evidence against
+//! them ends latency for the rest of the run: which of the figures were right
+//! is unknown.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -8,35 +8,34 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use super::{Ages, Conversion, Fit, Published, Unit};
 
-/// A stamp may seem to lie ahead by so much more than the clock's error, in
-/// ticks: ten microseconds or so.
+/// How far a stamp may lie ahead beyond the clock's error, in ticks: about ten
+/// microseconds.
 const AHEAD_TICKS_MAX: u64 = 1 << 15;
 
-/// A queue's stamps may go back by so much, in ticks: drivers that have several
-/// rings behind one queue mix up neighbours.
+/// How far a queue's stamps may go back, in ticks: drivers with several rings
+/// behind one queue swap neighbours.
 const BACK_TICKS_MAX: u64 = 1 << 21;
 
-/// Why stamps are not believed.
+/// Why stamps are not trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Distrust {
-    /// A packet has none.
+    /// A packet has no stamp.
     Missing,
-    /// The first one is older than a packet can be that has just been received:
-    /// a capture's, or of an unknown clock.
+    /// The first one is older than a packet that was just received can be: from
+    /// a capture, or of an unknown clock.
     Past { ticks: u64 },
-    /// It lies in the future.
+    /// A stamp lies in the future.
     Future { ticks: u64 },
-    /// It is older than the one before it in the same queue.
+    /// A stamp is older than its predecessor in the same queue.
     Backwards { ticks: u64 },
-    /// Their clock has stepped ahead, or back if negative.
+    /// The clock stepped ahead, or back if negative.
     Stepped { ahead_ticks: i64 },
-    /// Their clock can't be read any more.
+    /// The clock can no longer be read.
     Unreadable,
 }
 
 impl Distrust {
-    /// In words that go on after the port's name; `time` writes ticks with
-    /// their unit.
+    /// The reason as a predicate of the port's name. `time` formats ticks.
     pub fn text(self, time: impl Fn(u64) -> String) -> String {
         match self {
             Self::Missing => "received a packet without a stamp".into(),
@@ -66,17 +65,17 @@ impl Distrust {
     }
 }
 
-/// What has become of stamps so far.
+/// The state of trust in stamps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// No packet has come yet.
+    /// No packet yet.
     Open,
     /// Latency is counted from them.
     Believed,
-    /// The first ones were no good, and nothing was counted from any: latency
-    /// is counted from polls instead.
+    /// The first stamps were bad, and none was counted: latency is counted from
+    /// polls instead.
     Software,
-    /// Latency is not counted any more.
+    /// Latency is no longer counted.
     Off,
 }
 
@@ -84,46 +83,45 @@ impl Verdict {
     const ALL: [Self; 4] = [Self::Open, Self::Believed, Self::Software, Self::Off];
 }
 
-/// A port's clock, or the clocks that its stamps may be of.
+/// A port's clock, or its candidates.
 #[derive(Debug)]
 pub struct PortClock {
     pub port: u16,
     pub candidates: Vec<(Unit, Published)>,
-    /// The place of the one that they turned out to be of; none before stamps
-    /// were seen.
+    /// Index of the candidate that the stamps were recognised to be of.
+    /// `usize::MAX` before.
     chosen: AtomicUsize,
 }
 
 impl PortClock {
-    /// Each candidate has published already.
+    /// Each candidate must have published.
     pub fn new(port: u16, candidates: Vec<(Unit, Published)>) -> Self {
         Self { port, candidates, chosen: AtomicUsize::new(usize::MAX) }
     }
 
-    /// Whether the stamps turned out to be of this one.
+    /// Whether the stamps are of this candidate.
     pub fn is_chosen(&self, candidate: usize) -> bool {
         self.chosen.load(Ordering::Relaxed) == candidate
     }
 }
 
-/// All ports' clocks, and whether they are believed. Read by all lcores,
-/// written seldom.
+/// All ports' clocks, and whether they are trusted. Read by all lcores, written
+/// rarely.
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct StampClocks {
     verdict: AtomicU32,
-    /// Whether polls may stand in for stamps.
+    /// Whether polls may replace stamps.
     falls_back: bool,
-    /// A packet that was just received can't be older, in ticks.
+    /// The largest age of a packet that was just received, in ticks.
     age_ticks_max: u64,
     ports: Vec<PortClock>,
     why: OnceLock<(u16, Distrust)>,
 }
 
 impl StampClocks {
-    /// `falls_back`: if the first stamps are no good, latency is counted from
-    /// polls. `age_ticks_max`: how long a packet may have waited in a NIC's
-    /// ring, in ticks.
+    /// `falls_back`: if the first stamps are bad, latency is counted from polls.
+    /// `age_ticks_max`: the longest wait in a NIC's ring, in ticks.
     pub fn new(ports: Vec<PortClock>, falls_back: bool, age_ticks_max: u64) -> Self {
         Self {
             verdict: AtomicU32::new(Verdict::Open as u32),
@@ -136,19 +134,19 @@ impl StampClocks {
 
     #[inline(always)]
     pub fn verdict(&self) -> Verdict {
-        // Relaxed: whoever acts on it needs nothing else that its writer wrote.
+        // Relaxed: no reader needs another of the writer's stores.
         Verdict::ALL[self.verdict.load(Ordering::Relaxed) as usize % Verdict::ALL.len()]
     }
 
-    /// The first stamps are good. Returns what holds now: others may have
-    /// decided otherwise.
+    /// The first stamps are good. Returns the verdict, which another lcore may
+    /// have decided otherwise.
     fn believe(&self) -> Verdict {
         self.turn(Verdict::Open, Verdict::Believed);
         self.verdict()
     }
 
-    /// Stamps of this port, or its clock, were seen to be wrong. The first one
-    /// to say so decides.
+    /// Stamps of this port, or its clock, are wrong. The first caller's reason
+    /// stays.
     #[cold]
     pub fn distrust(&self, port: u16, why: Distrust) {
         let without = if self.falls_back { Verdict::Software } else { Verdict::Off };
@@ -163,7 +161,7 @@ impl StampClocks {
             .is_ok()
     }
 
-    /// The port, and why it is not believed.
+    /// The port that is not trusted, and why.
     pub fn why(&self) -> Option<(u16, Distrust)> {
         self.why.get().copied()
     }
@@ -173,11 +171,11 @@ impl StampClocks {
     }
 }
 
-/// Which of the clocks a stamp is of that was received by now: the first by
-/// which it is neither ahead nor older than `age_ticks_max`.
+/// The index of the clock that a stamp is of: the first by which it is neither
+/// ahead of `now_ticks` nor older than `age_ticks_max`.
 ///
 /// # Errors
-/// When it fits none, by how much it misses the first.
+/// It fits none. Says how far it misses the first.
 pub fn recognise(
     stamp: u64,
     now_ticks: u64,
@@ -204,13 +202,13 @@ pub fn recognise(
 pub struct Stamps<'a> {
     clocks: &'a StampClocks,
     of: &'a PortClock,
-    /// The clock that the stamps are of, once some were seen.
+    /// The clock that the stamps are of, once recognised.
     chosen: Option<&'a (Unit, Published)>,
     version: u64,
     fit: Fit,
 }
 
-/// What turns stamps into ticks, for the length of a burst.
+/// Converts the stamps of one burst to ticks.
 #[derive(Clone, Copy, Debug)]
 pub struct BurstClock {
     pub unit: Unit,
@@ -224,20 +222,20 @@ impl BurstClock {
         conversion: Conversion { clock: 0, ticks: 0, ticks_per_unit: 1 << 32 },
     };
 
-    /// `even`: the stamp as its unit has it, see [`Unit::even`].
+    /// `even`: the linear stamp, see [`Unit::even`].
     #[inline(always)]
     pub fn ticks(self, even: u64) -> u64 {
         self.conversion.ticks(even)
     }
 
-    /// Where a burst's stamps lie, as their unit has them; not of none.
+    /// Where a burst's linear stamps lie. The burst must not be empty.
     #[inline(always)]
     pub fn span(self, stamps: &[u64]) -> StampSpan {
         let (first, last) =
             (stamps.first().copied().unwrap_or(0), stamps.last().copied().unwrap_or(0));
         let [first_ticks, last_ticks] = [first, last].map(|stamp| self.conversion.ticks(stamp));
-        // Most often each is later than the one before, or as late: that takes
-        // two instructions per packet to see.
+        // Stamps are almost always in order. Checking that takes two
+        // instructions per packet.
         let steps_back = stamps
             .iter()
             .zip(stamps.get(1..).unwrap_or_default())
@@ -268,8 +266,8 @@ impl BurstClock {
     }
 }
 
-/// Where the stamps of a burst lie, in ticks: those of its first and last
-/// packet, and of whichever has the least and the greatest.
+/// The stamps of a burst, in ticks: of its first and last packet, the least and
+/// the greatest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StampSpan {
     pub first: u64,
@@ -279,7 +277,7 @@ pub struct StampSpan {
 }
 
 impl<'a> Stamps<'a> {
-    /// For the port at this place.
+    /// For the port at index `at`.
     pub fn new(clocks: &'a StampClocks, at: usize) -> Self {
         Self { clocks, of: &clocks.ports[at], chosen: None, version: 0, fit: Fit::default() }
     }
@@ -288,9 +286,11 @@ impl<'a> Stamps<'a> {
         self.of.port
     }
 
-    /// Sees to it that `clock` is right for a burst whose first packet has this
-    /// stamp, and that was received by now; what holds instead if there is
-    /// none. `now_ticks` is asked for the time where it is needed.
+    /// Prepares `clock` for a burst whose first packet has this stamp.
+    /// `now_ticks` is called only where the time is needed.
+    ///
+    /// # Errors
+    /// Stamps are not trusted: the verdict that holds instead.
     #[inline(always)]
     pub fn look(
         &mut self,
@@ -307,7 +307,7 @@ impl<'a> Stamps<'a> {
         Ok(())
     }
 
-    /// What the stamps are of, as `look` found it.
+    /// The clock of the stamps, as `look` prepared it.
     #[inline(always)]
     pub fn clock(&self) -> BurstClock {
         BurstClock {
@@ -338,17 +338,20 @@ impl<'a> Stamps<'a> {
         }
     }
 
-    /// Stamps of this port were seen to be wrong. Returns what holds now.
+    /// Stamps of this port are wrong. Returns the verdict.
     #[cold]
     pub fn distrust(&self, why: Distrust) -> Verdict {
         self.clocks.distrust(self.of.port, why);
         self.clocks.verdict()
     }
 
-    /// Whether a queue's burst is in order: none of its stamps older than the
-    /// last of the burst before (0: not known) or than its own first one, none
-    /// later than its last one or ahead of `now_ticks`, which was read before
-    /// or while it was received. In ticks; `recheck` reads the clock again.
+    /// Checks the order of a queue's burst, in ticks. No stamp may be older than
+    /// `before`, the last of the burst before (0: unknown), or than the first;
+    /// none later than the last, or ahead of `now_ticks`, which was read before
+    /// or during the poll. `recheck` reads the clock again.
+    ///
+    /// # Errors
+    /// A stamp is out of order by more than drivers and the clock explain.
     #[inline(always)]
     pub fn check(
         &self,

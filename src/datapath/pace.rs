@@ -1,0 +1,199 @@
+//! How fast this lcore serves bursts. By that it decides how long a lease is
+//! held, how large a burst may be, and whether the lcore is pressed.
+
+use crate::dpdk::BurstSize;
+
+/// A burst that takes no longer than this is served under its lease: to give
+/// each packet a ticket would cost more than others could gain meanwhile.
+const SHORT_NS: u64 = 4_000;
+
+/// The same for an lcore that is pressed, or whose CPU was taken away lately.
+const WARY_SHORT_NS: u64 = 300;
+
+/// A silence that makes an lcore wary, and for how long it is.
+const WARY_AFTER_NS: u64 = 2_000_000;
+const WARY_NS: u64 = 200_000_000;
+
+/// Bursts are made no longer than this where packets take long: what a burst
+/// holds, no other lcore can help with.
+const BURST_NS: u64 = 8_000;
+
+/// An lcore whose queue was not emptied by a poll is pressed, if what it polled
+/// takes it longer than this.
+const PRESSED_NS: u64 = 2_000;
+
+/// Polls that empty their queue until the lcore is no longer pressed.
+const RELIEVED_POLLS: u32 = 8;
+
+/// Drivers receive packets in groups of so many.
+const GROUP_PKTS: u64 = 4;
+
+/// The mean moves by one part in two to the power of this per burst.
+const MEAN_SHIFT: u32 = 3;
+
+/// Thresholds in ticks.
+#[derive(Clone, Copy)]
+struct Limits {
+    short: u64,
+    wary_short: u64,
+    wary_after: u64,
+    wary: u64,
+    burst: u64,
+    pressed: u64,
+}
+
+pub(super) struct Pace {
+    limits: Limits,
+    burst_max: BurstSize,
+    /// Mean cost of a packet, in ticks.
+    pkt_ticks: u64,
+    /// The burst that is being served: when it began, and how many packets.
+    began_ticks: u64,
+    pkts: u64,
+    /// Polls until the lcore is no longer pressed; 0 if it is not.
+    pressed_polls: u32,
+    /// The lcore is wary until then, in ticks; 0 if it is not.
+    wary_until: u64,
+}
+
+impl Pace {
+    /// `ticks`: converts nanoseconds.
+    pub(super) fn new(burst_max: BurstSize, ticks: impl Fn(u64) -> u64) -> Self {
+        let limits = Limits {
+            short: ticks(SHORT_NS),
+            wary_short: ticks(WARY_SHORT_NS),
+            wary_after: ticks(WARY_AFTER_NS),
+            wary: ticks(WARY_NS),
+            burst: ticks(BURST_NS),
+            pressed: ticks(PRESSED_NS),
+        };
+        Self {
+            limits,
+            burst_max,
+            pkt_ticks: 0,
+            began_ticks: 0,
+            pkts: 0,
+            pressed_polls: 0,
+            wary_until: 0,
+        }
+    }
+
+    /// A burst of cheap packets begins at `now`.
+    #[inline(always)]
+    pub(super) fn begin(&mut self, now: u64, pkts: usize) {
+        (self.began_ticks, self.pkts) = (now, pkts as u64);
+    }
+
+    /// At `now` the burst has been served, if there was one. A host gap counts
+    /// no more than a burst of several times the mean.
+    #[inline(always)]
+    pub(super) fn end(&mut self, now: u64) {
+        if let Some(pkt_ticks) = now.wrapping_sub(self.began_ticks).checked_div(self.pkts) {
+            self.observe(pkt_ticks);
+        }
+    }
+
+    #[inline]
+    fn observe(&mut self, pkt_ticks: u64) {
+        self.pkts = 0;
+        let pkt_ticks = pkt_ticks.min(4 * self.pkt_ticks + self.limits.short);
+        let mean = self.pkt_ticks;
+        self.pkt_ticks = mean + (pkt_ticks >> MEAN_SHIFT) - (mean >> MEAN_SHIFT);
+    }
+
+    /// What came since says nothing about bursts.
+    #[inline(always)]
+    pub(super) fn forget(&mut self) {
+        self.pkts = 0;
+    }
+
+    /// Whether a burst that was polled at `now` is served under its lease.
+    #[inline(always)]
+    pub(super) fn is_short(&self, now: u64, pkts: usize) -> bool {
+        let ticks = self.pkt_ticks * pkts as u64;
+        let wary = self.pressed_polls > 0 || now < self.wary_until;
+        ticks <= if wary { self.limits.wary_short } else { self.limits.short }
+    }
+
+    /// The lcore runs again at `now`, after it has not for so long. What
+    /// happened once may happen again: until it has not for a while, bursts in
+    /// service hold up nothing but their own flows.
+    #[cold]
+    pub(super) fn note_silence(&mut self, now: u64, ticks: u64) {
+        if ticks > self.limits.wary_after {
+            self.wary_until = now + self.limits.wary;
+        }
+    }
+
+    /// How many packets to poll: fewer where they take long.
+    #[inline(always)]
+    pub(super) fn burst(&self) -> BurstSize {
+        let max = self.burst_max.pkts() as u64;
+        if self.pkt_ticks * max <= self.limits.burst { self.burst_max } else { self.few() }
+    }
+
+    #[cold]
+    fn few(&self) -> BurstSize {
+        let fitting = self.limits.burst / self.pkt_ticks.max(1) / GROUP_PKTS * GROUP_PKTS;
+        let max = self.burst_max.pkts() as u64;
+        BurstSize::of(fitting.max(GROUP_PKTS).min(max) as u16)
+    }
+
+    /// Whether the lcore is pressed after a poll for `want` packets that brought
+    /// `pkts`.
+    #[inline(always)]
+    pub(super) fn is_pressed(&mut self, pkts: usize, want: BurstSize) -> bool {
+        if pkts == want.pkts() && self.pkt_ticks * pkts as u64 > self.limits.pressed {
+            self.pressed_polls = RELIEVED_POLLS;
+        } else {
+            self.pressed_polls = self.pressed_polls.saturating_sub(1);
+        }
+        self.pressed_polls > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pace(pkt_ns: u64) -> Pace {
+        let mut pace = Pace::new(BurstSize::of(32), |ns| ns);
+        for _ in 0..200 {
+            pace.begin(0, 1);
+            pace.end(pkt_ns);
+        }
+        pace
+    }
+
+    #[test]
+    fn bursts_shrink_where_packets_take_long() {
+        assert_eq!(pace(10).burst().pkts(), 32);
+        assert!((4..=12).contains(&pace(1_000).burst().pkts()));
+        assert_eq!(pace(100_000).burst().pkts(), 4);
+    }
+
+    #[test]
+    fn only_cheap_bursts_are_short() {
+        assert!(pace(8).is_short(0, 32) && pace(1_000).is_short(0, 3));
+        assert!(!pace(1_000).is_short(0, 5));
+    }
+
+    #[test]
+    fn a_silence_makes_an_lcore_wary_for_a_while() {
+        let mut pace = pace(1_000);
+        pace.note_silence(100, WARY_AFTER_NS);
+        assert!(pace.is_short(200, 1), "a short silence is none");
+        pace.note_silence(100, WARY_AFTER_NS + 1);
+        assert!(!pace.is_short(200, 1) && pace.is_short(101 + WARY_NS, 1));
+    }
+
+    #[test]
+    fn pressure_ends_when_the_queue_was_empty_several_times() {
+        let mut pace = pace(1_000);
+        let want = BurstSize::of(8);
+        assert!(!pace.is_pressed(7, want) && pace.is_pressed(8, want));
+        let still = (0..20).filter(|_| pace.is_pressed(0, want)).count();
+        assert_eq!(still as u32, RELIEVED_POLLS - 1);
+        assert!(!Pace::new(want, |ns| ns).is_pressed(8, want), "what takes no time is no backlog");
+    }
+}

@@ -1,0 +1,50 @@
+//! An lcore with a backlog of cheap packets is helped by idle lcores, and
+//! packets stay in order.
+
+mod common;
+
+use common::{assert_books_balance, count, lcores, rows, run};
+use serde_json::Value;
+
+/// Nine packets in ten arrive by the queue of one lcore, and take more than its
+/// time. Both lcores together are busy for half of theirs.
+const SKEWED: &str =
+    "--source open-loop:load=0.55,skew=9:1 --work spin:cheap=50us,p=0 --rxd 4096 --duration 1.5";
+
+fn report(mode: &str) -> Value {
+    let eal = format!("{} --no-pci --vdev net_null0,no-rx=1", lcores(2));
+    let outcome = run(&eal, &format!("{mode} {SKEWED}"));
+    let report = outcome.good_report().clone();
+    assert_books_balance(&report);
+    assert_eq!(count(&report["order"], "reordered_pkts"), 0, "{mode}: {report:#}");
+    report
+}
+
+fn pressed(report: &Value) -> usize {
+    rows(report, "incidents").iter().filter(|incident| incident["stage"] == "pressed").count()
+}
+
+/// Packets that the lcore with fewer packets received, of all.
+fn share_of_the_other(report: &Value) -> f64 {
+    let received = rows(report, "lcores").iter().map(|lcore| count(lcore, "rx_pkts"));
+    received.min().expect("two lcores") as f64 / count(report, "rx_pkts") as f64
+}
+
+#[test]
+fn idle_lcores_pull_from_one_that_is_pressed() {
+    // Bursts of 50 us packets would look like stalls.
+    let helped = report("--pools 1:1 --stall-after 100ms");
+    assert!(pressed(&helped) > 0, "{helped:#}");
+    assert!(share_of_the_other(&helped) > 0.2, "{helped:#}");
+    let alone = report("--pools 1:1 --excess none --stall-after 100ms");
+    assert_eq!(pressed(&alone), 0, "{alone:#}");
+    assert!(share_of_the_other(&alone) < 0.2, "{alone:#}");
+}
+
+#[test]
+fn shared_queues_and_thieves_of_receive_queues_level_the_load() {
+    for mode in ["--mode shared", "--mode steal --steal-rx"] {
+        let report = report(mode);
+        assert!(share_of_the_other(&report) > 0.2, "{mode}: {report:#}");
+    }
+}
