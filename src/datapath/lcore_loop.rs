@@ -18,7 +18,7 @@ use super::timing::{Laps, Timing};
 use super::transmit::Transmit;
 use crate::dpdk::{Burst, BurstSize};
 use crate::engine::{Engine, Verdict, flow_hash};
-use crate::order::Counting;
+use crate::order::{Counting, Order};
 use crate::policy::{Deferral, Help, Policy, Pool, Step};
 use crate::stats::{DropCause, Lap, LcoreStats};
 
@@ -154,6 +154,9 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         }
         let Some(at) = self.poller.next_own() else { return self.found_nothing() };
         let want = if P::SHARES { self.pace.burst() } else { self.burst_size };
+        if P::SHARES && self.lacks_places(at, want) {
+            return self.found_nothing();
+        }
         let Some(polled) = self.poller.poll(at, now, want, &mut self.burst) else {
             if P::SHARES {
                 self.timing.polled_in_vain(now, None);
@@ -199,6 +202,9 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         let now = self.timing.now();
         self.close(now);
         let want = if P::SHARES { self.pace.burst() } else { self.burst_size };
+        if P::SHARES && self.lacks_places(at, want) {
+            return false;
+        }
         let polled = self.poller.poll(at, now, want, &mut self.burst);
         let Some(polled) = polled.filter(|polled| polled.pkts > 0) else { return false };
         self.rescue.record_takeover(owner, now, polled.pkts);
@@ -206,6 +212,16 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         // Whoever polls next would overtake what has not been sent.
         self.release_burst();
         true
+    }
+
+    /// Whether packets of that queue would find no place in their flows, because
+    /// too many before them are in flight. They wait in the queue then, instead
+    /// of being dropped.
+    #[inline(always)]
+    fn lacks_places(&self, at: usize, want: BurstSize) -> bool {
+        let Order::Keeping(keeping) = self.shared.order else { return false };
+        let queue = self.poller.number(at);
+        !keeping.is_idle(queue) && keeping.room(queue) < want.pkts()
     }
 
     /// Counts a burst, and serves it. Returns as `poll`.

@@ -150,6 +150,12 @@ impl<'a> Poller<'a> {
         self.queues.len() - self.own
     }
 
+    /// The number of the queue at `at`.
+    #[inline(always)]
+    pub(super) fn number(&self, at: usize) -> usize {
+        usize::from(self.queues[at].number)
+    }
+
     /// The own queue whose turn it is.
     #[inline(always)]
     pub(super) fn next_own(&mut self) -> Option<usize> {

@@ -98,8 +98,9 @@ impl<T> Keeping<T> {
         self.tables[queue].is_idle()
     }
 
-    /// How many more packets of the queue can get tickets. Caller must hold the
-    /// queue's lease; others may release tickets meanwhile.
+    /// How many more packets of the queue can get tickets. For the
+    /// holder of the queue's lease; for others a hint. Tickets may be released
+    /// meanwhile.
     #[inline]
     pub fn room(&self, queue: usize) -> usize {
         self.tables[queue].room()
