@@ -102,14 +102,16 @@ mod tests {
     use super::*;
 
     proptest! {
+        #![proptest_config(crate::cases())]
+
         #[test]
         fn a_set_is_a_set(
             lcores in 1..=SET_MAX,
-            deeds in prop::collection::vec(any::<(bool, prop::sample::Index)>(), 0..100),
+            operations in prop::collection::vec(any::<(bool, prop::sample::Index)>(), 0..100),
             first in any::<prop::sample::Index>(),
         ) {
             let (set, mut model) = (LcoreSet::new(lcores), BTreeSet::new());
-            for (inserts, index) in deeds {
+            for (inserts, index) in operations {
                 let lcore = index.index(lcores);
                 if inserts {
                     set.insert(lcore);
