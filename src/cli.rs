@@ -138,7 +138,7 @@ pub struct Cli {
     /// Ports to use, as a hexadecimal mask [default: all]
     #[arg(long, help_heading = PORTS, value_name = "MASK", value_parser = parse_mask)]
     pub portmask: Option<u64>,
-    /// Which lcore polls which queue: "(PORT,QUEUE,LCORE),…"
+    /// Which lcore polls which queue: "(PORT,QUEUE,LCORE),..."
     ///
     /// Without it queue i of every port belongs to the i-th lcore that polls.
     #[arg(long, help_heading = PORTS, value_name = "MAP")]
