@@ -149,9 +149,8 @@ pub struct Control<'a> {
     pub links: &'a [AtomicBool; MAX_PORTS],
     pub stats: &'a [LcoreStats],
     pub incidents: &'a IncidentReader<'a>,
-    /// The clocks of drivers' stamps, and the stamps' source as planned.
+    /// The clocks of drivers' stamps.
     pub clocks: &'a StampClocks,
-    pub stamped_by: &'static str,
     pub cpus: CpuSet,
     pub duration: Option<Duration>,
     pub stats_period: Option<Duration>,
@@ -221,11 +220,6 @@ impl Control<'_> {
         *last = verdict;
     }
 
-    /// The stamps' source as it is now, by the report's name.
-    fn stamped_by(&self) -> &'static str {
-        if self.clocks.verdict() == Verdict::Software { "software" } else { self.stamped_by }
-    }
-
     /// The time until the next event, at most [`LOOK_EVERY`].
     fn until_next(&self, start: Instant, now: Instant, line: &StatsLine) -> Duration {
         let end =
@@ -270,7 +264,7 @@ struct StatsLine {
     start: Instant,
     due: Due,
     printed_at: Instant,
-    last: [u64; 5],
+    last: [u64; 4],
     latencies: HistogramCounts,
 }
 
@@ -280,7 +274,7 @@ impl StatsLine {
             start,
             due: Due { start, periods: 0 },
             printed_at: start,
-            last: [0; 5],
+            last: [0; 4],
             latencies: HistogramCounts::default(),
         }
     }
@@ -298,28 +292,22 @@ impl StatsLine {
             sum(LcoreStats::rx_pkts),
             sum(LcoreStats::tx_pkts),
             sum(|lcore| lcore.shed_pkts.get()),
-            sum(|lcore| lcore.taken_pkts.get()),
             stats.iter().map(dropped).sum(),
         ];
         let seconds = (now - self.printed_at).as_secs_f64();
-        let mut text = format!("{:7.1} s", (now - self.start).as_secs_f64());
+        let mut text = format!("{:5.1} s", (now - self.start).as_secs_f64());
         for ((name, count), last) in
-            ["rx", "tx", "shed", "taken", "dropped"].iter().zip(counts).zip(self.last)
+            ["rx", "tx", "shed", "dropped"].iter().zip(counts).zip(self.last)
         {
             text += &format!("  {name} {}", rate((count - last) as f64 / seconds));
         }
         let latencies = HistogramCounts::of(
             stats.iter().flat_map(|lcore| [&lcore.cheap_latency, &lcore.expensive_latency]),
         );
-        let mut counted = false;
         for (name, quantile) in [("p50", 0.5), ("p99", 0.99)] {
             if let Some(ticks) = latencies.quantile_since(&self.latencies, quantile) {
                 text += &format!("  {name} {}", time(tsc_rate.ns(ticks)));
-                counted = true;
             }
-        }
-        if counted {
-            text += &format!(" by {}", control.stamped_by());
         }
         say(text);
         self.printed_at = now;
@@ -328,13 +316,21 @@ impl StatsLine {
     }
 }
 
-/// A rate with its unit, in a fixed width.
+/// A rate of four digits with its unit, in a fixed width.
 fn rate(pps: f64) -> String {
-    match pps {
-        1e6.. => format!("{:7.3} Mpps", pps / 1e6),
-        1e3.. => format!("{:7.3} kpps", pps / 1e3),
-        _ => format!("{pps:7.0}  pps"),
-    }
+    let (scaled, unit) = match pps {
+        1e6.. => (pps / 1e6, "Mpps"),
+        1e3.. => (pps / 1e3, "kpps"),
+        _ => return format!("{pps:5.0}  pps"),
+    };
+    let decimals = if scaled < 10.0 {
+        3
+    } else if scaled < 100.0 {
+        2
+    } else {
+        1
+    };
+    format!("{scaled:5.decimals$} {unit}")
 }
 
 #[cfg(test)]
@@ -365,7 +361,7 @@ mod tests {
     fn rates_have_the_unit_that_shows_them() {
         assert_eq!(
             [0.0, 424.4, 1_234.0, 81_234_567.0].map(rate),
-            ["      0  pps", "    424  pps", "  1.234 kpps", " 81.235 Mpps"]
+            ["    0  pps", "  424  pps", "1.234 kpps", "81.23 Mpps"]
         );
     }
 }

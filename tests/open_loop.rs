@@ -76,15 +76,17 @@ fn the_requested_rate_is_offered_on_every_queue() {
         outcome.stdout
     );
     assert!(
+        outcome.stdout.iter().any(|line| line.starts_with("  stamps   open-loop")),
+        "{:#?}",
+        outcome.stdout
+    );
+    assert!(
         outcome.stdout.iter().any(|line| line.contains("sent by lcore")),
         "two have: {:#?}",
         outcome.stdout
     );
     assert!(
-        outcome
-            .stdout
-            .iter()
-            .any(|line| line.contains("  p99 ") && line.ends_with(" by open-loop")),
+        outcome.stdout.iter().any(|line| line.contains("  p99 ") && line.contains("s  rx ")),
         "{:#?}",
         outcome.stdout
     );

@@ -184,7 +184,6 @@ impl<'e> Run<'e> {
             stats,
             incidents: &reader,
             clocks: &self.clocks,
-            stamped_by: stamping::name(plan),
             cpus: control::spare_cpus(&eal.lcores(), &host.cpus),
             duration: cli.duration,
             stats_period: cli.stats_period,
