@@ -89,25 +89,31 @@ fn queues(queues: &[(u16, u16)], is_shared: impl Fn((u16, u16)) -> bool) -> Stri
     queues.iter().map(text).collect::<Vec<_>>().join(" ")
 }
 
-/// A label and its fields, two spaces apart. Continues below the first field
-/// where a line is full.
+/// A label and its fields, two spaces apart. Where a line is full, the next one
+/// continues below the first field.
 fn folded(label: &str, fields: impl IntoIterator<Item = String>) -> String {
     let mut text = format!("  {label:<7}");
-    let indent = text.len() + 2;
-    let mut column = text.chars().count();
+    let indent = text.chars().count() + 2;
+    let mut column = indent - 2;
+    let mut put = |text: &mut String, word: &str, gap: usize, width: usize| {
+        if column + gap + width > WIDTH {
+            text.truncate(text.trim_end().len());
+            *text += &format!("\n{:indent$}", "");
+            column = indent;
+        } else {
+            *text += &" ".repeat(gap);
+            column += gap;
+        }
+        *text += word;
+        column += word.chars().count();
+    };
     for field in fields {
+        if indent + field.chars().count() <= WIDTH {
+            put(&mut text, &field, 2, field.trim_end().chars().count());
+            continue;
+        }
         for (at, word) in field.split_inclusive(' ').enumerate() {
-            let (gap, width) = (if at == 0 { 2 } else { 0 }, word.trim_end().chars().count());
-            if column + gap + width > WIDTH {
-                text.truncate(text.trim_end().len());
-                text += &format!("\n{:indent$}", "");
-                column = indent;
-            } else {
-                text += &" ".repeat(gap);
-                column += gap;
-            }
-            text += word;
-            column += word.chars().count();
+            put(&mut text, word, if at == 0 { 2 } else { 0 }, word.trim_end().chars().count());
         }
     }
     text.truncate(text.trim_end().len());
@@ -128,5 +134,7 @@ mod tests {
         assert!(lines.len() > 2 && lines.iter().all(|line| line.len() <= 100), "{long}");
         assert!(lines[1].starts_with("           0:"), "{long}");
         assert_eq!(long.split_whitespace().count(), 4 + 1 + 64, "{long}");
+        let whole = folded("source", ["x".repeat(80), "9 packets/s".to_owned()]);
+        assert_eq!(whole.lines().last(), Some("           9 packets/s"));
     }
 }
