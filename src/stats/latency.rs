@@ -132,13 +132,12 @@ impl fmt::Display for Latency {
         }
         let see = "see docs/report.md#latency";
         writeln!(f, "{table}\n{}", wrapped(&format!("latency: {}; {see}", self.clock)))?;
-        write!(f, "{}", wrapped(&format!("  {}", self.bound)))?;
+        let bounds: Vec<String> =
+            self.bound.split("; ").map(|part| wrapped(&format!("  {part}"))).collect();
+        write!(f, "{}", bounds.join("\n"))?;
         if let Some(table) = parts_table(&self.parts) {
             let every = self.parts.every_bursts;
-            write!(
-                f,
-                "\n{table}\nparts: sampled 1 in {every} cheap bursts; NIC wait of every packet"
-            )?;
+            write!(f, "\n{table}\nparts: sampled 1 in {every} cheap bursts")?;
         }
         if let (Some(least), Some(most)) = (self.at_least.filter(|row| row.pkts > 0), self.at_most)
         {
