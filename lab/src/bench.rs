@@ -128,14 +128,19 @@ impl Bench {
     }
 }
 
-/// The mpfwd that was named, or the one beside this program.
+/// The mpfwd that was named, or the one beside this program: in the same folder,
+/// or installed to `sbin` where this one is in `bin`.
 fn find(named: Option<&Path>) -> Result<PathBuf> {
-    let beside = std::env::current_exe().map(|own| own.with_file_name("mpfwd"));
+    let own = std::env::current_exe().map_err(|error| {
+        Error::Setup(format!("where this program lies is unknown ({error}): add --mpfwd PATH"))
+    });
     let path = match named {
         Some(path) => path.to_owned(),
-        None => beside.map_err(|error| {
-            Error::Setup(format!("where this program lies is unknown ({error}): add --mpfwd PATH"))
-        })?,
+        None => {
+            let beside = own?.with_file_name("mpfwd");
+            let installed = beside.with_file_name("../sbin/mpfwd");
+            if !beside.is_file() && installed.is_file() { installed } else { beside }
+        }
     };
     match path.is_file() {
         true => Ok(path),
