@@ -85,7 +85,7 @@ impl SourceReport {
 
     fn queue_table(&self) -> Table {
         let mut table =
-            table(&["source", "asked", "offered", "received", "missed", "no buffer", "left"]);
+            table(&["source", "asked pps", "offered", "received", "missed", "no buffer", "left"]);
         for row in &self.queues {
             let mut cells = vec![format!("{} rx {}", row.port, row.queue), rate(row.asked_mpps)];
             let counts = [
