@@ -7,24 +7,12 @@ mod lab;
 
 use std::time::Duration;
 
-use common::{Running, as_json, assert_books_balance, count, dropped, lcores, rows, start};
+use common::{Running, as_json, assert_books_balance, count, dropped, lcores, modes, rows, start};
 use lab::{Lab, pass_through};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 const TWO_NULLS: &str = "--vdev net_null0 --vdev net_null1";
-
-/// On three lcores.
-const MODES: [&str; 8] = [
-    "--mode rtc",
-    "--mode steal",
-    "--mode steal --steal-every 61",
-    "--mode steal --steal-rx",
-    "--mode shared",
-    "--mode shed-random",
-    "--mode pools --pools 2:1",
-    "--pools 2:1",
-];
 
 /// The modes that pass expensive packets on through rings.
 const SHEDDING: [&str; 3] = ["--mode shed-random", "--mode pools --pools 2:1", "--pools 2:1"];
@@ -90,7 +78,7 @@ fn assert_ran_where_it_should(report: &Value, own: &str) {
 
 #[test]
 fn work_of_known_cost() {
-    for mode in MODES {
+    for mode in modes("2:1") {
         for work in [
             "cheap=0ns,expensive=20us,p=0.0005",
             "cheap=100ns,expensive=1ms,p=0.00003",
@@ -104,7 +92,7 @@ fn work_of_known_cost() {
 
 #[test]
 fn work_of_unknown_cost() {
-    for mode in MODES {
+    for mode in modes("2:1") {
         for rest in [
             "cheap=0ns,expensive=20us,p=0.01,known=no",
             "cheap=100ns,expensive=2ms,p=0.0005,known=no --runq-max 64 --grow append",
@@ -178,7 +166,7 @@ fn a_cap_below_the_workers_starves_none_of_them() {
 
 #[test]
 fn a_signal_under_load_finishes_what_was_received() {
-    for mode in MODES {
+    for mode in modes("2:1") {
         for work in ["cheap=0ns,expensive=50us,p=0.01", "cheap=0ns,expensive=50us,p=0.01,known=no"]
         {
             let own = format!("{mode} --grow append --stats-period 0.05 --work spin:{work}");
@@ -243,7 +231,7 @@ fn swapped(number: u32) -> Vec<u8> {
 fn every_packet_comes_out_once_and_intact() {
     const PKTS: u32 = 1500;
     let mut lab = Lab::start(3);
-    for mode in MODES {
+    for mode in modes("2:1") {
         for own in [
             "--work spin:cheap=0ns,expensive=50us,p=0.1",
             "--work spin:cheap=1us,expensive=100us,p=0.1,known=no",

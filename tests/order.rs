@@ -9,21 +9,9 @@ mod lab;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use common::{as_json, assert_books_balance, count, dropped, rows};
+use common::{as_json, assert_books_balance, count, dropped, modes, rows};
 use lab::{Lab, pass_slowly, pass_through};
 use serde_json::Value;
-
-/// On ten lcores.
-const MODES: [&str; 8] = [
-    "--mode rtc",
-    "--mode steal",
-    "--mode steal --steal-every 61",
-    "--mode steal --steal-rx",
-    "--mode shared",
-    "--mode shed-random",
-    "--mode pools --pools 8:2",
-    "--pools 8:2",
-];
 
 /// Per port; the lab's buffers suffice for so many.
 const PKTS: u32 = 1900;
@@ -155,7 +143,7 @@ fn order() {
 fn flows_leave_in_order_of_arrival(lab: &mut Lab) {
     let small = Sent { ring_size: 32, ..SENT };
     let slow = Sent { pause: Duration::from_millis(1), ..small };
-    for mode in MODES {
+    for mode in modes("8:2") {
         for (sent, work) in [
             (SENT, KNOWN),
             (SENT, UNKNOWN),

@@ -144,19 +144,13 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         self.close(now);
         self.laps.lap(Lap::Statistics);
         self.timing.resume(now);
-        if P::SHARES {
-            self.pace.end(now);
-            self.show_running(now);
-        }
+        self.show_running(now);
         self.steps.forget_refusal();
         if P::RESCUES && self.poller.is_adoption_due(now) && self.adopt(now) {
             return false;
         }
         let Some(at) = self.poller.next_own() else { return self.found_nothing() };
-        let want = if P::SHARES { self.pace.burst() } else { self.burst_size };
-        if P::SHARES && self.lacks_places(at, want) {
-            return self.found_nothing();
-        }
+        let Some(want) = self.wanted(at) else { return self.found_nothing() };
         let Some(polled) = self.poller.poll(at, now, want, &mut self.burst) else {
             if P::SHARES {
                 self.timing.polled_in_vain(now, None);
@@ -180,9 +174,14 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         left_whole
     }
 
-    /// Shows the others that this lcore runs.
+    /// Ends the burst before, if queues are shared, and shows the others that
+    /// this lcore runs.
     #[inline(always)]
     fn show_running(&mut self, now: u64) {
+        if !P::SHARES {
+            return;
+        }
+        self.pace.end(now);
         if let Some(silent_ticks) = self.rescue.show_running(now) {
             self.pace.note_silence(now, silent_ticks);
         }
@@ -201,10 +200,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
     fn poll_for(&mut self, at: usize, owner: usize) -> bool {
         let now = self.timing.now();
         self.close(now);
-        let want = if P::SHARES { self.pace.burst() } else { self.burst_size };
-        if P::SHARES && self.lacks_places(at, want) {
-            return false;
-        }
+        let Some(want) = self.wanted(at) else { return false };
         let polled = self.poller.poll(at, now, want, &mut self.burst);
         let Some(polled) = polled.filter(|polled| polled.pkts > 0) else { return false };
         self.rescue.record_takeover(owner, now, polled.pkts);
@@ -214,14 +210,18 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         true
     }
 
-    /// Whether packets of that queue would find no place in their flows, because
-    /// too many before them are in flight. They wait in the queue then, instead
-    /// of being dropped.
+    /// How many packets to poll from that queue. `None` while too many before
+    /// them are in flight: they would find no place in their flows, and wait in
+    /// the queue instead of being dropped.
     #[inline(always)]
-    fn lacks_places(&self, at: usize, want: BurstSize) -> bool {
-        let Order::Keeping(keeping) = self.shared.order else { return false };
+    fn wanted(&self, at: usize) -> Option<BurstSize> {
+        if !P::SHARES {
+            return Some(self.burst_size);
+        }
+        let want = self.pace.burst();
+        let Order::Keeping(keeping) = self.shared.order else { return Some(want) };
         let queue = self.poller.number(at);
-        !keeping.is_idle(queue) && keeping.room(queue) < want.pkts()
+        (keeping.is_idle(queue) || keeping.room(queue) >= want.pkts()).then_some(want)
     }
 
     /// Counts a burst, and serves it. Returns as `poll`.
@@ -683,10 +683,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
     fn look_around(&mut self) {
         let now = self.timing.now();
         self.timing.resume(now);
-        if P::SHARES {
-            self.pace.end(now);
-            self.show_running(now);
-        }
+        self.show_running(now);
         self.close(now);
         let (shards_wait, draining) = (self.intake.shards_wait(), self.shared.run.is_draining());
         match self.steps.help(self.rescue.look(now), shards_wait, draining) {

@@ -337,6 +337,20 @@ pub fn dropped(report: &Value, cause: &str) -> u64 {
     count(&report["drops"], cause)
 }
 
+/// Arguments for every mode; where it has pools, they are `pools`.
+pub fn modes(pools: &str) -> [String; 8] {
+    [
+        "--mode rtc".into(),
+        "--mode steal".into(),
+        "--mode steal --steal-every 61".into(),
+        "--mode steal --steal-rx".into(),
+        "--mode shared".into(),
+        "--mode shed-random".into(),
+        format!("--mode pools --pools {pools}"),
+        format!("--pools {pools}"),
+    ]
+}
+
 #[track_caller]
 pub fn rows<'r>(report: &'r Value, key: &str) -> &'r [Value] {
     report[key].as_array().unwrap_or_else(|| panic!("no rows {key} in {report}"))
