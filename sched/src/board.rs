@@ -61,7 +61,7 @@ impl Beat {
 
 /// One lcore's board. The lcore writes it seldom; all others read it.
 pub struct Board {
-    /// What the lcore is for.
+    /// The lcore's pool.
     pub pool: Pool,
     /// Its long stages, and how many packets are queued behind them.
     pub heartbeat: Heartbeat,
@@ -84,7 +84,7 @@ impl Board {
         }
     }
 
-    /// What a policy is told about this lcore.
+    /// This lcore's hint for policies.
     #[inline]
     pub fn hint(&self, now_ticks: u64) -> PeerHint {
         let busy = self.heartbeat.busy();

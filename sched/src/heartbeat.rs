@@ -4,7 +4,7 @@
 
 use crate::sync::{AtomicU32, AtomicU64, Line, Ordering};
 
-/// What is known of a packet's cost before its stage has ended.
+/// A packet's cost, as far as it is known before its stage has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cost {
     /// The cheap stage may turn out to be long.
@@ -13,7 +13,7 @@ pub enum Cost {
     Expensive,
 }
 
-/// What an lcore is busy with.
+/// The work that keeps an lcore busy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Busy {
     /// When the stage began, in ticks of the time stamp counter; never 0.

@@ -12,7 +12,7 @@ use crate::dpdk::{BURST_MAX, Burst, Mbuf, TicketField};
 use crate::engine::FlowBefore;
 use crate::order::{Bucket, Counting, Full, Order};
 
-/// What is asked of the packets of one burst.
+/// Gives the packets of one burst their places.
 pub(super) struct Admission<'a> {
     places: Places<'a>,
     field: TicketField,

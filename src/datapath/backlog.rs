@@ -1,4 +1,5 @@
-//! What drivers refused: it waits in order, by port, and is offered again.
+//! Packets that drivers refused: they wait in order, by port, and are offered
+//! again.
 
 use std::collections::VecDeque;
 use std::collections::vec_deque::Drain;

@@ -35,7 +35,7 @@ impl Pile {
     }
 }
 
-/// What the cheap stage serves; each packet with its place in its flow.
+/// Packets for the cheap stage, each with its place in its flow.
 pub(super) struct CheapPile {
     packets: Burst,
     passes: Box<[Pass; BURST_MAX]>,

@@ -65,7 +65,7 @@ impl<'a> Handoff<'a> {
         self.kept.len()
     }
 
-    /// What others can steal.
+    /// How many packets others can steal.
     #[inline]
     pub(super) fn waiting_pkts(&mut self) -> usize {
         self.run_queue.len() + self.kept.len()

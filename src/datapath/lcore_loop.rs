@@ -36,7 +36,7 @@ const RESTS_WITHOUT_QUEUES: usize = 8;
 pub struct LcoreLoop<'a, E, P> {
     steps: Steps<'a, P>,
     poller: Poller<'a>,
-    /// What the last poll or dequeue brought; empty between two steps.
+    /// Packets of the last poll or dequeue; empty between two steps.
     burst: Burst,
     admission: Admission<'a>,
     piles: Piles,
@@ -759,8 +759,8 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         self.serve_run_queue();
     }
 
-    /// What another lcore keeps is known to be expensive: one, to go where this
-    /// lcore's own would.
+    /// Steals one packet that another lcore keeps, which is known to be
+    /// expensive. It goes where this lcore's own would.
     fn steal_kept(&mut self, victim: usize, since: u64) {
         let stolen = self.rescue.steal_kept(victim, &mut self.piles.deferred);
         if stolen == 0 {

@@ -101,7 +101,7 @@ impl Pace {
         self.pkt_ticks = mean + (pkt_ticks >> MEAN_SHIFT) - (mean >> MEAN_SHIFT);
     }
 
-    /// What came since says nothing about bursts.
+    /// Leaves the burst in service out of the mean.
     #[inline(always)]
     pub(super) fn forget(&mut self) {
         self.pkts = 0;

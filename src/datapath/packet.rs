@@ -29,7 +29,7 @@ impl Arrival {
     }
 }
 
-/// What tells the arrival of a pile's packets.
+/// Where the arrival of a pile's packets is found.
 #[derive(Clone, Copy)]
 pub(super) enum Origin {
     /// One poll brought them all.
@@ -178,7 +178,7 @@ pub struct Outgoing {
     pub(super) times: Times,
 }
 
-/// What latency is computed of, once the driver has accepted the packet.
+/// The terms of a packet's latency, once the driver has accepted it.
 #[derive(Clone, Copy)]
 pub(super) struct Times {
     /// Its arrival.

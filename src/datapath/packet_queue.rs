@@ -5,8 +5,8 @@ use crate::cli::Grow;
 use crate::dpdk::{Burst, Mbuf};
 use crate::runq::{Append, Double, RunQueue, Stealer, Stolen};
 
-/// What an lcore keeps for later. Whether anything waits is asked in every
-/// step, so that most often the answer is near at hand.
+/// Packets that an lcore keeps for later. Every step asks whether anything
+/// waits, so that most often the answer is near at hand.
 pub struct PacketQueue {
     queue: Queue,
     /// No fewer than wait: thieves may have taken some.

@@ -52,7 +52,7 @@ impl<'a> Queue<'a> {
     }
 }
 
-/// What one poll found.
+/// The result of one poll.
 #[derive(Clone, Copy)]
 pub(super) struct Polled {
     /// The queue's place with the poller, and its number.

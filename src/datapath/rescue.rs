@@ -21,7 +21,7 @@ pub(super) struct Rescue<'a> {
     stats: &'a RescueStats,
     /// Thieves' ends of all lcores' run queues and kept packets, by lcore.
     stealers: Vec<[PacketStealer; 2]>,
-    /// What the lcores showed of themselves when this one looked last.
+    /// The lcores' hints when this one looked last.
     hints: Vec<PeerHint>,
     /// How long an lcore may be busy before it counts as stuck.
     patience_ticks: u64,

@@ -1,4 +1,4 @@
-//! What a loop is made of: settings, its queues, and what all lcores share.
+//! The parts of a loop: settings, its queues, and what all lcores share.
 
 use std::sync::atomic::AtomicBool;
 
@@ -41,7 +41,7 @@ pub struct Settings {
     pub polled: Option<StampField>,
     /// Where its place in its flow is written then.
     pub ticket: TicketField,
-    /// What identifies a packet's flow.
+    /// How a packet's flow is identified.
     pub flows: Flows,
     /// Packets bring a stamp of their arrival, which counts instead of the time
     /// of the poll.
@@ -113,7 +113,7 @@ pub struct Shared<'a> {
     pub incidents: &'a Incidents,
     /// The clocks of drivers' stamps, where these count.
     pub clocks: &'a StampClocks,
-    /// What drivers receive into.
+    /// The buffers that drivers receive into.
     pub buffers: &'a Mempool,
 }
 

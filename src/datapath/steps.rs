@@ -73,7 +73,7 @@ impl<'a, P: Policy> Steps<'a, P> {
         })
     }
 
-    /// What to do for other lcores, which show these hints.
+    /// Chooses the help for other lcores, which show these hints.
     pub(super) fn help(
         &mut self,
         peers: &[PeerHint],

@@ -69,7 +69,7 @@ pub(super) struct Transmit<'a> {
     release: Release<'a>,
     /// The backlog got packets whose turn has just come: no driver was asked.
     turn_came: bool,
-    /// What drivers accepted since latency was booked last.
+    /// Packets that drivers accepted since latency was booked last.
     accepted: Vec<Accepted>,
     places: Places<'a>,
     links: &'a [AtomicBool; MAX_PORTS],
@@ -341,7 +341,7 @@ impl<'a> Transmit<'a> {
         self.turn_came
     }
 
-    /// What is still staged, behind the first `sent`, waits in the backlog.
+    /// Staged packets behind the first `sent` wait in the backlog.
     #[cold]
     fn refuse_staged(&mut self, at: usize, sent: usize, times: Times, timing: &Timing<'_>) {
         let hopeless = sent == 0 && self.backlog.is_stuck(at);
@@ -518,7 +518,7 @@ impl<'a> Transmit<'a> {
         self.stats.drop_pkts(DropCause::OrderFull, dropped as u64);
     }
 
-    /// What drivers accepted since the run began.
+    /// Packets that drivers accepted since the run began.
     pub(super) fn sent_pkts(&self) -> u64 {
         self.stats.tx_pkts()
     }

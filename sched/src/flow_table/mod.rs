@@ -68,7 +68,7 @@ struct Set {
     words: [AtomicU64; WAYS],
 }
 
-/// What an update did.
+/// The result of an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Upsert {
     /// The flow was known, and has a new value.

@@ -40,7 +40,7 @@ impl Number {
     }
 }
 
-/// What the lcores that send write, by bucket.
+/// Words that sending lcores write, by bucket.
 struct Departed {
     /// The highest number that was sent, extended beyond 32 bits.
     newest: AtomicU64,

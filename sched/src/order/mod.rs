@@ -96,7 +96,7 @@ impl<T> Order<T> {
         }
     }
 
-    /// What a ticket belongs to.
+    /// The variant that gives tickets.
     ///
     /// # Panics
     /// When packets are only counted: there are no tickets then.
@@ -108,7 +108,7 @@ impl<T> Order<T> {
         }
     }
 
-    /// What a number belongs to.
+    /// The variant that gives numbers.
     ///
     /// # Panics
     /// When order is kept: there are no numbers then.

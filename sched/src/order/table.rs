@@ -31,7 +31,7 @@ pub(super) struct Table {
     newest_sent: Box<[AtomicU64]>,
 }
 
-/// What only the lease's holder uses.
+/// Words that only the lease's holder uses.
 struct Holder {
     /// Records that were allocated, less those that were reclaimed.
     allocated: AtomicU32,

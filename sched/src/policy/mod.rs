@@ -74,7 +74,7 @@ pub enum Step {
     Rest,
 }
 
-/// What to do for others, or with what others left.
+/// Help for others, or work on what they left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Help {
     /// Steal half of that lcore's run queue, and serve a burst of it in the same

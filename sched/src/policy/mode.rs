@@ -95,7 +95,7 @@ impl Argument {
 /// mode of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Variant {
-    /// What experiments call it.
+    /// Its name in experiments.
     pub name: &'static str,
     /// One line for help texts.
     pub help: &'static str,

@@ -6,7 +6,7 @@ use rand::rngs::SmallRng;
 
 use super::Pool;
 
-/// What is the lcore's own. Made before every step, of fields that no other
+/// The lcore's own fields. Made before every step, of fields that no other
 /// lcore writes unless said so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct View {

@@ -33,13 +33,13 @@ impl Stolen {
 /// `pop` and `steal` must initialise as many items as they return, from the front
 /// of `into` on, and no other caller may get these items.
 pub unsafe trait Growth<T: Word>: Send + Sized {
-    /// What thieves share.
+    /// State that thieves share.
     type Shared: Send + Sync;
 
     /// Room for `capacity` items without allocation, and for `max` after growing.
     fn new(capacity: usize, max: usize) -> Self;
 
-    /// What thieves share of this queue.
+    /// State of this queue that thieves share.
     fn shared(&self) -> &Arc<Self::Shared>;
 
     /// Moves items from the front of `items` into the queue, as many as have

@@ -117,7 +117,7 @@ impl<T: Word> Drop for Ring<T> {
 /// so that it reads no shared line for that.
 pub(super) struct OwnerEnd<T: Word> {
     ring: Arc<Ring<T>>,
-    /// What the owner last published.
+    /// The word that the owner published last.
     tail: u64,
     /// `head` as the owner last read it. It may have moved on. Never more than
     /// `tail`.

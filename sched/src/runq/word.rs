@@ -1,4 +1,5 @@
-//! What a run queue holds, and what it is pushed from and popped into.
+//! Items of a run queue, and the containers they are pushed from and popped
+//! into.
 
 use std::mem::MaybeUninit;
 

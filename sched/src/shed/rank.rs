@@ -23,7 +23,7 @@ use super::{Shard, ShardPick, is_before};
 /// A sample reads all heads, so it should be seldom.
 const WINDOW: usize = 64;
 
-/// What one sampled dequeue showed, in items.
+/// The result of one sampled dequeue, in items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RankSample {
     /// Lower bound of the rank error: older items that were still queued.
