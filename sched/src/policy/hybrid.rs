@@ -18,9 +18,11 @@ use super::{Deferral, Help, PeerHint, PeersView, Policy, Pool, Step, View, Why};
 /// * A worker without expensive work steals from run queues.
 /// * An lcore of pool A does expensive work only when it has nothing of its own,
 ///   no lcore needs rescue, and it gets a permit.
-/// * An lcore that has not run for longer than `stall_after_ticks`, because its
-///   CPU was taken away, is stalled: all lcores poll its receive queues.
-/// * Idle lcores poll the receive queues of an lcore that is pressed.
+/// * An lcore that has not run for longer than `stall_ticks`, because its CPU
+///   was taken away, is stalled. Idle lcores poll its receive queues, and those
+///   of an lcore that is pressed. An lcore with packets of its own does neither:
+///   where lcores share CPUs, some are stalled all the time, and to serve them
+///   all would be to serve none well.
 /// * An lcore that has been in a packet of unknown cost longer than
 ///   `rescue_after_ticks` is rescued: idle lcores steal its run queue, and all
 ///   lcores poll its receive queues. Workers wait a quarter of that time longer
@@ -143,7 +145,7 @@ impl Policy for Hybrid {
 
     #[inline]
     fn adopts(&self, peer: &PeerHint) -> bool {
-        is_stuck(peer, self.help.rescue_ticks) || peer.silent_ticks > self.help.stall_ticks
+        is_stuck(peer, self.help.rescue_ticks)
     }
 
     #[inline]
@@ -197,9 +199,10 @@ mod tests {
             assert_eq!(help(pool, pressed), Help::TakeOver { victim, why });
         }
         assert_eq!(help(Pool::A, stalled(STALL_AFTER)), Help::Dequeue);
-        let adopts = |peer| Hybrid::new(1, HELP).adopts(&peer);
-        assert!(adopts(stalled(STALL_AFTER + 1)) && !adopts(stalled(STALL_AFTER)));
-        assert!(!adopts(pressed), "an lcore with work of its own has no time for more");
+        for peer in [stalled(STALL_AFTER + 1), pressed] {
+            let adopts = Hybrid::new(1, HELP).adopts(&peer);
+            assert!(!adopts, "an lcore with work of its own has no time for more");
+        }
     }
 
     #[test]
