@@ -369,6 +369,8 @@ pub enum OnFull {
 pub enum Excess {
     /// They poll its receive queues, burst by burst
     Pull,
+    /// It polls, and they steal the rest of its bursts from its run queue
+    Push,
     /// They leave it alone
     None,
 }

@@ -24,10 +24,10 @@ fn pressed(report: &Value) -> usize {
     rows(report, "incidents").iter().filter(|incident| incident["stage"] == "pressed").count()
 }
 
-/// Packets that the lcore with fewer packets received, of all.
-fn share_of_the_other(report: &Value) -> f64 {
-    let received = rows(report, "lcores").iter().map(|lcore| count(lcore, "rx_pkts"));
-    received.min().expect("two lcores") as f64 / count(report, "rx_pkts") as f64
+/// Of all packets, those that the lcore with fewer of them received, or served.
+fn share_of_the_other(report: &Value, pkts: &str) -> f64 {
+    let counts = rows(report, "lcores").iter().map(|lcore| count(lcore, pkts));
+    counts.min().expect("two lcores") as f64 / count(report, "rx_pkts") as f64
 }
 
 #[test]
@@ -35,16 +35,24 @@ fn idle_lcores_pull_from_one_that_is_pressed() {
     // Bursts of 50 us packets would look like stalls.
     let helped = report("--pools 1:1 --stall-after 100ms");
     assert!(pressed(&helped) > 0, "{helped:#}");
-    assert!(share_of_the_other(&helped) > 0.2, "{helped:#}");
+    assert!(share_of_the_other(&helped, "rx_pkts") > 0.2, "{helped:#}");
     let alone = report("--pools 1:1 --excess none --stall-after 100ms");
     assert_eq!(pressed(&alone), 0, "{alone:#}");
-    assert!(share_of_the_other(&alone) < 0.2, "{alone:#}");
+    assert!(share_of_the_other(&alone, "cheap_pkts") < 0.2, "{alone:#}");
+}
+
+#[test]
+fn a_pressed_lcore_pushes_to_idle_ones() {
+    let helped = report("--pools 1:1 --excess push --stall-after 100ms");
+    assert!(pressed(&helped) > 0, "{helped:#}");
+    assert!(share_of_the_other(&helped, "rx_pkts") < 0.2, "nobody else polls: {helped:#}");
+    assert!(share_of_the_other(&helped, "cheap_pkts") > 0.2, "{helped:#}");
 }
 
 #[test]
 fn shared_queues_and_thieves_of_receive_queues_level_the_load() {
     for mode in ["--mode shared", "--mode steal --steal-rx"] {
         let report = report(mode);
-        assert!(share_of_the_other(&report) > 0.2, "{mode}: {report:#}");
+        assert!(share_of_the_other(&report, "rx_pkts") > 0.2, "{mode}: {report:#}");
     }
 }

@@ -37,7 +37,7 @@ impl<'a> Launch<'a> {
         let help = HelpAfter {
             rescue_ticks: self.settings.rescue_after_ticks,
             stall_ticks: self.settings.stall_after_ticks,
-            pulls: scheduling.pulls,
+            excess: scheduling.excess,
         };
         match (scheduling.mode, scheduling.steal_every) {
             (Mode::Rtc, _) => self.run(queues, engine, |_| Rtc),

@@ -5,8 +5,8 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::usage;
-use crate::cli::{Cli, Excess, Grow};
-use crate::policy::{Argument, Mode};
+use crate::cli::{self, Cli, Grow};
+use crate::policy::{Argument, Excess, Mode};
 use crate::shed::ShardPick;
 use mpfwd_common::error::Result;
 
@@ -36,8 +36,8 @@ pub struct Scheduling {
     pub steal_rx: bool,
     /// How long an lcore may not be seen to run before others poll for it.
     pub stall_after: Duration,
-    /// Whether idle lcores poll for one that is pressed.
-    pub pulls: bool,
+    /// How idle lcores share the backlog of one that is pressed.
+    pub excess: Excess,
     /// Lcores that may do expensive work at a time. 0 with a single pool.
     pub expensive_cap: usize,
 }
@@ -144,7 +144,11 @@ pub(super) fn scheduling(cli: &Cli) -> Result<Scheduling> {
         mode,
         steal_rx: cli.steal_rx,
         stall_after,
-        pulls: cli.excess.unwrap_or(Excess::Pull) == Excess::Pull,
+        excess: cli.excess.map_or(Excess::Pull, |excess| match excess {
+            cli::Excess::Pull => Excess::Pull,
+            cli::Excess::Push => Excess::Push,
+            cli::Excess::None => Excess::Leave,
+        }),
         steal_every: cli.steal_every,
         grow: cli.grow,
         runq_max_pkts: cli.runq_max as usize,

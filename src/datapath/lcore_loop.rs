@@ -72,6 +72,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         let settings = &settings;
         let places = Places { order: shared.order, flows: settings.flows };
         let boards = shared.boards;
+        let excess = policy.excess();
         Self {
             steps: Steps::new(me, policy, settings, shared),
             poller: Poller::new(me, P::SHARES, rx, settings, shared, stats),
@@ -82,7 +83,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
             handoff: Handoff::new((run_queue, kept), shard, inboxes, boards, settings, stats),
             intake: Intake::new(shards, picker, inbox, settings, stats),
             rescue: Rescue::new(me, P::RESCUES, stealers, settings, shared, stats),
-            pace: Pace::new(settings.burst, |ns| settings.ticks(ns)),
+            pace: Pace::new(settings.burst, excess, |ns| settings.ticks(ns)),
             transmit: Transmit::new(tx, settings, shared, stats),
             timing: Timing::new(settings, shared, stats),
             laps: Laps::new(&stats.steps, settings.metered),
@@ -252,7 +253,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
             self.timing.book_unseen(polled_ticks);
         }
         if P::SHARES {
-            self.pace.begin(polled_ticks, polled.pkts);
+            self.pace.begin(polled_ticks, polled.pkts.min(self.pace.own_pkts()));
             if !self.pace.is_short(polled_ticks, polled.pkts) {
                 self.admission.ask_nobody();
                 return self.serve_piles(polled, measured.is_some());
@@ -323,13 +324,15 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
 
     /// For each packet: the engine's class, a place in its flow, a pile. One
     /// that must run here alone goes ahead of all that came after it: those
-    /// wait in the run queue, unclassified, where others can steal them.
+    /// wait in the run queue, unclassified, where others can steal them. So do
+    /// those for which a pressed lcore has no time.
     #[inline]
     fn classify(&mut self, arrival: Arrival) -> Option<Alone> {
         let (marks, places) = (self.timing.marks(), self.admission.places());
+        let own_pkts = if P::SHARES { self.pace.own_pkts() } else { usize::MAX };
         let mut alone = None;
         for (at, mut packet) in self.burst.drain().enumerate() {
-            let pile = if alone.is_none() {
+            let pile = if alone.is_none() && at < own_pkts {
                 Pile::of::<P>(self.serve.classify(&packet, arrival.port))
             } else {
                 Pile::LeftOver
@@ -367,6 +370,9 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
                     }
                 }
             }
+        }
+        if own_pkts < usize::MAX {
+            self.show_waiting();
         }
         alone
     }
@@ -458,12 +464,15 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
 
     /// Serves packets that were left over, up to the first that must run alone.
     fn serve_run_queue(&mut self) {
-        self.pace.forget();
         self.timing.begin_work();
         self.laps.start();
         let now = self.timing.now();
+        self.show_running(now);
         self.close(now);
         let alone = self.classify_left_over();
+        if P::SHARES {
+            self.pace.begin(now, self.piles.cheap.packets().len());
+        }
         if P::STEALS {
             self.show_waiting();
         }
@@ -475,7 +484,8 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
     /// Packets that were left over carry their arrival and their place.
     fn classify_left_over(&mut self) -> Option<Alone> {
         let marks = self.timing.marks();
-        for _ in 0..self.burst_size.pkts() {
+        let pkts_max = if P::SHARES { self.pace.own_pkts() } else { usize::MAX };
+        for _ in 0..self.burst_size.pkts().min(pkts_max) {
             let packet = self.handoff.pop_left_over()?;
             match Pile::of::<P>(self.serve.classify(&packet, packet.port())) {
                 Pile::Alone { unknown } => return Some(Alone { packet, unknown }),

@@ -2,6 +2,7 @@
 //! held, how large a burst may be, and whether the lcore is pressed.
 
 use crate::dpdk::BurstSize;
+use crate::policy::Excess;
 
 /// A burst that takes no longer than this is served under its lease: to give
 /// each packet a ticket would cost more than others could gain meanwhile.
@@ -15,11 +16,12 @@ const WARY_AFTER_NS: u64 = 2_000_000;
 const WARY_NS: u64 = 200_000_000;
 
 /// Bursts are made no longer than this where packets take long: what a burst
-/// holds, no other lcore can help with.
+/// holds, no other lcore can help with. An lcore that gets one that takes longer
+/// is pressed.
 const BURST_NS: u64 = 8_000;
 
-/// An lcore whose queue was not emptied by a poll is pressed, if what it polled
-/// takes it longer than this.
+/// An lcore whose queue was not emptied by a poll is pressed, too, if what it
+/// polled takes it longer than this.
 const PRESSED_NS: u64 = 2_000;
 
 /// Polls that empty their queue until the lcore is no longer pressed.
@@ -45,6 +47,7 @@ struct Limits {
 pub(super) struct Pace {
     limits: Limits,
     burst_max: BurstSize,
+    excess: Excess,
     /// Mean cost of a packet, in ticks.
     pkt_ticks: u64,
     /// The burst that is being served: when it began, and how many packets.
@@ -57,8 +60,9 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// `ticks`: converts nanoseconds.
-    pub(super) fn new(burst_max: BurstSize, ticks: impl Fn(u64) -> u64) -> Self {
+    /// `excess`: how idle lcores help with a backlog. `ticks`: converts
+    /// nanoseconds.
+    pub(super) fn new(burst_max: BurstSize, excess: Excess, ticks: impl Fn(u64) -> u64) -> Self {
         let limits = Limits {
             short: ticks(SHORT_NS),
             wary_short: ticks(WARY_SHORT_NS),
@@ -70,6 +74,7 @@ impl Pace {
         Self {
             limits,
             burst_max,
+            excess,
             pkt_ticks: 0,
             began_ticks: 0,
             pkts: 0,
@@ -129,21 +134,44 @@ impl Pace {
     #[inline(always)]
     pub(super) fn burst(&self) -> BurstSize {
         let max = self.burst_max.pkts() as u64;
-        if self.pkt_ticks * max <= self.limits.burst { self.burst_max } else { self.few() }
+        if self.pkt_ticks * max <= self.limits.burst || self.excess == Excess::Push {
+            self.burst_max
+        } else {
+            self.few()
+        }
     }
 
     #[cold]
     fn few(&self) -> BurstSize {
-        let fitting = self.limits.burst / self.pkt_ticks.max(1) / GROUP_PKTS * GROUP_PKTS;
+        let groups = self.fitting_pkts() / GROUP_PKTS;
         let max = self.burst_max.pkts() as u64;
-        BurstSize::of(fitting.max(GROUP_PKTS).min(max) as u16)
+        BurstSize::of((groups.max(1) * GROUP_PKTS).min(max) as u16)
+    }
+
+    /// How many packets of a burst the lcore serves at once. While it is
+    /// pressed, the others are for idle lcores.
+    #[inline(always)]
+    pub(super) fn own_pkts(&self) -> usize {
+        if self.pressed_polls == 0 || self.excess == Excess::Leave {
+            usize::MAX
+        } else {
+            self.fitting_pkts().max(1) as usize
+        }
+    }
+
+    /// How many packets fit into the time of a burst.
+    #[inline]
+    fn fitting_pkts(&self) -> u64 {
+        self.limits.burst / self.pkt_ticks.max(1)
     }
 
     /// Whether the lcore is pressed after a poll for `want` packets that brought
     /// `pkts`.
     #[inline(always)]
     pub(super) fn is_pressed(&mut self, pkts: usize, want: BurstSize) -> bool {
-        if pkts == want.pkts() && self.pkt_ticks * pkts as u64 > self.limits.pressed {
+        let ticks = self.pkt_ticks * pkts as u64;
+        let limit = if pkts == want.pkts() { self.limits.pressed } else { self.limits.burst };
+        if ticks > limit {
             self.pressed_polls = RELIEVED_POLLS;
         } else {
             self.pressed_polls = self.pressed_polls.saturating_sub(1);
@@ -157,7 +185,7 @@ mod tests {
     use super::*;
 
     fn pace(pkt_ns: u64) -> Pace {
-        let mut pace = Pace::new(BurstSize::of(32), |ns| ns);
+        let mut pace = Pace::new(BurstSize::of(32), Excess::Pull, |ns| ns);
         for _ in 0..200 {
             pace.begin(0, 1);
             pace.end(pkt_ns);
@@ -170,6 +198,21 @@ mod tests {
         assert_eq!(pace(10).burst().pkts(), 32);
         assert!((4..=12).contains(&pace(1_000).burst().pkts()));
         assert_eq!(pace(100_000).burst().pkts(), 4);
+    }
+
+    #[test]
+    fn a_pressed_lcore_keeps_what_it_has_time_for() {
+        let pressed = |excess, pkt_ns| {
+            let mut pace = Pace { excess, ..pace(pkt_ns) };
+            assert_eq!(pace.own_pkts(), usize::MAX, "it is not pressed");
+            let want = pace.burst();
+            assert!(pace.is_pressed(want.pkts(), want));
+            (want.pkts(), pace.own_pkts())
+        };
+        assert!(matches!(pressed(Excess::Push, 1_000), (32, 6..=12)));
+        assert_eq!(pressed(Excess::Push, 20_000), (32, 1));
+        assert_eq!(pressed(Excess::Pull, 20_000), (4, 1));
+        assert_eq!(pressed(Excess::Leave, 20_000), (4, usize::MAX));
     }
 
     #[test]
@@ -194,6 +237,7 @@ mod tests {
         assert!(!pace.is_pressed(7, want) && pace.is_pressed(8, want));
         let still = (0..20).filter(|_| pace.is_pressed(0, want)).count();
         assert_eq!(still as u32, RELIEVED_POLLS - 1);
-        assert!(!Pace::new(want, |ns| ns).is_pressed(8, want), "what takes no time is no backlog");
+        assert!(self::pace(9_000).is_pressed(1, want), "meanwhile others may come");
+        assert!(!Pace::new(want, Excess::Pull, |ns| ns).is_pressed(8, want), "what takes no time is no backlog");
     }
 }

@@ -19,10 +19,11 @@ use super::{Deferral, Help, PeerHint, PeersView, Policy, Pool, Step, View, Why};
 /// * An lcore of pool A does expensive work only when it has nothing of its own,
 ///   no lcore needs rescue, and it gets a permit.
 /// * An lcore that has not run for longer than `stall_ticks`, because its CPU
-///   was taken away, is stalled. Idle lcores poll its receive queues, and those
-///   of an lcore that is pressed. An lcore with packets of its own does neither:
-///   where lcores share CPUs, some are stalled all the time, and to serve them
-///   all would be to serve none well.
+///   was taken away, is stalled: idle lcores poll its receive queues. An lcore
+///   with packets of its own does not: where lcores share CPUs, some are stalled
+///   all the time, and to serve them all would be to serve none well.
+/// * Idle lcores share the backlog of an lcore that is pressed, as [`Excess`]
+///   says.
 /// * An lcore that has been in a packet of unknown cost longer than
 ///   `rescue_after_ticks` is rescued: idle lcores steal its run queue, and all
 ///   lcores poll its receive queues. Workers wait a quarter of that time longer
@@ -42,8 +43,21 @@ pub struct HelpAfter {
     pub rescue_ticks: u64,
     /// An lcore may not be seen to run for so long.
     pub stall_ticks: u64,
-    /// Whether idle lcores poll for one that is pressed.
-    pub pulls: bool,
+    /// How idle lcores share the backlog of one that is pressed.
+    pub excess: Excess,
+}
+
+/// How idle lcores share the backlog of one that is pressed. It serves of each
+/// burst what it has time for, and leaves the rest in its run queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Excess {
+    /// It polls small bursts. Others steal from its run queue, and poll its
+    /// receive queues.
+    Pull,
+    /// It polls full bursts. Others steal from its run queue.
+    Push,
+    /// They leave it alone.
+    Leave,
 }
 
 impl Hybrid {
@@ -79,19 +93,28 @@ impl Hybrid {
         Some(Help::TakeOver { victim, why })
     }
 
-    /// Polls for an lcore that does not run, or else for one that does not keep
-    /// up.
+    /// Polls for an lcore that does not run, or else shares the backlog of one
+    /// that does not keep up.
     #[inline]
     fn relieve(&mut self, peers: &PeersView<'_>) -> Option<Help> {
-        let HelpAfter { stall_ticks, pulls, .. } = self.help;
+        let HelpAfter { stall_ticks, excess, .. } = self.help;
         if peers.draining {
             return None;
         }
         if let Some(victim) = peers.random(&mut self.rng, |peer| peer.silent_ticks > stall_ticks) {
             return Some(Help::TakeOver { victim, why: Why::Stalled });
         }
-        let victim = peers.random(&mut self.rng, |peer| pulls && peer.pressed)?;
-        Some(Help::TakeOver { victim, why: Why::Pressed })
+        if excess == Excess::Leave {
+            return None;
+        }
+        let why = Why::Pressed;
+        let queued = |peer: &PeerHint| peer.pressed && peer.queued_pkts > 0;
+        if let Some(victim) = peers.random(&mut self.rng, queued) {
+            return Some(Help::Steal { victim, why });
+        }
+        let pressed = |peer: &PeerHint| peer.pressed && excess == Excess::Pull;
+        let victim = peers.random(&mut self.rng, pressed)?;
+        Some(Help::TakeOver { victim, why })
     }
 
     /// Cheap work for a worker that has no other.
@@ -149,6 +172,11 @@ impl Policy for Hybrid {
     }
 
     #[inline]
+    fn excess(&self) -> Excess {
+        self.help.excess
+    }
+
+    #[inline]
     fn help(&mut self, peers: &PeersView<'_>) -> Help {
         if let Some(help) = self.rescue(peers).or_else(|| self.relieve(peers)) {
             return help;
@@ -171,7 +199,7 @@ mod tests {
     const STALL_AFTER: u64 = 1_000;
     const BUSY: PeerHint = PeerHint::calm(Pool::A);
     const HELP: HelpAfter =
-        HelpAfter { rescue_ticks: RESCUE_AFTER, stall_ticks: STALL_AFTER, pulls: true };
+        HelpAfter { rescue_ticks: RESCUE_AFTER, stall_ticks: STALL_AFTER, excess: Excess::Pull };
 
     fn help(pool: Pool, peer: PeerHint) -> Help {
         let peers = [BUSY, peer];
@@ -206,19 +234,28 @@ mod tests {
     }
 
     #[test]
-    fn without_pull_nobody_polls_for_one_that_is_pressed() {
-        let peers = [BUSY, PeerHint { pressed: true, ..BUSY }];
-        let view = PeersView {
-            me: 0,
-            pool: Pool::B,
-            draining: false,
-            permit_refused: false,
-            shards_nonempty: false,
-            permit_available: true,
-            peers: &peers,
-        };
-        let mut hybrid = Hybrid::new(1, HelpAfter { pulls: false, ..HELP });
-        assert_eq!(hybrid.help(&view), Help::Rest);
+    fn only_with_pull_others_poll_for_one_that_is_pressed() {
+        let (victim, why) = (1, Why::Pressed);
+        for (excess, queued_pkts, expected) in [
+            (Excess::Pull, 0, Help::TakeOver { victim, why }),
+            (Excess::Pull, 8, Help::Steal { victim, why }),
+            (Excess::Push, 0, Help::Rest),
+            (Excess::Push, 8, Help::Steal { victim, why }),
+            (Excess::Leave, 8, Help::Rest),
+        ] {
+            let peers = [BUSY, PeerHint { pressed: true, queued_pkts, ..BUSY }];
+            let view = PeersView {
+                me: 0,
+                pool: Pool::A,
+                draining: false,
+                permit_refused: false,
+                shards_nonempty: false,
+                permit_available: true,
+                peers: &peers,
+            };
+            let mut hybrid = Hybrid::new(1, HelpAfter { excess, ..HELP });
+            assert_eq!(hybrid.help(&view), expected, "{excess:?}");
+        }
     }
 
     #[test]

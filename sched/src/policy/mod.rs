@@ -30,7 +30,7 @@ mod steal;
 mod steal_every;
 mod view;
 
-pub use hybrid::{HelpAfter, Hybrid};
+pub use hybrid::{Excess, HelpAfter, Hybrid};
 pub use mode::{Argument, Mode, ModeFacts, Variant, Who};
 pub use permits::{Permit, Permits};
 pub use pools::Pools;
@@ -171,6 +171,13 @@ pub trait Policy: Send {
         false
     }
 
+    /// How idle lcores share the backlog of one that is pressed, where the mode
+    /// `SHARES`.
+    #[inline]
+    fn excess(&self) -> Excess {
+        Excess::Pull
+    }
+
     /// What an lcore that looks around does. Never names the asking lcore as
     /// victim.
     #[inline]
@@ -208,7 +215,7 @@ mod tests {
         is_consistent(Pools);
         is_consistent(Hybrid::new(
             1,
-            HelpAfter { rescue_ticks: 100, stall_ticks: 100, pulls: true },
+            HelpAfter { rescue_ticks: 100, stall_ticks: 100, excess: Excess::Pull },
         ));
     }
 }

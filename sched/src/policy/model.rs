@@ -349,7 +349,7 @@ fn run<P: Policy>(scenario: &Scenario, workers: usize, policy: impl Fn(usize) ->
 fn hybrid(at: usize) -> Hybrid {
     Hybrid::new(
         at as u64,
-        HelpAfter { rescue_ticks: RESCUE_AFTER_TURNS, stall_ticks: u64::MAX, pulls: true },
+        HelpAfter { rescue_ticks: RESCUE_AFTER_TURNS, stall_ticks: u64::MAX, excess: Excess::Pull },
     )
 }
 
