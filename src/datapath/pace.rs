@@ -238,6 +238,9 @@ mod tests {
         let still = (0..20).filter(|_| pace.is_pressed(0, want)).count();
         assert_eq!(still as u32, RELIEVED_POLLS - 1);
         assert!(self::pace(9_000).is_pressed(1, want), "meanwhile others may come");
-        assert!(!Pace::new(want, Excess::Pull, |ns| ns).is_pressed(8, want), "what takes no time is no backlog");
+        assert!(
+            !Pace::new(want, Excess::Pull, |ns| ns).is_pressed(8, want),
+            "what takes no time is no backlog"
+        );
     }
 }
