@@ -11,7 +11,7 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 
 use crate::datapath::{Board, RunState};
 use crate::dpdk::clock::{TscRate, tsc};
-use crate::dpdk::{Lcore, MAX_PORTS, Port};
+use crate::dpdk::{Lcore, Port};
 use crate::stats::{
     DropCause, HistogramCounts, Incident, Incidents, LcoreStats, Map, StampClocks, Stuck, Verdict,
     incident_table,
@@ -146,7 +146,6 @@ pub struct Control<'a> {
     pub run: &'a RunState,
     pub signals: &'a Signals,
     pub ports: &'a [Port],
-    pub links: &'a [AtomicBool; MAX_PORTS],
     pub stats: &'a [LcoreStats],
     pub incidents: &'a IncidentReader<'a>,
     /// The clocks of drivers' stamps.
@@ -189,7 +188,7 @@ impl Control<'_> {
                 self.incidents.print();
             }
             if now >= links_at {
-                self.read_links();
+                self.ports.iter().for_each(Port::poll_link);
                 links_at = now + LINKS_EVERY;
             }
             if now >= clocks_at {
@@ -227,12 +226,6 @@ impl Control<'_> {
         let next_line = self.stats_period.map(|period| line.due.at(period));
         let next = end.into_iter().chain(next_line).min();
         next.map_or(LOOK_EVERY, |at| at.saturating_duration_since(now).min(LOOK_EVERY))
-    }
-
-    fn read_links(&self) {
-        for port in self.ports {
-            self.links[usize::from(port.id())].store(port.link_is_up(), Ordering::Relaxed);
-        }
     }
 }
 

@@ -15,8 +15,8 @@ use crate::control::{self, Control, FollowedClocks, Hangups, Host, IncidentReade
 use crate::datapath::{ADOPT_EVERY_NS, Outgoing, RunState, Settings, Shared, TAKE_BUDGET_NS};
 use crate::dpdk::clock::{RateMeter, TscRate, tsc};
 use crate::dpdk::{
-    BurstSize, Eal, EmulatedStamps, MAX_PORTS, Mempool, Port, PortConfig, Reuse, RxQueue,
-    RxStampField, StampField, TicketField, TxQueue,
+    BurstSize, Eal, EmulatedStamps, Mempool, Port, PortConfig, Reuse, RxQueue, RxStampField,
+    StampField, TicketField, TxQueue,
 };
 use crate::engine::Flows;
 use crate::order::{Counting, Keeping, Order};
@@ -147,7 +147,7 @@ impl<'e> Run<'e> {
         let ends = self.ends.take().ok_or_else(|| Error::Setup("a run runs once".into()))?;
         let plan = &self.plan;
         let (rate, _) = self.meter.rate();
-        let (links, ended) = (links(&self.ports), AtomicBool::new(false));
+        let ended = AtomicBool::new(false);
         let run = RunState::new(plan.lcores.len(), self.cli.packets);
         let (boards, permits) = (boards(plan, &self.rxqs, rate)?, permits(plan));
         let incidents = Incidents::new(plan.lcores.len());
@@ -163,7 +163,6 @@ impl<'e> Run<'e> {
         };
         let shared = Shared {
             run: &run,
-            links: &links,
             boards: &boards,
             rxqs: &self.rxqs,
             order: &self.order,
@@ -180,7 +179,6 @@ impl<'e> Run<'e> {
             run: &run,
             signals: &host.signals,
             ports: &self.ports,
-            links: &links,
             stats,
             incidents: &reader,
             clocks: &self.clocks,
@@ -323,14 +321,6 @@ fn attach(
 fn permits(plan: &Plan) -> Permits {
     let pool_a = plan.lcores.iter().filter(|lcore| lcore.pool == Pool::A).count();
     Permits::new(plan.scheduling.expensive_cap, pool_a)
-}
-
-/// By port: whether its link is up. A port that does not exist counts as up.
-fn links(ports: &[Port]) -> [AtomicBool; MAX_PORTS] {
-    std::array::from_fn(|id| {
-        let port = ports.iter().find(|port| usize::from(port.id()) == id);
-        AtomicBool::new(port.is_none_or(Port::link_is_up))
-    })
 }
 
 /// Runs the lcores by `launch`. Control and the reader of changed files run

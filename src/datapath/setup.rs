@@ -1,15 +1,13 @@
 //! The parts of a loop: settings, its queues, and what all lcores share.
 
-use std::sync::atomic::AtomicBool;
-
 use super::board::Board;
 use super::packet::Outgoing;
 use super::packet_queue::{PacketQueue, PacketStealer};
 use super::run_state::RunState;
 use crate::cli::{Idle, OnFull};
 use crate::dpdk::{
-    BurstSize, MAX_PORTS, Mempool, RingConsumer, RingProducer, RxQueue, RxStampField, StampField,
-    TicketField, TxQueue,
+    BurstSize, Mempool, RingConsumer, RingProducer, RxQueue, RxStampField, StampField, TicketField,
+    TxQueue,
 };
 use crate::engine::Flows;
 use crate::order::Order;
@@ -99,8 +97,6 @@ pub struct Queues<'a> {
 #[derive(Clone, Copy)]
 pub struct Shared<'a> {
     pub run: &'a RunState,
-    /// By port: whether its link was up when control looked last.
-    pub links: &'a [AtomicBool; MAX_PORTS],
     /// By lcore, in the order of the map.
     pub boards: &'a [Board<'a>],
     /// All receive queues. A queue's number is its place here.

@@ -1,8 +1,6 @@
 //! Sending: a stage per port that is filled while a burst is served and flushed
 //! at its end, the backlog of what drivers refused, and the packets' turns.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use super::backlog::Backlog;
 use super::packet::{Accepted, Outgoing, Pass, Run, Stage, Times};
 use super::places::Places;
@@ -72,7 +70,6 @@ pub(super) struct Transmit<'a> {
     /// Packets that drivers accepted since latency was booked last.
     accepted: Vec<Accepted>,
     places: Places<'a>,
-    links: &'a [AtomicBool; MAX_PORTS],
     stats: &'a LcoreStats,
     burst_pkts: usize,
     /// How long a driver may accept nothing before its port is stuck: where the
@@ -109,7 +106,6 @@ impl<'a> Transmit<'a> {
             turn_came: false,
             accepted: Vec::with_capacity(2 * BURST_MAX),
             places: Places { order: shared.order, flows: settings.flows },
-            links: shared.links,
             stats,
             burst_pkts: settings.burst.pkts(),
             patience_ticks: [STUCK_NS, STUCK_DOWN_NS].map(|ns| settings.ticks(ns)),
@@ -525,12 +521,7 @@ impl<'a> Transmit<'a> {
 
     /// Why a port accepts nothing.
     fn cause(&self, at: usize) -> DropCause {
-        let port = usize::from(self.outlets[at].txq.port());
-        if self.links[port].load(Ordering::Relaxed) {
-            DropCause::TxFull
-        } else {
-            DropCause::LinkDown
-        }
+        if self.outlets[at].txq.link_is_up() { DropCause::TxFull } else { DropCause::LinkDown }
     }
 
     /// Drops the backlog, and all whose turn comes by that.

@@ -5,6 +5,7 @@
 mod burst;
 pub mod clock;
 mod eal;
+mod events;
 mod fast_path;
 mod fib;
 mod hugepages;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use dpdk_sys as sys;
 use macaddr::MacAddr6;
 
+use super::events::{self, PortState, Watch};
 use super::offloads::{Asked, Capable};
 use super::rx_stamp::{StampClock, stamp_clocks};
 use super::{Eal, Mempool, RxQueue, TxQueue};
@@ -135,6 +136,8 @@ pub(super) type Started = Arc<Opened>;
 pub(super) struct Opened {
     id: u16,
     running: bool,
+    /// Ends before the port is closed.
+    watch: Option<Watch>,
     /// Its receive queues allocate from here; freed after the port is closed.
     _pool: Mempool,
     _eal: Eal,
@@ -142,6 +145,7 @@ pub(super) struct Opened {
 
 impl Drop for Opened {
     fn drop(&mut self) {
+        self.watch = None;
         if self.running {
             // SAFETY: no queue is left, so that nobody polls or sends.
             unsafe { sys::rte_eth_dev_stop(self.id) };
@@ -155,6 +159,7 @@ impl Drop for Opened {
 pub struct Port {
     rxd: u16,
     txd: u16,
+    state: Arc<PortState>,
     opened: Started,
 }
 
@@ -175,7 +180,15 @@ impl Port {
         let id = info.id;
         let what = |verb: &str| format!("port {id} ({}) {verb}", info.name);
         let raw = raw_info(id)?;
-        let mut opened = Opened { id, running: false, _pool: pool.clone(), _eal: eal.clone() };
+        let watch = Watch::new(id)?;
+        let state = watch.state().clone();
+        let mut opened = Opened {
+            id,
+            running: false,
+            watch: Some(watch),
+            _pool: pool.clone(),
+            _eal: eal.clone(),
+        };
         configure(info, config, &raw, warnings)?;
         set_mtu(info, config, warnings);
 
@@ -203,6 +216,7 @@ impl Port {
         let code = unsafe { sys::rte_eth_dev_start(id) };
         super::check(|| what("does not start"), code)?;
         opened.running = true;
+        state.note_link(events::read_link(id));
         if config.promiscuous {
             // SAFETY: started.
             let code = unsafe { sys::rte_eth_promiscuous_enable(id) };
@@ -219,9 +233,9 @@ impl Port {
             .txq_users
             .iter()
             .enumerate()
-            .map(|(queue, &users)| TxQueue::handles(id, queue as u16, users, &opened))
+            .map(|(queue, &users)| TxQueue::handles((id, queue as u16), users, &state, &opened))
             .collect();
-        Ok((Self { rxd, txd, opened }, rxqs, txqs))
+        Ok((Self { rxd, txd, state, opened }, rxqs, txqs))
     }
 
     pub fn id(&self) -> u16 {
@@ -234,10 +248,15 @@ impl Port {
         (self.rxd, self.txd)
     }
 
-    /// Whether the link is up now; a driver that doesn't know counts as up.
+    /// Whether the link is up, as [`TxQueue::link_is_up`].
     pub fn link_is_up(&self) -> bool {
-        // SAFETY: the port is open as long as `self.opened`.
-        unsafe { sys::mpfwd_link_is_up(self.opened.id) != 0 }
+        self.state.link_is_up()
+    }
+
+    /// Asks the driver for the state of the link: not every driver reports
+    /// changes.
+    pub fn poll_link(&self) {
+        self.state.note_link(events::read_link(self.opened.id));
     }
 
     /// What the device counted since it started; zeros where it does not count.
@@ -286,6 +305,9 @@ fn configure(
     }
     let mtu = mtu_for(config.max_pkt_len).clamp(u32::from(raw.min_mtu), u32::from(raw.max_mtu));
     conf.rxmode.mtu = mtu;
+    // SAFETY: a driver's flags live as long as the port.
+    let flags = unsafe { raw.dev_flags.as_ref() }.copied().unwrap_or_default();
+    conf.intr_conf.set_lsc(u32::from(flags & sys::MPFWD_PORT_INTR_LSC != 0));
     // SAFETY: the port exists and is stopped; the configuration is copied.
     let code = unsafe {
         sys::rte_eth_dev_configure(info.id, config.rxq, config.txq_users.len() as u16, &conf)

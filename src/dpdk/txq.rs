@@ -8,6 +8,7 @@ use micropools::Line;
 
 use dpdk_sys as sys;
 
+use super::events::PortState;
 use super::fast_path::FastPath;
 use super::port::Started;
 use super::{Burst, Drain};
@@ -17,18 +18,25 @@ pub struct TxQueue {
     path: FastPath,
     /// Set when other lcores hold a `TxQueue` for the same queue.
     lock: Option<Arc<Line<AtomicBool>>>,
+    state: Arc<PortState>,
     _port: Started,
 }
 
 impl TxQueue {
     /// As many handles of one queue as lcores send by it; they lock each other
     /// out if there is more than one.
-    pub(super) fn handles(port: u16, queue: u16, users: usize, started: &Started) -> Vec<Self> {
+    pub(super) fn handles(
+        (port, queue): (u16, u16),
+        users: usize,
+        state: &Arc<PortState>,
+        started: &Started,
+    ) -> Vec<Self> {
         let lock = (users > 1).then(|| Arc::new(Line(AtomicBool::new(false))));
         (0..users)
             .map(|_| Self {
                 path: FastPath::new(port, queue),
                 lock: lock.clone(),
+                state: state.clone(),
                 _port: started.clone(),
             })
             .collect()
@@ -40,6 +48,13 @@ impl TxQueue {
 
     pub fn queue(&self) -> u16 {
         self.path.queue()
+    }
+
+    /// Whether the port's link is up: as its driver has reported, or as it was
+    /// when the port was asked last. One load of a line that is seldom written.
+    #[inline(always)]
+    pub fn link_is_up(&self) -> bool {
+        self.state.link_is_up()
     }
 
     /// Sends packets from the front of the burst; those that the driver does
