@@ -45,8 +45,9 @@ static const uint64_t MPFWD_MBUF_HAS_RSS_HASH = RTE_MBUF_F_RX_RSS_HASH;
 static const unsigned int MPFWD_RING_SP_ENQ = RING_F_SP_ENQ;
 static const unsigned int MPFWD_RING_SC_DEQ = RING_F_SC_DEQ;
 static const unsigned int MPFWD_RING_HTS = RING_F_MP_HTS_ENQ | RING_F_MC_HTS_DEQ;
-/* Flags of a port: its driver reports a change of the link. */
+/* Flags of a port: its driver reports changes of the link, and that the device is gone. */
 static const uint32_t MPFWD_PORT_INTR_LSC = RTE_ETH_DEV_INTR_LSC;
+static const uint32_t MPFWD_PORT_INTR_RMV = RTE_ETH_DEV_INTR_RMV;
 static const unsigned int MPFWD_MAX_PORTS = RTE_MAX_ETHPORTS;
 static const unsigned int MPFWD_MAX_LCORES = RTE_MAX_LCORE;
 static const unsigned int MPFWD_MEMPOOL_CACHE_MAX = RTE_MEMPOOL_CACHE_MAX_SIZE;

@@ -11,7 +11,7 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 
 use crate::datapath::{Board, RunState};
 use crate::dpdk::clock::{TscRate, tsc};
-use crate::dpdk::{Lcore, Port};
+use crate::dpdk::{Lcore, Port, RxQueue};
 use crate::stats::{
     DropCause, HistogramCounts, Incident, Incidents, LcoreStats, Map, StampClocks, Stuck, Verdict,
     incident_table,
@@ -21,17 +21,19 @@ use mpfwd_common::output::{say, warn};
 use mpfwd_common::text::time;
 
 mod clocks;
+mod ports;
 mod reload;
 
 use clocks::FOLLOW_EVERY;
 pub use clocks::FollowedClocks;
+pub use ports::WatchedPorts;
 pub use reload::{Hangups, Reload};
 
 /// How often control wakes up. Seldom, because on a small machine it shares a
 /// CPU with an lcore.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// How often the state of links is read.
+/// How often drivers are asked for the state of links that they do not follow.
 const LINKS_EVERY: Duration = Duration::from_millis(500);
 
 /// How long lcores may finish what they have received. Then the rest is
@@ -146,6 +148,7 @@ pub struct Control<'a> {
     pub run: &'a RunState,
     pub signals: &'a Signals,
     pub ports: &'a [Port],
+    pub rxqs: &'a [RxQueue],
     pub stats: &'a [LcoreStats],
     pub incidents: &'a IncidentReader<'a>,
     /// The clocks of drivers' stamps.
@@ -158,9 +161,9 @@ pub struct Control<'a> {
 }
 
 impl Control<'_> {
-    /// Runs until the lcores have returned, and follows the clocks meanwhile.
-    /// Returns how long packets were received.
-    pub fn watch(&self, followed: &mut FollowedClocks) -> Duration {
+    /// Runs until the lcores have returned, and follows clocks and ports
+    /// meanwhile. Returns how long packets were received.
+    pub fn watch(&self, followed: &mut FollowedClocks, watched: &mut WatchedPorts) -> Duration {
         // This thread inherits the main lcore's pinning. If that can't be
         // undone, control shares the main lcore's CPU.
         let _ = sched_setaffinity(Pid::from_raw(0), &self.cpus);
@@ -187,10 +190,12 @@ impl Control<'_> {
             if self.signals.record_requested() {
                 self.incidents.print();
             }
-            if now >= links_at {
-                self.ports.iter().for_each(Port::poll_link);
+            let links_due = now >= links_at;
+            if links_due {
                 links_at = now + LINKS_EVERY;
             }
+            self.ports.iter().for_each(|port| port.poll_link(links_due));
+            self.look_at_ports(watched);
             if now >= clocks_at {
                 followed.follow(self.ports, self.clocks);
                 clocks_at = now + FOLLOW_EVERY;

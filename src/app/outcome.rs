@@ -9,14 +9,15 @@ use serde::Serialize;
 use super::stamping;
 use crate::cli::{Cli, Timestamps};
 use crate::config::{LcorePlan, Plan, PortPlan};
+use crate::control::WatchedPorts;
 use crate::dpdk::Mempool;
 use crate::dpdk::clock::{TscRate, tsc};
 use crate::shed::rank_error_bound;
 use crate::stats::{
     self, DeviceStats, DpiReport, DropCause, Histogram, HostGapRow, Incident, Lap, Latency,
     LatencyParts, LatencyRow, LcoreLatency, LcoreRow, LcoreStats, OrderRow, PARTS_EVERY_BURSTS,
-    PartRows, Parts, PortRow, PredictionRow, QueueRow, RankCounts, RankRow, Reloads, Report,
-    SourceReport, StepCycles, TimeRow, TscRow,
+    PartRows, Parts, PortLog, PortRow, PredictionRow, QueueRow, RankCounts, RankRow, Reloads,
+    Report, SourceReport, StepCycles, TimeRow, TscRow,
 };
 use mpfwd_common::error::{Error, Result};
 use mpfwd_common::output;
@@ -44,6 +45,7 @@ pub(super) struct Ended<'a> {
     pub reloads: Option<Reloads>,
     pub stats: &'a [LcoreStats],
     pub devices: &'a [DeviceStats],
+    pub watched: &'a WatchedPorts,
     pub source: Option<SourceReport>,
     pub stamped_by: Option<stamping::Source>,
     pub incidents: Vec<Incident>,
@@ -96,18 +98,16 @@ pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
         step_cycles: cli.record_core_cycles.then(|| step_cycles(stats)),
         lcores: lcores.map(|(plan, stats)| lcore_row(plan, stats, rate)).collect(),
         queues: queue_rows(plan, stats),
-        ports: port_rows(plan, ended.devices),
+        ports: port_rows(plan, ended.devices, ended.watched),
         incidents: ended.incidents,
     }
 }
 
-fn port_rows(plan: &Plan, devices: &[DeviceStats]) -> Vec<PortRow> {
-    let row = |(port, &device): (&PortPlan, &DeviceStats)| PortRow {
-        port: port.info.id,
-        name: port.info.name.clone(),
-        device,
+fn port_rows(plan: &Plan, devices: &[DeviceStats], watched: &WatchedPorts) -> Vec<PortRow> {
+    let row = |((port, &device), log): ((&PortPlan, &DeviceStats), &PortLog)| {
+        PortRow::new(port.info.id, &port.info.name, device, log)
     };
-    plan.ports.iter().zip(devices).map(row).collect()
+    plan.ports.iter().zip(devices).zip(watched.logs()).map(row).collect()
 }
 
 fn lcore_row(plan: &LcorePlan, stats: &LcoreStats, rate: TscRate) -> LcoreRow {

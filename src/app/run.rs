@@ -11,7 +11,7 @@ use super::source::Sources;
 use super::{printed, stamping};
 use crate::cli::{Cli, Idle, KeepOrder, Timestamps};
 use crate::config::{Plan, Stamping};
-use crate::control::{self, Control, FollowedClocks, Hangups, Host, IncidentReader};
+use crate::control::{self, Control, FollowedClocks, Hangups, Host, IncidentReader, WatchedPorts};
 use crate::datapath::{ADOPT_EVERY_NS, Outgoing, RunState, Settings, Shared, TAKE_BUDGET_NS};
 use crate::dpdk::clock::{RateMeter, TscRate, tsc};
 use crate::dpdk::{
@@ -68,6 +68,7 @@ pub(super) struct Run<'e> {
     pool: Mempool,
     sources: Option<Sources>,
     followed: FollowedClocks,
+    watched: WatchedPorts,
     clocks: StampClocks,
     fields: Fields,
     stats: Vec<LcoreStats>,
@@ -119,6 +120,7 @@ impl<'e> Run<'e> {
         let stats = plan.lcores.iter();
         let stats =
             stats.map(|lcore| LcoreStats::new(&plan.may_poll(lcore), &lcore.tx_queue)).collect();
+        let watched = WatchedPorts::new(ports.len());
         Ok(Self {
             ends: Some(ends),
             order,
@@ -127,6 +129,7 @@ impl<'e> Run<'e> {
             pool,
             sources,
             followed,
+            watched,
             clocks,
             fields,
             stats,
@@ -179,6 +182,7 @@ impl<'e> Run<'e> {
             run: &run,
             signals: &host.signals,
             ports: &self.ports,
+            rxqs: &self.rxqs,
             stats,
             incidents: &reader,
             clocks: &self.clocks,
@@ -187,7 +191,7 @@ impl<'e> Run<'e> {
             stats_period: cli.stats_period,
             ended: &ended,
         };
-        let followed = &mut self.followed;
+        let followed = (&mut self.followed, &mut self.watched);
         let (found, elapsed, reloads) =
             beside(&control, followed, engines, || engines.launch(&launch, queues))?;
         // The longer the meter ran, the better it knows the rate.
@@ -245,6 +249,7 @@ impl<'e> Run<'e> {
             reloads,
             stats: &self.stats,
             devices: &devices,
+            watched: &self.watched,
             source,
             stamped_by,
             incidents,
@@ -328,7 +333,7 @@ fn permits(plan: &Plan) -> Permits {
 /// packets were received, and how often files were read again.
 fn beside(
     control: &Control<'_>,
-    followed: &mut FollowedClocks,
+    (followed, watched): (&mut FollowedClocks, &mut WatchedPorts),
     engines: &dyn Engines,
     launch: impl FnOnce() -> Result<EngineReports>,
 ) -> Result<(EngineReports, Duration, Option<Reloads>)> {
@@ -337,7 +342,7 @@ fn beside(
     let failed = |what: &str| Error::Setup(format!("the thread that {what} failed"));
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| hangups.serve(rereads.as_deref(), &control.cpus));
-        let watcher = scope.spawn(|| control.watch(followed));
+        let watcher = scope.spawn(|| control.watch(followed, watched));
         let outcome = launch();
         control.run.drain();
         control.ended.store(true, Ordering::Release);
@@ -348,3 +353,6 @@ fn beside(
         Ok((outcome?, elapsed?, reloads?))
     })
 }
+
+#[cfg(test)]
+mod tests;

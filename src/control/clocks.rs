@@ -97,19 +97,23 @@ impl FollowedClocks {
     /// Samples all clocks, publishes their models, and distrusts those that
     /// stepped or can't be read.
     pub fn follow(&mut self, ports: &[Port], clocks: &StampClocks) {
-        self.follow_by(clocks, |port, clock| ports[port].sample_clock(clock));
+        // Nothing comes by a lost port any more: its clock has stopped, too.
+        let read =
+            |port: usize, clock| (!ports[port].is_lost()).then(|| ports[port].sample_clock(clock));
+        self.follow_by(clocks, read);
     }
 
-    /// As `follow`. `read` samples the clock of the port at an index.
+    /// As `follow`. `read` samples the clock of the port at an index, unless
+    /// the port is lost.
     fn follow_by(
         &mut self,
         clocks: &StampClocks,
-        mut read: impl FnMut(usize, StampClock) -> Option<Sample>,
+        mut read: impl FnMut(usize, StampClock) -> Option<Option<Sample>>,
     ) {
         for followed in &mut self.0 {
             let (port, candidate) = followed.at;
             let of = &clocks.ports()[port];
-            let sample = read(port, followed.clock);
+            let Some(sample) = read(port, followed.clock) else { continue };
             let Err(why) = followed.take(sample, &of.candidates[candidate].1) else { continue };
             if of.is_chosen(candidate) {
                 clocks.distrust(of.port, why);
@@ -238,7 +242,7 @@ mod tests {
         assert!(Stamps::new(&clocks, 0).look(clock.ns.get(), || clock.ticks.get()).is_ok());
         for _ in 0..20 {
             clock.pass(100);
-            all.follow_by(&clocks, |_, _| clock.sample());
+            all.follow_by(&clocks, |_, _| Some(clock.sample()));
         }
         assert_eq!(
             (clocks.verdict(), clocks.why()),
@@ -254,7 +258,7 @@ mod tests {
             followed(|clock, all, clocks| {
                 clock.ns.set(clock.ns.get().wrapping_add_signed(step_ns));
                 clock.pass(100);
-                all.follow_by(clocks, |_, _| clock.sample());
+                all.follow_by(clocks, |_, _| Some(clock.sample()));
                 assert_eq!(
                     clocks.verdict(),
                     Verdict::Off,
@@ -287,7 +291,7 @@ mod tests {
                     assert_eq!(clocks.verdict(), Verdict::Believed, "after {failure} failures");
                     clock.width_ticks.set(width_ticks);
                     clock.pass(100);
-                    all.follow_by(clocks, |_, _| read(clock));
+                    all.follow_by(clocks, |_, _| Some(read(clock)));
                 }
                 assert_eq!(
                     (clocks.verdict(), clocks.why()),
@@ -299,7 +303,7 @@ mod tests {
             for turn in 1..100 {
                 clock.width_ticks.set(if turn % 10 == 0 { 100 } else { 1 << 19 });
                 clock.pass(100);
-                all.follow_by(clocks, |_, _| clock.sample());
+                all.follow_by(clocks, |_, _| Some(clock.sample()));
             }
             assert_eq!(clocks.verdict(), Verdict::Believed, "now and then a good one will do");
         });
@@ -314,7 +318,7 @@ mod tests {
                 10 * HZ,
             );
             clock.ns.set(clock.ns.get() + 1_000_000_000);
-            all.follow_by(&other, |_, _| clock.sample());
+            all.follow_by(&other, |_, _| Some(clock.sample()));
             assert_eq!(
                 (other.verdict(), other.why(), clocks.why()),
                 (Verdict::Open, None, None),

@@ -87,6 +87,13 @@ impl Backlog {
         is_stuck
     }
 
+    /// The outlet's port is lost: it will accept nothing more.
+    pub(super) fn give_up(&mut self, at: usize) {
+        // Before any clock's reading: patience with it is over.
+        self.refused_since[at] = 1;
+        self.stuck |= 1 << at;
+    }
+
     /// Whether the outlet's driver was found stuck, and has not been seen to
     /// accept anything since.
     #[inline]

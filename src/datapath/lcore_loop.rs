@@ -11,6 +11,7 @@ use super::packet::{Alone, Arrival, Origin, Stage};
 use super::places::Places;
 use super::poller::{Polled, Poller};
 use super::rescue::Rescue;
+use super::run_state::Call;
 use super::serve::Serve;
 use super::setup::{Queues, Settings, Shared};
 use super::steps::{Held, Steps};
@@ -50,6 +51,8 @@ pub struct LcoreLoop<'a, E, P> {
     laps: Laps<'a>,
     shared: Shared<'a>,
     burst_size: BurstSize,
+    /// Control's call that it has answered last.
+    answered: Call,
 }
 
 impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
@@ -89,12 +92,16 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
             laps: Laps::new(&stats.steps, settings.metered),
             shared,
             burst_size: settings.burst,
+            answered: Call::default(),
         }
     }
 
     /// Runs until the run ends and nothing is left to do.
     pub fn run(mut self) {
         loop {
+            if self.shared.run.calls(self.answered) {
+                self.answer();
+            }
             let draining = self.shared.run.is_draining();
             if draining && self.is_done() {
                 break;
@@ -102,7 +109,10 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
             match self.next_step(draining) {
                 Step::Poll => {
                     let pool = self.steps.pool();
-                    while self.poll() && P::keeps_polling(pool) && !self.shared.run.is_draining() {}
+                    while self.poll()
+                        && P::keeps_polling(pool)
+                        && !self.shared.run.calls(self.answered)
+                    {}
                 }
                 Step::Serve => self.serve_run_queue(),
                 Step::Run => self.run_kept(),
@@ -117,6 +127,17 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
             }
         }
         self.wind_up();
+    }
+
+    /// Control has called: ports may be lost.
+    #[cold]
+    fn answer(&mut self) {
+        self.answered = self.shared.run.answer();
+        self.poller.leave_lost_ports();
+        self.transmit.leave_lost_ports(&self.timing);
+        if self.transmit.has_backlog() {
+            self.offer_backlog();
+        }
     }
 
     #[inline(always)]
@@ -313,7 +334,8 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
             None => self.classify(polled.arrival),
         };
         if P::SHARES {
-            // Each packet has its place: anybody may poll the queue from now on.
+            // Each packet has its place: anybody may poll the queue from now
+            // on.
             self.poller.release_borrowed();
         }
         self.laps.lap(Lap::Classify);

@@ -86,8 +86,8 @@ pub(super) struct Poller<'a> {
 }
 
 impl<'a> Poller<'a> {
-    /// Of the lcore whose board is the one at `me`, and owns `rx`. With `shares`
-    /// it holds no lease longer than a burst.
+    /// Of the lcore whose board is the one at `me`, and owns `rx`. With
+    /// `shares` it holds no lease longer than a burst.
     pub(super) fn new(
         me: usize,
         shares: bool,
@@ -232,6 +232,22 @@ impl<'a> Poller<'a> {
     pub(super) fn release_all(&mut self) {
         self.queues[..self.own].iter_mut().for_each(Queue::release);
         self.release_borrowed();
+    }
+
+    /// Polls lost ports no longer, and keeps none of their leases.
+    #[cold]
+    pub(super) fn leave_lost_ports(&mut self) {
+        self.release_borrowed();
+        let lost = |queue: &Queue<'_>| queue.rxq.is_lost();
+        let own = self.queues[..self.own].iter().filter(|queue| !lost(queue)).count();
+        for queue in self.queues.iter_mut().filter(|queue| lost(queue)) {
+            queue.release();
+        }
+        self.queues.retain(|queue| !lost(queue));
+        (self.own, self.next_own, self.next_other) = (own, 0, own);
+        if self.others() == 0 {
+            self.adopt_every_ticks = u64::MAX;
+        }
     }
 
     /// The last stamp that a driver wrote on the queue's packets, in ticks.

@@ -1,7 +1,7 @@
 //! The few words that lcores and control say to each other while packets flow.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use std::time::Instant;
 
 /// Read in every step, written a few times per run; the count is written often,
@@ -9,6 +9,8 @@ use std::time::Instant;
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct RunState {
+    /// How often control called the lcores: something changed that they act on.
+    calls: AtomicU32,
     draining: AtomicBool,
     drained_at: OnceLock<Instant>,
     abandoned: AtomicBool,
@@ -17,6 +19,10 @@ pub struct RunState {
     limit_pkts: Option<u64>,
     received: Received,
 }
+
+/// A call of control's that an lcore has answered.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Call(u32);
 
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -27,6 +33,7 @@ impl RunState {
     /// received.
     pub fn new(lcores: usize, limit_pkts: Option<u64>) -> Self {
         Self {
+            calls: AtomicU32::new(0),
             draining: AtomicBool::new(false),
             drained_at: OnceLock::new(),
             abandoned: AtomicBool::new(false),
@@ -40,7 +47,30 @@ impl RunState {
     #[cold]
     pub fn drain(&self) {
         self.drained_at.get_or_init(Instant::now);
-        self.draining.store(true, Ordering::Relaxed);
+        if !self.draining.swap(true, Ordering::Relaxed) {
+            self.call();
+        }
+    }
+
+    /// Has each lcore look at what changed before. The lcores look at this one
+    /// word after every burst, and at everything else when it has changed.
+    pub fn call(&self) {
+        // Release: pairs with the fence in `answer`.
+        self.calls.fetch_add(1, Ordering::Release);
+    }
+
+    /// Whether control has called since the call that was answered last.
+    #[inline(always)]
+    pub(super) fn calls(&self, answered: Call) -> bool {
+        self.calls.load(Ordering::Relaxed) != answered.0
+    }
+
+    /// The last call: the lcore sees what changed before it.
+    #[cold]
+    pub(super) fn answer(&self) -> Call {
+        let call = Call(self.calls.load(Ordering::Relaxed));
+        fence(Ordering::Acquire);
+        call
     }
 
     #[inline(always)]

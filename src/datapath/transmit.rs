@@ -20,8 +20,8 @@ const SENT_AT_ONCE: usize = 8;
 /// stuck: what it refuses is dropped at once until it accepts something.
 const STUCK_NS: u64 = 200_000_000;
 
-/// The same where the link is down. What is known of a link may be half a second
-/// old.
+/// The same where the link is down. What is known of a link may be half a
+/// second old.
 const STUCK_DOWN_NS: u64 = 5_000_000;
 
 /// A bit of a word stands for each port.
@@ -528,6 +528,19 @@ impl<'a> Transmit<'a> {
     pub(super) fn drop_backlog(&mut self, timing: &Timing<'_>) {
         while self.backlog.held() != 0 {
             self.drop_backlog_of(self.backlog.held().trailing_zeros() as usize, timing);
+        }
+    }
+
+    /// Sends by lost ports no longer. What waits for them is dropped, and so
+    /// will be what still comes for them.
+    #[cold]
+    pub(super) fn leave_lost_ports(&mut self, timing: &Timing<'_>) {
+        for at in 0..self.outlets.len() {
+            if self.outlets[at].txq.is_lost() {
+                self.outlets[at].txq.leave();
+                self.backlog.give_up(at);
+                self.drop_backlog_of(at, timing);
+            }
         }
     }
 

@@ -25,6 +25,9 @@ mod txq;
 
 pub use burst::{BURST_MAX, Burst, BurstSize, Drain};
 pub use eal::{Eal, Lcore};
+#[cfg(test)]
+pub(crate) use events::tests::raise_removal;
+pub use events::{Loss, PortView};
 pub use fib::{Fib4, Fib6, FibSize};
 pub use mbuf::{CostField, Mbuf, StampField, TicketField};
 pub use mempool::{Mempool, Reuse};

@@ -3,12 +3,13 @@
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::{Arc, OnceLock};
 
 use dpdk_sys as sys;
 use macaddr::MacAddr6;
 
-use super::events::{self, PortState, Watch};
+use super::events::{self, PortState, PortView, Watch};
 use super::offloads::{Asked, Capable};
 use super::rx_stamp::{StampClock, stamp_clocks};
 use super::{Eal, Mempool, RxQueue, TxQueue};
@@ -135,19 +136,28 @@ pub(super) type Started = Arc<Opened>;
 
 pub(super) struct Opened {
     id: u16,
+    /// The driver runs.
     running: bool,
-    /// Ends before the port is closed.
-    watch: Option<Watch>,
+    /// It has been closed already.
+    closed: AtomicBool,
+    watch: Watch,
     /// Its receive queues allocate from here; freed after the port is closed.
     _pool: Mempool,
     _eal: Eal,
 }
 
-impl Drop for Opened {
-    fn drop(&mut self) {
-        self.watch = None;
+impl Opened {
+    /// Closes the port, unless it is closed.
+    ///
+    /// # Safety
+    /// Nobody polls or sends, now or later.
+    unsafe fn close(&self) {
+        if self.closed.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        self.watch.end();
         if self.running {
-            // SAFETY: no queue is left, so that nobody polls or sends.
+            // SAFETY: up to the caller.
             unsafe { sys::rte_eth_dev_stop(self.id) };
         }
         // SAFETY: stopped.
@@ -155,11 +165,24 @@ impl Drop for Opened {
     }
 }
 
+impl Drop for Opened {
+    fn drop(&mut self) {
+        // SAFETY: no queue is left.
+        unsafe { self.close() };
+    }
+}
+
 /// A started port.
 pub struct Port {
+    name: String,
+    /// The driver follows the link by interrupts, so that asking for its state
+    /// costs a look at memory.
+    has_link_interrupts: bool,
     rxd: u16,
     txd: u16,
     state: Arc<PortState>,
+    /// The device's counts when it was closed.
+    last_stats: OnceLock<DeviceStats>,
     opened: Started,
 }
 
@@ -185,7 +208,8 @@ impl Port {
         let mut opened = Opened {
             id,
             running: false,
-            watch: Some(watch),
+            closed: AtomicBool::new(false),
+            watch,
             _pool: pool.clone(),
             _eal: eal.clone(),
         };
@@ -216,7 +240,7 @@ impl Port {
         let code = unsafe { sys::rte_eth_dev_start(id) };
         super::check(|| what("does not start"), code)?;
         opened.running = true;
-        state.note_link(events::read_link(id));
+        state.begin(events::read_link(id));
         if config.promiscuous {
             // SAFETY: started.
             let code = unsafe { sys::rte_eth_promiscuous_enable(id) };
@@ -228,18 +252,32 @@ impl Port {
             }
         }
         let opened = Arc::new(opened);
-        let rxqs = (0..config.rxq).map(|queue| RxQueue::new(id, queue, opened.clone())).collect();
+        let rxqs = (0..config.rxq).map(|queue| RxQueue::new(id, queue, &state, &opened)).collect();
         let txqs = config
             .txq_users
             .iter()
             .enumerate()
             .map(|(queue, &users)| TxQueue::handles((id, queue as u16), users, &state, &opened))
             .collect();
-        Ok((Self { rxd, txd, state, opened }, rxqs, txqs))
+        let port = Self {
+            name: info.name.clone(),
+            has_link_interrupts: has_flag(&raw, sys::MPFWD_PORT_INTR_LSC),
+            rxd,
+            txd,
+            state,
+            last_stats: OnceLock::new(),
+            opened,
+        };
+        Ok((port, rxqs, txqs))
     }
 
     pub fn id(&self) -> u16 {
         self.opened.id
+    }
+
+    /// Its PCI address, or the name of the virtual device.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Descriptors per receive and per transmit queue, as the driver adjusted
@@ -253,14 +291,61 @@ impl Port {
         self.state.link_is_up()
     }
 
-    /// Asks the driver for the state of the link: not every driver reports
-    /// changes.
-    pub fn poll_link(&self) {
-        self.state.note_link(events::read_link(self.opened.id));
+    /// Asks for the state of the link, also where the driver has interrupts:
+    /// net_tap follows the link by them, but reports no change. Unless
+    /// `may_wait` only where the driver need not ask the device.
+    pub fn poll_link(&self, may_wait: bool) {
+        if (may_wait || self.has_link_interrupts) && !self.is_lost() {
+            self.state.note_link(events::read_link(self.opened.id));
+        }
     }
 
-    /// What the device counted since it started; zeros where it does not count.
+    /// The link, and whether the port is lost.
+    pub fn view(&self) -> PortView {
+        self.state.view()
+    }
+
+    /// How often the link changed since the port was started.
+    pub fn link_changes(&self) -> u64 {
+        self.state.link_changes()
+    }
+
+    /// Whether its driver reported that the device is of no more use.
+    pub fn is_lost(&self) -> bool {
+        self.state.is_lost()
+    }
+
+    /// Closes a lost port, if no lcore uses it any more: all transmit handles
+    /// have left, and no lease of one of its receive queues is held, which are
+    /// never given again. `rxqs`: the receive queues of all ports. Returns
+    /// whether the port is closed now.
+    pub fn close_if_left(&self, rxqs: &[RxQueue]) -> bool {
+        let own = || rxqs.iter().filter(|rxq| rxq.is_of(&self.opened));
+        // Each of them, so that those whose turn comes late are not polled
+        // meanwhile.
+        let retired = own().filter(|rxq| rxq.retire()).count();
+        let all_retired = retired == own().count();
+        // What is left are this handle and the receive queues.
+        let all_left = Arc::strong_count(&self.opened) == 1 + retired;
+        if !all_retired || !all_left {
+            return false;
+        }
+        // Pairs with the release by which the transmit handles went.
+        fence(Ordering::Acquire);
+        self.last_stats.get_or_init(|| self.read_stats());
+        // SAFETY: the receive queues are retired, and there is no transmit
+        // handle: nobody can make another one.
+        unsafe { self.opened.close() };
+        true
+    }
+
+    /// What the device counted from its start until now, or until it was
+    /// closed; zeros where it does not count.
     pub fn stats(&self) -> DeviceStats {
+        self.last_stats.get().copied().unwrap_or_else(|| self.read_stats())
+    }
+
+    fn read_stats(&self) -> DeviceStats {
         let mut raw = MaybeUninit::<sys::mpfwd_port_stats>::zeroed();
         // SAFETY: the port is open as long as `self.opened`; the shim fills the
         // structure or leaves the zeros.
@@ -276,6 +361,11 @@ impl Port {
             rx_nombuf: raw.rx_nombuf,
         }
     }
+}
+
+fn has_flag(info: &sys::rte_eth_dev_info, flag: u32) -> bool {
+    // SAFETY: a driver's flags live as long as the port, or there are none.
+    unsafe { info.dev_flags.as_ref() }.is_some_and(|flags| flags & flag != 0)
 }
 
 fn configure(
@@ -305,9 +395,8 @@ fn configure(
     }
     let mtu = mtu_for(config.max_pkt_len).clamp(u32::from(raw.min_mtu), u32::from(raw.max_mtu));
     conf.rxmode.mtu = mtu;
-    // SAFETY: a driver's flags live as long as the port.
-    let flags = unsafe { raw.dev_flags.as_ref() }.copied().unwrap_or_default();
-    conf.intr_conf.set_lsc(u32::from(flags & sys::MPFWD_PORT_INTR_LSC != 0));
+    conf.intr_conf.set_lsc(u32::from(has_flag(raw, sys::MPFWD_PORT_INTR_LSC)));
+    conf.intr_conf.set_rmv(u32::from(has_flag(raw, sys::MPFWD_PORT_INTR_RMV)));
     // SAFETY: the port exists and is stopped; the configuration is copied.
     let code = unsafe {
         sys::rte_eth_dev_configure(info.id, config.rxq, config.txq_users.len() as u16, &conf)

@@ -2,8 +2,10 @@
 //! for one queue, so nobody polls without the lease; who holds it polls at no
 //! further cost.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::events::PortState;
 use super::fast_path::FastPath;
 use super::port::Started;
 use super::source::{Attached, RxSource};
@@ -22,17 +24,22 @@ pub struct RxQueue {
     emptied_ticks: AtomicU64,
     /// Goes before the port does.
     source: Option<Attached>,
-    _port: Started,
+    /// Nobody polls it again.
+    retired: AtomicBool,
+    state: Arc<PortState>,
+    opened: Started,
 }
 
 impl RxQueue {
-    pub(super) fn new(port: u16, queue: u16, started: Started) -> Self {
+    pub(super) fn new(port: u16, queue: u16, state: &Arc<PortState>, opened: &Started) -> Self {
         Self {
             path: FastPath::new(port, queue),
             lease: Line(lease::Lease::new()),
             emptied_ticks: AtomicU64::new(0),
             source: None,
-            _port: started,
+            retired: AtomicBool::new(false),
+            state: state.clone(),
+            opened: opened.clone(),
         }
     }
 
@@ -61,6 +68,28 @@ impl RxQueue {
     #[inline(always)]
     pub fn is_quiet(&self, now: u64) -> bool {
         self.source.as_ref().is_some_and(|source| source.is_quiet(now))
+    }
+
+    /// Whether the port's driver reported that the device is of no more use.
+    pub fn is_lost(&self) -> bool {
+        self.state.is_lost()
+    }
+
+    pub(super) fn is_of(&self, port: &Started) -> bool {
+        Arc::ptr_eq(&self.opened, port)
+    }
+
+    /// Takes the lease for good, if nobody has it. Returns whether it has it.
+    pub(super) fn retire(&self) -> bool {
+        if self.retired.load(Ordering::Relaxed) {
+            return true;
+        }
+        let Some(held) = self.lease.try_acquire() else { return false };
+        std::mem::forget(held);
+        self.retired.store(true, Ordering::Relaxed);
+        // The port is about to be closed, and its callbacks with it.
+        self.source.iter().for_each(Attached::detach);
+        true
     }
 
     /// The right to poll, if nobody has it.

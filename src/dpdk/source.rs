@@ -4,7 +4,7 @@
 
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use dpdk_sys as sys;
 
@@ -42,8 +42,8 @@ impl Room<'_> {
         self.polled_ticks.store(WORKED, Ordering::Relaxed);
     }
 
-    /// The source has nothing before that time. A poll until then is in vain, and
-    /// may be left out. 0: it has something now, or does not know.
+    /// The source has nothing before that time. A poll until then is in vain,
+    /// and may be left out. 0: it has something now, or does not know.
     pub fn quiet_until(&mut self, ticks: u64) {
         self.due_ticks.store(ticks, Ordering::Relaxed);
     }
@@ -119,6 +119,8 @@ pub(super) struct Attached {
     port: u16,
     queue: u16,
     callback: *const sys::rte_eth_rxtx_callback,
+    /// The callback is not in DPDK's list any more.
+    detached: AtomicBool,
     /// A `Called`.
     source: *mut c_void,
     free: unsafe fn(*mut c_void),
@@ -148,7 +150,14 @@ impl Attached {
         // until the callback is removed.
         let callback =
             unsafe { sys::rte_eth_add_rx_callback(port, queue, Some(receive::<S>), source) };
-        let attached = Self { port, queue, callback: callback.cast(), source, free: free::<S> };
+        let attached = Self {
+            port,
+            queue,
+            callback: callback.cast(),
+            detached: AtomicBool::new(false),
+            source,
+            free: free::<S>,
+        };
         if attached.callback.is_null() {
             return Err(Error::Setup(format!(
                 "port {port}'s queue {queue} takes no RX callback: {}",
@@ -166,8 +175,8 @@ impl Attached {
         (ticks != WORKED).then_some(ticks)
     }
 
-    /// Whether a poll at `now` would bring nothing. For anybody, with or without
-    /// the queue's lease: a hint.
+    /// Whether a poll at `now` would bring nothing. For anybody, with or
+    /// without the queue's lease: a hint.
     #[inline]
     pub(super) fn is_quiet(&self, now: u64) -> bool {
         now < self.shown().due_ticks.load(Ordering::Relaxed)
@@ -181,12 +190,22 @@ impl Attached {
     }
 }
 
+impl Attached {
+    /// Takes the source away from the queue. For the holder of its lease, or
+    /// when nobody polls the queue any more.
+    pub(super) fn detach(&self) {
+        if !self.callback.is_null() && !self.detached.swap(true, Ordering::Relaxed) {
+            // SAFETY: nobody polls the queue meanwhile.
+            unsafe { sys::rte_eth_remove_rx_callback(self.port, self.queue, self.callback) };
+        }
+    }
+}
+
 impl Drop for Attached {
     fn drop(&mut self) {
+        // Nobody polls the queue any more, as `new`'s caller has promised.
+        self.detach();
         if !self.callback.is_null() {
-            // SAFETY: nobody polls the queue any more, as `new`'s caller has
-            // promised.
-            unsafe { sys::rte_eth_remove_rx_callback(self.port, self.queue, self.callback) };
             // SAFETY: out of DPDK's list, which leaves the memory to us.
             unsafe { sys::rte_free(self.callback.cast_mut().cast()) };
         }

@@ -13,13 +13,24 @@ use super::fast_path::FastPath;
 use super::port::Started;
 use super::{Burst, Drain};
 
-/// The right to send by one queue of a started port; keeps the port open.
+/// The right to send by one queue of a started port; keeps the port open until
+/// it has left it.
 pub struct TxQueue {
     path: FastPath,
-    /// Set when other lcores hold a `TxQueue` for the same queue.
-    lock: Option<Arc<Line<AtomicBool>>>,
+    access: Access,
     state: Arc<PortState>,
-    _port: Started,
+    opened: Option<Started>,
+}
+
+/// How the driver may be called.
+#[derive(Clone)]
+enum Access {
+    /// No other lcore has a `TxQueue` for the same queue.
+    Alone,
+    /// Other lcores have; they lock each other out.
+    Locked(Arc<Line<AtomicBool>>),
+    /// The handle has left the port, and the driver is not called any more.
+    Left,
 }
 
 impl TxQueue {
@@ -31,13 +42,16 @@ impl TxQueue {
         state: &Arc<PortState>,
         started: &Started,
     ) -> Vec<Self> {
-        let lock = (users > 1).then(|| Arc::new(Line(AtomicBool::new(false))));
+        let access = match users {
+            0 | 1 => Access::Alone,
+            _ => Access::Locked(Arc::new(Line(AtomicBool::new(false)))),
+        };
         (0..users)
             .map(|_| Self {
                 path: FastPath::new(port, queue),
-                lock: lock.clone(),
+                access: access.clone(),
                 state: state.clone(),
-                _port: started.clone(),
+                opened: Some(started.clone()),
             })
             .collect()
     }
@@ -55,6 +69,17 @@ impl TxQueue {
     #[inline(always)]
     pub fn link_is_up(&self) -> bool {
         self.state.link_is_up()
+    }
+
+    /// Whether the port's driver reported that the device is of no more use.
+    pub fn is_lost(&self) -> bool {
+        self.state.is_lost()
+    }
+
+    /// From now on this handle accepts nothing, and keeps the port open no
+    /// longer.
+    pub fn leave(&mut self) {
+        (self.access, self.opened) = (Access::Left, None);
     }
 
     /// Sends packets from the front of the burst; those that the driver does
@@ -81,12 +106,14 @@ impl TxQueue {
     /// no longer are.
     #[inline(always)]
     unsafe fn offer(&self, packets: *mut *mut sys::rte_mbuf, count: u16) -> usize {
-        match &self.lock {
+        match &self.access {
             // SAFETY: the port is started and the queue exists as long as
-            // `self`, whose only handle this is. The rest is up to the caller.
-            None => usize::from(unsafe { self.path.send(packets, count) }),
+            // `self.opened`; this is the queue's only handle. The rest is up to
+            // the caller.
+            Access::Alone => usize::from(unsafe { self.path.send(packets, count) }),
             // SAFETY: up to the caller.
-            Some(lock) => unsafe { self.offer_locked(lock, packets, count) },
+            Access::Locked(lock) => unsafe { self.offer_locked(lock, packets, count) },
+            Access::Left => 0,
         }
     }
 

@@ -11,6 +11,7 @@ use super::SourceReport;
 use super::dpi::DpiReport;
 use super::incidents::incident_table;
 use super::latency::{Latency, LcoreLatency, lcore_table};
+use super::links::{LinkChange, PortLog};
 use super::order::OrderRow;
 use super::prediction::PredictionRow;
 use super::rank::RankRow;
@@ -140,8 +141,34 @@ pub struct QueueRow {
 pub struct PortRow {
     pub port: u16,
     pub name: String,
+    /// How often its link changed.
+    pub link_changes: u64,
+    /// The last changes that were seen, oldest first.
+    pub links: Vec<LinkChange>,
+    /// Why it was closed before the end of the run: `reset` or `removed`.
+    pub lost: Option<&'static str>,
+    /// When, from the start of the run.
+    pub lost_ns: Option<u64>,
     /// The device's own counts.
     pub device: DeviceStats,
+    /// As in the printed report.
+    #[serde(skip)]
+    events: Option<String>,
+}
+
+impl PortRow {
+    pub fn new(port: u16, name: &str, device: DeviceStats, log: &PortLog) -> Self {
+        Self {
+            port,
+            name: name.to_owned(),
+            link_changes: log.link_changes,
+            links: log.links.iter().copied().collect(),
+            lost: log.lost.map(|lost| lost.why),
+            lost_ns: log.lost.map(|lost| lost.at_ns),
+            device,
+            events: log.summary(),
+        }
+    }
 }
 
 /// The device's own counts. Packets that it lost on reception were never in a
@@ -295,6 +322,11 @@ impl fmt::Display for Report {
                 "cycles per packet: rx {:.1}, classify {:.1}, engine {:.1}, tx {:.1}, statistics {:.1}",
                 steps.rx, steps.classify, steps.engine, steps.tx, steps.statistics
             )?;
+        }
+        for row in &self.ports {
+            if let Some(events) = &row.events {
+                writeln!(f, "{}", wrapped(&format!("port {} ({}): {events}", row.port, row.name)))?;
+            }
         }
         if let Some(table) = self.device_table() {
             writeln!(f, "packets lost in devices:\n{table}")?;
