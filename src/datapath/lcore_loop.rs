@@ -274,8 +274,8 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
             self.timing.book_unseen(polled_ticks);
         }
         if P::SHARES {
-            self.pace.begin(polled_ticks, polled.pkts.min(self.pace.own_pkts()));
-            if !self.pace.is_short(polled_ticks, polled.pkts) {
+            let whole = self.pace.begin_polled(polled_ticks, polled.pkts);
+            if !whole {
                 self.admission.ask_nobody();
                 return self.serve_piles(polled, measured.is_some());
             }

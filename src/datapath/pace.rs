@@ -8,8 +8,19 @@ use crate::policy::Excess;
 /// each packet a ticket would cost more than others could gain meanwhile.
 const SHORT_NS: u64 = 4_000;
 
-/// The same for an lcore that is pressed, or whose CPU was taken away lately.
+/// The same for an lcore that is pressed, or that had its CPU taken away lately
+/// and is not busy all the time.
 const WARY_SHORT_NS: u64 = 300;
+
+/// A packet costs about so much more where it gets a place.
+const PLACE_NS: u64 = 100;
+
+/// Where packets cost no more than this, places may cost more than the packets
+/// do, or than others gain: of bursts with places, one in `TRIED_BURSTS` goes
+/// without, to see what packets cost then. An lcore whose bursts are long for
+/// their places alone would else not find out.
+const TRIED_NS: u64 = 500;
+const TRIED_BURSTS: u32 = 32;
 
 /// A silence that makes an lcore wary, and for how long it is.
 const WARY_AFTER_NS: u64 = 2_000_000;
@@ -42,17 +53,23 @@ struct Limits {
     wary: u64,
     burst: u64,
     pressed: u64,
+    place: u64,
+    tried: u64,
 }
 
 pub(super) struct Pace {
     limits: Limits,
     burst_max: BurstSize,
     excess: Excess,
-    /// Mean cost of a packet, in ticks.
+    /// Mean cost of a packet without a place, in ticks.
     pkt_ticks: u64,
-    /// The burst that is being served: when it began, and how many packets.
+    /// The burst that is being served: when it began, how many packets, and
+    /// whether they have places.
     began_ticks: u64,
     pkts: u64,
+    placed: bool,
+    /// Bursts with places since the last one that went without to see.
+    untried_bursts: u32,
     /// Polls until the lcore is no longer pressed; 0 if it is not.
     pressed_polls: u32,
     /// The lcore is wary until then, in ticks; 0 if it is not.
@@ -70,6 +87,8 @@ impl Pace {
             wary: ticks(WARY_NS),
             burst: ticks(BURST_NS),
             pressed: ticks(PRESSED_NS),
+            place: ticks(PLACE_NS),
+            tried: ticks(TRIED_NS),
         };
         Self {
             limits,
@@ -78,15 +97,17 @@ impl Pace {
             pkt_ticks: 0,
             began_ticks: 0,
             pkts: 0,
+            placed: false,
+            untried_bursts: 0,
             pressed_polls: 0,
             wary_until: 0,
         }
     }
 
-    /// A burst of cheap packets begins at `now`.
+    /// A burst of cheap packets that have places begins at `now`.
     #[inline(always)]
     pub(super) fn begin(&mut self, now: u64, pkts: usize) {
-        (self.began_ticks, self.pkts) = (now, pkts as u64);
+        (self.began_ticks, self.pkts, self.placed) = (now, pkts as u64, true);
     }
 
     /// At `now` the burst has been served, if there was one. A host gap counts
@@ -101,7 +122,12 @@ impl Pace {
     #[inline]
     fn observe(&mut self, pkt_ticks: u64) {
         self.pkts = 0;
-        let pkt_ticks = pkt_ticks.min(4 * self.pkt_ticks + self.limits.short);
+        if self.placed && self.pkt_ticks <= self.limits.tried {
+            return;
+        }
+        let place_ticks = if self.placed { self.limits.place } else { 0 };
+        let pkt_ticks =
+            pkt_ticks.saturating_sub(place_ticks).min(4 * self.pkt_ticks + self.limits.short);
         let mean = self.pkt_ticks;
         self.pkt_ticks = mean + (pkt_ticks >> MEAN_SHIFT) - (mean >> MEAN_SHIFT);
     }
@@ -112,11 +138,30 @@ impl Pace {
         self.pkts = 0;
     }
 
-    /// Whether a burst that was polled at `now` is served under its lease.
+    /// A burst that was polled at `now` begins. Returns whether it is served
+    /// under its lease, without places; if not, the lcore serves at most
+    /// `own_pkts` of it at once.
     #[inline(always)]
-    pub(super) fn is_short(&self, now: u64, pkts: usize) -> bool {
+    pub(super) fn begin_polled(&mut self, now: u64, pkts: usize) -> bool {
+        let whole = self.is_short(now, pkts) || self.tries_without_places();
+        self.begin(now, if whole { pkts } else { pkts.min(self.own_pkts()) });
+        self.placed = !whole;
+        whole
+    }
+
+    #[inline(always)]
+    fn tries_without_places(&mut self) -> bool {
+        self.untried_bursts = (self.untried_bursts + 1) % TRIED_BURSTS;
+        self.untried_bursts == 0 && self.pkt_ticks <= self.limits.tried
+    }
+
+    #[inline(always)]
+    fn is_short(&self, now: u64, pkts: usize) -> bool {
         let ticks = self.pkt_ticks * pkts as u64;
-        let wary = self.pressed_polls > 0 || now < self.wary_until;
+        // Full bursts of packets that cost next to nothing: nobody could serve
+        // the queue as fast with places.
+        let is_full = pkts == self.burst_max.pkts();
+        let wary = self.pressed_polls > 0 || now < self.wary_until && !is_full;
         ticks <= if wary { self.limits.wary_short } else { self.limits.short }
     }
 
@@ -187,10 +232,24 @@ mod tests {
     fn pace(pkt_ns: u64) -> Pace {
         let mut pace = Pace::new(BurstSize::of(32), Excess::Pull, |ns| ns);
         for _ in 0..200 {
-            pace.begin(0, 1);
-            pace.end(pkt_ns);
+            let placed = !pace.begin_polled(0, 1);
+            pace.end(pkt_ns + u64::from(placed) * PLACE_NS);
         }
         pace
+    }
+
+    #[test]
+    fn an_lcore_finds_out_that_only_places_take_long() {
+        let mut pace = pace(400);
+        let want = BurstSize::of(32);
+        let placed = (0..1_000).filter(|_| {
+            pace.is_pressed(32, want);
+            let placed = !pace.begin_polled(0, 32);
+            pace.end(32 * if placed { 400 } else { 10 });
+            placed
+        });
+        assert!((100..900).contains(&placed.count()));
+        assert!(pace.begin_polled(0, 32) && !pace.is_pressed(32, want));
     }
 
     #[test]
@@ -228,6 +287,9 @@ mod tests {
         assert!(pace.is_short(200, 1), "a short silence is none");
         pace.note_silence(100, WARY_AFTER_NS + 1);
         assert!(!pace.is_short(200, 1) && pace.is_short(101 + WARY_NS, 1));
+        let mut pace = self::pace(20);
+        pace.note_silence(100, WARY_AFTER_NS + 1);
+        assert!(!pace.is_short(200, 31) && pace.is_short(200, 32), "a full burst");
     }
 
     #[test]

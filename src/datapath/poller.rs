@@ -173,7 +173,8 @@ impl<'a> Poller<'a> {
 
     /// Fills the burst, which is empty, from the queue at `at`. The poll begins
     /// at `now`, read before: no packet is said to have come later than it did.
-    /// `None` while another lcore holds the lease.
+    /// `None` while another lcore holds the lease. A queue that is known to be
+    /// empty is not polled.
     ///
     /// The lease is held from here on: that of an own queue until
     /// `release_all`, that of another lcore's queue until `release_borrowed` at
@@ -187,19 +188,26 @@ impl<'a> Poller<'a> {
         burst: &mut Burst,
     ) -> Option<Polled> {
         let queue = self.queues.get_mut(at)?;
+        let mut polled = Polled {
+            at,
+            queue: queue.number,
+            pkts: 0,
+            arrival: Arrival::polled(queue.rxq.port(), now),
+            emptied_ticks: queue.emptied_ticks,
+            source_asked: None,
+        };
         if self.shares && queue.rxq.is_quiet(now) {
-            return None;
+            return Some(polled);
         }
         let lease = queue.hold(now)?;
         let pkts = lease.poll(burst, want);
-        let source_asked = lease.source_asked();
+        polled.pkts = pkts;
+        polled.source_asked = lease.source_asked();
         queue.received_pkts.add(pkts as u64);
-        let emptied_ticks = queue.emptied_ticks;
+        polled.emptied_ticks = queue.emptied_ticks;
         if pkts < want.pkts() {
             queue.emptied_ticks = now;
         }
-        let arrival = Arrival::polled(queue.rxq.port(), now);
-        let polled = Polled { at, queue: queue.number, pkts, arrival, emptied_ticks, source_asked };
         if pkts > 0 {
             self.stats.rx_bursts.add(1);
         }
