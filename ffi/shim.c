@@ -7,8 +7,11 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
+#include <rte_bus.h>
+#include <rte_dev.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
@@ -69,6 +72,16 @@ uint16_t mpfwd_next_port(uint16_t port)
 	return next < RTE_MAX_ETHPORTS ? (uint16_t)next : UINT16_MAX;
 }
 
+int mpfwd_port_socket(uint16_t port)
+{
+	struct rte_eth_dev_info info;
+
+	if (rte_eth_dev_info_get(port, &info) == 0 && info.device != NULL &&
+	    strcmp(rte_bus_name(rte_dev_bus(info.device)), "vdev") == 0)
+		return -1;
+	return rte_eth_dev_socket_id(port);
+}
+
 int mpfwd_has_port(const char *device)
 {
 	struct rte_dev_iterator it;
@@ -95,16 +108,16 @@ uint64_t mpfwd_heap_free_bytes(void)
 }
 
 struct rte_mempool *mpfwd_pool_create(const char *name, unsigned int mbufs, unsigned int cache,
-				      uint16_t room, int stack)
+				      uint16_t room, int stack, int socket)
 {
 	struct rte_mempool *pool = NULL;
 
 	/* A DPDK built with few drivers may lack the stack. */
 	if (stack && rte_mbuf_user_mempool_ops() == NULL)
-		pool = rte_pktmbuf_pool_create_by_ops(name, mbufs, cache, 0, room, SOCKET_ID_ANY,
+		pool = rte_pktmbuf_pool_create_by_ops(name, mbufs, cache, 0, room, socket,
 						      "stack");
 	if (pool == NULL)
-		pool = rte_pktmbuf_pool_create(name, mbufs, cache, 0, room, SOCKET_ID_ANY);
+		pool = rte_pktmbuf_pool_create(name, mbufs, cache, 0, room, socket);
 	return pool;
 }
 
@@ -185,7 +198,7 @@ int mpfwd_timesync_clock(uint16_t port, uint64_t *ns)
 }
 
 struct rte_fib *mpfwd_fib_create(const char *name, uint32_t routes, uint32_t groups, int wide,
-				 uint32_t default_hop)
+				 uint32_t default_hop, int socket)
 {
 	struct rte_fib_conf conf = {
 		.type = RTE_FIB_DIR24_8,
@@ -197,11 +210,11 @@ struct rte_fib *mpfwd_fib_create(const char *name, uint32_t routes, uint32_t gro
 		},
 	};
 
-	return rte_fib_create(name, SOCKET_ID_ANY, &conf);
+	return rte_fib_create(name, socket, &conf);
 }
 
 struct rte_fib6 *mpfwd_fib6_create(const char *name, uint32_t routes, uint32_t groups, int wide,
-				   uint32_t default_hop)
+				   uint32_t default_hop, int socket)
 {
 	struct rte_fib6_conf conf = {
 		.type = RTE_FIB6_TRIE,
@@ -210,7 +223,7 @@ struct rte_fib6 *mpfwd_fib6_create(const char *name, uint32_t routes, uint32_t g
 		.trie = { .nh_sz = wide ? RTE_FIB6_TRIE_4B : RTE_FIB6_TRIE_2B, .num_tbl8 = groups },
 	};
 
-	return rte_fib6_create(name, SOCKET_ID_ANY, &conf);
+	return rte_fib6_create(name, socket, &conf);
 }
 
 int mpfwd_fib6_add(struct rte_fib6 *fib, const uint8_t *prefix, uint8_t length, uint64_t hop)

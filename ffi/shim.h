@@ -24,6 +24,8 @@ unsigned int mpfwd_lcore_cpu(unsigned int lcore);
  * Start with UINT16_MAX.
  */
 uint16_t mpfwd_next_port(uint16_t port);
+/* The socket of a port; -1 if it is on none, as virtual devices are. */
+int mpfwd_port_socket(uint16_t port);
 /* Whether a device has a port, owned or not. Named as for EAL's -a, with its bus: "pci:0000:01:00.0". */
 int mpfwd_has_port(const char *device);
 
@@ -31,11 +33,11 @@ int mpfwd_has_port(const char *device);
 uint64_t mpfwd_heap_free_bytes(void);
 
 /*
- * A pool of `mbufs` buffers of `room` bytes, with the mempool ops of --mbuf-pool-ops-name; without
+ * A pool of `mbufs` buffers of `room` bytes on `socket`, with the mempool ops of --mbuf-pool-ops-name; without
  * those a stack if `stack` and this DPDK has one, else DPDK's default.
  */
 struct rte_mempool *mpfwd_pool_create(const char *name, unsigned int mbufs, unsigned int cache,
-				      uint16_t room, int stack);
+				      uint16_t room, int stack, int socket);
 /* rte_pktmbuf_alloc_bulk: all `n` or a negative errno. */
 int mpfwd_alloc_bulk(struct rte_mempool *pool, struct rte_mbuf **pkts, unsigned int n);
 /*
@@ -70,9 +72,9 @@ int mpfwd_timesync_clock(uint16_t port, uint64_t *ns);
  * each if `wide`, else of two. NULL with rte_errno set on failure.
  */
 struct rte_fib *mpfwd_fib_create(const char *name, uint32_t routes, uint32_t groups, int wide,
-				 uint32_t default_hop);
+				 uint32_t default_hop, int socket);
 struct rte_fib6 *mpfwd_fib6_create(const char *name, uint32_t routes, uint32_t groups, int wide,
-				   uint32_t default_hop);
+				   uint32_t default_hop, int socket);
 /* rte_fib6_add and rte_fib6_lookup_bulk; their addresses have their own type from 24.11 on. */
 int mpfwd_fib6_add(struct rte_fib6 *fib, const uint8_t *prefix, uint8_t length, uint64_t hop);
 int mpfwd_fib6_look_up(struct rte_fib6 *fib, const uint8_t *addresses, uint64_t *hops, int n);

@@ -14,6 +14,7 @@ use mpfwd_common::output;
 
 mod engines;
 mod launch;
+mod near;
 mod outcome;
 mod printed;
 mod queues;
@@ -100,7 +101,7 @@ fn run_with(
     engines: &mut dyn Engines,
     replaying: &[String],
 ) -> Result<Report> {
-    let mut plan = config::plan(cli, &eal.lcores(), &dpdk::find_ports(eal)?)?;
+    let mut plan = config::plan(cli, &eal.lcores(), &dpdk::find_ports(eal)?, eal.socket_mem())?;
     stamping::leave_out(&mut plan, cli, replaying);
     let mut run = Run::prepare(eal, cli, plan, engines)?;
     let ended = run.run(engines, host)?;

@@ -140,10 +140,12 @@ pub struct Cli {
     pub portmask: Option<u64>,
     /// Which lcore polls which queue: "(PORT,QUEUE,LCORE),..."
     ///
-    /// Without it queue i of every port belongs to the i-th lcore that polls.
+    /// Without it queue i of every port belongs to the i-th lcore that polls and is
+    /// on the port's NUMA socket; to the i-th of all that poll where none is, and for
+    /// virtual ports, which are on no socket.
     #[arg(long, help_heading = PORTS, value_name = "MAP")]
     pub config: Option<QueueMap>,
-    /// Receive queues per port [default: one per lcore that polls]
+    /// Receive queues per port [default: one per lcore that polls on its socket]
     #[arg(long, help_heading = PORTS, value_name = "N",
           value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub rxq: Option<u16>,
@@ -165,7 +167,7 @@ pub struct Cli {
     #[arg(long, help_heading = PORTS, value_name = "N", default_value_t = 32,
           value_parser = clap::value_parser!(u16).range(1..=BURST_MAX as i64))]
     pub burst: u16,
-    /// Packet buffers [default: as many as can be in use at once]
+    /// Packet buffers per socket in use [default: as many as can be in use at once]
     ///
     /// At least two bursts per receive queue.
     #[arg(long, help_heading = PORTS, value_name = "N",

@@ -10,6 +10,7 @@ mod buffers;
 mod inspection;
 mod queues;
 mod scheduling;
+mod sockets;
 mod source;
 mod stamping;
 
@@ -18,6 +19,8 @@ pub use inspection::{Inspecting, check_forward_mode};
 use queues::Queues;
 pub use scheduling::Scheduling;
 use scheduling::scheduling;
+use sockets::Memory;
+pub use sockets::Placement;
 pub use source::SOURCE_PORT_HINT;
 pub use stamping::Stamping;
 
@@ -37,6 +40,8 @@ pub struct LcorePlan {
     pub shard: Option<usize>,
     /// Whether it may dequeue from the shards.
     pub takes: bool,
+    /// The socket of its own memory.
+    pub memory: u32,
 }
 
 /// One port's part.
@@ -44,6 +49,10 @@ pub struct LcorePlan {
 pub struct PortPlan {
     pub info: PortInfo,
     pub rxq: u16,
+    /// By receive queue and by transmit queue, the socket of its descriptors,
+    /// and of the buffers that it receives into.
+    pub rx_sockets: Vec<u32>,
+    pub tx_sockets: Vec<u32>,
     /// Lcores per transmit queue.
     pub txq_users: Vec<usize>,
     /// The port that its packets leave by.
@@ -62,8 +71,10 @@ pub struct Plan {
     pub lcores: Vec<LcorePlan>,
     pub ports: Vec<PortPlan>,
     pub shards: usize,
+    pub placement: Placement,
+    /// Buffers in each pool.
     pub mbufs: u32,
-    /// Buffers in each lcore's cache.
+    /// Buffers in each lcore's cache of each pool.
     pub mbuf_cache: u32,
     /// Packets with a place in their flow at a time, per receive queue.
     pub order_records: usize,
@@ -77,6 +88,31 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// EAL's lcores, in the order of the map.
+    pub fn eal_lcores(&self) -> Vec<Lcore> {
+        self.lcores.iter().map(|lcore| lcore.lcore).collect()
+    }
+
+    /// The socket whose buffers an lcore receives by its first queue; its own,
+    /// if it has no queue.
+    pub fn receives_on(&self, lcore: &LcorePlan) -> u32 {
+        lcore.rx.first().map_or(lcore.memory, |&(port, queue)| self.rx_socket(port, queue))
+    }
+
+    /// The socket of a receive queue.
+    pub fn rx_socket(&self, port: u16, queue: u16) -> u32 {
+        let port = self.ports.iter().find(|of| of.info.id == port);
+        let socket = port.and_then(|port| port.rx_sockets.get(usize::from(queue)));
+        socket.copied().unwrap_or_default()
+    }
+
+    /// Whether it matters where something is.
+    pub fn spans_sockets(&self) -> bool {
+        let sockets = self.lcores.iter().map(|lcore| lcore.lcore.socket);
+        let mut all = sockets.chain(self.ports.iter().filter_map(|port| port.info.socket));
+        all.next().is_some_and(|first| all.any(|socket| socket != first))
+    }
+
     /// The receive queues that an lcore may poll: its own, then, in modes whose
     /// lcores poll for each other, all others.
     pub fn may_poll(&self, lcore: &LcorePlan) -> Vec<(u16, u16)> {
@@ -115,17 +151,26 @@ pub fn check_alone(cli: &Cli) -> Result<Scheduling> {
 }
 
 /// The plan for these lcores and ports. The main lcore comes first.
+/// `socket_mem`: the MiB of EAL's `--socket-mem`, by socket.
 ///
 /// # Errors
 /// When the arguments don't fit them.
-pub fn plan(cli: &Cli, lcores: &[Lcore], ports: &[PortInfo]) -> Result<Plan> {
+pub fn plan(
+    cli: &Cli,
+    lcores: &[Lcore],
+    ports: &[PortInfo],
+    socket_mem: Option<&[u64]>,
+) -> Result<Plan> {
     let scheduling = check_alone(cli)?;
     let mut warnings = Vec::new();
     let ports = chosen_ports(cli, ports)?;
+    let memory = Memory::new(socket_mem);
     let pool_a = split(cli.pools, lcores)?;
     let (facts, pool_b) = (scheduling.mode.facts(), lcores.len() - pool_a);
     let polling = facts.polls.count(pool_a, pool_b);
     let queues = Queues::new(cli, lcores, (polling, facts.owns_all_queues), &ports, &mut warnings)?;
+    warnings.extend(sockets::far_ports(&ports, lcores, &queues.rx));
+    warnings.extend(memory.missing(lcores, &ports));
     warnings.extend(unused(&lcores[..pool_a], &queues));
     let shedding = facts.sheds.count(pool_a, pool_b);
     let shards = if shedding > 0 { cli.shards.map_or(shedding, usize::from) } else { 0 };
@@ -138,13 +183,17 @@ pub fn plan(cli: &Cli, lcores: &[Lcore], ports: &[PortInfo]) -> Result<Plan> {
             tx_queue: queues.tx(at, &ports),
             shard: facts.sheds.includes(pool).then(|| at % shards),
             takes: facts.may_dequeue(pool, pool_a),
+            memory: memory.near(lcore.socket),
         }
     };
+    let all = lcores;
     let lcores: Vec<LcorePlan> = lcores.iter().enumerate().map(lcore_plan).collect();
     let peers = peers(&cli.eth_peer, &ports)?;
     let port_plan = |(at, &info): (usize, &&PortInfo)| PortPlan {
         info: info.clone(),
         rxq: queues.rxqs[at],
+        rx_sockets: queues.rx_sockets(at, info, all, &memory),
+        tx_sockets: queues.tx_sockets(at, info, all, &memory),
         txq_users: queues.users(at, lcores.len()),
         out: paired(at, &ports, &mut warnings),
         peer: peers[at],
@@ -153,9 +202,10 @@ pub fn plan(cli: &Cli, lcores: &[Lcore], ports: &[PortInfo]) -> Result<Plan> {
     source::check_ports(cli, &plans)?;
     let stamping = stamping::stamping(cli, &mut plans)?;
     let (mbuf_room, scatter) = buffer_room(cli.max_pkt_len, &ports)?;
-    let (mbufs, mbuf_cache) = buffers(cli, &lcores, &plans, shards, &mut warnings)?;
+    let placement = Placement::new(&lcores, &plans, shards, &memory);
+    let (mbufs, mbuf_cache) = buffers(cli, &lcores, &plans, &placement, &mut warnings)?;
     let (inspecting, pools) = (Inspecting::new(cli)?, cli.pools);
-    let order_records = order_records(mbufs, &plans);
+    let order_records = order_records(mbufs, &plans, &placement);
     Ok(Plan {
         scheduling,
         inspecting,
@@ -163,6 +213,7 @@ pub fn plan(cli: &Cli, lcores: &[Lcore], ports: &[PortInfo]) -> Result<Plan> {
         lcores,
         ports: plans,
         shards,
+        placement,
         mbufs,
         mbuf_cache,
         order_records,
@@ -178,7 +229,7 @@ fn unused(lcores: &[Lcore], queues: &Queues) -> impl Iterator<Item = String> {
     let without = lcores.iter().zip(&queues.rx).filter(|(_, rx)| rx.is_empty());
     without.map(|(lcore, _)| {
         let id = lcore.id;
-        format!("lcore {id} polls no queue: the ports have too few, or --config leaves it out")
+        format!("lcore {id} polls no queue: the ports have too few, are on other sockets, or --config leaves it out")
     })
 }
 

@@ -13,8 +13,8 @@ use crate::datapath::{Board, RunState};
 use crate::dpdk::clock::{TscRate, tsc};
 use crate::dpdk::{Lcore, Port, RxQueue};
 use crate::stats::{
-    DropCause, HistogramCounts, Incident, Incidents, LcoreStats, Map, StampClocks, Stuck, Verdict,
-    incident_table,
+    DropCause, HistogramCounts, Incident, Incidents, LcoreStats, Map, OwnStats, StampClocks, Stuck,
+    Verdict, incident_table,
 };
 use mpfwd_common::error::{Error, Result};
 use mpfwd_common::output::{say, warn};
@@ -149,7 +149,7 @@ pub struct Control<'a> {
     pub signals: &'a Signals,
     pub ports: &'a [Port],
     pub rxqs: &'a [RxQueue],
-    pub stats: &'a [LcoreStats],
+    pub stats: &'a [OwnStats],
     pub incidents: &'a IncidentReader<'a>,
     /// The clocks of drivers' stamps.
     pub clocks: &'a StampClocks,
@@ -282,8 +282,9 @@ impl StatsLine {
             return;
         }
         let (stats, tsc_rate) = (control.stats, control.incidents.rate);
-        let sum = |count: fn(&LcoreStats) -> u64| stats.iter().map(count).sum::<u64>();
-        let dropped = |lcore: &LcoreStats| {
+        let sum =
+            |count: fn(&LcoreStats) -> u64| stats.iter().map(|lcore| count(lcore)).sum::<u64>();
+        let dropped = |lcore: &OwnStats| {
             DropCause::ALL.iter().map(|&cause| lcore.dropped(cause)).sum::<u64>()
         };
         let counts = [

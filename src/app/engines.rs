@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::launch::{Launch, peers};
+use super::near;
 use super::outcome::{self, EngineReports};
 use super::reread::{Routing, Ruling};
 use crate::cli::{Cli, ForwardMode, Work};
@@ -85,8 +86,12 @@ impl Engines for BuiltIn {
                 own: port.info.mac.into_array(),
                 peer: port.peer,
             };
-            let (routing, text) =
-                Routing::new(eal, file, plan.ports.iter().map(outgoing).collect())?;
+            let (routing, text) = Routing::new(
+                eal,
+                plan.placement.tables,
+                file,
+                plan.ports.iter().map(outgoing).collect(),
+            )?;
             output::say(text);
             self.routing = Some((Arc::new(routing), NoteField::register()?));
         }
@@ -234,10 +239,18 @@ fn cutoff(launch: &Launch<'_>) -> Result<Option<Cutoff>> {
 
 fn flow_table(launch: &Launch<'_>) -> FlowTable {
     let inspecting = launch.plan.inspecting;
-    FlowTable::new(
-        inspecting.flows,
-        launch.rate.ticks(inspecting.flow_timeout.as_nanos().min(u128::from(u64::MAX)) as u64),
-    )
+    let timeout = inspecting.flow_timeout.as_nanos().min(u128::from(u64::MAX)) as u64;
+    let timeout = launch.rate.ticks(timeout);
+    near::parts(|go_to| {
+        let socket = launch.plan.placement.tables;
+        let lcores = launch.plan.lcores.iter();
+        lcores
+            .map(|lcore| &lcore.lcore)
+            .find(|lcore| lcore.socket == socket)
+            .into_iter()
+            .for_each(go_to);
+        FlowTable::new(inspecting.flows, timeout)
+    })
 }
 
 /// Lets engines predict what packets cost, with `--predict`.

@@ -9,7 +9,7 @@ use crate::engine::{Engine, Peers};
 use crate::policy::{
     self, HelpAfter, Hybrid, Mode, Policy, Pools, Rtc, ShedRandom, Steal, StealEvery,
 };
-use crate::stats::LcoreStats;
+use crate::stats::OwnStats;
 use mpfwd_common::error::Result;
 
 /// Picks the loop that is compiled for the engine and the mode.
@@ -20,7 +20,7 @@ pub(super) struct Launch<'a> {
     pub(super) rate: TscRate,
     pub(super) settings: Settings,
     pub(super) shared: Shared<'a>,
-    pub(super) stats: &'a [LcoreStats],
+    pub(super) stats: &'a [OwnStats],
     /// The mbuf field with a packet's cost, if the source draws costs.
     pub(super) cost: Option<CostField>,
 }

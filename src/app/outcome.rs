@@ -10,14 +10,14 @@ use super::stamping;
 use crate::cli::{Cli, Timestamps};
 use crate::config::{LcorePlan, Plan, PortPlan};
 use crate::control::WatchedPorts;
-use crate::dpdk::Mempool;
+use crate::dpdk::Mempools;
 use crate::dpdk::clock::{TscRate, tsc};
 use crate::shed::rank_error_bound;
 use crate::stats::{
     self, DeviceStats, DpiReport, DropCause, Histogram, HostGapRow, Incident, Lap, Latency,
-    LatencyParts, LatencyRow, LcoreLatency, LcoreRow, LcoreStats, OrderRow, PARTS_EVERY_BURSTS,
-    PartRows, Parts, PortLog, PortRow, PredictionRow, QueueRow, RankCounts, RankRow, Reloads,
-    Report, SourceReport, StepCycles, TimeRow, TscRow,
+    LatencyParts, LatencyRow, LcoreLatency, LcoreRow, LcoreStats, OrderRow, OwnStats,
+    PARTS_EVERY_BURSTS, PartRows, Parts, PortLog, PortRow, PredictionRow, QueueRow, RankCounts,
+    RankRow, Reloads, Report, SourceReport, StepCycles, TimeRow, TscRow,
 };
 use mpfwd_common::error::{Error, Result};
 use mpfwd_common::output;
@@ -43,7 +43,7 @@ pub(super) struct Ended<'a> {
     pub does: String,
     pub found: EngineReports,
     pub reloads: Option<Reloads>,
-    pub stats: &'a [LcoreStats],
+    pub stats: &'a [OwnStats],
     pub devices: &'a [DeviceStats],
     pub watched: &'a WatchedPorts,
     pub source: Option<SourceReport>,
@@ -53,16 +53,16 @@ pub(super) struct Ended<'a> {
     pub rate: TscRate,
     /// How the rate was measured.
     pub tsc: TscRow,
-    pub pool: &'a Mempool,
+    pub pools: &'a Mempools,
 }
 
 pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
     let (stats, rate, elapsed_s) = (ended.stats, ended.rate, ended.elapsed.as_secs_f64());
-    let sum = |count: fn(&LcoreStats) -> u64| stats.iter().map(count).sum::<u64>();
+    let sum = |count: fn(&LcoreStats) -> u64| stats.iter().map(|lcore| count(lcore)).sum::<u64>();
     let drops = DropCause::ALL
         .map(|cause| (cause.name(), stats.iter().map(|lcore| lcore.dropped(cause)).sum::<u64>()));
     let (rx_pkts, tx_pkts) = (sum(LcoreStats::rx_pkts), sum(LcoreStats::tx_pkts));
-    let (mbufs, mbufs_free) = (ended.pool.capacity(), ended.pool.available());
+    let (mbufs, mbufs_free) = (ended.pools.capacity(), ended.pools.available());
     let keepers = plan.ports.iter().filter(|port| port.info.keeps_buffers);
     let mbufs_kept_by: Vec<String> = keepers.map(|port| port.info.name.clone()).collect();
     let buffers_are_back = mbufs_free == mbufs || !mbufs_kept_by.is_empty();
@@ -141,7 +141,7 @@ fn lcore_row(plan: &LcorePlan, stats: &LcoreStats, rate: TscRate) -> LcoreRow {
 }
 
 /// One row per queue of every port, whoever polls it or sends by it.
-fn queue_rows(plan: &Plan, stats: &[LcoreStats]) -> Vec<QueueRow> {
+fn queue_rows(plan: &Plan, stats: &[OwnStats]) -> Vec<QueueRow> {
     let mut rows: BTreeMap<(u16, &'static str, u16), QueueRow> = BTreeMap::new();
     for (lcore, stats) in plan.lcores.iter().zip(stats) {
         let counted = stats
@@ -169,7 +169,7 @@ fn queue_rows(plan: &Plan, stats: &[LcoreStats]) -> Vec<QueueRow> {
     rows.into_values().collect()
 }
 
-fn rank(plan: &Plan, stats: &[LcoreStats]) -> RankRow {
+fn rank(plan: &Plan, stats: &[OwnStats]) -> RankRow {
     let (pick, counts) =
         (plan.scheduling.shard_pick, RankCounts::sum(stats.iter().map(|lcore| &lcore.rank)));
     RankRow::new(name(&pick), plan.shards, &counts, rank_error_bound(pick, plan.shards))
@@ -177,7 +177,7 @@ fn rank(plan: &Plan, stats: &[LcoreStats]) -> RankRow {
 
 /// Time that the host took from all lcores together. The longest gap is one
 /// lcore's.
-fn host_gaps(stats: &[LcoreStats], rate: TscRate) -> HostGapRow {
+fn host_gaps(stats: &[OwnStats], rate: TscRate) -> HostGapRow {
     let rows = stats.iter().map(|lcore| lcore.host_gaps.row(|ticks| rate.ns(ticks)));
     rows.fold(HostGapRow::default(), |sum, row| HostGapRow {
         gaps: sum.gaps + row.gaps,
@@ -187,7 +187,7 @@ fn host_gaps(stats: &[LcoreStats], rate: TscRate) -> HostGapRow {
 }
 
 fn latency(
-    lcores: &[LcoreStats],
+    lcores: &[OwnStats],
     rate: TscRate,
     source: stamping::Source,
     devices: &[DeviceStats],
@@ -202,7 +202,7 @@ fn latency(
     let unseen = unseen_wait(lcores, rate);
     let bounded = by_poll && stats::is_bounded(&unseen, elapsed_s);
     let parts = |pick: fn(&LcoreStats) -> &Parts| {
-        let parts: Vec<&Parts> = lcores.iter().map(pick).collect();
+        let parts: Vec<&Parts> = lcores.iter().map(|lcore| pick(lcore)).collect();
         PartRows::of(&parts, !by_poll, |ticks| rate.ns(ticks))
     };
     Latency {
@@ -230,13 +230,13 @@ fn latency(
 }
 
 /// How long packets may have waited before the poll that received them.
-pub(super) fn unseen_wait(lcores: &[LcoreStats], rate: TscRate) -> TimeRow {
+pub(super) fn unseen_wait(lcores: &[OwnStats], rate: TscRate) -> TimeRow {
     TimeRow::of(lcores.iter().map(|lcore| &lcore.unseen_wait), |ticks| rate.ns(ticks))
 }
 
 /// Per packet, over all lcores. Each lap contains one reading of the clock,
 /// whose cost is measured here and subtracted.
-fn step_cycles(stats: &[LcoreStats]) -> StepCycles {
+fn step_cycles(stats: &[OwnStats]) -> StepCycles {
     let reading = (0..1000).map(|_| tsc().abs_diff(tsc())).min().unwrap_or(0);
     let pkts = stats.iter().map(|lcore| lcore.steps.pkts()).sum::<u64>().max(1);
     let each = |lap: Lap| {

@@ -15,17 +15,21 @@ const WIDTH: usize = 100;
 pub(super) fn map(plan: &Plan, cli: &Cli, does: &str, ports: &[Port], sources: Option<&Sources>) {
     plan.warnings.iter().for_each(warn);
     let pools = plan.pools.map_or(String::new(), |pools| format!(" {pools}"));
+    let mbufs = match plan.placement.pools.len() {
+        0 | 1 => plan.mbufs.to_string(),
+        pools => format!("{pools} x {}", plan.mbufs),
+    };
     say(format_args!(
-        "mpfwd {}, DPDK {} ({}): mode {}{pools}, forward-mode {does}, burst {}, {} mbufs",
+        "mpfwd {}, DPDK {} ({}): mode {}{pools}, forward-mode {does}, burst {}, {mbufs} mbufs",
         env!("CARGO_PKG_VERSION"),
         env!("MPFWD_DPDK_VERSION"),
         env!("MPFWD_DPDK_LINK"),
         plan.scheduling.mode.name(),
         cli.burst,
-        plan.mbufs,
     ));
+    let on_sockets = plan.spans_sockets();
     for (plan, port) in plan.ports.iter().zip(ports) {
-        say(port_line(plan, port));
+        say(port_line(plan, port, on_sockets));
     }
     if let Some(stamps) = stamping::line(plan) {
         say(folded("stamps", [stamps]));
@@ -38,19 +42,17 @@ pub(super) fn map(plan: &Plan, cli: &Cli, does: &str, ports: &[Port], sources: O
     }
 }
 
-fn port_line(plan: &PortPlan, port: &Port) -> String {
+fn port_line(plan: &PortPlan, port: &Port, on_sockets: bool) -> String {
     let (rxd, txd) = port.descriptors();
-    folded(
-        &format!("port {}", plan.info.id),
-        [
-            plan.info.name.clone(),
-            plan.info.mac.to_string(),
-            format!("rx {} x {rxd}", plan.rxq),
-            format!("tx {} x {txd}", plan.txq_users.len()),
-            format!("to port {}", plan.out),
-            if port.link_is_up() { "link up" } else { "LINK DOWN" }.to_owned(),
-        ],
-    )
+    let socket = plan.info.socket.filter(|_| on_sockets);
+    let fields = [plan.info.name.clone(), plan.info.mac.to_string()].into_iter();
+    let fields = fields.chain(socket.map(|socket| format!("socket {socket}"))).chain([
+        format!("rx {} x {rxd}", plan.rxq),
+        format!("tx {} x {txd}", plan.txq_users.len()),
+        format!("to port {}", plan.out),
+        if port.link_is_up() { "link up" } else { "LINK DOWN" }.to_owned(),
+    ]);
+    folded(&format!("port {}", plan.info.id), fields)
 }
 
 fn lcore_line(lcore: &LcorePlan, plan: &Plan) -> String {
@@ -63,6 +65,9 @@ fn lcore_line(lcore: &LcorePlan, plan: &Plan) -> String {
         format!("cpu {:<cpus$}", lcore.lcore.cpu),
         format!("{:<13}", format!("pool {:?}{main}", lcore.pool)),
     ];
+    if plan.spans_sockets() {
+        fields.insert(1, format!("socket {}", lcore.lcore.socket));
+    }
     if !lcore.rx.is_empty() {
         fields.push(format!("polls {}", queues(&lcore.rx, |_| false)));
     }

@@ -1,11 +1,12 @@
 //! The queues between lcores (shards, inboxes, run queues), and each lcore's
 //! ends of them.
 
+use super::near;
 use crate::cli::Cli;
 use crate::config::{LcorePlan, Plan};
 use crate::datapath::{Board, PacketQueue, PacketStealer, Queues};
 use crate::dpdk::clock::{TscRate, tsc};
-use crate::dpdk::{self, Eal, RingConsumer, RingProducer, RxQueue, TxQueue};
+use crate::dpdk::{self, Eal, Mempools, RingConsumer, RingProducer, RxQueue, TxQueue};
 use crate::policy::Pool;
 use crate::shed::Picker;
 use mpfwd_common::error::{Error, Result};
@@ -47,6 +48,7 @@ impl Ends {
         plan: &Plan,
         cli: &Cli,
         rxqs: &'q [RxQueue],
+        pools: &Mempools,
     ) -> Result<Vec<Queues<'q>>> {
         let (waiting, stealers) = run_queues(plan, cli);
         let workers = plan.lcores.iter().filter(|lcore| lcore.pool == Pool::B).count();
@@ -61,9 +63,11 @@ impl Ends {
             let picker = Picker::new(plan.scheduling.shard_pick, id, worker, workers);
             worker += usize::from(lcore.pool == Pool::B);
             let rx = own_rxqs(lcore, rxqs)?;
+            let buffers = pools.on(plan.receives_on(lcore)).clone();
             let Inbox { own: inbox, all: inboxes } = inbox;
             all.push(Queues {
                 rx,
+                buffers,
                 tx,
                 shard,
                 shards,
@@ -120,7 +124,8 @@ fn shards(eal: &Eal, cli: &Cli, plan: &Plan) -> Result<(Producers, Consumers)> {
         let shed: Vec<_> = lcores().filter(|&at| plan.lcores[at].shard == Some(shard)).collect();
         let take: Vec<_> = lcores().filter(|&at| plan.lcores[at].takes).collect();
         let name = format!("mpfwd_shard{shard}");
-        let (puts, takes) = dpdk::ring(eal, &name, cli.ring_size, shed.len(), take.len())?;
+        let (socket, size) = (plan.placement.shards[shard], cli.ring_size);
+        let (puts, takes) = dpdk::ring(eal, socket, &name, size, shed.len(), take.len())?;
         shed.into_iter().zip(puts).for_each(|(at, put)| producers[at] = Some(put));
         take.into_iter().zip(takes).for_each(|(at, end)| consumers[at].push(end));
     }
@@ -136,7 +141,8 @@ fn inboxes(eal: &Eal, cli: &Cli, plan: &Plan) -> Result<Vec<Inbox>> {
     }
     for at in 0..lcores {
         let name = format!("mpfwd_inbox{at}");
-        let (puts, takes) = dpdk::ring(eal, &name, cli.ring_size, lcores, 1)?;
+        let socket = plan.lcores[at].memory;
+        let (puts, takes) = dpdk::ring(eal, socket, &name, cli.ring_size, lcores, 1)?;
         inboxes[at].own = takes.into_iter().next();
         inboxes.iter_mut().zip(puts).for_each(|(inbox, put)| inbox.all.push(put));
     }
@@ -150,7 +156,7 @@ type Stealers = Vec<[PacketStealer; 2]>;
 fn run_queues(plan: &Plan, cli: &Cli) -> (Vec<[PacketQueue; 2]>, Vec<Stealers>) {
     let (grow, max) = (plan.scheduling.grow, plan.scheduling.runq_max_pkts);
     let waiting = || PacketQueue::new(grow, 2 * usize::from(cli.burst), max);
-    let mut queues: Vec<_> = plan.lcores.iter().map(|_| [waiting(), waiting()]).collect();
+    let mut queues = near::each(&plan.eal_lcores(), |_| [waiting(), waiting()]);
     let mut stealers = || -> Stealers {
         queues.iter_mut().map(|pair| pair.each_mut().map(PacketQueue::stealer)).collect()
     };

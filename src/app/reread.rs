@@ -16,6 +16,8 @@ use mpfwd_common::error::{Error, Result};
 /// The routes that all lcores use.
 pub(super) struct Routing {
     eal: Eal,
+    /// Where the tables are.
+    socket: u32,
     path: PathBuf,
     ports: Vec<Outgoing>,
     pub(super) tables: Arc<Live<Table>>,
@@ -28,13 +30,19 @@ impl Routing {
     ///
     /// # Errors
     /// As [`Table::build`].
-    pub(super) fn new(eal: &Eal, file: &RouteFile, ports: Vec<Outgoing>) -> Result<(Self, String)> {
-        let table = Table::build(eal, file, &ports, 0)?;
+    pub(super) fn new(
+        eal: &Eal,
+        socket: u32,
+        file: &RouteFile,
+        ports: Vec<Outgoing>,
+    ) -> Result<(Self, String)> {
+        let table = Table::build((eal, socket), file, &ports, 0)?;
         let text = table.to_string();
         let tables = Arc::new(Live::new(table));
         Ok((
             Self {
                 eal: eal.clone(),
+                socket,
                 path: file.path.clone(),
                 ports,
                 tables,
@@ -50,7 +58,7 @@ impl Reload for Routing {
         let file = RouteFile::read(&self.path)
             .map_err(|error| Error::Usage(format!("--routes {error}")))?;
         let table = Table::build(
-            &self.eal,
+            (&self.eal, self.socket),
             &file,
             &self.ports,
             self.number.fetch_add(1, Ordering::Relaxed),

@@ -8,21 +8,21 @@ use super::launch::Launch;
 use super::outcome::{self, Ended, EngineReports};
 use super::queues::{Ends, boards};
 use super::source::Sources;
-use super::{printed, stamping};
+use super::{near, printed, stamping};
 use crate::cli::{Cli, Idle, KeepOrder, Timestamps};
 use crate::config::{Plan, Stamping};
 use crate::control::{self, Control, FollowedClocks, Hangups, Host, IncidentReader, WatchedPorts};
 use crate::datapath::{ADOPT_EVERY_NS, Outgoing, RunState, Settings, Shared, TAKE_BUDGET_NS};
 use crate::dpdk::clock::{RateMeter, TscRate, tsc};
 use crate::dpdk::{
-    BurstSize, Eal, EmulatedStamps, Mempool, Port, PortConfig, Reuse, RxQueue, RxStampField,
-    StampField, TicketField, TxQueue,
+    BurstSize, Eal, EmulatedStamps, Mempools, PoolSize, Port, PortConfig, Reuse, RxQueue,
+    RxStampField, StampField, TicketField, TxQueue,
 };
 use crate::engine::Flows;
 use crate::order::{Counting, Keeping, Order};
 use crate::policy::{Permits, Pool};
 use crate::stats::{
-    GAP_NS_MIN, Incident, Incidents, LcoreStats, Reloads, StampClocks, unseen_text,
+    GAP_NS_MIN, Incident, Incidents, LcoreStats, OwnStats, Reloads, StampClocks, unseen_text,
 };
 use mpfwd_common::error::{Error, Result};
 
@@ -52,12 +52,12 @@ impl Fields {
 /// A run. Rust drops fields in the order of their declaration, and this order
 /// is needed:
 ///
-/// 1. `ends` and `order` may hold packets, which return to `pool`.
+/// 1. `ends` and `order` may hold packets, which return to `pools`.
 /// 2. `rxqs` own callbacks on their ports, and sources that hold buffers.
 /// 3. `ports` return the buffers of their descriptors when they are closed.
-/// 4. `pool` is freed when every buffer is back.
+/// 4. `pools` are freed when every buffer is back.
 ///
-/// The fields below `pool` hold no buffers.
+/// The fields below `pools` hold no buffers.
 pub(super) struct Run<'e> {
     /// The lcores' ends of the queues, until the lcores start.
     ends: Option<Ends>,
@@ -65,13 +65,13 @@ pub(super) struct Run<'e> {
     order: Order<Outgoing>,
     rxqs: Vec<RxQueue>,
     ports: Vec<Port>,
-    pool: Mempool,
+    pools: Mempools,
     sources: Option<Sources>,
     followed: FollowedClocks,
     watched: WatchedPorts,
     clocks: StampClocks,
     fields: Fields,
-    stats: Vec<LcoreStats>,
+    stats: Vec<OwnStats>,
     started_ticks: u64,
     meter: RateMeter,
     /// The engines' name in the report.
@@ -103,30 +103,28 @@ impl<'e> Run<'e> {
         let (started_ticks, meter) = (tsc(), RateMeter::start(eal.tsc_rate()));
         engines.set_up(eal, cli, &plan)?;
         let fields = Fields::register(cli, &plan)?;
-        let pool = pool(eal, &plan)?;
-        let (ports, mut rxqs, txqs) = start_ports(eal, cli, &mut plan, &fields, &pool)?;
+        let pools = pools(eal, &plan)?;
+        let (ports, mut rxqs, txqs) = start_ports(eal, cli, &mut plan, &fields, &pools)?;
         let ends = Ends::new(eal, cli, &plan, txqs)?;
         let (rate, _) = meter.rate();
         let falls_back = cli.timestamps == Timestamps::Auto;
         let (followed, clocks) =
             FollowedClocks::calibrate(&mut plan, &ports, falls_back, |ns| rate.ticks(ns))?;
-        let sources = attach(cli, &plan, &mut rxqs, (&pool, fields.stamp), rate)?;
+        let sources = attach(cli, &plan, &mut rxqs, (&pools, fields.stamp), rate)?;
         let does = engines.name(cli);
         printed::map(&plan, cli, &does, &ports, sources.as_ref());
-        let order = match cli.order {
-            KeepOrder::Flow => Order::Keeping(Keeping::new(rxqs.len(), plan.order_records)),
-            KeepOrder::None => Order::Counting(Counting::new(rxqs.len())),
-        };
-        let stats = plan.lcores.iter();
-        let stats =
-            stats.map(|lcore| LcoreStats::new(&plan.may_poll(lcore), &lcore.tx_queue)).collect();
+        let order = order(cli, &plan, &rxqs);
+        let stats = near::each(&plan.eal_lcores(), |at| {
+            let lcore = &plan.lcores[at];
+            Box::new(LcoreStats::new(&plan.may_poll(lcore), &lcore.tx_queue))
+        });
         let watched = WatchedPorts::new(ports.len());
         Ok(Self {
             ends: Some(ends),
             order,
             rxqs,
             ports,
-            pool,
+            pools,
             sources,
             followed,
             watched,
@@ -172,12 +170,11 @@ impl<'e> Run<'e> {
             permits: &permits,
             incidents: &incidents,
             clocks: &self.clocks,
-            buffers: &self.pool,
         };
         let cost = self.sources.as_ref().and_then(|sources| sources.cost);
         let (eal, cli, stats) = (self.eal, self.cli, &self.stats[..]);
         let launch = Launch { eal, cli, plan, rate, settings, shared, stats, cost };
-        let queues = ends.assign(plan, cli, &self.rxqs)?;
+        let queues = ends.assign(plan, cli, &self.rxqs, &self.pools)?;
         let control = Control {
             run: &run,
             signals: &host.signals,
@@ -256,18 +253,37 @@ impl<'e> Run<'e> {
             elapsed,
             rate,
             tsc,
-            pool: &self.pool,
+            pools: &self.pools,
         };
         outcome::report(self.cli, &self.plan, ended)
     }
 }
 
-/// The pool that drivers receive into. A stack reuses the buffer that was freed
+/// The pools that drivers receive into. A stack reuses the buffer that was freed
 /// last, which is warm in the cache.
-fn pool(eal: &Eal, plan: &Plan) -> Result<Mempool> {
+fn pools(eal: &Eal, plan: &Plan) -> Result<Mempools> {
     let wants_first = plan.ports.iter().any(|port| port.info.wants_first_buffers);
     let reuse = if wants_first { Reuse::Default } else { Reuse::LastFirst };
-    Mempool::create(eal, "mpfwd_mbufs", plan.mbufs, plan.mbuf_cache, plan.mbuf_room, reuse)
+    let size = PoolSize { mbufs: plan.mbufs, cache: plan.mbuf_cache, room: plan.mbuf_room };
+    Mempools::create(eal, &plan.placement.pools, size, reuse)
+}
+
+/// The places of packets in their flows. Each receive queue's are near to the
+/// lcore that owns it.
+fn order(cli: &Cli, plan: &Plan, rxqs: &[RxQueue]) -> Order<Outgoing> {
+    let owner = |queue: usize| {
+        let queue = (rxqs[queue].port(), rxqs[queue].queue());
+        plan.lcores.iter().find(|lcore| lcore.rx.contains(&queue))
+    };
+    near::parts(|go_to| {
+        let place = |queue| owner(queue).into_iter().for_each(|owner| go_to(&owner.lcore));
+        match cli.order {
+            KeepOrder::Flow => {
+                Order::Keeping(Keeping::placed(rxqs.len(), plan.order_records, place))
+            }
+            KeepOrder::None => Order::Counting(Counting::placed(rxqs.len(), place)),
+        }
+    })
 }
 
 type Started = (Vec<Port>, Vec<RxQueue>, Vec<Vec<TxQueue>>);
@@ -279,13 +295,14 @@ fn start_ports(
     cli: &Cli,
     plan: &mut Plan,
     fields: &Fields,
-    pool: &Mempool,
+    pools: &Mempools,
 ) -> Result<Started> {
     let (mut ports, mut rxqs) = (Vec::new(), Vec::new());
     let mut txqs: Vec<Vec<TxQueue>> = plan.lcores.iter().map(|_| Vec::new()).collect();
     for (at, port) in plan.ports.iter().enumerate() {
         let config = PortConfig {
-            rxq: port.rxq,
+            rx_sockets: port.rx_sockets.clone(),
+            tx_sockets: port.tx_sockets.clone(),
             txq_users: port.txq_users.clone(),
             rxd: cli.rxd,
             txd: cli.txd,
@@ -295,7 +312,7 @@ fn start_ports(
             stamp: fields.nic.is_some() && !cli.emulate_stamps,
         };
         let (started, rx, mut handles) =
-            Port::start(eal, &port.info, &config, pool, &mut plan.warnings)?;
+            Port::start(eal, &port.info, &config, pools, &mut plan.warnings)?;
         ports.push(started);
         rxqs.extend(rx);
         for (lcore, own) in plan.lcores.iter().zip(&mut txqs) {
@@ -311,7 +328,7 @@ fn attach(
     cli: &Cli,
     plan: &Plan,
     rxqs: &mut [RxQueue],
-    ends: (&Mempool, StampField),
+    ends: (&Mempools, StampField),
     rate: TscRate,
 ) -> Result<Option<Sources>> {
     if cli.emulate_stamps {

@@ -8,7 +8,7 @@ use hdrhistogram::Histogram as HdrHistogram;
 use crate::cli::Cli;
 use crate::config::{Plan, SOURCE_PORT_HINT};
 use crate::dpdk::clock::TscRate;
-use crate::dpdk::{Burst, BurstSize, CostField, Mempool, RxQueue, StampField};
+use crate::dpdk::{Burst, BurstSize, CostField, Mempools, RxQueue, StampField};
 use crate::stats::{DeviceStats, SourceQueueRow, SourceReport};
 use crate::traffic::{Frame, Generator, OpenLoop, QueueCounts, Stream, VirtualQueue, VirtualRing};
 use mpfwd_common::error::{Error, Result};
@@ -44,7 +44,7 @@ impl Sources {
         cli: &Cli,
         plan: &Plan,
         rxqs: &mut [RxQueue],
-        (pool, stamp): (&Mempool, StampField),
+        (pools, stamp): (&Mempools, StampField),
         rate: TscRate,
     ) -> Result<Self> {
         let costs = cli.work.as_ref().map(crate::cli::Work::costs);
@@ -73,7 +73,7 @@ impl Sources {
                 ring,
                 Frame::new(spec.frame_bytes, mac(plan, rxq.port())),
                 rxq.port(),
-                pool.clone(),
+                pools.on(plan.rx_socket(rxq.port(), rxq.queue())).clone(),
                 stamp,
                 cost,
             );

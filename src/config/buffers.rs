@@ -1,6 +1,6 @@
 //! How large packet buffers are, and how many there are.
 
-use super::{LcorePlan, PortPlan, WAITING_MAX, usage};
+use super::{LcorePlan, Placement, PortPlan, WAITING_MAX, usage};
 use crate::cli::Cli;
 use crate::dpdk::ETHER_MAX_LEN;
 use crate::dpdk::{BURST_MAX, Mempool, PortInfo};
@@ -30,8 +30,9 @@ pub(super) fn buffer_room(max_pkt_len: u32, ports: &[&PortInfo]) -> Result<(u16,
     Ok(((max_pkt_len.next_multiple_of(64) + headroom) as u16, false))
 }
 
-/// The size of the pool, and of each lcore's cache. By default the pool has as
-/// many buffers as can be in use at once.
+/// The size of each pool, and of each lcore's cache of it. By default a pool has
+/// as many buffers as can be in use at once: packets of one pool may fill all
+/// transmit queues, loops and shards.
 ///
 /// # Errors
 /// When fewer were asked for than let every receive queue fill a burst.
@@ -39,23 +40,19 @@ pub(super) fn buffers(
     cli: &Cli,
     lcores: &[LcorePlan],
     ports: &[PortPlan],
-    shards: usize,
+    placement: &Placement,
     warnings: &mut Vec<String>,
 ) -> Result<(u32, u32)> {
-    let descriptors: usize = ports
-        .iter()
-        .map(|port| {
-            usize::from(port.rxq) * usize::from(cli.rxd)
-                + port.txq_users.len() * usize::from(cli.txd)
-        })
-        .sum();
+    let rxqs = rxqs_of_a_pool(ports, placement);
+    let txqs: usize = ports.iter().map(|port| port.txq_users.len()).sum();
+    let descriptors = rxqs * usize::from(cli.rxd) + txqs * usize::from(cli.txd);
     let in_loops = lcores.len()
         * (Mempool::CACHE_MAX as usize * 3 / 2 + 2 * BURST_MAX + ports.len() * WAITING_MAX);
     // Half of the pool may be in the lcores' caches, and a driver may allocate
     // a whole burst or nothing.
-    let rxqs: usize = ports.iter().map(|port| usize::from(port.rxq)).sum();
     let least = 2 * rxqs * usize::from(cli.burst);
-    let needed = (descriptors + in_loops + shards * cli.ring_size as usize).max(least);
+    let needed =
+        (descriptors + in_loops + placement.shards.len() * cli.ring_size as usize).max(least);
     // A pool uses the least memory at one less than a power of two.
     let mbufs = cli.mbufs.unwrap_or(((needed + 1).next_power_of_two() - 1).max(8191) as u32);
     if (mbufs as usize) < least {
@@ -77,9 +74,17 @@ pub(super) fn buffers(
 /// flight, and those that wait for them.
 const ORDER_RECORDS: usize = 8192;
 
-/// [`ORDER_RECORDS`], or fewer, so that all queues together keep at most half
-/// of the buffers.
-pub(super) fn order_records(mbufs: u32, ports: &[PortPlan]) -> usize {
-    let rxqs: usize = ports.iter().map(|port| usize::from(port.rxq)).sum();
+/// [`ORDER_RECORDS`], or fewer, so that all queues of a pool together keep at
+/// most half of its buffers.
+pub(super) fn order_records(mbufs: u32, ports: &[PortPlan], placement: &Placement) -> usize {
+    let rxqs = rxqs_of_a_pool(ports, placement);
     ORDER_RECORDS.min(mbufs as usize / 2 / rxqs.max(1)).max(1)
+}
+
+/// How many receive queues share a pool: the most of any.
+fn rxqs_of_a_pool(ports: &[PortPlan], placement: &Placement) -> usize {
+    let of = |pool: &u32| {
+        ports.iter().flat_map(|port| &port.rx_sockets).filter(|socket| *socket == pool).count()
+    };
+    placement.pools.iter().map(of).max().unwrap_or_default()
 }

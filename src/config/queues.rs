@@ -1,5 +1,6 @@
 //! Which lcore polls which receive queue, and sends on which transmit queue.
 
+use super::sockets::{self, Memory};
 use super::usage;
 use crate::cli::{Cli, Pools, QueueOf};
 use crate::dpdk::{Lcore, PortInfo};
@@ -32,7 +33,7 @@ impl Queues {
         let mut rx = vec![Vec::new(); lcores.len()];
         let rxqs = match &cli.config {
             Some(map) => map_queues(&map.0, lcores, polling, ports, &mut rx)?,
-            None => spread_queues(cli, polling, ports, &mut rx, warnings)?,
+            None => spread_queues(cli, &lcores[..polling], ports, &mut rx, warnings)?,
         };
         if owns_all {
             let mut all: Vec<_> = rx.concat();
@@ -47,6 +48,33 @@ impl Queues {
     pub(super) fn tx(&self, lcore: usize, ports: &[&PortInfo]) -> Vec<(u16, u16)> {
         let queue = |(port, &txq): (&&PortInfo, &u16)| (port.id, (lcore % usize::from(txq)) as u16);
         ports.iter().zip(&self.txqs).map(queue).collect()
+    }
+
+    /// The sockets of a port's receive queues.
+    pub(super) fn rx_sockets(
+        &self,
+        at: usize,
+        port: &PortInfo,
+        lcores: &[Lcore],
+        memory: &Memory,
+    ) -> Vec<u32> {
+        let owner = |queue| self.rx.iter().position(|rx| rx.contains(&(port.id, queue)));
+        let socket =
+            |queue| sockets::of_queue(port, owner(queue).map(|owner| &lcores[owner]), memory);
+        (0..self.rxqs[at]).map(socket).collect()
+    }
+
+    /// The sockets of a port's transmit queues, each of which the lcore of its
+    /// number uses.
+    pub(super) fn tx_sockets(
+        &self,
+        at: usize,
+        port: &PortInfo,
+        lcores: &[Lcore],
+        memory: &Memory,
+    ) -> Vec<u32> {
+        let socket = |queue| sockets::of_queue(port, lcores.get(usize::from(queue)), memory);
+        (0..self.txqs[at]).map(socket).collect()
     }
 
     /// How many of `lcores` send on each transmit queue of a port.
@@ -176,16 +204,19 @@ fn check_complete(map: &[QueueOf], ports: &[&PortInfo], rxqs: &[u16]) -> Result<
     Ok(())
 }
 
-/// Queue i of every port on the i-th lcore that polls.
+/// Queue i of every port on the i-th of the lcores that poll and are near to the
+/// port.
 fn spread_queues(
     cli: &Cli,
-    polling: usize,
+    lcores: &[Lcore],
     ports: &[&PortInfo],
     rx: &mut [Vec<(u16, u16)>],
     warnings: &mut Vec<String>,
 ) -> Result<Vec<u16>> {
     let mut rxqs = Vec::with_capacity(ports.len());
     for port in ports {
+        let pollers = sockets::pollers(port, lcores);
+        let polling = pollers.len();
         let wanted = cli.rxq.unwrap_or(polling.min(usize::from(u16::MAX)) as u16);
         if wanted > port.max_rxq && cli.rxq.is_some() {
             return usage(format!(
@@ -202,10 +233,10 @@ fn spread_queues(
         }
         // Ports with too few queues start at different lcores, so that more
         // lcores get one.
-        let offset =
-            if count < wanted { rxqs.iter().map(|&count| usize::from(count)).sum() } else { 0 };
+        let offset: usize =
+            if count < wanted { pollers.iter().map(|&at| rx[at].len()).sum() } else { 0 };
         for queue in 0..count {
-            rx[(usize::from(queue) + offset) % polling].push((port.id, queue));
+            rx[pollers[(usize::from(queue) + offset) % polling]].push((port.id, queue));
         }
         rxqs.push(count);
     }

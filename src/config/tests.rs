@@ -4,7 +4,7 @@ use super::*;
 use crate::policy::Mode;
 
 fn lcores(count: u32) -> Vec<Lcore> {
-    (0..count).map(|id| Lcore { id, cpu: id % 2, main: id == 0 }).collect()
+    (0..count).map(|id| Lcore { id, cpu: id % 2, socket: 0, main: id == 0 }).collect()
 }
 
 pub(super) fn port(id: u16, max_rxq: u16, max_txq: u16) -> PortInfo {
@@ -13,6 +13,7 @@ pub(super) fn port(id: u16, max_rxq: u16, max_txq: u16) -> PortInfo {
         name: format!("net_test{id}"),
         driver: "net_test".into(),
         mac: [2, 0, 0, 0, 1, id as u8].into(),
+        socket: None,
         max_rxq,
         max_txq,
         paired_queues: false,
@@ -31,7 +32,16 @@ fn cli(line: &str) -> Cli {
 }
 
 pub(super) fn planned(line: &str, lcore_count: u32, ports: &[PortInfo]) -> Result<Plan> {
-    plan(&cli(line), &lcores(lcore_count), ports)
+    planned_on(line, &lcores(lcore_count), ports, None)
+}
+
+pub(super) fn planned_on(
+    line: &str,
+    lcores: &[Lcore],
+    ports: &[PortInfo],
+    socket_mem: Option<&[u64]>,
+) -> Result<Plan> {
+    plan(&cli(line), lcores, ports, socket_mem)
 }
 
 fn two_ports() -> [PortInfo; 2] {

@@ -17,7 +17,7 @@ use super::setup::{Queues, Settings, Shared};
 use super::steps::{Held, Steps};
 use super::timing::{Laps, Timing};
 use super::transmit::Transmit;
-use crate::dpdk::{Burst, BurstSize};
+use crate::dpdk::{Burst, BurstSize, Mempool};
 use crate::engine::{Engine, Verdict, flow_hash};
 use crate::order::{Counting, Order};
 use crate::policy::{Deferral, Help, Policy, Pool, Step};
@@ -49,6 +49,8 @@ pub struct LcoreLoop<'a, E, P> {
     transmit: Transmit<'a>,
     timing: Timing<'a>,
     laps: Laps<'a>,
+    /// The pool that drivers receive into, for this lcore.
+    buffers: Mempool,
     shared: Shared<'a>,
     burst_size: BurstSize,
     /// Control's call that it has answered last.
@@ -70,8 +72,19 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         queues: Queues<'a>,
         stats: &'a LcoreStats,
     ) -> Self {
-        let Queues { rx, tx, shard, shards, inbox, inboxes, run_queue, kept, stealers, picker } =
-            queues;
+        let Queues {
+            rx,
+            buffers,
+            tx,
+            shard,
+            shards,
+            inbox,
+            inboxes,
+            run_queue,
+            kept,
+            stealers,
+            picker,
+        } = queues;
         let settings = &settings;
         let places = Places { order: shared.order, flows: settings.flows };
         let boards = shared.boards;
@@ -90,6 +103,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
             transmit: Transmit::new(tx, settings, shared, stats),
             timing: Timing::new(settings, shared, stats),
             laps: Laps::new(&stats.steps, settings.metered),
+            buffers,
             shared,
             burst_size: settings.burst,
             answered: Call::default(),
@@ -328,7 +342,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         let received = self.burst.len();
         self.admission.begin(polled.queue);
         // As many as went to other lcores come back from there.
-        self.shared.buffers.claim_next(self.handoff.shed_pkts());
+        self.buffers.claim_next(self.handoff.shed_pkts());
         let alone = match self.goes_whole(polled.arrival.port) {
             Some(counting) => self.defer_burst(counting, polled.arrival),
             None => self.classify(polled.arrival),

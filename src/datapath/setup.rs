@@ -73,6 +73,8 @@ impl Settings {
 pub struct Queues<'a> {
     /// The receive queues that it owns, in the order of its `LcoreStats::rx`.
     pub rx: Vec<&'a RxQueue>,
+    /// The pool that the first of them receives into.
+    pub buffers: Mempool,
     /// One transmit queue per port, in the order of its `LcoreStats::tx`.
     pub tx: Vec<TxQueue>,
     /// The shard into which it enqueues deferred packets.
@@ -109,8 +111,6 @@ pub struct Shared<'a> {
     pub incidents: &'a Incidents,
     /// The clocks of drivers' stamps, where these count.
     pub clocks: &'a StampClocks,
-    /// The buffers that drivers receive into.
-    pub buffers: &'a Mempool,
 }
 
 impl Shared<'_> {

@@ -19,6 +19,8 @@ pub struct Lcore {
     pub id: u32,
     /// The CPU it is pinned to; of several the first.
     pub cpu: u32,
+    /// The NUMA socket of its CPU.
+    pub socket: u32,
     pub main: bool,
 }
 
@@ -32,6 +34,7 @@ struct Running {
     /// What EAL leaves is wanted: `--huge-unlink=never` makes the next start
     /// faster.
     keep: bool,
+    socket_mem: Option<Vec<u64>>,
 }
 
 impl Drop for Running {
@@ -47,7 +50,7 @@ impl Drop for Running {
 /// A handle of the running EAL; it is cleaned up with the last one.
 #[derive(Clone)]
 pub struct Eal {
-    _running: Arc<Running>,
+    running: Arc<Running>,
 }
 
 impl Eal {
@@ -58,6 +61,7 @@ impl Eal {
     /// device that is named did not become a port.
     pub fn start(args: &[String]) -> Result<Self> {
         preflight::check(args)?;
+        let socket_mem = preflight::socket_mem(args);
         let (memory, named) = (Memory::asked_for(args), Named::in_args(args)?);
         let keep = args.iter().any(|arg| arg.starts_with("--huge-unl") && arg.ends_with("=never"));
         let args = args.iter().map(|arg| super::c_string(arg)).collect::<Result<Vec<_>>>()?;
@@ -84,9 +88,14 @@ impl Eal {
                 super::reason(errno)
             )));
         }
-        let eal = Self { _running: Arc::new(Running { _args: args, keep }) };
+        let eal = Self { running: Arc::new(Running { _args: args, keep, socket_mem }) };
         named.check()?;
         Ok(eal)
+    }
+
+    /// The MiB of `--socket-mem` by socket, if it was given.
+    pub fn socket_mem(&self) -> Option<&[u64]> {
+        self.running.socket_mem.as_deref()
     }
 
     /// Ticks per second of the time stamp counter.
@@ -109,10 +118,15 @@ impl Eal {
             }
             ids.push(id);
         }
-        // SAFETY: the ids are those of enabled lcores.
-        ids.into_iter()
-            .map(|id| Lcore { id, cpu: unsafe { sys::mpfwd_lcore_cpu(id) }, main: id == main })
-            .collect()
+        let lcore = |id| Lcore {
+            id,
+            // SAFETY: the lcore is enabled.
+            cpu: unsafe { sys::mpfwd_lcore_cpu(id) },
+            // SAFETY: as above.
+            socket: unsafe { sys::rte_lcore_to_socket_id(id) },
+            main: id == main,
+        };
+        ids.into_iter().map(lcore).collect()
     }
 
     /// Runs each job on its lcore, the main lcore's in the calling thread, and

@@ -289,6 +289,24 @@ pub(crate) mod tests {
         ) -> c_int;
     }
 
+    /// Whether the port of that name has received anything since it started.
+    pub(crate) fn has_received(name: &str) -> bool {
+        let name = super::super::c_string(name).expect("a name");
+        let mut id = 0;
+        let mut stats = std::mem::MaybeUninit::<sys::mpfwd_port_stats>::zeroed();
+        // SAFETY: the name outlives the call, which writes the number.
+        let code = unsafe { sys::rte_eth_dev_get_port_by_name(name.as_ptr(), &mut id) };
+        // SAFETY: DPDK checks the number; the shim fills the structure or leaves
+        // the zeros, which are plain data.
+        code == 0
+            && unsafe {
+                sys::mpfwd_port_stats(id, stats.as_mut_ptr());
+                stats.assume_init()
+            }
+            .ipackets
+                > 0
+    }
+
     /// Has DPDK report that the port of that name was removed, as its driver
     /// would.
     pub(crate) fn raise_removal(name: &str) {

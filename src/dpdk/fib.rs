@@ -71,22 +71,26 @@ unsafe impl Send for Fib4 {}
 unsafe impl Sync for Fib4 {}
 
 impl Fib4 {
+    /// On `socket`.
+    ///
     /// # Errors
     /// When the memory isn't there.
-    pub fn create(eal: &Eal, size: FibSize) -> Result<Self> {
+    pub fn create(eal: &Eal, socket: u32, size: FibSize) -> Result<Self> {
         let name = name()?;
         let (routes, groups) = (size.routes.max(1), size.groups.max(1));
         // SAFETY: the name outlives the call, which checks the rest.
-        let fib = unsafe {
+        let create = |socket| unsafe {
             sys::mpfwd_fib_create(
                 name.as_ptr(),
                 routes,
                 groups,
                 size.is_wide().into(),
                 size.default_hop,
+                socket,
             )
         };
-        Ok(Self { fib: NonNull::new(fib).ok_or_else(|| size.no_memory())?, _eal: eal.clone() })
+        let fib = super::near(socket as i32, format_args!("{routes} routes"), create);
+        Ok(Self { fib: fib.ok_or_else(|| size.no_memory())?, _eal: eal.clone() })
     }
 
     /// Adds a prefix, or changes where it leads to. Least work where shorter
@@ -139,20 +143,22 @@ unsafe impl Sync for Fib6 {}
 impl Fib6 {
     /// # Errors
     /// When the memory isn't there.
-    pub fn create(eal: &Eal, size: FibSize) -> Result<Self> {
+    pub fn create(eal: &Eal, socket: u32, size: FibSize) -> Result<Self> {
         let name = name()?;
         let (routes, groups) = (size.routes.max(1), size.groups.max(1));
         // SAFETY: the name outlives the call, which checks the rest.
-        let fib = unsafe {
+        let create = |socket| unsafe {
             sys::mpfwd_fib6_create(
                 name.as_ptr(),
                 routes,
                 groups,
                 size.is_wide().into(),
                 size.default_hop,
+                socket,
             )
         };
-        Ok(Self { fib: NonNull::new(fib).ok_or_else(|| size.no_memory())?, _eal: eal.clone() })
+        let fib = super::near(socket as i32, format_args!("{routes} routes"), create);
+        Ok(Self { fib: fib.ok_or_else(|| size.no_memory())?, _eal: eal.clone() })
     }
 
     /// As [`Fib4::add`].

@@ -1,4 +1,4 @@
-//! A pool of packet buffers, shared by all ports and lcores.
+//! Pools of packet buffers: one per socket, shared by all ports and lcores.
 
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dpdk_sys as sys;
 
 use super::hugepages::HugePages;
-use super::{Burst, Eal};
+use super::{ANY_SOCKET, Burst, Eal};
 use mpfwd_common::error::{Error, Result};
 
 struct Pool {
@@ -38,6 +38,16 @@ pub enum Reuse {
     Default,
 }
 
+/// How many buffers, and how large.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolSize {
+    pub mbufs: u32,
+    /// How many of them each lcore keeps at hand at most.
+    pub cache: u32,
+    /// Bytes of a buffer, headroom included.
+    pub room: u16,
+}
+
 /// A handle of a pool; the pool is freed with its last one.
 #[derive(Clone)]
 pub struct Mempool(Arc<Pool>);
@@ -48,36 +58,34 @@ impl Mempool {
     /// The most buffers that an lcore may keep for itself.
     pub const CACHE_MAX: u32 = sys::MPFWD_MEMPOOL_CACHE_MAX;
 
-    /// `mbufs` buffers of `room` bytes (headroom included), of which each lcore
-    /// keeps up to `cache` at hand. What EAL was told by `--mbuf-pool-ops-name`
-    /// goes before `reuse`.
+    /// On any socket. What EAL was told by `--mbuf-pool-ops-name` goes before
+    /// `reuse`.
     ///
     /// # Errors
     /// When the memory isn't there.
-    pub fn create(
+    pub fn create(eal: &Eal, name: &str, size: PoolSize, reuse: Reuse) -> Result<Self> {
+        Self::create_on(eal, ANY_SOCKET, name, size, reuse)
+    }
+
+    fn create_on(
         eal: &Eal,
+        socket: i32,
         name: &str,
-        mbufs: u32,
-        cache: u32,
-        room: u16,
+        PoolSize { mbufs, cache, room }: PoolSize,
         reuse: Reuse,
     ) -> Result<Self> {
         let c_name = super::c_string(name)?;
         if !may_fit(mbufs, room) {
             return Err(Error::Setup(no_memory(mbufs, room)));
         }
+        let stack = i32::from(reuse == Reuse::LastFirst);
         // SAFETY: the name outlives the call; everything else is checked by
         // DPDK.
-        let pool = unsafe {
-            sys::mpfwd_pool_create(
-                c_name.as_ptr(),
-                mbufs,
-                cache,
-                room,
-                i32::from(reuse == Reuse::LastFirst),
-            )
+        let create = |socket| unsafe {
+            sys::mpfwd_pool_create(c_name.as_ptr(), mbufs, cache, room, stack, socket)
         };
-        let pool = NonNull::new(pool).ok_or_else(|| Error::Setup(no_memory(mbufs, room)))?;
+        let pool = super::near(socket, format_args!("{mbufs} mbufs"), create)
+            .ok_or_else(|| Error::Setup(no_memory(mbufs, room)))?;
         Ok(Self(Arc::new(Pool { pool, capacity: mbufs, _eal: eal.clone() })))
     }
 
@@ -121,6 +129,39 @@ impl Mempool {
             let code = unsafe { sys::mpfwd_alloc_bulk(self.as_ptr(), slots, u32::from(room)) };
             if code == 0 { room as usize } else { 0 }
         })
+    }
+}
+
+/// A pool on each socket that receive queues are on.
+pub struct Mempools(Vec<(u32, Mempool)>);
+
+impl Mempools {
+    /// One of that size on each of the sockets, of which there is one at least.
+    ///
+    /// # Errors
+    /// As [`Mempool::create`].
+    pub fn create(eal: &Eal, sockets: &[u32], size: PoolSize, reuse: Reuse) -> Result<Self> {
+        let pool = |&socket: &u32| {
+            let name = format!("mpfwd_mbufs{socket}");
+            Ok((socket, Mempool::create_on(eal, socket as i32, &name, size, reuse)?))
+        };
+        sockets.iter().map(pool).collect::<Result<_>>().map(Self)
+    }
+
+    /// The socket's pool; the first one, if it has none.
+    pub fn on(&self, socket: u32) -> &Mempool {
+        let own = self.0.iter().find(|(of, _)| *of == socket);
+        &own.unwrap_or(&self.0[0]).1
+    }
+
+    /// How many buffers there are.
+    pub fn capacity(&self) -> u32 {
+        self.0.iter().map(|(_, pool)| pool.capacity()).sum()
+    }
+
+    /// How many of them nobody holds; exact only while no packets flow.
+    pub fn available(&self) -> u32 {
+        self.0.iter().map(|(_, pool)| pool.available()).sum()
     }
 }
 

@@ -26,11 +26,11 @@ mod txq;
 pub use burst::{BURST_MAX, Burst, BurstSize, Drain};
 pub use eal::{Eal, Lcore};
 #[cfg(test)]
-pub(crate) use events::tests::raise_removal;
+pub(crate) use events::tests::{has_received, raise_removal};
 pub use events::{Loss, PortView};
 pub use fib::{Fib4, Fib6, FibSize};
 pub use mbuf::{CostField, Mbuf, StampField, TicketField};
-pub use mempool::{Mempool, Reuse};
+pub use mempool::{Mempool, Mempools, PoolSize, Reuse};
 pub use note::NoteField;
 pub use port::{MAX_PORTS, Port, PortConfig, PortInfo, find_ports};
 pub use ring::{RingConsumer, RingProducer, RxTxRing, hts_ring, ring};
@@ -62,6 +62,28 @@ fn check(what: impl FnOnce() -> String, code: i32) -> Result<u32, Error> {
 fn last_reason() -> String {
     // SAFETY: reads this thread's rte_errno.
     reason(unsafe { dpdk_sys::mpfwd_errno() })
+}
+
+/// Any socket, where it does not matter.
+pub const ANY_SOCKET: i32 = dpdk_sys::MPFWD_SOCKET_ANY;
+
+/// What `create` allocates, on the socket if there is memory, else on another
+/// one. `create` returns a null pointer where there is none.
+fn near<T>(
+    socket: i32,
+    what: impl std::fmt::Display,
+    create: impl Fn(i32) -> *mut T,
+) -> Option<std::ptr::NonNull<T>> {
+    let on_socket = std::ptr::NonNull::new(create(socket));
+    // SAFETY: reads EAL's configuration.
+    if on_socket.is_some() || socket == ANY_SOCKET || unsafe { dpdk_sys::rte_socket_count() } == 1 {
+        return on_socket;
+    }
+    let elsewhere = std::ptr::NonNull::new(create(ANY_SOCKET))?;
+    mpfwd_common::output::warn(format_args!(
+        "socket {socket} has no memory for {what}: another socket's is used"
+    ));
+    Some(elsewhere)
 }
 
 fn c_string(text: &str) -> Result<std::ffi::CString, Error> {

@@ -72,8 +72,8 @@ impl Asked {
             // whether there are stamps shows when packets come.
             asked.rx_offloads |= capable.rx_offloads & sys::MPFWD_RX_OFFLOAD_TIMESTAMP;
         }
-        if config.rxq > 1 {
-            asked.ask_for_rss(config.rxq, capable);
+        if config.rxqs() > 1 {
+            asked.ask_for_rss(config.rxqs(), capable);
         }
         asked
     }
@@ -105,7 +105,8 @@ mod tests {
 
     fn config(rxq: u16) -> PortConfig {
         PortConfig {
-            rxq,
+            rx_sockets: vec![0; usize::from(rxq)],
+            tx_sockets: vec![0],
             txq_users: vec![1],
             rxd: 512,
             txd: 512,

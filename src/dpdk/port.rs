@@ -12,7 +12,7 @@ use macaddr::MacAddr6;
 use super::events::{self, PortState, PortView, Watch};
 use super::offloads::{Asked, Capable};
 use super::rx_stamp::{StampClock, stamp_clocks};
-use super::{Eal, Mempool, RxQueue, TxQueue};
+use super::{Eal, Mempool, Mempools, RxQueue, TxQueue};
 use crate::stats::{DeviceStats, Unit};
 use mpfwd_common::error::Result;
 
@@ -30,6 +30,8 @@ pub struct PortInfo {
     pub name: String,
     pub driver: String,
     pub mac: MacAddr6,
+    /// The NUMA socket that it is on; `None` for a virtual device.
+    pub socket: Option<u32>,
     pub max_rxq: u16,
     pub max_txq: u16,
     /// The driver refuses numbers of receive and transmit queues that differ.
@@ -97,6 +99,8 @@ fn describe(id: u16) -> Result<PortInfo> {
         id,
         name,
         mac: MacAddr6::from(mac.addr_bytes),
+        // SAFETY: DPDK checks the number.
+        socket: u32::try_from(unsafe { sys::mpfwd_port_socket(id) }).ok(),
         max_rxq: info.max_rx_queues,
         max_txq: info.max_tx_queues,
         paired_queues: driver == "net_tap",
@@ -116,7 +120,9 @@ fn describe(id: u16) -> Result<PortInfo> {
 /// How to set a port up.
 #[derive(Clone, Debug)]
 pub struct PortConfig {
-    pub rxq: u16,
+    /// The socket of each receive queue and each transmit queue.
+    pub rx_sockets: Vec<u32>,
+    pub tx_sockets: Vec<u32>,
     /// How many lcores send by each transmit queue.
     pub txq_users: Vec<usize>,
     pub rxd: u16,
@@ -131,6 +137,16 @@ pub struct PortConfig {
     pub stamp: bool,
 }
 
+impl PortConfig {
+    pub(super) fn rxqs(&self) -> u16 {
+        self.rx_sockets.len() as u16
+    }
+
+    fn txqs(&self) -> u16 {
+        self.tx_sockets.len() as u16
+    }
+}
+
 /// Keeps a port open: each of its queues has one.
 pub(super) type Started = Arc<Opened>;
 
@@ -142,7 +158,7 @@ pub(super) struct Opened {
     closed: AtomicBool,
     watch: Watch,
     /// Its receive queues allocate from here; freed after the port is closed.
-    _pool: Mempool,
+    _pools: Vec<Mempool>,
     _eal: Eal,
 }
 
@@ -197,7 +213,7 @@ impl Port {
         eal: &Eal,
         info: &PortInfo,
         config: &PortConfig,
-        pool: &Mempool,
+        pools: &Mempools,
         warnings: &mut Vec<String>,
     ) -> Result<(Self, Vec<RxQueue>, Vec<Vec<TxQueue>>)> {
         let id = info.id;
@@ -210,7 +226,7 @@ impl Port {
             running: false,
             closed: AtomicBool::new(false),
             watch,
-            _pool: pool.clone(),
+            _pools: config.rx_sockets.iter().map(|&socket| pools.on(socket).clone()).collect(),
             _eal: eal.clone(),
         };
         configure(info, config, &raw, warnings)?;
@@ -220,17 +236,16 @@ impl Port {
         // SAFETY: both counts are ours to be adjusted.
         let code = unsafe { sys::rte_eth_dev_adjust_nb_rx_tx_desc(id, &mut rxd, &mut txd) };
         super::check(|| what("refuses its descriptor counts"), code)?;
-        // SAFETY: reads which memory node the port is at.
-        let socket = unsafe { sys::rte_eth_dev_socket_id(id) }.max(0) as u32;
-        for queue in 0..config.rxq {
+        for (queue, &socket) in (0..).zip(&config.rx_sockets) {
+            let pool = pools.on(socket).as_ptr();
             // SAFETY: the port is configured and stopped; a null configuration
             // means the driver's own.
             let code = unsafe {
-                sys::rte_eth_rx_queue_setup(id, queue, rxd, socket, std::ptr::null(), pool.as_ptr())
+                sys::rte_eth_rx_queue_setup(id, queue, rxd, socket, std::ptr::null(), pool)
             };
             super::check(|| what(&format!("refuses receive queue {queue}")), code)?;
         }
-        for queue in 0..config.txq_users.len() as u16 {
+        for (queue, &socket) in (0..).zip(&config.tx_sockets) {
             // SAFETY: as above.
             let code =
                 unsafe { sys::rte_eth_tx_queue_setup(id, queue, txd, socket, std::ptr::null()) };
@@ -252,7 +267,8 @@ impl Port {
             }
         }
         let opened = Arc::new(opened);
-        let rxqs = (0..config.rxq).map(|queue| RxQueue::new(id, queue, &state, &opened)).collect();
+        let rxqs =
+            (0..config.rxqs()).map(|queue| RxQueue::new(id, queue, &state, &opened)).collect();
         let txqs = config
             .txq_users
             .iter()
@@ -398,17 +414,15 @@ fn configure(
     conf.intr_conf.set_lsc(u32::from(has_flag(raw, sys::MPFWD_PORT_INTR_LSC)));
     conf.intr_conf.set_rmv(u32::from(has_flag(raw, sys::MPFWD_PORT_INTR_RMV)));
     // SAFETY: the port exists and is stopped; the configuration is copied.
-    let code = unsafe {
-        sys::rte_eth_dev_configure(info.id, config.rxq, config.txq_users.len() as u16, &conf)
-    };
+    let code = unsafe { sys::rte_eth_dev_configure(info.id, config.rxqs(), config.txqs(), &conf) };
     super::check(
         || {
             format!(
                 "port {} ({}) refuses {} receive and {} transmit queues",
                 info.id,
                 info.name,
-                config.rxq,
-                config.txq_users.len()
+                config.rxqs(),
+                config.txqs()
             )
         },
         code,

@@ -127,11 +127,20 @@ impl Memory {
 
 /// The argument that asks for memory, and how many MiB of all sockets together.
 fn asked(args: &[String]) -> Option<(&'static str, u64)> {
-    let sum = |list: &str| {
-        list.split(',')
-            .map(|mib| mib.parse().ok())
-            .try_fold(0u64, |sum, mib: Option<u64>| sum.checked_add(mib?))
-    };
+    let (argument, mib) = asked_by_socket(args)?;
+    let sum = mib.iter().try_fold(0u64, |sum, &mib| sum.checked_add(mib))?;
+    Some((argument, sum))
+}
+
+/// The MiB of `--socket-mem`, by socket.
+pub(super) fn socket_mem(args: &[String]) -> Option<Vec<u64>> {
+    asked_by_socket(args).filter(|&(argument, _)| argument == "--socket-mem").map(|(_, mib)| mib)
+}
+
+/// As `asked`, with each number of the list.
+fn asked_by_socket(args: &[String]) -> Option<(&'static str, Vec<u64>)> {
+    let numbers =
+        |list: &str| -> Option<Vec<u64>> { list.split(',').map(|mib| mib.parse().ok()).collect() };
     let next = args.iter().skip(1).map(Some).chain([None]);
     args.iter().zip(next).find_map(|(arg, next)| {
         for argument in ["--socket-mem", "-m"] {
@@ -141,7 +150,7 @@ fn asked(args: &[String]) -> Option<(&'static str, u64)> {
             } else {
                 rest.strip_prefix('=').unwrap_or(rest)
             };
-            return Some((argument, sum(value)?));
+            return Some((argument, numbers(value)?));
         }
         None
     })

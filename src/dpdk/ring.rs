@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use dpdk_sys as sys;
 
-use super::{Burst, Eal, Mbuf, StampField};
+use super::{ANY_SOCKET, Burst, Eal, Mbuf, StampField};
 use mpfwd_common::error::{Error, Result};
 
 struct Inner {
@@ -24,12 +24,11 @@ unsafe impl Send for Inner {}
 unsafe impl Sync for Inner {}
 
 impl Inner {
-    fn create(eal: &Eal, name: &str, size: u32, flags: u32) -> Result<Arc<Self>> {
+    fn create(eal: &Eal, socket: i32, name: &str, size: u32, flags: u32) -> Result<Arc<Self>> {
         let c_name = super::c_string(name)?;
         // SAFETY: the name outlives the call; DPDK checks the size.
-        let ring =
-            unsafe { sys::rte_ring_create(c_name.as_ptr(), size, sys::MPFWD_SOCKET_ANY, flags) };
-        let ring = NonNull::new(ring).ok_or_else(|| {
+        let create = |socket| unsafe { sys::rte_ring_create(c_name.as_ptr(), size, socket, flags) };
+        let ring = super::near(socket, format_args!("ring {name}"), create).ok_or_else(|| {
             Error::Setup(format!(
                 "no ring {name} of {size} entries ({}): --ring-size takes a power of two that fits into memory",
                 super::last_reason()
@@ -148,7 +147,8 @@ pub struct RingConsumer {
     left: usize,
 }
 
-/// A ring of `size` entries (a power of two; one stays free) with so many ends:
+/// A ring of `size` entries (a power of two; one stays free) on `socket`, with
+/// so many ends:
 /// DPDK's cheaper single-ended code is used where there is one producer, or one
 /// consumer.
 ///
@@ -156,6 +156,7 @@ pub struct RingConsumer {
 /// When the size is no power of two or the memory isn't there.
 pub fn ring(
     eal: &Eal,
+    socket: u32,
     name: &str,
     size: u32,
     producers: usize,
@@ -168,7 +169,7 @@ pub fn ring(
     if consumers == 1 {
         flags |= sys::MPFWD_RING_SC_DEQ;
     }
-    let inner = Inner::create(eal, name, size, flags)?;
+    let inner = Inner::create(eal, socket as i32, name, size, flags)?;
     let puts = (0..producers).map(|_| RingProducer(inner.clone())).collect();
     let takes = (0..consumers)
         .map(|_| RingConsumer { inner: inner.clone(), alone: consumers == 1, asked: 0, left: 0 })
@@ -184,7 +185,7 @@ pub fn ring(
 /// # Errors
 /// When the size is no power of two or the memory isn't there.
 pub fn hts_ring(eal: &Eal, name: &str, size: u32) -> Result<(RingProducer, RingConsumer)> {
-    let inner = Inner::create(eal, name, size, sys::MPFWD_RING_HTS)?;
+    let inner = Inner::create(eal, ANY_SOCKET, name, size, sys::MPFWD_RING_HTS)?;
     Ok((RingProducer(inner.clone()), RingConsumer { inner, alone: false, asked: 0, left: 0 }))
 }
 
@@ -275,8 +276,8 @@ impl RxTxRing {
     /// # Errors
     /// When a ring or the port can't be made.
     pub fn create(eal: &Eal, name: &str, size: u32) -> Result<(Self, u16)> {
-        let [rx, tx] =
-            ["rx", "tx"].map(|end| Inner::create(eal, &format!("{name}_{end}"), size, 0));
+        let [rx, tx] = ["rx", "tx"]
+            .map(|end| Inner::create(eal, ANY_SOCKET, &format!("{name}_{end}"), size, 0));
         let pair = Self { rx: rx?, tx: tx? };
         let c_name = super::c_string(name)?;
         let mut rx_rings = [pair.rx.ring.as_ptr()];

@@ -162,6 +162,9 @@ pub struct LcoreStats {
     pub steps: StepMeter,
 }
 
+/// One lcore's counts in memory of their own, which can be near to the lcore.
+pub type OwnStats = Box<LcoreStats>;
+
 impl LcoreStats {
     /// `rx`: the receive queues that it polls. `tx`: its transmit queue of each
     /// port.

@@ -18,7 +18,7 @@ mod rescue;
 mod source;
 mod stamps;
 
-pub use counters::{Counter, DropCause, LcoreStats, PortQueue};
+pub use counters::{Counter, DropCause, LcoreStats, OwnStats, PortQueue};
 pub use cycles::{Lap, StepMeter};
 pub use dpi::{DpiCounts, DpiReport, RuleCounts, RuleRow};
 pub use gaps::{GAP_NS_MIN, Gaps, HostGaps};

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use mpfwd::app::{self, Host};
 use mpfwd::cli::Cli;
-use mpfwd::dpdk::{BURST_MAX, Burst, Eal, Mbuf, Mempool, PortInfo, Reuse, RxTxRing, find_ports};
+use mpfwd::dpdk::{
+    BURST_MAX, Burst, Eal, Mbuf, Mempool, PoolSize, PortInfo, Reuse, RxTxRing, find_ports,
+};
 use mpfwd::engine::{Engine, EngineSetup};
 use mpfwd::stats::Report;
 
@@ -41,9 +43,13 @@ impl Lab {
         );
         let host = Host::before_eal().expect("signals can be caught");
         let eal = Eal::start(&words(&line)).expect("EAL starts");
-        let pool =
-            Mempool::create(&eal, "lab_pool", 4095, 0, ROOM + Mempool::HEADROOM, Reuse::LastFirst)
-                .expect("a pool");
+        let pool = Mempool::create(
+            &eal,
+            "lab_pool",
+            PoolSize { mbufs: 4095, cache: 0, room: ROOM + Mempool::HEADROOM },
+            Reuse::LastFirst,
+        )
+        .expect("a pool");
         Self { pool, eal, host, runs: 0, _leftovers: Leftovers(prefix) }
     }
 

@@ -74,7 +74,17 @@ impl Counting {
     /// # Panics
     /// When all queues together have 2^31 buckets or more.
     pub fn new(queues: usize) -> Self {
-        Self::with_buckets(queues, BUCKETS)
+        Self::placed(queues, |_| ())
+    }
+
+    /// As [`Counting::new`]. `place` is as in [`Keeping::placed`].
+    ///
+    /// [`Keeping::placed`]: super::Keeping::placed
+    ///
+    /// # Panics
+    /// As [`Counting::new`].
+    pub fn placed(queues: usize, place: impl FnMut(usize)) -> Self {
+        Self::build(queues, BUCKETS, place)
     }
 
     /// As [`Counting::new`], with so many buckets per queue.
@@ -82,16 +92,32 @@ impl Counting {
     /// # Panics
     /// As [`Counting::new`], and when `buckets_per_queue` is no power of two.
     pub fn with_buckets(queues: usize, buckets_per_queue: usize) -> Self {
+        Self::build(queues, buckets_per_queue, |_| ())
+    }
+
+    fn build(queues: usize, buckets_per_queue: usize, mut place: impl FnMut(usize)) -> Self {
         let map = BucketMap::new(queues, buckets_per_queue, 0);
         let buckets = queues * buckets_per_queue;
+        let mut enter = |bucket: usize| {
+            if bucket.is_multiple_of(buckets_per_queue) {
+                place(bucket / buckets_per_queue);
+            }
+        };
+        let arrived = |bucket| {
+            enter(bucket);
+            AtomicU32::new(0)
+        };
+        let arrived = (0..buckets).map(arrived).collect();
+        let departed = |bucket| {
+            enter(bucket);
+            Departed { newest: AtomicU64::new(0), left: AtomicU32::new(0) }
+        };
         Self {
             queues: (0..queues)
                 .map(|_| Queue { entered: Line(AtomicU32::new(0)), left: Line(AtomicU32::new(0)) })
                 .collect(),
-            arrived: (0..buckets).map(|_| AtomicU32::new(0)).collect(),
-            departed: (0..buckets)
-                .map(|_| Departed { newest: AtomicU64::new(0), left: AtomicU32::new(0) })
-                .collect(),
+            arrived,
+            departed: (0..buckets).map(departed).collect(),
             map,
         }
     }

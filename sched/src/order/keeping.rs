@@ -55,7 +55,17 @@ impl<T> Keeping<T> {
     /// # Panics
     /// When all queues together have 2^31 records or buckets, or more.
     pub fn new(queues: usize, records_per_queue: usize) -> Self {
-        Self::with_buckets(queues, records_per_queue, BUCKETS)
+        Self::placed(queues, records_per_queue, |_| ())
+    }
+
+    /// As [`Keeping::new`]. `place` is called with a queue's number before the
+    /// queue's memory is written for the first time: with first-touch placement
+    /// a caller can have that memory on the NUMA node of the queue's owner.
+    ///
+    /// # Panics
+    /// As [`Keeping::new`].
+    pub fn placed(queues: usize, records_per_queue: usize, place: impl FnMut(usize)) -> Self {
+        Self::build(queues, records_per_queue, BUCKETS, place)
     }
 
     /// As [`Keeping::new`], with so many buckets per queue.
@@ -63,16 +73,29 @@ impl<T> Keeping<T> {
     /// # Panics
     /// As [`Keeping::new`], and when `buckets_per_queue` is no power of two.
     pub fn with_buckets(queues: usize, records_per_queue: usize, buckets_per_queue: usize) -> Self {
+        Self::build(queues, records_per_queue, buckets_per_queue, |_| ())
+    }
+
+    fn build(
+        queues: usize,
+        records_per_queue: usize,
+        buckets_per_queue: usize,
+        mut place: impl FnMut(usize),
+    ) -> Self {
         let each = records_per_queue.min(RECORDS_MAX);
         let map = BucketMap::new(queues, buckets_per_queue, each);
         let table = |queue: usize| {
+            place(queue);
             Table::new((queue * each) as u32, ((queue + 1) * each) as u32, buckets_per_queue)
         };
-        Self {
-            tables: (0..queues).map(table).collect(),
-            records: (0..queues * each).map(|_| Record::new()).collect(),
-            map,
-        }
+        let tables = (0..queues).map(table).collect();
+        let record = |at: usize| {
+            if at.is_multiple_of(each) {
+                place(at / each);
+            }
+            Record::new()
+        };
+        Self { tables, records: (0..queues * each).map(record).collect(), map }
     }
 
     /// The bucket of a packet that came in by `queue`, counted from 0.

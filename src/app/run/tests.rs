@@ -4,7 +4,7 @@ use nix::sched::CpuSet;
 
 use crate::app::{self, Host};
 use crate::cli::Cli;
-use crate::dpdk::{Eal, find_ports, raise_removal};
+use crate::dpdk::{Eal, find_ports, has_received, raise_removal};
 use crate::stats::Report;
 
 const RUNS: [&str; 7] = [
@@ -22,10 +22,21 @@ const RUNS: [&str; 7] = [
 /// them.
 const PORTS_PER_RUN: usize = 3;
 
-/// How long packets are received, and how long after the call that starts the
-/// run, which also has to start ports, one of these is removed.
+/// How long packets are received, and how long by a port before it is removed.
 const DURATION: Duration = Duration::from_millis(1200);
-const REMOVED_AFTER: Duration = Duration::from_millis(500);
+const REMOVED_AFTER: Duration = Duration::from_millis(200);
+
+/// Far more than it takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Whether it comes true in time.
+fn becomes(is_it: impl Fn() -> bool) -> bool {
+    let since = Instant::now();
+    while !is_it() && since.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    is_it()
+}
 
 fn words(line: &str) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()
@@ -43,13 +54,10 @@ fn run_with_removal(eal: &Eal, host: &Host, own: &str, [removed, other]: [&str; 
     };
     std::thread::scope(|scope| {
         let remover = scope.spawn(|| {
+            let forwarded = becomes(|| has_received(removed));
             std::thread::sleep(REMOVED_AFTER);
             raise_removal(removed);
-            let since = Instant::now();
-            while !is_alone_closed() && since.elapsed() < DURATION {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            is_alone_closed()
+            forwarded && becomes(is_alone_closed)
         });
         let report = app::run(eal, &cli, host).expect("a run");
         assert!(remover.join().expect("no panic"), "{own}: it is closed during the run");

@@ -43,12 +43,17 @@ pub struct Table {
 }
 
 impl Table {
-    /// `number`: counts the tables of a run.
+    /// Allocated on the socket. `number`: counts the tables of a run.
     ///
     /// # Errors
     /// When the file names a port that is not in `ports` or too many next hops,
     /// or memory is short.
-    pub fn build(eal: &Eal, file: &RouteFile, ports: &[Outgoing], number: u32) -> Result<Self> {
+    pub fn build(
+        on: (&Eal, u32),
+        file: &RouteFile,
+        ports: &[Outgoing],
+        number: u32,
+    ) -> Result<Self> {
         let started = Instant::now();
         let routes = &*file.routes;
         if routes.hops.len() > HOPS_MAX {
@@ -68,8 +73,8 @@ impl Table {
         let ipv6_default = default_hop(&routes.ipv6, no_route);
         Ok(Self {
             number,
-            ipv4: ipv4(eal, routes, ipv4_default, no_route)?,
-            ipv6: ipv6(eal, routes, ipv6_default, no_route)?,
+            ipv4: ipv4(on, routes, ipv4_default, no_route)?,
+            ipv6: ipv6(on, routes, ipv6_default, no_route)?,
             ipv4_default,
             ipv6_default,
             hops,
@@ -148,7 +153,12 @@ fn default_hop<A>(routes: &[Route<A>], no_route: u32) -> u32 {
     routes.first().filter(|route| route.length == 0).map_or(no_route, |route| route.hop)
 }
 
-fn ipv4(eal: &Eal, routes: &Routes, default_hop: u32, hop_max: u32) -> Result<Option<Fib4>> {
+fn ipv4(
+    (eal, socket): (&Eal, u32),
+    routes: &Routes,
+    default_hop: u32,
+    hop_max: u32,
+) -> Result<Option<Fib4>> {
     let routes = &routes.ipv4[routes.ipv4.partition_point(|route| route.length == 0)..];
     if routes.is_empty() {
         return Ok(None);
@@ -165,12 +175,17 @@ fn ipv4(eal: &Eal, routes: &Routes, default_hop: u32, hop_max: u32) -> Result<Op
         hop_max,
         default_hop,
     };
-    let mut fib = Fib4::create(eal, size)?;
+    let mut fib = Fib4::create(eal, socket, size)?;
     routes.iter().try_for_each(|route| fib.add(route.prefix, route.length, route.hop))?;
     Ok(Some(fib))
 }
 
-fn ipv6(eal: &Eal, routes: &Routes, default_hop: u32, hop_max: u32) -> Result<Option<Fib6>> {
+fn ipv6(
+    (eal, socket): (&Eal, u32),
+    routes: &Routes,
+    default_hop: u32,
+    hop_max: u32,
+) -> Result<Option<Fib6>> {
     let routes = &routes.ipv6[routes.ipv6.partition_point(|route| route.length == 0)..];
     if routes.is_empty() {
         return Ok(None);
@@ -180,7 +195,7 @@ fn ipv6(eal: &Eal, routes: &Routes, default_hop: u32, hop_max: u32) -> Result<Op
     let groups: u32 =
         routes.iter().map(|route| u32::from(route.length.saturating_sub(24).div_ceil(8))).sum();
     let size = FibSize { routes: routes.len() as u32, groups: groups + 2, hop_max, default_hop };
-    let mut fib = Fib6::create(eal, size)?;
+    let mut fib = Fib6::create(eal, socket, size)?;
     routes.iter().try_for_each(|route| fib.add(route.prefix, route.length, route.hop))?;
     Ok(Some(fib))
 }

@@ -3,7 +3,7 @@
 use crossbeam_deque::{Steal, Worker};
 use crossbeam_queue::ArrayQueue;
 use mpfwd::dpdk::clock::tsc;
-use mpfwd::dpdk::{Burst, Eal, Mbuf, Mempool, Reuse, hts_ring, ring};
+use mpfwd::dpdk::{Burst, Eal, Mbuf, Mempool, PoolSize, Reuse, hts_ring, ring};
 use mpfwd::error::Result;
 use mpfwd::runq::{Append, Double, Growth, RunQueue};
 
@@ -28,14 +28,20 @@ fn cycles_per_item(items: usize, mut step: impl FnMut()) -> f64 {
 }
 
 pub fn measure(eal: &Eal, rounds: u16, figures: &mut Figures) -> Result<()> {
-    let pool = Mempool::create(eal, "one_core", 4096, 0, 256, Reuse::Default)?;
+    let pool = Mempool::create(
+        eal,
+        "one_core",
+        PoolSize { mbufs: 4096, cache: 0, room: 256 },
+        Reuse::Default,
+    )?;
     let mut candidates: Vec<(Name, Window)> = Vec::new();
     for count in [BURST, 1] {
         candidates.push((("run queue, double", count), run_queue::<Double<Mbuf>>(&pool, count)));
         candidates.push((("run queue, append", count), run_queue::<Append<Mbuf>>(&pool, count)));
         for (name, short, ends) in [("rte_ring SP/SC", "sp_sc", 1), ("rte_ring MP/MC", "mp_mc", 2)]
         {
-            let (mut puts, mut takes) = ring(eal, &format!("{short}_{count}"), SLOTS, ends, ends)?;
+            let (mut puts, mut takes) =
+                ring(eal, 0, &format!("{short}_{count}"), SLOTS, ends, ends)?;
             let (mut put, mut take) = (puts.remove(0), takes.remove(0));
             let mut burst = burst_of(&pool, count);
             let window = move || {

@@ -7,7 +7,9 @@ use std::thread;
 
 use crossbeam_deque::Worker;
 use mpfwd::dpdk::clock::tsc;
-use mpfwd::dpdk::{Burst, Eal, Mempool, Reuse, RingConsumer, RingProducer, StampField, ring};
+use mpfwd::dpdk::{
+    Burst, Eal, Mempool, PoolSize, Reuse, RingConsumer, RingProducer, StampField, ring,
+};
 use mpfwd::error::Result;
 use mpfwd::runq::{Append, Double, Growth, RunQueue};
 use mpfwd::shed::{Oldest, Pick, Shard};
@@ -32,12 +34,16 @@ const SAME_PLACE: f64 = 1.8;
 const PLACES: [(&str, f64); 3] = [("siblings", 130.0), ("near", 600.0), ("far", f64::INFINITY)];
 
 pub fn measure(eal: &Eal, cpus: [usize; 2], rounds: u16, figures: &mut Figures) -> Result<()> {
-    let pool =
-        Mempool::create(eal, "two_cores", 2 * (BURSTS * BURST) as u32 + 1, 0, 128, Reuse::Default)?;
+    let pool = Mempool::create(
+        eal,
+        "two_cores",
+        PoolSize { mbufs: 2 * (BURSTS * BURST) as u32 + 1, cache: 0, room: 128 },
+        Reuse::Default,
+    )?;
     let stamp = StampField::register()?;
-    let (mut puts, mut takes) = ring(eal, "bare", SLOTS, 1, 1)?;
+    let (mut puts, mut takes) = ring(eal, 0, "bare", SLOTS, 1, 1)?;
     let mut bare = Through::new(puts.remove(0), takes.remove(0), &pool);
-    let (mut puts, mut takes) = ring(eal, "shard", SLOTS, 1, 1)?;
+    let (mut puts, mut takes) = ring(eal, 0, "shard", SLOTS, 1, 1)?;
     let mut sharded =
         Through::new(puts.remove(0), OnlyShard([Waiting { ring: takes.remove(0), stamp }]), &pool);
     // By placement: the figures of the rounds in which it did not change.
