@@ -42,7 +42,7 @@ pub(super) enum Command {
     },
 }
 
-/// Where it runs.
+/// The machine's part of the arguments.
 #[derive(Debug, clap::Args)]
 pub(super) struct MachineArgs {
     /// The lcores, as EAL takes them: 0-1, 0@2,1@3, (0-9)@(0-1) [default: one
@@ -55,14 +55,15 @@ pub(super) struct MachineArgs {
     /// With mode steal-every: try to steal every N packets
     #[arg(long, value_name = "N", default_value = "61")]
     pub steal_every: NonZeroU64,
-    /// Descriptors of each virtual receive queue, a power of two: what a stuck
-    /// lcore makes late, and what it makes lost
+    /// Descriptors of each virtual receive queue, a power of two. Packets
+    /// beyond that are lost while an lcore is stuck
     #[arg(long, value_name = "N", default_value_t = 32_768, value_parser = clap::value_parser!(u16).range(32..))]
     pub rxd: u16,
     /// Further arguments for EAL, as one word: "--in-memory --log-level=8"
     #[arg(long, value_name = "ARGUMENTS", allow_hyphen_values = true)]
     pub eal: Option<String>,
-    /// The mpfwd to measure [default: the one beside this program]
+    /// The mpfwd to measure [default: beside this program, or in sbin beside
+    /// its bin]
     #[arg(long, value_name = "PATH")]
     pub mpfwd: Option<PathBuf>,
     /// Further arguments for mpfwd, behind --
@@ -70,11 +71,11 @@ pub(super) struct MachineArgs {
     pub own: Vec<String>,
 }
 
-/// What packets cost, and how many come.
+/// The traffic: service times and load.
 #[derive(Debug, clap::Args)]
 pub(super) struct TrafficArgs {
-    /// The share of all lcores' time that the packets' costs take, unless
-    /// --source has a rate=
+    /// Load: the share of all lcores' time that the packets' costs take.
+    /// Ignored if --source has rate= or load=
     #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
     pub load: f64,
     /// What a cheap packet costs
@@ -86,13 +87,14 @@ pub(super) struct TrafficArgs {
     /// The share of packets that are expensive
     #[arg(long, value_name = "SHARE", conflicts_with = "expensive_load", value_parser = parse_share)]
     pub p: Option<f64>,
-    /// Or: how many lcores expensive work keeps busy on average [default: 0.3]
+    /// Instead of --p: the number of lcores that expensive work keeps busy on
+    /// average [default: 0.3]
     #[arg(long, value_name = "LCORES", value_parser = parse_positive)]
     pub expensive_load: Option<f64>,
-    /// Packets don't tell what they cost before they are run
+    /// The cost of a packet is unknown until it has been run
     #[arg(long)]
     pub unknown: bool,
-    /// Other costs, as mpfwd's --work has them:
+    /// Other costs, in the syntax of mpfwd's --work:
     /// "spin:dist=pareto,min=200ns,max=1ms,shape=1.1"
     #[arg(long, value_name = "SPEC", conflicts_with_all = ["p", "expensive_load", "unknown"])]
     pub work: Option<String>,
@@ -116,20 +118,20 @@ pub(super) struct CompareArgs {
     pub machine: MachineArgs,
     #[command(flatten)]
     pub traffic: TrafficArgs,
-    /// Keep this CPU busy meanwhile, as a neighbour would: the scheduler takes it
-    /// from the lcore there
+    /// Keep this CPU busy meanwhile, as another process would: the kernel takes
+    /// it from the lcore there
     #[arg(long, value_name = "CPU")]
     pub neighbour: Option<usize>,
-    /// Rounds per mode; all modes take turns
+    /// Rounds per mode. The modes take turns
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub rounds: u32,
-    /// How long a round is: seconds, or with a unit
+    /// Length of a round: seconds, or with a unit
     #[arg(long, value_name = "SECONDS", default_value = "1s", value_parser = parse_seconds)]
     pub round_time: Duration,
-    /// Write everything as JSON
+    /// Write the result as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Draw it: a file that ends in .svg or .png
+    /// Draw the result: a file that ends in .svg or .png
     #[arg(long, value_name = "FILE")]
     pub plot: Option<PathBuf>,
 }
@@ -161,16 +163,16 @@ pub(super) struct BimodalArgs {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct PlotArgs {
-    /// What `mplab compare --json` or `mpfwd --report` wrote
+    /// Files written by `mplab compare --json` or `mpfwd --report`
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// The picture: a file that ends in .svg or .png
     #[arg(short, long, value_name = "FILE")]
     pub out: PathBuf,
-    /// What to draw [default: all that there is]
+    /// The panels to draw [default: all for which there is data]
     #[arg(long, value_enum, value_delimiter = ',')]
     pub panels: Vec<Panel>,
-    /// Of which packets [default: all that there are]
+    /// The classes of packets to draw [default: all for which there is data]
     #[arg(long, value_enum, value_delimiter = ',')]
     pub class: Vec<Class>,
 }
@@ -183,7 +185,7 @@ pub(super) struct RoutesArgs {
     /// IPv6 prefixes
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub ipv6_count: u32,
-    /// Ports that they lead to, from port 0 on
+    /// Number of ports that routes lead to, from port 0
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub ports: u16,
     /// The same seed makes the same routes
@@ -204,7 +206,7 @@ pub(super) enum Panel {
     Timeline,
 }
 
-/// Of packets.
+/// A class of packets.
 #[derive(
     Clone,
     Copy,

@@ -1,5 +1,5 @@
-//! What all rounds of an experiment share: which mpfwd, on which lcores, with
-//! what memory and virtual port; and the command line of one round.
+//! What all rounds of an experiment share (the mpfwd, the lcores, memory,
+//! virtual ports), and the command line of one round.
 
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ use super::workload::{Workload, seeded};
 use mpfwd_common::args::Pools;
 use mpfwd_common::error::{Error, Result};
 
-/// Packet buffers per lcore: two full run queues, a shard, what lies between
-/// loop and driver.
+/// Packet buffers per lcore: two full run queues, a shard, and the buffers
+/// between loop and driver.
 const MBUFS_PER_LCORE: usize = 22_528;
 
 /// When a round ends.
@@ -38,7 +38,7 @@ pub(super) struct Bench {
 
 impl Bench {
     /// # Errors
-    /// When there is no mpfwd, or lcores and pools don't fit.
+    /// There is no mpfwd, or lcores and pools don't fit.
     pub(super) fn new(args: &MachineArgs, lcores: Lcores, pools: Pools) -> Result<Self> {
         if pools.a.checked_add(pools.b) != Some(lcores.count()) {
             let fit = lcores.pools();
@@ -67,8 +67,8 @@ impl Bench {
         Ok(Self { mpfwd, lcores, pools, eal, own, steal_every: args.steal_every })
     }
 
-    /// All arguments of a round. `seed` is for arrivals and costs: the same in
-    /// all modes of a round.
+    /// All arguments of a round. `seed` seeds arrivals and costs, and is the
+    /// same for all modes of a round.
     pub(super) fn args(
         &self,
         mode: LabMode,
@@ -103,7 +103,7 @@ impl Bench {
     /// Has mpfwd check the arguments of a round, before anything starts.
     ///
     /// # Errors
-    /// mpfwd's own line, behind the mode that it is about.
+    /// mpfwd refuses them. The message is the mode and mpfwd's own line.
     pub(super) fn check(&self, mode: LabMode, workload: &Workload, end: End) -> Result<()> {
         let checked = Command::new(&self.mpfwd)
             .args(["--", "--check-args"])
@@ -122,14 +122,14 @@ impl Bench {
         Err(Error::Usage(format!("mode {}: {line}", mode.name())))
     }
 
-    /// How memory is had, in a word.
+    /// The kind of memory, in a word.
     pub(super) fn memory(&self) -> &'static str {
         if self.eal.iter().any(|arg| arg == "--no-huge") { "plain memory" } else { "hugepages" }
     }
 }
 
-/// The mpfwd that was named, or the one beside this program: in the same folder,
-/// or installed to `sbin` where this one is in `bin`.
+/// The mpfwd that was named, else the one in this program's folder, else the
+/// one in `sbin` if this program is installed in `bin`.
 fn find(named: Option<&Path>) -> Result<PathBuf> {
     let own = std::env::current_exe().map_err(|error| {
         Error::Setup(format!("where this program lies is unknown ({error}): add --mpfwd PATH"))

@@ -2,8 +2,8 @@
 //! so that Ctrl-C reaches this program alone, which passes it on once: mpfwd
 //! would take a second signal for an order to drop what it has.
 //!
-//! While a round runs nothing here wakes up, or once a second where somebody
-//! looks on: on a small machine that takes time from its lcores.
+//! While a round runs this program sleeps, or wakes up once a second to show
+//! progress. On a small machine every wake-up takes time from the lcores.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -21,25 +21,26 @@ use signal_hook::iterator::Signals;
 use super::measured::Measured;
 use mpfwd_common::error::{Error, Result};
 
-/// Beyond its own time: set-up, draining, tear-down, on a machine that others
-/// use too.
+/// Allowance beyond the length of the round: set-up, draining, tear-down, on a
+/// busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How often somebody who looks on is told.
+/// Interval of progress reports.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Why a round brought nothing.
+/// Why a round has no result.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// By a signal to this program.
     Interrupted,
-    /// mpfwd takes no such arguments, or the machine lacks something: its line.
+    /// mpfwd refused its arguments, or the machine lacks something: mpfwd's
+    /// line.
     Refused(String),
-    /// It started, and something went wrong.
+    /// mpfwd started, and failed later.
     Broken(String),
 }
 
-/// Ctrl-C and SIGTERM: noted, and passed on to the mpfwd that runs.
+/// Records Ctrl-C and SIGTERM, and passes them on to the running mpfwd.
 #[derive(Clone)]
 pub(super) struct Interrupts {
     asked: Arc<AtomicBool>,
@@ -50,7 +51,7 @@ impl Interrupts {
     /// From now on the signals no longer end this process.
     ///
     /// # Errors
-    /// When the kernel refuses a handler.
+    /// The kernel refuses a handler.
     pub(super) fn catch() -> Result<Self> {
         let own = Self { asked: Arc::default(), child: Arc::default() };
         let mut signals = Signals::new([SIGINT, SIGTERM])
@@ -75,17 +76,17 @@ impl Interrupts {
 
     fn signal(&self, signal: Signal) {
         if let Some(pid) = *self.child() {
-            // One that has ended meanwhile needs no signal.
+            // The process may have ended: then it needs no signal.
             let _ = kill(pid, signal);
         }
     }
 }
 
-/// Told once a second for how long a round has been running.
+/// Called once a second with the time since the start of the round.
 pub(super) type OnLooker<'a> = &'a mut dyn FnMut(Duration);
 
-/// Runs mpfwd with these arguments, which have it write its report to `report`,
-/// and reads that. `time` is how long it should take.
+/// Runs mpfwd and reads its report. The arguments must make it write the report
+/// to `report`. `time` is the expected length of the run.
 pub(super) fn round(
     mpfwd: &Path,
     args: &[String],
@@ -97,8 +98,8 @@ pub(super) fn round(
     if interrupts.asked() { Err(Failure::Interrupted) } else { read(&output, report) }
 }
 
-/// As `round`, but what an interrupted one has measured until then counts:
-/// `interrupts` tells.
+/// As `round`, but an interrupted run returns its partial result. `interrupts`
+/// tells whether that happened.
 pub(super) fn part(
     mpfwd: &Path,
     args: &[String],
@@ -112,7 +113,7 @@ pub(super) fn part(
     if interrupts.asked() { run.map_err(|_| Failure::Interrupted) } else { run }
 }
 
-/// What an mpfwd that has ended left.
+/// The result of an mpfwd that has ended.
 fn read(output: &Output, report: &Path) -> std::result::Result<Measured, Failure> {
     let text = String::from_utf8_lossy(&output.stderr);
     let own = |line: &&str| line.starts_with("mpfwd: ") && !line.starts_with("mpfwd: warning: ");
@@ -144,7 +145,7 @@ fn run(
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .process_group(0);
-    // Held until the process is known, so that no signal comes in between.
+    // Held until the process is recorded, so that no signal is lost in between.
     let mut place = interrupts.child();
     if interrupts.asked() {
         return Err(Failure::Interrupted);
@@ -159,7 +160,7 @@ fn run(
     std::thread::spawn(move || {
         let output = child.wait_with_output();
         *waiting.child() = None;
-        // Whoever waited for it may have given up.
+        // The receiver may have timed out.
         let _ = sender.send(output);
     });
     match wait(&ended, limit, looks_on) {
@@ -175,7 +176,7 @@ fn run(
     }
 }
 
-/// The process's end, for as long as `limit`.
+/// Waits for the end of the process, `limit` at most.
 fn wait<T>(
     ended: &Receiver<T>,
     limit: Duration,

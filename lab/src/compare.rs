@@ -14,12 +14,12 @@ use super::{plot, tables};
 use mpfwd_common::error::{Error, Result};
 use mpfwd_common::output;
 
-/// What expensive work keeps busy where nothing else is said, in lcores.
+/// Default of `--expensive-load`: lcores that expensive work keeps busy.
 const EXPENSIVE_LOAD: f64 = 0.3;
 
 /// # Errors
-/// Bad input; an mpfwd that refuses to run; nothing measured; a file that can't
-/// be written; rounds that failed, when all others were shown and written.
+/// Bad input; mpfwd refuses to run; no round has a result; a file can't be
+/// written; some rounds failed (after the others were shown and written).
 pub(super) fn compare(args: &CompareArgs) -> Result<()> {
     if let Some(twice) =
         args.modes.iter().enumerate().find(|(at, mode)| args.modes[..*at].contains(mode))
@@ -110,7 +110,7 @@ fn parameters(args: &CompareArgs, bench: &Bench, workload: &Workload) -> Paramet
     }
 }
 
-/// What the rounds brought, in their order.
+/// Results and failures of the rounds, in their order.
 #[derive(Default)]
 struct Rounds {
     runs: Vec<(String, u32, Measured)>,
@@ -119,8 +119,8 @@ struct Rounds {
 }
 
 /// # Errors
-/// When mpfwd refuses a mode that it has not run yet: it would go on refusing
-/// it.
+/// mpfwd refuses a mode that has not run yet: every further round would fail
+/// too.
 fn measure(args: &CompareArgs, bench: &Bench, workload: &Workload) -> Result<Rounds> {
     let interrupts = Interrupts::catch()?;
     let folder = tempfile::tempdir()
@@ -132,7 +132,7 @@ fn measure(args: &CompareArgs, bench: &Bench, workload: &Workload) -> Result<Rou
         .flat_map(|round| turns(&args.modes, round).map(move |mode| (round, mode)));
     for (number, mode) in turns {
         bar.set_message(mode.name());
-        // What an earlier round wrote must not pass for this one's.
+        // An earlier round's report must not pass for this one's.
         let _ = std::fs::remove_file(&report);
         let words =
             bench.args(mode, workload, u64::from(number), End::After(args.round_time), &report);
@@ -160,8 +160,8 @@ fn measure(args: &CompareArgs, bench: &Bench, workload: &Workload) -> Result<Rou
     Ok(rounds)
 }
 
-/// The modes in the order of that round, which is from 1 on: each round begins
-/// with the next one, so that none is always the first one, or behind the same
+/// The modes in the order of a round, counted from 1. Each round rotates the
+/// order by one, so that no mode is always the first or always follows the same
 /// one.
 fn turns(modes: &[LabMode], round: u32) -> impl Iterator<Item = LabMode> {
     let first = (round as usize - 1) % modes.len();
@@ -186,7 +186,8 @@ impl Rounds {
     }
 }
 
-/// Moves with each round here, not with a clock: the lcores have the CPUs.
+/// A progress bar that moves with each round and has no clock of its own: the
+/// lcores need the CPUs.
 pub(super) fn progress(steps: u64) -> ProgressBar {
     let bar = ProgressBar::new(steps);
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}, {eta} left")

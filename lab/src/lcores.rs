@@ -1,5 +1,5 @@
-//! The lcores of an experiment, as EAL is told them: how many there are, and
-//! whether they share CPUs.
+//! The lcores of an experiment, in EAL's notation: their number, and whether
+//! they share CPUs.
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 
 use mpfwd_common::args::Pools;
 
-/// More are not taken unless they are asked for.
+/// The most lcores that an experiment uses by default.
 const DEFAULT_MAX: usize = 10;
 
 /// EAL's `--lcores`: `0-3`, `0,2`, `0@4,1@5`, `(0-9)@(0-1)`.
@@ -21,8 +21,8 @@ pub(super) struct Lcores {
 }
 
 impl Lcores {
-    /// One per CPU that this process may use, `most` at most and two at least,
-    /// which share a CPU if there is only one.
+    /// One lcore per CPU of this process, but `most` at most and two at least.
+    /// With a single CPU the two share it.
     pub(super) fn of_machine(most: usize) -> Self {
         let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap_or_default();
         let cpus: Vec<usize> = (0..CpuSet::count())
@@ -48,7 +48,7 @@ impl Lcores {
         self.count
     }
 
-    /// Whether some wait for others to get off their CPU.
+    /// Whether several lcores share a CPU.
     pub(super) fn share_cpus(&self) -> bool {
         self.cpus < self.count
     }
@@ -57,7 +57,7 @@ impl Lcores {
         &self.text
     }
 
-    /// About one worker for four lcores that poll.
+    /// One worker for about four polling lcores.
     pub(super) fn pools(&self) -> Pools {
         let b = (self.count / 5).max(1);
         Pools { a: self.count.saturating_sub(b).max(1), b }
@@ -89,7 +89,7 @@ impl FromStr for Lcores {
     }
 }
 
-/// What is between commas outside of parentheses.
+/// Splits at commas outside of parentheses.
 fn parts(text: &str) -> Option<Vec<&str>> {
     let (mut parts, mut from, mut depth) = (Vec::new(), 0, 0u32);
     for (at, c) in text.char_indices() {

@@ -1,14 +1,14 @@
-//! Latencies by powers of two, in the layout of the benchmark that the
-//! micropools were first shown with: a row of 49 counts, and for some quantiles
-//! the number of the bucket that they are in.
+//! Latencies by powers of two, in the layout of the benchmark that first showed
+//! micropools: a row of 49 counts, and the bucket's number for some quantiles.
 
 use mpfwd_common::latency::Bucket;
 
-/// Bucket i counts latencies from 2^i to 2^(i+1) nanoseconds, the first one
-/// from 0, the last one all that are longer.
+/// Bucket i counts latencies from 2^i to 2^(i+1) nanoseconds. The first bucket
+/// begins at 0, the last one has no end.
 const BUCKETS: usize = 49;
 
-/// The quantiles, as they are written there: the last one without its point.
+/// The quantiles with the benchmark's names for them, of which the last lacks
+/// its point.
 const QUANTILES: [(f64, &str); 4] = [(0.5, ".5"), (0.99, ".99"), (0.999, ".999"), (0.9995, "9995")];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +25,7 @@ impl Log2 {
         Self { counts }
     }
 
-    /// The bucket of the packet that `quantile` of them are not behind; 0
-    /// without any.
+    /// The bucket that holds the `quantile`; 0 without packets.
     fn bucket(&self, quantile: f64) -> usize {
         let total: u64 = self.counts.iter().sum();
         let rank = ((quantile * total as f64).ceil() as u64).max(1);
@@ -53,7 +52,7 @@ mod tests {
 
     use super::*;
 
-    /// What the benchmark printed, four times.
+    /// Four outputs of the original benchmark.
     const SEED: [&str; 4] = [
         "latency:[     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,    40,    86,   192,   366,436415,4551334, 11068,   417,    81,     1,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0]\nQuartiles: .5: 21, .99: 21, .999: 22, 9995: 22",
         "latency:[     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,    51,   158,   254,225595,4218762,523474, 25067,  6587,    52,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0,     0]\nQuartiles: .5: 20, .99: 21, .999: 23, 9995: 23",

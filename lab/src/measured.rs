@@ -1,5 +1,5 @@
-//! What is read of mpfwd's reports (docs/report.md): as much as experiments and
-//! pictures need.
+//! The part of mpfwd's reports (docs/report.md) that experiments and pictures
+//! read.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,7 +12,7 @@ use mpfwd_common::error::{Error, Result};
 use mpfwd_common::latency::LatencyRow;
 use mpfwd_common::report::{HostGapRow, Incident, qualified_by};
 
-/// One run.
+/// The report of one run.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Measured {
     pub mode: String,
@@ -41,8 +41,8 @@ pub(super) struct Latency {
 }
 
 impl Latency {
-    /// What qualifies the figures beside their clock and its bound, a line
-    /// each.
+    /// Qualifications of the figures, a line each, beside their clock and its
+    /// bound.
     pub(super) fn qualified_by(&self) -> Vec<String> {
         qualified_by(self.censored_pkts, self.off.as_deref())
     }
@@ -80,7 +80,7 @@ struct RescueRow {
 
 impl Measured {
     /// # Errors
-    /// When the file is not there, or is no whole report.
+    /// The file is missing or is no complete report.
     pub(super) fn read(path: &Path) -> Result<Self> {
         from_json(path, &read(path)?, "a report of mpfwd")
     }
@@ -104,15 +104,15 @@ impl Measured {
 }
 
 /// # Errors
-/// When the file is not there.
+/// The file can't be read.
 pub(super) fn read(path: &Path) -> Result<String> {
     std::fs::read_to_string(path)
         .map_err(|error| Error::Usage(format!("{}: {error}", path.display())))
 }
 
 /// # Errors
-/// What is wrong, in one line: the text is cut off, is no JSON, or is of
-/// something else.
+/// The text is cut off, is no JSON, or has another content. The message is one
+/// line.
 pub(super) fn from_json<T: DeserializeOwned>(path: &Path, text: &str, what: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| {
         let path = path.display();

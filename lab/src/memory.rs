@@ -1,22 +1,21 @@
-//! Where mpfwd is to get its memory from: hugepages where enough are free and
-//! usable, else plain memory.
+//! The memory that mpfwd uses: hugepages if enough are free and usable, else
+//! regular memory.
 
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
-/// Room of a packet buffer with its headers and its place in the pool, in
-/// bytes.
+/// Bytes of a packet buffer, with headers and its entry in the pool.
 const MBUF_BYTES: u64 = 2_560;
-/// EAL's own, rings, queues.
+/// Bytes for EAL, rings and queues.
 const OTHER_BYTES: u64 = 64 << 20;
 
-/// Bytes that a run with so many packet buffers takes.
+/// Bytes of memory for a run with `mbufs` packet buffers.
 pub(super) fn needed_bytes(mbufs: u32) -> u64 {
     u64::from(mbufs) * MBUF_BYTES + OTHER_BYTES
 }
 
-/// EAL's arguments for it; with hugepages there are none.
+/// EAL's arguments for that much memory. None for hugepages.
 pub(super) fn eal_args(needed_bytes: u64) -> Vec<String> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let usable =
@@ -27,19 +26,19 @@ pub(super) fn eal_args(needed_bytes: u64) -> Vec<String> {
     }
 }
 
-/// Memory that every machine has.
+/// EAL's arguments for regular memory.
 fn plain(needed_bytes: u64) -> Vec<String> {
     let mib = (needed_bytes >> 20).next_multiple_of(64);
     ["--no-huge".into(), "-m".into(), mib.to_string(), "--no-shconf".into()].to_vec()
 }
 
-/// Where hugepages can be had as files.
+/// The mount point of hugetlbfs.
 fn mounted(mounts: &str) -> Option<PathBuf> {
     let mut rows = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
     rows.find(|row| row.get(2) == Some(&"hugetlbfs")).map(|row| Path::new(row[1]).to_owned())
 }
 
-/// Free hugepages of the default size that nobody has a right to.
+/// Bytes in free, unreserved hugepages of the default size.
 fn free_bytes(meminfo: &str) -> u64 {
     let number = |name: &str| {
         meminfo.lines().find_map(|line| {

@@ -1,5 +1,5 @@
-//! The modes that are compared, each a word and the arguments that mpfwd is
-//! given for it. All of it is read from the table of modes.
+//! The modes of experiments, with their names and mpfwd's arguments. Derived
+//! from the table of modes.
 
 use std::num::NonZeroU64;
 use std::sync::LazyLock;
@@ -9,7 +9,7 @@ use clap::builder::PossibleValue;
 use micropools::policy::{Argument, Mode, Variant};
 use mpfwd_common::args::Pools;
 
-/// What is compared: mpfwd's modes, and their variants as modes of their own.
+/// A mode of mpfwd, or a variant of one. Experiments treat both alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LabMode {
     mode: Mode,
@@ -41,9 +41,18 @@ impl LabMode {
         self.variant.map_or(self.mode.facts().help, |variant| variant.help)
     }
 
-    /// Whether it splits the lcores.
+    /// Whether the mode splits the lcores.
     pub(super) fn has_pools(self) -> bool {
         self.mode.facts().has_pools
+    }
+
+    /// The mode's row in the table of modes; and 0 for the mode itself, else
+    /// the number of its variant, from 1.
+    pub(super) fn place(self) -> (usize, usize) {
+        let row = Mode::ALL.iter().position(|&mode| mode == self.mode);
+        let variants = self.mode.facts().variants;
+        let variant = variants.iter().position(|&variant| Some(variant) == self.variant);
+        (row.expect("every mode has a row"), variant.map_or(0, |at| at + 1))
     }
 
     /// mpfwd's arguments for it.
@@ -76,7 +85,7 @@ impl ValueEnum for LabMode {
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         let value = PossibleValue::new(self.name()).help(self.help());
-        // The first experiments called it so.
+        // `single` is the name in the original benchmark.
         let is_steal = *self == Self::from(Mode::Steal);
         Some(if is_steal { value.alias("single") } else { value })
     }

@@ -1,5 +1,4 @@
-//! A busy process on a CPU that an lcore uses: what a neighbour does to a
-//! machine that is shared.
+//! A busy thread on an lcore's CPU, as on a machine that is shared with others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,17 +8,17 @@ use mpfwd_common::error::{Error, Result};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
-/// A thread that never rests; it ends when this is dropped.
+/// A thread that spins until this is dropped.
 pub(super) struct Neighbour {
     over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Neighbour {
-    /// Starts it on that CPU.
+    /// Starts the thread on `cpu`.
     ///
     /// # Errors
-    /// When this process may not use the CPU.
+    /// This process may not use the CPU.
     pub(super) fn start(cpu: usize) -> Result<Self> {
         let mut cpus = CpuSet::new();
         let refused = |error| {

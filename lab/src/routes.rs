@@ -1,5 +1,5 @@
-//! `mplab routes`: makes a routes file for mpfwd's `l3` as large as the
-//! Internet's table, or any other size; the same seed makes the same.
+//! `mplab routes`: makes a routes file for mpfwd's `l3`, by default as large as
+//! the Internet's table. The same seed makes the same file.
 
 use std::collections::HashSet;
 use std::io::{BufWriter, Write};
@@ -11,10 +11,9 @@ use rand::{Rng, SeedableRng};
 use super::args::RoutesArgs;
 use mpfwd_common::error::{Error, Result};
 
-/// How many prefixes of a thousand have each length: roughly what BGP's IPv4
-/// table of the Internet has had for years, where six in ten are the longest
-/// that most networks accept. Ten longer ones are in it as a network's own
-/// table has them.
+/// Prefixes per thousand by length, close to the Internet's BGP table for IPv4.
+/// Six in ten are /24, the longest that most networks accept. Ten longer ones
+/// stand for a network's own prefixes.
 const IPV4_LENGTHS: [(u8, u32); 20] = [
     (24, 592),
     (23, 100),
@@ -38,7 +37,7 @@ const IPV4_LENGTHS: [(u8, u32); 20] = [
     (32, 4),
 ];
 
-/// As above, of IPv6's.
+/// As above, for IPv6.
 const IPV6_LENGTHS: [(u8, u32); 12] = [
     (48, 480),
     (32, 120),
@@ -55,7 +54,7 @@ const IPV6_LENGTHS: [(u8, u32); 12] = [
 ];
 
 /// # Errors
-/// When the file can't be written.
+/// The file can't be written.
 pub(super) fn routes(args: &RoutesArgs) -> Result<()> {
     let written = match &args.out {
         Some(path) => std::fs::File::create(path).and_then(|file| write(args, file)),
@@ -104,7 +103,8 @@ fn write(args: &RoutesArgs, out: impl Write) -> std::io::Result<()> {
     out.flush()
 }
 
-/// Neither of this host nor of "this network", and below multicast.
+/// A random unicast address: not of 0.0.0.0/8 or 127.0.0.0/8, and below
+/// multicast.
 fn ipv4_unicast(random: &mut SmallRng) -> u32 {
     loop {
         let address = random.random_range(1 << 24..224 << 24);
@@ -125,7 +125,7 @@ fn length(random: &mut SmallRng, shares: &[(u8, u32)]) -> u8 {
     found.map_or(shares[0].0, |(length, _)| *length)
 }
 
-/// A port, and one of 16 neighbours there.
+/// A random port, and one of 16 neighbours on it.
 fn next_hop(random: &mut SmallRng, ports: u16) -> String {
     let (port, neighbour) = (random.random_range(0..ports), random.random_range(1..=16u8));
     let [high, low] = port.to_be_bytes();

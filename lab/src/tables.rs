@@ -1,5 +1,5 @@
-//! What is printed of a comparison: a table per class, a table of the modes, and
-//! the conditions.
+//! The printed form of a comparison: a table per class, a table of the modes,
+//! and the conditions.
 
 use comfy_table::Table;
 
@@ -7,7 +7,7 @@ use super::args::Class;
 use super::comparison::{Comparison, Row};
 use mpfwd_common::text::{short, table, time, time_range, wrapped};
 
-/// Everything that is printed.
+/// The whole output.
 pub(super) fn text(comparison: &Comparison) -> String {
     let mut text = String::new();
     for class in Class::ALL {
@@ -89,7 +89,7 @@ fn latencies(comparison: &Comparison, class: Class) -> Table {
     table
 }
 
-/// What a mode did with the packets of both classes, a row per mode.
+/// Rates, losses and scheduling counts over both classes, a row per mode.
 fn modes(comparison: &Comparison) -> Table {
     let mut table = table(&[
         "mode",

@@ -1,5 +1,5 @@
-//! The traffic of an experiment: what packets cost, how many of them are
-//! expensive, how many come. Written down as mpfwd's `--work` and `--source`.
+//! The traffic of an experiment: service times, share of expensive packets, and
+//! rate, in the syntax of mpfwd's `--work` and `--source`.
 
 use std::time::Duration;
 
@@ -20,15 +20,15 @@ impl Bimodal {
         (1.0 - p) * self.cheap_ns + p * self.expensive_ns
     }
 
-    /// Which share of the packets has to be expensive for expensive work to
-    /// keep `busy` lcores busy on average (its load in Erlangs): busy = rate x
-    /// p x expensive. Where a load is asked for, the rate is load x lcores /
-    /// ((1 - p) x cheap + p x expensive) and depends on p itself, so that p =
-    /// busy x cheap / (busy x cheap + (load x lcores - busy) x expensive).
+    /// The share p of expensive packets at which expensive work keeps `busy`
+    /// lcores busy on average (its load in Erlangs): busy = rate x p x
+    /// expensive. For a given load, the rate is load x lcores / ((1 - p) x
+    /// cheap + p x expensive) and depends on p itself. Hence p = busy x cheap /
+    /// (busy x cheap + (load x lcores - busy) x expensive).
     ///
     /// # Errors
-    /// When no share brings it about: the whole load is less than that, or
-    /// packets are too few.
+    /// No share does: the whole load is less than `busy`, or the rate is too
+    /// low.
     pub(super) fn p_for(
         self,
         busy: f64,
@@ -56,28 +56,28 @@ impl Bimodal {
     }
 }
 
-/// What the packets of an experiment are.
+/// The traffic of one experiment.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Workload {
-    /// `--work`, without a seed unless one was given.
+    /// `--work`, without a seed unless the user gave one.
     pub work: String,
     /// `--source`, likewise.
     pub source: String,
-    /// What packets cost; none where there are more than two costs.
+    /// The two costs. `None` for any other distribution.
     pub costs: Option<Bimodal>,
-    /// The share of packets that are expensive; none where that is not how
-    /// costs are given.
+    /// The share of expensive packets. `None` for any other distribution.
     pub p: Option<f64>,
-    /// How many lcores expensive work keeps busy on average; none likewise.
+    /// The mean number of lcores that expensive work keeps busy. `None`
+    /// likewise.
     pub expensive_load: Option<f64>,
     pub load: Option<f64>,
 }
 
-/// How many packets are expensive.
+/// The share of expensive packets.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Share {
     Of(f64),
-    /// As many as keep so many lcores busy.
+    /// As many expensive packets as keep this number of lcores busy.
     KeepsBusy(f64),
 }
 
@@ -85,8 +85,8 @@ fn usage(message: String) -> Error {
     Error::Usage(message)
 }
 
-/// `--source` of mplab is the keys behind `open-loop:`, with or without how
-/// many packets come.
+/// mplab's `--source` holds the keys behind `open-loop:`. Rate or load may be
+/// among them.
 fn source(load: f64, keys: Option<&str>) -> Result<(String, OpenLoop)> {
     let keys = keys.map(|keys| keys.strip_prefix("open-loop:").unwrap_or(keys)).unwrap_or_default();
     let has = |name: &str| keys.split(',').any(|pair| pair.split('=').next() == Some(name));
@@ -103,7 +103,7 @@ impl Workload {
     /// Packets of two costs.
     ///
     /// # Errors
-    /// When the figures contradict each other.
+    /// The figures contradict each other.
     pub(super) fn two_costs(
         costs: (Duration, Duration),
         share: Share,
@@ -122,7 +122,7 @@ impl Workload {
             cheap_ns: cheap.as_nanos() as f64,
             expensive_ns: expensive.as_nanos() as f64,
         };
-        // Rounded, so that what is printed is what is run.
+        // Rounded, so that the printed value is the one that runs.
         let three_digits = |p: f64| format!("{p:.2e}").parse().unwrap_or(p);
         let p: f64 = match share {
             Share::Of(p) => p,
@@ -150,10 +150,10 @@ impl Workload {
         })
     }
 
-    /// Costs as mpfwd's `--work` has them.
+    /// Any costs, in the syntax of mpfwd's `--work`.
     ///
     /// # Errors
-    /// When that is wrong.
+    /// `work` or the keys of the source can't be parsed.
     pub(super) fn as_told(work: &str, demand: (f64, Option<&str>)) -> Result<Self> {
         let _: Work = work.parse().map_err(|why| usage(format!("--work {work:?}: {why}")))?;
         let (source, read) = source(demand.0, demand.1)?;
@@ -175,7 +175,7 @@ fn load(demand: Demand) -> Option<f64> {
     }
 }
 
-/// With a seed, unless it has one.
+/// Adds a seed to `spec`, unless it has one.
 pub(super) fn seeded(spec: &str, seed: u64) -> String {
     let has_one = spec.split([':', ',']).any(|pair| pair.starts_with("seed="));
     if has_one { spec.to_owned() } else { format!("{spec},seed={seed}") }

@@ -1,4 +1,5 @@
-//! A panel's frame: from values to places, grid lines and their labels.
+//! A panel's frame: maps values to positions, draws grid lines and their
+//! labels.
 
 use plotters::style::RGBColor;
 
@@ -14,7 +15,7 @@ pub(super) struct Area {
     pub height: f64,
 }
 
-/// What an axis spans. Values are those of the axis: logarithms where it is
+/// The range of an axis, in the axis' own values: logarithms if it is
 /// logarithmic.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Span {
@@ -23,20 +24,20 @@ pub(super) struct Span {
 }
 
 impl Span {
-    /// How far along the axis a value is, 0 to 1.
+    /// A value's position along the axis, 0 to 1.
     fn share(self, value: f64) -> f64 {
         ((value - self.from) / (self.to - self.from)).clamp(0.0, 1.0)
     }
 }
 
-/// A value on an axis that has a line, and a label if it is not empty.
+/// A grid line, with a label unless that is empty.
 pub(super) struct Tick {
     pub at: f64,
     pub label: String,
 }
 
 pub(super) struct Axes {
-    /// Inside of the labels.
+    /// The inner area, without the labels.
     area: Area,
     x: Span,
     y: Span,
@@ -63,7 +64,7 @@ impl Axes {
         (area.left + self.x.share(x) * area.width, area.top + (1.0 - self.y.share(y)) * area.height)
     }
 
-    /// Title, grid, labels, and what the axes are.
+    /// Draws title, grid, labels, and the names of the axes.
     pub(super) fn draw(
         &self,
         canvas: &Canvas<'_>,
@@ -78,7 +79,7 @@ impl Axes {
         for tick in x {
             let (at, _) = self.place((tick.at, self.y.from));
             canvas.line(&[(at, top), (at, top + height)], colour(tick), 1.0, None)?;
-            // A label that would run into the one before it is left out.
+            // A label that would overlap the one before it is left out.
             let half = small.width(&tick.label) / 2.0;
             if at - half > free_from + 6.0 {
                 canvas.text(&tick.label, (at, top + height + 14.0), small.at(Anchor::Centre))?;
@@ -101,7 +102,7 @@ impl Axes {
         canvas.text(x_name, (left + width, top + height + 38.0), small.at(Anchor::Right))
     }
 
-    /// A curve through values; what lies too close to be seen is left out.
+    /// Draws a curve, without points that are too close together to be seen.
     pub(super) fn curve(
         &self,
         canvas: &Canvas<'_>,
@@ -128,13 +129,13 @@ fn colour(tick: &Tick) -> RGBColor {
     if tick.label.is_empty() { FAINT } else { GRID }
 }
 
-/// The span of whole powers of ten around latencies, at least one.
+/// The whole decades that contain these latencies, at least one.
 pub(super) fn decades(least_ns: u64, most_ns: u64) -> Span {
     let from = (least_ns.max(1) as f64).log10().floor();
     Span { from, to: (most_ns.max(1) as f64).log10().ceil().max(from + 1.0) }
 }
 
-/// Powers of ten with their names, and unnamed lines between them.
+/// Labelled lines at powers of ten, and unlabelled ones between them.
 pub(super) fn latency_ticks(span: Span) -> Vec<Tick> {
     let mut ticks = Vec::new();
     for power in span.from as i32..=span.to as i32 {
@@ -149,7 +150,7 @@ pub(super) fn latency_ticks(span: Span) -> Vec<Tick> {
     ticks
 }
 
-/// 10^power nanoseconds.
+/// The label of 10^power nanoseconds.
 fn name(power: i32) -> String {
     let (unit, below) = match power {
         ..3 => ("ns", 0),

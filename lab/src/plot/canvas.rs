@@ -1,4 +1,4 @@
-//! The surface that panels are drawn on: lines, boxes and words in points, on
+//! The surface that panels are drawn on: lines, boxes and text in points, by
 //! plotters' SVG backend.
 
 use plotters::prelude::{
@@ -9,8 +9,8 @@ use plotters::style::{Color, FontStyle, IntoFont, ShapeStyle};
 
 use mpfwd_common::error::{Error, Result};
 
-/// plotters draws at whole coordinates: these are parts of a point, so that
-/// curves are smooth.
+/// Coordinates per point. plotters has whole coordinates only, so points are
+/// divided to keep curves smooth.
 const PARTS: f64 = 8.0;
 
 /// plotters' SVG backend writes a font's size divided by this.
@@ -21,7 +21,7 @@ pub(super) const GREY: RGBColor = RGBColor(100, 100, 108);
 pub(super) const GRID: RGBColor = RGBColor(208, 208, 214);
 pub(super) const FAINT: RGBColor = RGBColor(236, 236, 240);
 
-/// Which end of a text stands at its place.
+/// The horizontal alignment of a text.
 #[derive(Clone, Copy)]
 pub(super) enum Anchor {
     Left,
@@ -29,7 +29,7 @@ pub(super) enum Anchor {
     Right,
 }
 
-/// How a text looks.
+/// The style of a text.
 #[derive(Clone, Copy)]
 pub(super) struct Letters {
     pub points: f64,
@@ -51,7 +51,7 @@ impl Letters {
         Self { anchor, ..self }
     }
 
-    /// About how wide a text is, in points.
+    /// The approximate width of a text, in points.
     pub(super) fn width(self, text: &str) -> f64 {
         text.chars().count() as f64 * self.points * if self.bold { 0.6 } else { 0.53 }
     }
@@ -70,7 +70,7 @@ fn failed(error: impl std::fmt::Display) -> Error {
     Error::Output(format!("the picture can't be drawn: {error}"))
 }
 
-/// A picture of so many points, white where `draw` leaves it so.
+/// Makes a picture of this size in points. `draw` draws on a white background.
 pub(super) fn svg(
     width: f64,
     height: f64,
@@ -85,7 +85,7 @@ pub(super) fn svg(
         draw(&canvas)?;
         canvas.0.present().map_err(failed)?;
     }
-    // As many points as were asked for; the view box keeps the parts.
+    // The size is in points. The view box stays in parts of a point.
     Ok(text.replacen(
         &format!("width=\"{}\" height=\"{}\"", size.0, size.1),
         &format!("width=\"{width}\" height=\"{height}\""),
@@ -94,7 +94,7 @@ pub(super) fn svg(
 }
 
 impl Canvas<'_> {
-    /// A line through points, so many points wide.
+    /// Draws a line of `width` points.
     pub(super) fn line(
         &self,
         points: &[(f64, f64)],
@@ -126,7 +126,7 @@ impl Canvas<'_> {
         self.0.draw(&Rectangle::new(corners, colour.filled())).map_err(failed)
     }
 
-    /// A text whose middle is at that height.
+    /// Draws a text that is vertically centred at `y`.
     pub(super) fn text(&self, text: &str, (x, y): (f64, f64), letters: Letters) -> Result<()> {
         let anchor = match letters.anchor {
             Anchor::Left => HPos::Left,
@@ -140,8 +140,7 @@ impl Canvas<'_> {
     }
 }
 
-/// The pieces of a line that are drawn when it is dashed. The pattern goes on
-/// round corners.
+/// The pieces of a dashed line. The pattern continues round corners.
 fn dashes(points: &[(f64, f64)], dash: f64, gap: f64) -> Vec<Vec<(f64, f64)>> {
     let mut pieces = Vec::new();
     let mut piece: Vec<(f64, f64)> = points.first().copied().into_iter().collect();

@@ -1,15 +1,17 @@
 //! Latency by percentile, and the share of packets by latency.
 
+use clap::ValueEnum;
 use plotters::style::RGBColor;
 
 use super::super::args::Class;
+use super::super::mode::LabMode;
 use super::axes::{Area, Axes, Span, Tick, decades, latency_ticks};
 use super::canvas::{Canvas, Dash};
 use super::figure::{Figure, Series};
 use mpfwd_common::error::Result;
 use mpfwd_common::latency::Bucket;
 
-/// What the eye tells the series of a picture apart by.
+/// A curve's style.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Look {
     pub colour: RGBColor,
@@ -19,34 +21,27 @@ pub(super) struct Look {
 /// Okabe's and Ito's colours, which the colour-blind tell apart too
 /// (jfly.uni-koeln.de/color), without their yellow: it is too light for lines.
 const COLOURS: [RGBColor; 7] = [
-    RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
+    RGBColor(230, 159, 0),
     RGBColor(204, 121, 167),
     RGBColor(86, 180, 233),
-    RGBColor(230, 159, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(0, 114, 178),
     RGBColor(0, 0, 0),
 ];
 
 const DASHES: [Dash; 3] = [None, Some((9.0, 4.0)), Some((3.0, 3.0))];
 
-/// Modes look the same in all pictures: those that share nothing or have pools
-/// are solid, those that steal or shed at random are dashed.
-fn of_mode(mode: &str) -> Option<Look> {
-    let (colour, dash) = match mode {
-        "hybrid" => (0, 0),
-        "rtc" => (1, 0),
-        "pools" => (2, 0),
-        "steal" => (5, 1),
-        "steal-every" => (3, 2),
-        "shed-random" => (4, 1),
-        _ => return None,
-    };
-    Some(Look { colour: COLOURS[colour], dash: DASHES[dash] })
+/// A mode looks the same in all pictures. Its row in the table of modes decides
+/// the colour. Its variants have the same colour, and a dash each.
+fn of_mode(name: &str) -> Option<Look> {
+    let (row, variant) = LabMode::from_str(name, false).ok()?.place();
+    Some(Look { colour: *COLOURS.get(row)?, dash: *DASHES.get(variant)? })
 }
 
-/// The looks of some series. Where a mode is there several times, all get one
-/// by their place.
+/// A look for each series: that of its mode. If a mode occurs twice or the
+/// table of modes is longer than the palette, looks follow the order of the
+/// series.
 pub(super) fn looks(series: &[Series]) -> Vec<Look> {
     let known: Option<Vec<Look>> = series.iter().map(|series| of_mode(&series.mode)).collect();
     let by_place = |at: usize| Look {
@@ -62,14 +57,14 @@ fn total(buckets: &[Bucket]) -> u64 {
     buckets.iter().map(|&(_, count)| count).sum()
 }
 
-/// How far a share of packets is along an axis that spreads the tail: -log10(1
-/// - share), so that each further nine takes as much room.
+/// A share's position on an axis that spreads the tail, -log10(1 - share): each
+/// further nine takes the same room.
 fn nines(share: f64) -> f64 {
     -(1.0 - share).log10()
 }
 
-/// The curve as steps: place on the axis of nines, log10 of nanoseconds. It
-/// ends at the last packet, half of which is beyond.
+/// The curve as steps of (position on the axis of nines, log10 of nanoseconds).
+/// It ends in the middle of the last packet.
 fn percentile_steps(buckets: &[Bucket]) -> Vec<(f64, f64)> {
     let total = total(buckets) as f64;
     let (mut steps, mut below) = (Vec::with_capacity(2 * buckets.len()), 0);
@@ -82,7 +77,7 @@ fn percentile_steps(buckets: &[Bucket]) -> Vec<(f64, f64)> {
     steps
 }
 
-/// log10 of nanoseconds, the share of packets that took no longer.
+/// Steps of (log10 of nanoseconds, share of packets that took no longer).
 fn cdf_steps(buckets: &[Bucket]) -> Vec<(f64, f64)> {
     let total = total(buckets) as f64;
     let (mut steps, mut below) = (Vec::with_capacity(2 * buckets.len()), 0);
@@ -95,7 +90,7 @@ fn cdf_steps(buckets: &[Bucket]) -> Vec<(f64, f64)> {
     steps
 }
 
-/// From the first latency of any series to the last.
+/// The range of the latencies of all series.
 fn latencies(figure: &Figure, class: Class) -> Span {
     let ends = figure
         .series
@@ -106,7 +101,7 @@ fn latencies(figure: &Figure, class: Class) -> Span {
     decades(least, most)
 }
 
-/// Percentiles with a name, as far as `nines` goes.
+/// Labelled percentiles up to position `to` on the axis of nines.
 fn percentile_ticks(to: f64) -> Vec<Tick> {
     let named = [
         (0.0, "0 %"),
@@ -182,16 +177,20 @@ mod tests {
 
     #[test]
     fn each_series_looks_like_no_other() {
-        let modes = ["rtc", "steal", "steal-every", "shed-random", "pools", "hybrid"];
+        let modes: Vec<&str> = LabMode::value_variants().iter().map(|mode| mode.name()).collect();
         for group in [&modes[..], &["rtc", "rtc", "hybrid"], &["rtc"; 21]] {
             let looks = looks(&series(group));
             assert!((0..looks.len()).all(|at| !looks[..at].contains(&looks[at])), "{group:?}");
         }
-        assert_eq!(
-            looks(&series(&["pools"]))[0],
-            looks(&series(&modes))[4],
-            "a mode keeps its look"
-        );
+    }
+
+    #[test]
+    fn every_mode_keeps_its_look_in_every_picture() {
+        let modes: Vec<&str> = LabMode::value_variants().iter().map(|mode| mode.name()).collect();
+        for (mode, look) in modes.iter().zip(looks(&series(&modes))) {
+            assert_eq!((of_mode(mode), looks(&series(&[mode]))[0]), (Some(look), look), "{mode}");
+        }
+        assert_eq!(of_mode("steal").unwrap().colour, of_mode("steal-every").unwrap().colour);
     }
 
     #[test]

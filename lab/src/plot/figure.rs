@@ -154,7 +154,7 @@ impl Figure {
         self.timelines.extend(comparison.incidents.iter().map(timeline));
     }
 
-    /// What all files have in common, and the range of what differs.
+    /// What all files have in common, and the ranges of lcores and load.
     pub(super) fn title(&self) -> String {
         let run_at: Option<Vec<(usize, f64)>> = self.run_at.iter().copied().collect();
         let Some((run_at, lcores)) =

@@ -1,5 +1,5 @@
-//! From SVG to PNG, with letters that look the same on every machine: the font
-//! is in this program.
+//! Renders SVG as PNG. The font is built in, so that pictures are the same on
+//! every machine.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ fn failed(error: impl std::fmt::Display) -> Error {
 }
 
 /// # Errors
-/// When the text is no SVG, or the picture is too large for memory.
+/// The text is no SVG, or the picture is too large for memory.
 pub(super) fn of_svg(svg: &str) -> Result<Vec<u8>> {
     let mut fonts = fontdb::Database::new();
     for font in [dejavu::sans::regular(), dejavu::sans::bold()] {

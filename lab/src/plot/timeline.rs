@@ -19,7 +19,7 @@ const RIGHT: f64 = 24.0;
 const WAITING: RGBColor = RGBColor(213, 94, 0);
 const RESCUED: RGBColor = RGBColor(86, 180, 233);
 
-/// One lcore of one run.
+/// The incidents of one lcore in one run.
 struct Lane<'f> {
     name: String,
     incidents: Vec<&'f Incident>,
@@ -113,7 +113,7 @@ fn key(canvas: &Canvas<'_>, left: f64, middle: f64) -> Result<()> {
     Ok(())
 }
 
-/// One bar until the first rescuer came, another one from then to the end.
+/// Draws one bar up to the first rescue, and another one from there to the end.
 fn bar(
     canvas: &Canvas<'_>,
     incident: &Incident,
