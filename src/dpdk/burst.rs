@@ -1,5 +1,5 @@
-//! A bounded batch of packets, in arrival order: what drivers and rings fill
-//! and empty, without allocation.
+//! A bounded batch of packets, in arrival order. Drivers and rings fill and
+//! empty it without allocation.
 
 use std::mem::MaybeUninit;
 
@@ -11,13 +11,13 @@ use crate::runq::Batch;
 /// The most packets that one burst holds (testpmd's limit).
 pub const BURST_MAX: usize = 512;
 
-/// How many packets a burst may have: 1 to [`BURST_MAX`], checked once instead
-/// of in every poll.
+/// A burst's maximum length: 1 to [`BURST_MAX`], checked once instead of in
+/// every poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BurstSize(u16);
 
 impl BurstSize {
-    /// As close to `pkts` as is allowed.
+    /// `pkts`, clamped to the allowed range.
     pub fn of(pkts: u16) -> Self {
         Self(pkts.clamp(1, BURST_MAX as u16))
     }
@@ -28,8 +28,8 @@ impl BurstSize {
     }
 }
 
-/// Up to [`BURST_MAX`] owned packets. The slots start a cache line: drivers
-/// fill them with the widest stores there are.
+/// Up to [`BURST_MAX`] owned packets. The slots begin at a cache line, because
+/// drivers fill them with vector stores.
 #[repr(C, align(64))]
 pub struct Burst {
     slots: [MaybeUninit<Mbuf>; BURST_MAX],
@@ -64,23 +64,23 @@ impl Burst {
         unsafe { std::slice::from_raw_parts_mut(self.slots.as_mut_ptr().cast(), self.len) }
     }
 
-    /// Appends a packet. Panics when the burst is full: whoever fills one burst
-    /// from another never meets that.
+    /// Appends a packet. Panics if the burst is full, which cannot happen when
+    /// one burst is filled from another.
     #[inline]
     pub fn push(&mut self, packet: Mbuf) {
         self.slots[self.len].write(packet);
         self.len += 1;
     }
 
-    /// Takes the last packet.
+    /// Removes and returns the last packet.
     pub fn pop(&mut self) -> Option<Mbuf> {
         self.len = self.len.checked_sub(1)?;
         // SAFETY: the slot was initialised, and `len` no longer covers it.
         Some(unsafe { self.slots[self.len].assume_init_read() })
     }
 
-    /// Takes all packets out, in order; what the iterator has not given out
-    /// when it is dropped is freed.
+    /// Removes all packets, in order. Dropping the iterator frees the packets
+    /// that it has not returned.
     #[inline]
     pub fn drain(&mut self) -> Drain<'_> {
         let end = std::mem::take(&mut self.len);
@@ -97,21 +97,20 @@ impl Burst {
         })
     }
 
-    /// Asks for the headers of all packets but the first `asked`, which another
-    /// lcore wrote last: all at once, instead of one after the other.
+    /// Prefetches the headers of all packets but the first `asked`. Another
+    /// lcore wrote them last, and the misses overlap.
     #[inline]
     pub fn prefetch_headers(&self, asked: usize) {
         self.packets().get(asked..).into_iter().flatten().for_each(Mbuf::prefetch_header);
     }
 
-    /// Asks for the first bytes of all packets, which are about to be read one
-    /// after the other.
+    /// Prefetches the first bytes of all packets, which are about to be read.
     #[inline]
     pub fn prefetch_data(&self) {
         self.packets().iter().for_each(Mbuf::prefetch_data);
     }
 
-    /// Removes the packets that `keep` does not want, in order, and hands each
+    /// Removes the packets for which `keep` is false, in order, and passes each
     /// to `removed`.
     pub fn retain(&mut self, mut keep: impl FnMut(&Mbuf) -> bool, mut removed: impl FnMut(Mbuf)) {
         let mut kept = 0;
@@ -130,8 +129,8 @@ impl Burst {
         self.len = kept;
     }
 
-    /// Lets `fill` write up to `want` packets into the burst, which is empty;
-    /// it returns how many it wrote.
+    /// Has `fill` write up to `want` packets into the burst, which must be
+    /// empty. `fill` returns the number of packets written.
     #[inline(always)]
     pub(super) fn refill(
         &mut self,
@@ -145,8 +144,8 @@ impl Burst {
         filled
     }
 
-    /// Lets `fill` write up to `want` packets behind the last one; it returns
-    /// how many it wrote.
+    /// Has `fill` write up to `want` packets behind the last one. `fill`
+    /// returns the number of packets written.
     #[inline(always)]
     pub(super) fn append(
         &mut self,
@@ -160,8 +159,8 @@ impl Burst {
         filled
     }
 
-    /// Lets `take` take packets from the front; it returns how many it now
-    /// owns. The others move up.
+    /// Has `take` take packets from the front. `take` returns the number of
+    /// packets that it now owns. The others move up.
     #[inline(always)]
     pub(super) fn give(
         &mut self,
@@ -172,7 +171,7 @@ impl Burst {
         taken
     }
 
-    /// The first packets have another owner now.
+    /// Forgets the first `taken` packets, which have another owner now.
     #[inline(always)]
     fn forget_front(&mut self, taken: usize) {
         debug_assert!(taken <= self.len);
@@ -236,8 +235,8 @@ pub struct Drain<'b> {
 }
 
 impl Drain<'_> {
-    /// Lets `take` take the next `count` packets, of which there must be so
-    /// many; it returns how many it now owns, from the first on.
+    /// Has `take` take the next `count` packets, which must exist. `take`
+    /// returns the number of packets that it now owns, from the first on.
     #[inline(always)]
     pub(super) fn give(
         &mut self,
@@ -251,8 +250,8 @@ impl Drain<'_> {
         taken
     }
 
-    /// Moves the next `count` packets, of which there must be so many, behind
-    /// the last one of `burst`, which must have the room.
+    /// Moves the next `count` packets, which must exist, behind the last one of
+    /// `burst`, which must have room.
     #[inline]
     pub fn move_to(&mut self, burst: &mut Burst, count: usize) {
         assert!(count <= self.end - self.next);

@@ -5,21 +5,21 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::stats::{Reading, Sample, TscRow};
 
-/// The time stamp counter now, in ticks. Not serialising: a handful of
-/// instructions around it may drift over it.
+/// The time stamp counter now, in ticks. Not serialising: the CPU may reorder
+/// it with a few instructions around it.
 #[inline(always)]
 pub fn tsc() -> u64 {
     // SAFETY: RDTSC exists on every x86-64 CPU and touches no memory.
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
-/// Ticks of the time stamp counter per second: as EAL determined it, or
-/// `RateMeter` did.
+/// Ticks of the time stamp counter per second, as determined by EAL or by
+/// `RateMeter`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TscRate(u64);
 
 impl TscRate {
-    /// Valid only after EAL has started: `Eal` hands it out.
+    /// EAL must have started: callers get the rate from `Eal`.
     pub(super) fn from_eal() -> Self {
         // SAFETY: reads a variable that EAL's start has set.
         Self(unsafe { dpdk_sys::rte_get_tsc_hz() })
@@ -30,8 +30,7 @@ impl TscRate {
         self.0
     }
 
-    /// Nanoseconds to ticks, rounded down; what no counter reaches is the most
-    /// that one holds.
+    /// Nanoseconds to ticks, rounded down and saturating.
     pub fn ticks(self, ns: u64) -> u64 {
         u64::try_from(u128::from(ns) * u128::from(self.0) / 1_000_000_000).unwrap_or(u64::MAX)
     }
@@ -42,28 +41,27 @@ impl TscRate {
     }
 }
 
-/// EAL rounds the rate that it finds to this, in Hz: up to 0.2 % off.
+/// EAL rounds its rate to a multiple of this, in Hz: up to 0.2 % off.
 const EAL_ROUNDS_TO_HZ: f64 = 1e7;
 
-/// Of so many readings in a row the narrowest counts.
+/// Readings per sample. The narrowest counts.
 const READINGS: usize = 16;
 
-/// Measures the rate against the kernel's CLOCK_MONOTONIC_RAW, which nobody
-/// slews: from its making until it is asked.
+/// Measures the rate against CLOCK_MONOTONIC_RAW, which the kernel does not
+/// slew, since `start`.
 pub struct RateMeter {
     eal: TscRate,
     start: Option<Sample>,
 }
 
 impl RateMeter {
-    /// `eal`: the rate by EAL, which stands in where nothing better was
-    /// measured.
+    /// `eal`: EAL's rate, the fallback until a better one is measured.
     pub fn start(eal: TscRate) -> Self {
         Self { eal, start: sample() }
     }
 
-    /// The rate as far as it is known now, and how: the longer since the start,
-    /// the better.
+    /// The rate, and how it was measured. More exact the longer the meter has
+    /// run.
     pub fn rate(&self) -> (TscRate, TscRow) {
         let measured = self.start.zip(sample()).and_then(|(start, end)| between(start, end));
         let eal_error_ppm = EAL_ROUNDS_TO_HZ / 2.0 / self.eal.0 as f64 * 1e6;
@@ -77,7 +75,7 @@ impl RateMeter {
     }
 }
 
-/// Both clocks now; `None` where the kernel's can't be read.
+/// Both clocks now. `None` if the kernel's can't be read.
 fn sample() -> Option<Sample> {
     let reading = || {
         let before_ticks = tsc();
@@ -92,9 +90,8 @@ fn sample() -> Option<Sample> {
     Sample::narrowest(readings?)
 }
 
-/// The rate between two samples in Hz, and by how many millionths it may be
-/// off: what each sample's moment is not known to. `None` if no time lies
-/// between them.
+/// The rate between two samples in Hz, and its error bound in ppm, which
+/// follows from the samples' errors. `None` if no time lies between them.
 fn between(start: Sample, end: Sample) -> Option<(f64, f64)> {
     let (ns, ticks) =
         (end.clock.checked_sub(start.clock)? as f64, end.ticks.checked_sub(start.ticks)? as f64);
@@ -103,8 +100,8 @@ fn between(start: Sample, end: Sample) -> Option<(f64, f64)> {
     (ns > 0.0 && ticks > 0.0).then_some((ticks / ns * 1e9, error * 1e6))
 }
 
-/// Burns CPU until `ticks` have passed. Two looks at the clock that lie further
-/// apart than `gap_ticks` are a gap: the CPU did something else in between.
+/// Spins until `ticks` have passed. Two readings of the clock that are further
+/// apart than `gap_ticks` are a gap: the CPU was taken away in between.
 #[inline]
 pub fn busy_wait(ticks: u64, gap_ticks: u64, mut gap: impl FnMut(u64)) {
     let start = tsc();

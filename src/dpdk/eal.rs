@@ -1,4 +1,4 @@
-//! EAL: started once, ended once; the lcores, and running one job on each.
+//! EAL: start and clean-up, each once; the lcores, and running a job on each.
 
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,27 +12,27 @@ use super::named::Named;
 use super::preflight::{self, Memory};
 use mpfwd_common::error::{Error, Result};
 
-/// One EAL thread, pinned.
+/// A pinned EAL thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lcore {
-    /// EAL's number for it.
+    /// EAL's lcore id.
     pub id: u32,
-    /// The CPU it is pinned to; of several the first.
+    /// The first CPU that it is pinned to.
     pub cpu: u32,
     /// The NUMA socket of its CPU.
     pub socket: u32,
     pub main: bool,
 }
 
-/// Why EAL did not start, where only EAL knows.
+/// Stands for a reason that only EAL's own messages tell.
 const SEE_ABOVE: &str =
     "its own lines above say why; the part of the command line before -- is EAL's";
 
 struct Running {
     /// EAL keeps pointers into its arguments.
     _args: Vec<CString>,
-    /// What EAL leaves is wanted: `--huge-unlink=never` makes the next start
-    /// faster.
+    /// Keep EAL's files: the user chose `--huge-unlink=never` for a faster next
+    /// start.
     keep: bool,
     socket_mem: Option<Vec<u64>>,
 }
@@ -47,7 +47,7 @@ impl Drop for Running {
     }
 }
 
-/// A handle of the running EAL; it is cleaned up with the last one.
+/// A handle of the running EAL. Dropping the last one cleans EAL up.
 #[derive(Clone)]
 pub struct Eal {
     running: Arc<Running>,
@@ -57,8 +57,8 @@ impl Eal {
     /// Starts EAL with its own arguments (`args[0]` is the program's name).
     ///
     /// # Errors
-    /// When hugepages or permissions are missing, EAL refuses an argument, or a
-    /// device that is named did not become a port.
+    /// Hugepages or permissions are missing, EAL refuses an argument, or a
+    /// named device did not become a port.
     pub fn start(args: &[String]) -> Result<Self> {
         preflight::check(args)?;
         let socket_mem = preflight::socket_mem(args);
@@ -130,11 +130,11 @@ impl Eal {
     }
 
     /// Runs each job on its lcore, the main lcore's in the calling thread, and
-    /// returns when all have ended. Jobs may borrow.
+    /// returns when all have ended. So jobs may borrow.
     ///
     /// # Errors
-    /// When an lcore is busy. Then `call_off` is called, which has to make the
-    /// jobs end that did start: they are waited for.
+    /// An lcore is busy. Then this calls `call_off`, which must make the
+    /// started jobs end, and waits for them.
     pub fn run<'a>(
         &self,
         jobs: Vec<(Lcore, Box<dyn FnOnce() + Send + 'a>)>,
@@ -182,9 +182,9 @@ impl Eal {
 
 type Job<'a> = Box<dyn FnOnce() + Send + 'a>;
 
-/// A panic in a job ends the process at once, whichever lcore it is on and
-/// however the program was built: the other lcores would wait for this one, and
-/// its queues would not be polled. The panic's own message says where it was.
+/// Aborts the process if the job panics, on any lcore and in any build.
+/// Otherwise the other lcores would wait for this one, and nobody would poll
+/// its queues.
 fn or_abort(lcore: u32, job: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(job)).is_err() {
         eprintln!("mpfwd: lcore {lcore} panicked in its loop, see above: the process ends");

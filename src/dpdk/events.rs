@@ -1,5 +1,5 @@
-//! Events of a port. DPDK reports them on EAL's interrupt thread, where a
-//! callback only writes atomics; others read them when it suits them.
+//! Events of a port. DPDK reports them on EAL's interrupt thread. The callbacks
+//! only write atomics, which lcores and control read.
 
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
@@ -88,13 +88,13 @@ impl Word {
     }
 }
 
-/// What is known of a port without asking its driver. Read by all lcores,
-/// written on a change only.
+/// The last reported state of a port. All lcores read it; it is written on a
+/// change only.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(super) struct PortState {
     word: AtomicU64,
-    /// How often the link changed.
+    /// Number of changes of the link.
     link_changes: AtomicU64,
 }
 

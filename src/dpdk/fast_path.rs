@@ -1,7 +1,7 @@
-//! What `rte_eth_rx_burst` and `rte_eth_tx_burst` do, inlined: both are inline
-//! functions in C, which a call through a shim would make dearer than all the
-//! rest that the loop does for a burst. Table and callbacks are DPDK's own,
-//! looked at anew each time.
+//! `rte_eth_rx_burst` and `rte_eth_tx_burst`, inlined. Both are inline
+//! functions in C. A call through a shim would cost more than the rest of the
+//! loop does per burst. The table and the callbacks are DPDK's own, and are
+//! read anew each time.
 
 use dpdk_sys as sys;
 

@@ -1,6 +1,6 @@
-//! Longest-prefix match by DPDK's `rte_fib` and `rte_fib6`: many addresses per
-//! call. Not by `rte_lpm`, which looks for a route that it adds among all
-//! others of that length, one by one: a full table would take hours to load.
+//! Longest-prefix match by DPDK's `rte_fib` and `rte_fib6`, many addresses per
+//! call. `rte_lpm` searches all routes of the same length for each route that
+//! is added: loading a full table would take hours.
 
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,7 +10,7 @@ use dpdk_sys as sys;
 use super::Eal;
 use mpfwd_common::error::{Error, Result};
 
-/// What a table has room for.
+/// The size of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FibSize {
     /// Prefixes.
@@ -19,14 +19,13 @@ pub struct FibSize {
     /// prefixes begin with; for IPv6 one for each 8 bits (or part of them) that
     /// a prefix has beyond 24.
     pub groups: u32,
-    /// The largest number that an address may lead to.
+    /// The largest number of a hop.
     pub hop_max: u32,
-    /// What an address leads to that no prefix covers, at most `hop_max`.
+    /// The hop of addresses that no prefix covers, at most `hop_max`.
     pub default_hop: u32,
 }
 
-/// The largest number that fits into an entry of two bytes, of which one bit is
-/// taken.
+/// The largest number in an entry of two bytes, one bit of which is reserved.
 const NARROW_MAX: u32 = 0x7fff - 1;
 
 impl FibSize {
@@ -93,8 +92,8 @@ impl Fib4 {
         Ok(Self { fib: fib.ok_or_else(|| size.no_memory())?, _eal: eal.clone() })
     }
 
-    /// Adds a prefix, or changes where it leads to. Least work where shorter
-    /// prefixes come first.
+    /// Adds a prefix, or changes its hop. Fastest if shorter prefixes come
+    /// first.
     ///
     /// # Errors
     /// When there is no room left.
@@ -104,8 +103,8 @@ impl Fib4 {
         super::check(|| "no room for another IPv4 route".to_owned(), code).map(drop)
     }
 
-    /// Where each address leads to. As many as `addresses`, which are in the
-    /// host's byte order, are written to `hops`.
+    /// Writes the hop of each address to `hops`. Addresses are in the host's
+    /// byte order.
     #[inline]
     pub fn look_up(&self, addresses: &[u32], hops: &mut [u64]) {
         let hops = &mut hops[..addresses.len()];

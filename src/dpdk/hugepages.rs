@@ -1,6 +1,5 @@
-//! What the kernel says about hugepages: how many there are, and how many
-//! nobody has. It says so of all processes; by the time that it is read,
-//! another one may have taken some.
+//! Numbers of hugepages in total and free, as the kernel counts them for all
+//! processes. Another process may allocate some at any time.
 
 use std::path::Path;
 
@@ -11,11 +10,11 @@ const BY_SIZE: &str = "/sys/kernel/mm/hugepages";
 pub(super) struct HugePages {
     /// Bytes of one page.
     pub bytes: u64,
-    /// How many are reserved for the system.
+    /// Number reserved for the system.
     pub total: u64,
-    /// How many of these nobody has.
+    /// Number of these that are free.
     pub free: u64,
-    /// How many the kernel may make on demand beyond the reserved ones.
+    /// Number that the kernel may allocate on demand beyond the reserved ones.
     pub on_demand: u64,
 }
 
@@ -61,7 +60,7 @@ impl HugePages {
         })
     }
 
-    /// Bytes that can still be had.
+    /// Bytes that can still be allocated.
     pub(super) fn free_bytes(&self) -> u64 {
         self.free.saturating_add(self.on_demand).saturating_mul(self.bytes)
     }

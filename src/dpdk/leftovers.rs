@@ -1,12 +1,11 @@
-//! What EAL leaves in file systems when a run has ended, and taking it away:
-//! the hugepages, which stay reserved as long as their files are there, and the
-//! files of the runtime directory.
+//! Removes the files that EAL leaves after a run: hugepage files, which keep
+//! their hugepages allocated, and the files of the runtime directory.
 //!
-//! EAL has `--huge-unlink=always` against the former, but that takes the files
-//! away at the start, and a secondary process (dpdk-pdump, dpdk-proc-info) maps
-//! the primary's memory by them. Here they stay while the run lasts. Of a
-//! process that was killed both stay; the next EAL that starts, of whatever
-//! prefix, takes back the hugepages.
+//! EAL's `--huge-unlink=always` removes hugepage files at the start. But
+//! secondary processes (dpdk-pdump, dpdk-proc-info) map the primary's memory by
+//! them, so here they stay until the end of the run. A killed process leaves
+//! both kinds. The next EAL that starts frees the hugepages, whatever its
+//! prefix.
 
 use std::collections::BTreeSet;
 use std::ffi::CStr;
@@ -17,14 +16,14 @@ use dpdk_sys as sys;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statfs::{HUGETLBFS_MAGIC, statfs};
 
-/// What EAL names its hugepage files, behind the prefix.
+/// Names of EAL's hugepage files, behind the prefix.
 const HUGEPAGE_MARK: &str = "map_";
 
-/// What EAL names the sockets of secondary processes.
+/// Names of the sockets of secondary processes.
 const SECONDARY_MARK: &str = "mp_socket_";
 
-/// The files that are this primary process's own. None where it is a secondary
-/// process: all that one maps is the primary's.
+/// The files of this primary process. A secondary process has none: it maps the
+/// primary's.
 pub(super) struct Leftovers {
     hugepages: Vec<PathBuf>,
     /// The runtime directory, if this process keeps its files there: with
@@ -33,8 +32,8 @@ pub(super) struct Leftovers {
 }
 
 impl Leftovers {
-    /// To be asked while EAL is still up: that a file is this process's own is
-    /// known by its being mapped.
+    /// Must be called while EAL is up, because this process's files are
+    /// recognised by being mapped.
     pub(super) fn of_this_process() -> Self {
         // SAFETY: reads EAL's configuration, which is there from the start of
         // the program to its end.
@@ -49,9 +48,9 @@ impl Leftovers {
         }
     }
 
-    /// After EAL's clean-up, which gives up its locks: takes away what no
-    /// secondary process uses, by the rule that EAL has for the files of others
-    /// when it starts.
+    /// Removes the files that no secondary process uses, by the same rule as
+    /// EAL at its start. Must be called after EAL's clean-up, which releases
+    /// its locks.
     pub(super) fn remove_unless_shared(self) {
         let kept = self.hugepages.iter().filter(|path| !remove_unlocked(path)).count();
         if kept == 0 {
@@ -59,8 +58,8 @@ impl Leftovers {
         }
     }
 
-    /// After a start that failed: no secondary process can have joined, and EAL
-    /// still has its own locks.
+    /// Removes all files after a failed start. No secondary process can have
+    /// attached, and EAL still holds its own locks.
     pub(super) fn remove(self) {
         for path in &self.hugepages {
             let _ = std::fs::remove_file(path);
@@ -85,13 +84,12 @@ impl Leftovers {
         for name in names.iter().filter(is_eals) {
             let _ = std::fs::remove_file(folder.join(name));
         }
-        // Not if there is anything else in it.
+        // Fails if there is anything else in it.
         let _ = std::fs::remove_dir(folder);
     }
 }
 
-/// Whether there are hugepages that a killed process has left, which EAL takes
-/// back when it starts.
+/// Whether a killed process has left hugepages, which EAL frees when it starts.
 pub(super) fn hugepages_of_the_dead() -> bool {
     let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
     let folders = mounts
@@ -106,7 +104,7 @@ pub(super) fn hugepages_of_the_dead() -> bool {
     files.any(|path| is_hugepage(&path) && lock(&path).is_some())
 }
 
-/// The files that this process maps; not those that are deleted already.
+/// The files that this process maps, without deleted ones.
 fn mapped_files() -> BTreeSet<PathBuf> {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
     let paths = maps.lines().filter_map(|line| line.find('/').map(|at| &line[at..]));
@@ -119,8 +117,8 @@ fn is_hugepage(path: &Path) -> bool {
     is_eals && statfs(path).is_ok_and(|fs| fs.filesystem_type() == HUGETLBFS_MAGIC)
 }
 
-/// Without the symbolic links that the kernel resolves in a list of what is
-/// mapped (/var/run is one).
+/// Symbolic links (such as /var/run) are resolved, as the kernel does in the
+/// list of mappings.
 fn runtime_dir() -> Option<PathBuf> {
     // SAFETY: EAL's own buffer, empty before it has chosen the directory; it is
     // written by EAL's start only.
@@ -128,13 +126,13 @@ fn runtime_dir() -> Option<PathBuf> {
     std::fs::canonicalize(path.to_string_lossy().as_ref()).ok()
 }
 
-/// The file with its exclusive lock; every process that uses a hugepage file
-/// shares a lock on it.
+/// Locks the file exclusively. Every process that uses a hugepage file holds a
+/// shared lock on it.
 fn lock(path: &Path) -> Option<Flock<File>> {
     Flock::lock(File::open(path).ok()?, FlockArg::LockExclusiveNonblock).ok()
 }
 
-/// Whether the file is gone now.
+/// Removes the file if no process has locked it. Returns whether it is gone.
 fn remove_unlocked(path: &Path) -> bool {
     let Some(_lock) = lock(path) else { return !path.exists() };
     std::fs::remove_file(path).is_ok()

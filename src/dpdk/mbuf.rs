@@ -1,5 +1,5 @@
-//! One packet. An `Mbuf` is owned: not `Clone`, freed on drop, moved into
-//! whatever takes it.
+//! A packet. An `Mbuf` is owned: it is not `Clone`, is freed on drop, and moves
+//! to its next owner.
 
 use std::ffi::c_char;
 use std::ptr::NonNull;
@@ -9,7 +9,7 @@ use dpdk_sys as sys;
 
 use mpfwd_common::error::{Error, Result};
 
-/// A packet of one or more segments, owned by whoever holds this.
+/// A packet of one or more segments.
 #[repr(transparent)]
 pub struct Mbuf(NonNull<sys::rte_mbuf>);
 
@@ -48,7 +48,7 @@ impl Mbuf {
         self.get(sys::MPFWD_MBUF_DATA_LEN)
     }
 
-    /// What the driver said of the packet.
+    /// The driver's flags (`ol_flags`).
     #[inline(always)]
     pub(super) fn flags(&self) -> u64 {
         self.get(sys::MPFWD_MBUF_OL_FLAGS)
@@ -73,9 +73,9 @@ impl Mbuf {
         unsafe { self.field::<u32>(offset).write(value) }
     }
 
-    /// The hash by which the NIC has spread the packet over queues. `None`
-    /// where the driver does not say that there is one, and where it is 0: some
-    /// drivers say so also of packets in which the NIC found nothing to hash.
+    /// The NIC's RSS hash. `None` if the driver set no flag for it, or if it is
+    /// 0: some drivers set the flag also for packets that the NIC could not
+    /// hash.
     #[inline(always)]
     pub fn rss_hash(&self) -> Option<u32> {
         let is_there = self.flags() & sys::MPFWD_MBUF_HAS_RSS_HASH != 0;
@@ -95,13 +95,13 @@ impl Mbuf {
         unsafe { self.field::<u64>(offset).write(value) }
     }
 
-    /// How many segments the packet is made of.
+    /// Number of segments.
     pub fn segments(&self) -> u16 {
         self.get(sys::MPFWD_MBUF_NB_SEGS)
     }
 
-    /// The port the packet came in by: what `set_port` wrote, else what the
-    /// driver did (net_ring writes nothing).
+    /// The port that received the packet, as written by `set_port` or else by
+    /// the driver (net_ring writes none).
     #[inline]
     pub fn port(&self) -> u16 {
         self.get(sys::MPFWD_MBUF_PORT)
@@ -138,7 +138,7 @@ impl Mbuf {
         unsafe { std::slice::from_raw_parts_mut(self.data_ptr(), self.data_len() as usize) }
     }
 
-    /// Asks for both cache lines of the packet's header.
+    /// Prefetches both cache lines of the packet's header.
     #[inline(always)]
     pub(super) fn prefetch_header(&self) {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
@@ -150,7 +150,7 @@ impl Mbuf {
         }
     }
 
-    /// Asks for the first cache line of the packet's data.
+    /// Prefetches the first cache line of the packet's data.
     #[inline(always)]
     pub(super) fn prefetch_data(&self) {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
@@ -158,7 +158,8 @@ impl Mbuf {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(self.data_ptr().cast()) }
     }
 
-    /// Shows the bytes of each segment in turn, until `see` wants no more.
+    /// Passes the bytes of each segment to `see` in turn, until it returns
+    /// false.
     fn each_segment(&self, mut see: impl FnMut(&[u8]) -> bool) {
         let mut segment = Some(self.0);
         while let Some(at) = segment {
@@ -186,8 +187,8 @@ impl Mbuf {
         });
     }
 
-    /// Copies the packet's first bytes, from as many segments as it takes.
-    /// Returns what was filled of `front`.
+    /// Copies the packet's first bytes, across segments. Returns the filled
+    /// part of `front`.
     pub fn copy_front<'f>(&self, front: &'f mut [u8]) -> &'f [u8] {
         let mut filled = 0;
         self.each_segment(|data| {
@@ -199,8 +200,8 @@ impl Mbuf {
         &front[..filled]
     }
 
-    /// Writes over the packet's first bytes, in as many segments as they lie
-    /// in; what is longer than the packet is left out.
+    /// Overwrites the packet's first bytes, across segments. Ignores bytes
+    /// beyond the packet's end.
     pub fn write_front(&mut self, mut front: &[u8]) {
         let mut segment = Some(self.0);
         while let Some(at) = segment.filter(|_| !front.is_empty()) {
@@ -216,7 +217,7 @@ impl Mbuf {
     /// Writes `bytes` as the whole content of this single-segment packet.
     ///
     /// # Errors
-    /// When they don't fit behind the headroom.
+    /// They don't fit behind the headroom.
     pub fn fill(&mut self, bytes: &[u8]) -> Result<()> {
         let room =
             self.get::<u16>(sys::MPFWD_MBUF_BUF_LEN) - self.get::<u16>(sys::MPFWD_MBUF_DATA_OFF);
@@ -236,9 +237,9 @@ impl Mbuf {
         Ok(())
     }
 
-    /// Makes this a packet of `len` bytes that begins with `bytes`; what comes
-    /// behind those is whatever the buffer holds. Both must fit into one
-    /// segment, which is up to whoever chose the pool.
+    /// Makes this a packet of `len` bytes that begins with `bytes`. The other
+    /// bytes stay as the buffer holds them. `len` must fit into a buffer of the
+    /// pool.
     #[inline]
     pub fn begin_with(&mut self, bytes: &[u8], len: u16) {
         debug_assert!(bytes.len() <= usize::from(len) && self.segments() == 1);
@@ -260,8 +261,7 @@ impl Mbuf {
     /// Appends another packet as further segments of this one.
     ///
     /// # Errors
-    /// When the chain would have more segments than DPDK allows; `tail` is then
-    /// freed.
+    /// The chain would have more segments than DPDK allows. `tail` is freed.
     pub fn chain(&mut self, tail: Mbuf) -> Result<()> {
         // SAFETY: both are valid mbufs that we own; on success the head owns
         // the tail, which must not be freed again.
@@ -281,8 +281,8 @@ impl Drop for Mbuf {
     }
 }
 
-/// Where in every mbuf so many bytes are reserved under this name: 4 or 8, and
-/// aligned so.
+/// Reserves 4 or 8 aligned bytes of every mbuf under this name. Returns their
+/// offset.
 pub(super) fn reserved_bytes(name: &[u8], bytes: usize, what: &str) -> Result<u32> {
     let field =
         sys::rte_mbuf_dynfield { name: dynamic_name(name), size: bytes, align: bytes, flags: 0 };
@@ -298,8 +298,8 @@ pub(super) fn dynamic_name(name: &[u8]) -> [c_char; 64] {
     held
 }
 
-/// Where in an mbuf the time stamp counter's value of its arrival is kept, once
-/// the packet leaves its burst.
+/// The mbuf field for the arrival time of a packet that leaves its burst, in
+/// ticks.
 #[derive(Clone, Copy, Debug)]
 pub struct StampField {
     offset: u32,
@@ -310,12 +310,12 @@ impl StampField {
     /// the same field.
     ///
     /// # Errors
-    /// When other libraries have taken all of the mbuf's dynamic space.
+    /// The mbuf has no dynamic space left.
     pub fn register() -> Result<Self> {
         Ok(Self { offset: reserved_bytes(b"mpfwd_dynfield_arrival_ticks", 8, "an arrival stamp")? })
     }
 
-    /// As `register`, for the time of the poll that brought the packet, where
+    /// As `register`, for the time of the poll that received the packet, if
     /// that is not its arrival.
     ///
     /// # Errors
@@ -334,7 +334,7 @@ impl StampField {
         unsafe { AtomicU64::from_ptr(mbuf.field(self.offset)) }
     }
 
-    /// The arrival stamp, in ticks; meaningful once `write` was called for this
+    /// The arrival stamp, in ticks. Valid once `write` was called for this
     /// packet.
     #[inline]
     pub fn read(self, mbuf: &Mbuf) -> u64 {
@@ -347,8 +347,7 @@ impl StampField {
     }
 }
 
-/// Where in an mbuf the packet says what it costs, if its source has decided
-/// that.
+/// The mbuf field for the cost of a packet, if its source draws costs.
 #[derive(Clone, Copy, Debug)]
 pub struct CostField {
     offset: u32,
@@ -364,8 +363,8 @@ impl CostField {
         Ok(Self { offset: reserved_bytes(b"mpfwd_dynfield_cost_ticks", 8, "a packet's cost")? })
     }
 
-    /// The ticks that the packet takes, and whether that makes it expensive;
-    /// meaningful once `write` was called for this packet.
+    /// The packet's cost in ticks, and whether it is expensive. Valid once
+    /// `write` was called for this packet.
     #[inline]
     pub fn read(self, mbuf: &Mbuf) -> (u64, bool) {
         let word: u64 = mbuf.get(self.offset);
@@ -381,8 +380,7 @@ impl CostField {
     }
 }
 
-/// Where in an mbuf stands by what the packet keeps its place in its flow, or
-/// is counted there.
+/// The mbuf field for a packet's ticket, or its number, in its flow's bucket.
 #[derive(Clone, Copy, Debug)]
 pub struct TicketField {
     offset: u32,
@@ -409,7 +407,7 @@ impl TicketField {
         self.is_number
     }
 
-    /// What was written; meaningful once `write` was called for this packet.
+    /// The written bits. Valid once `write` was called for this packet.
     #[inline]
     pub fn read(self, mbuf: &Mbuf) -> u64 {
         if self.is_number {
@@ -419,7 +417,7 @@ impl TicketField {
         }
     }
 
-    /// `bits`: of a ticket 32.
+    /// `bits`: a ticket has 32.
     #[inline]
     pub fn write(self, mbuf: &mut Mbuf, bits: u64) {
         if self.is_number {

@@ -45,7 +45,7 @@ use mpfwd_common::error::Error;
 /// (`RTE_ETHER_MAX_LEN`).
 pub const ETHER_MAX_LEN: u32 = 1518;
 
-/// The text DPDK has for an error number; DPDK returns them negated.
+/// DPDK's text for an error number, which DPDK returns negated.
 fn reason(code: i32) -> String {
     // SAFETY: rte_strerror takes any number and returns a string that stays
     // valid until this thread's next call.
@@ -53,7 +53,7 @@ fn reason(code: i32) -> String {
     text.to_string_lossy().into_owned()
 }
 
-/// `Ok` for zero and above, else what failed and DPDK's reason.
+/// `Ok` for zero and above, else an error of `what` and DPDK's reason.
 fn check(what: impl FnOnce() -> String, code: i32) -> Result<u32, Error> {
     u32::try_from(code).map_err(|_| Error::Setup(format!("{}: {}", what(), reason(code))))
 }

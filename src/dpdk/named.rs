@@ -1,7 +1,6 @@
-//! The devices that EAL's arguments name, by `--vdev` and `-a`. EAL also starts
-//! without those that are missing or whose driver refuses; here that is an
-//! error, because packets would be forwarded between other ports than was
-//! meant.
+//! The devices that EAL's arguments name, by `--vdev` and `-a`. EAL starts
+//! without devices that are missing or that their drivers refuse. Here that is
+//! an error, because ports would be paired otherwise than intended.
 
 use std::ffi::{CStr, CString};
 use std::path::Path;
@@ -12,14 +11,14 @@ use mpfwd_common::error::{Error, Result};
 
 const PCI_DEVICES: &str = "/sys/bus/pci/devices";
 
-/// The host bridge, never a NIC: it is named to keep EAL from all PCI devices,
-/// as others' documentation does.
+/// The host bridge, which is never a NIC. Documentation of DPDK programs names
+/// it to keep EAL from all PCI devices.
 const NO_NIC: &str = "0000:00:00.0";
 
-/// Drivers of the kernel that leave a device to DPDK.
+/// Kernel drivers that let DPDK use a device.
 const LETS_DPDK: [&str; 5] = ["vfio-pci", "uio_pci_generic", "igb_uio", "mlx4_core", "mlx5_core"];
 
-/// The devices that have to be ports once EAL has started.
+/// The devices that must be ports once EAL has started.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Named {
     /// Virtual devices that become a port of their own name, and the argument
@@ -31,7 +30,7 @@ pub(super) struct Named {
 
 impl Named {
     /// # Errors
-    /// When `-a` names a NIC that another argument keeps EAL from.
+    /// `-a` names a NIC that another argument excludes.
     pub(super) fn in_args(args: &[String]) -> Result<Self> {
         let mut named = Self { virtual_ports: Vec::new(), nics: Vec::new() };
         let virtual_devices = values(args, &["--vdev"]).map(|device| ("--vdev", device));
@@ -59,10 +58,10 @@ impl Named {
         }
     }
 
-    /// Once EAL has started: whether each of them is a port.
+    /// Checks, once EAL has started, that each device is a port.
     ///
     /// # Errors
-    /// The first that is not, and why.
+    /// The first device that is none, and the reason.
     pub(super) fn check(&self) -> Result<()> {
         if let Some((argument, name)) = self.virtual_ports.iter().find(|(_, name)| !is_port(name)) {
             let name = name.to_string_lossy();

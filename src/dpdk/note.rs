@@ -7,8 +7,8 @@ use super::Mbuf;
 use super::mbuf::{dynamic_name, reserved_bytes};
 use mpfwd_common::error::Result;
 
-/// Where in an mbuf a note of four bytes stands, and the flag that says whether
-/// one does.
+/// The mbuf field for a note of four bytes, and the flag that is set while
+/// there is one.
 #[derive(Clone, Copy, Debug)]
 pub struct NoteField {
     offset: u32,
@@ -17,16 +17,15 @@ pub struct NoteField {
 
 impl NoteField {
     /// Registers four bytes and a flag of every mbuf. Every call returns the
-    /// same.
+    /// same field.
     ///
     /// # Errors
-    /// When other libraries have taken all of the mbuf's dynamic space.
+    /// The mbuf has no dynamic space left.
     pub fn register() -> Result<Self> {
         Self::named(b"mpfwd_dynfield_note", b"mpfwd_dynflag_note", "a note")
     }
 
-    /// As `register`, another note, on which stands how far work has come that
-    /// was given up.
+    /// As `register`, for another note: the progress of work that was given up.
     ///
     /// # Errors
     /// As [`NoteField::register`].
@@ -54,7 +53,8 @@ impl NoteField {
         packet.flags() & self.flag != 0
     }
 
-    /// Takes the note off the packet, so that nobody reads it twice.
+    /// Removes the note from the packet and returns it, so that nobody reads it
+    /// twice.
     #[inline(always)]
     pub fn take(self, packet: &mut Mbuf) -> Option<u32> {
         let flags = packet.flags();

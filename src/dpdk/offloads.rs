@@ -1,11 +1,11 @@
-//! What a port is asked for, as far as it can do it, and what it can't. Pure:
-//! the port is not touched.
+//! Chooses a port's offloads from its capabilities, and names those that it
+//! lacks. Pure: the port is not touched.
 
 use dpdk_sys as sys;
 
 use super::PortConfig;
 
-/// What a driver says that it can do, as DPDK's bit masks.
+/// A driver's capabilities, as DPDK's bit masks.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Capable {
     pub rx_offloads: u64,
@@ -22,22 +22,22 @@ impl Capable {
         }
     }
 
-    /// A packet larger than one buffer is received into several, and can be
-    /// sent from several: one without the other loses such packets.
+    /// Packets larger than a buffer can be received into several, and sent from
+    /// several. With only one of the two such packets would be lost.
     pub(super) fn segments(self) -> bool {
         self.rx_offloads & sys::MPFWD_RX_OFFLOAD_SCATTER != 0
             && self.tx_offloads & sys::MPFWD_TX_OFFLOAD_MULTI_SEGS != 0
     }
 }
 
-/// What to ask a port for: nothing that it can't do.
+/// The offloads to request. The port has them all.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Asked {
     pub rx_offloads: u64,
     pub tx_offloads: u64,
     /// 0: packets are not spread by RSS.
     pub rss_functions: u64,
-    /// What is left out and matters, each to be read behind the port's name.
+    /// Missing offloads that matter, each as a predicate of the port's name.
     pub missing: Vec<String>,
 }
 
@@ -68,8 +68,8 @@ impl Asked {
             false => {}
         }
         if config.stamp {
-            // A driver that stamps without being asked has no such offload;
-            // whether there are stamps shows when packets come.
+            // A driver that always stamps may lack this offload. Received
+            // packets will show it.
             asked.rx_offloads |= capable.rx_offloads & sys::MPFWD_RX_OFFLOAD_TIMESTAMP;
         }
         if config.rxqs() > 1 {
@@ -85,7 +85,7 @@ impl Asked {
                 .missing
                 .push(format!("has no RSS: it spreads packets over its {rxq} queues as it likes"));
         }
-        // Where the hash does not come with the packet it is computed.
+        // Without this offload the hash is computed in software.
         self.rx_offloads |= capable.rx_offloads & sys::MPFWD_RX_OFFLOAD_RSS_HASH;
         let unknown = PROTOCOLS.iter().filter(|(functions, _)| functions & self.rss_functions == 0);
         let unknown: Vec<&str> = unknown.map(|&(_, name)| name).collect();

@@ -1,5 +1,5 @@
-//! What EAL needs of the machine before it starts, and one line where that is
-//! missing: EAL would take many, or leave out the numbers.
+//! Checks before EAL starts that the machine has what EAL needs. A failure is
+//! one line with numbers, where EAL prints many or none.
 
 use std::path::{Path, PathBuf};
 
@@ -9,13 +9,13 @@ use super::hugepages::HugePages;
 use super::leftovers;
 use mpfwd_common::error::{Error, Result};
 
-/// What works without hugepages.
+/// The way without hugepages.
 const WITHOUT: &str = "write `--no-huge -m 1024 --no-shconf` before --";
 
-/// Enough for runs on a few ports.
+/// Memory to suggest: enough for runs on a few ports.
 const PLENTY_BYTES: u64 = 2 << 30;
 
-/// Whether EAL can have hugepages at all.
+/// Checks that EAL can use hugepages at all.
 ///
 /// # Errors
 /// When it can't.
@@ -81,18 +81,19 @@ fn where_hugepages_are_files() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Memory that EAL is to take when it starts, and what there was then.
+/// The memory that EAL is told to allocate when it starts, and what was free
+/// before.
 pub(super) struct Memory {
     /// The argument that says so.
     argument: &'static str,
     mib: u64,
-    /// Of the default size, and bytes of all sizes; `None` where none are to be
-    /// used.
+    /// Hugepages of the default size, and free bytes of all sizes. `None` if no
+    /// hugepages are used.
     pages: Option<(HugePages, u64)>,
 }
 
 impl Memory {
-    /// `None` if the arguments don't say how much.
+    /// `None` if the arguments name no amount.
     pub(super) fn asked_for(args: &[String]) -> Option<Self> {
         let (argument, mib) = asked(args)?;
         let free = || {
@@ -102,8 +103,7 @@ impl Memory {
         Some(Self { argument, mib, pages: huge.then(|| (HugePages::of_default_size(), free())) })
     }
 
-    /// How that is more than there was, after a start that failed for want of
-    /// memory.
+    /// After a start that failed: the shortfall in words, if memory was short.
     pub(super) fn lacks(&self) -> Option<String> {
         let Self { argument, mib, pages } = self;
         let Some((pages, free_bytes)) = *pages else {
@@ -125,7 +125,7 @@ impl Memory {
     }
 }
 
-/// The argument that asks for memory, and how many MiB of all sockets together.
+/// The argument that requests memory, and the MiB over all sockets.
 fn asked(args: &[String]) -> Option<(&'static str, u64)> {
     let (argument, mib) = asked_by_socket(args)?;
     let sum = mib.iter().try_fold(0u64, |sum, &mib| sum.checked_add(mib))?;

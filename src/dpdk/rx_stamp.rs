@@ -1,6 +1,5 @@
-//! Stamps that drivers put on packets when they receive them: which drivers do,
-//! what the numbers count, where they stand in an mbuf, and the reading of the
-//! clocks that they are of.
+//! Drivers' receive stamps: which drivers stamp, the units, the mbuf field, and
+//! reading the stamps' clocks.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,16 +10,16 @@ use super::{Mbuf, Port, Room, RxSource};
 use crate::stats::{Reading, Sample, Unit};
 use mpfwd_common::error::Result;
 
-/// A clock that stamps may be of.
+/// A clock that may have made the stamps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StampClock {
-    /// What `rte_eth_read_clock` tells.
+    /// `rte_eth_read_clock`.
     Device,
-    /// What `rte_eth_timesync_read_time` tells.
+    /// `rte_eth_timesync_read_time`.
     Timesync,
     /// The kernel's CLOCK_REALTIME.
     Wall,
-    /// The time stamp counter: of `EmulatedStamps`.
+    /// The time stamp counter, for `EmulatedStamps`.
     Emulated,
 }
 
@@ -35,13 +34,13 @@ impl StampClock {
     }
 }
 
-/// Of so many readings in a row the narrowest counts.
+/// Readings per sample. The narrowest counts.
 const READINGS: usize = 8;
 
-/// The clocks that a driver's stamps may be of, the likeliest first, and what
-/// the stamps count; empty if it stamps nothing. `offers`: whether it has
-/// RTE_ETH_RX_OFFLOAD_TIMESTAMP. From the drivers' sources; one that is not
-/// known here is taken to stamp with the clock that it lets read.
+/// The possible clocks of a driver's stamps, the likeliest first, and the
+/// stamps' units; empty if the driver stamps nothing. `offers`: whether it has
+/// RTE_ETH_RX_OFFLOAD_TIMESTAMP. Taken from the drivers' sources. A driver that
+/// is unknown here is assumed to stamp by the clock that it lets us read.
 pub(super) fn stamp_clocks(driver: &str, offers: bool) -> Vec<(Unit, StampClock)> {
     let wall = (Unit::Nanoseconds, StampClock::Wall);
     match driver {
@@ -52,8 +51,8 @@ pub(super) fn stamp_clocks(driver: &str, offers: bool) -> Vec<(Unit, StampClock)
         "net_pcap" => vec![wall],
         _ if !offers => Vec::new(),
         "net_af_packet" => vec![wall],
-        // Its stamps are of the clock for IEEE 1588; what rte_eth_read_clock
-        // tells is another one.
+        // Stamps are of the IEEE 1588 clock. rte_eth_read_clock reads another
+        // one.
         "net_ice" | "net_iavf" | "net_idpf" | "net_igc" => {
             vec![(Unit::Nanoseconds, StampClock::Timesync)]
         }
@@ -65,7 +64,7 @@ pub(super) fn stamp_clocks(driver: &str, offers: bool) -> Vec<(Unit, StampClock)
 }
 
 impl Port {
-    /// Makes sure that the clock runs, if that has to be asked for.
+    /// Starts the clock, if it needs that.
     pub fn start_clock(&self, clock: StampClock) {
         if clock == StampClock::Timesync {
             // SAFETY: the port is started. A driver that refuses may have a
@@ -74,7 +73,7 @@ impl Port {
         }
     }
 
-    /// The clock against the time stamp counter now; `None` where it can't be
+    /// Samples the clock against the time stamp counter. `None` if it can't be
     /// read.
     pub fn sample_clock(&self, clock: StampClock) -> Option<Sample> {
         let reading = || {
@@ -106,8 +105,8 @@ impl Port {
     }
 }
 
-/// Where in an mbuf a driver's stamp stands, and the flag that says that there
-/// is one.
+/// The mbuf field for a driver's stamp, and the flag that is set if there is
+/// one.
 #[derive(Clone, Copy, Debug)]
 pub struct RxStampField {
     offset: u32,
@@ -115,11 +114,11 @@ pub struct RxStampField {
 }
 
 impl RxStampField {
-    /// Registers DPDK's own field for it, before ports that are to stamp are
-    /// started. Every call returns the same field.
+    /// Registers DPDK's own field. Must be called before the ports start. Every
+    /// call returns the same field.
     ///
     /// # Errors
-    /// When the mbuf's dynamic space is taken.
+    /// The mbuf has no dynamic space left.
     pub fn register() -> Result<Self> {
         let (mut offset, mut flag) = (0, 0);
         // SAFETY: both are written before the call returns success.
@@ -133,15 +132,15 @@ impl RxStampField {
         Ok(Self { offset: offset as u32, flag })
     }
 
-    /// Whether the driver has stamped this packet. What drivers say of
-    /// themselves is not enough: some offer stamps and set none.
+    /// Whether the driver has stamped this packet. Some drivers have the
+    /// offload and never stamp.
     #[inline(always)]
     pub fn is_set(self, packet: &Mbuf) -> bool {
         packet.flags() & self.flag != 0
     }
 
-    /// Copies the stamp of each packet to the place beside it, changed by
-    /// `even`. Returns whether all packets had one.
+    /// Copies the stamp of each packet, converted by `even`, to the slot of the
+    /// same index. Returns whether all packets had one.
     #[inline(always)]
     pub fn copy<'p>(
         self,
@@ -155,15 +154,15 @@ impl RxStampField {
         pairs.fold(self.flag, copy) != 0
     }
 
-    /// The stamp, in the driver's unit; meaningful where the packet has one.
+    /// The stamp, in the driver's unit. Valid if the packet has one.
     #[inline(always)]
     pub fn read(self, packet: &Mbuf) -> u64 {
         packet.eight_bytes(self.offset)
     }
 }
 
-/// Stamps what the driver of one queue receives, as a NIC would: packets have
-/// arrived evenly since the poll before.
+/// Stamps the packets of one queue as a NIC would, spread evenly over the time
+/// since the last poll.
 pub struct EmulatedStamps {
     field: RxStampField,
     polled_ticks: u64,

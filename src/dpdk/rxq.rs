@@ -1,6 +1,5 @@
-//! A receive queue and its lease. `rte_eth_rx_burst` must not run twice at once
-//! for one queue, so nobody polls without the lease; who holds it polls at no
-//! further cost.
+//! A receive queue and its lease. `rte_eth_rx_burst` must not run concurrently
+//! for one queue, so only the lease's holder polls, at no further cost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,15 +15,15 @@ use mpfwd_common::error::Result;
 /// A receive queue of a started port; keeps the port open.
 pub struct RxQueue {
     path: FastPath,
-    /// On a line of its own: lcores that try to get it in vain disturb neither
-    /// the holder's polls nor the queues beside this one.
+    /// On a cache line of its own: failed attempts to acquire it disturb
+    /// neither the holder's polls nor the neighbouring queues.
     lease: Line<lease::Lease>,
-    /// When the last poll began that took all there was, as who gave the lease
-    /// back last knew it; 0 before that. In ticks.
+    /// Start of the last poll that emptied the queue, as the lease's last
+    /// holder knew it, in ticks; 0 before.
     emptied_ticks: AtomicU64,
-    /// Goes before the port does.
+    /// Detached before the port closes.
     source: Option<Attached>,
-    /// Nobody polls it again.
+    /// The queue is not polled any more.
     retired: AtomicBool,
     state: Arc<PortState>,
     opened: Started,
@@ -51,11 +50,11 @@ impl RxQueue {
         self.path.queue()
     }
 
-    /// Has `source` add its packets to each poll from now on, instead of the
-    /// last one.
+    /// Has `source` add its packets to each poll from now on. Replaces an
+    /// earlier source.
     ///
     /// # Errors
-    /// When DPDK has no RX callbacks.
+    /// DPDK has no RX callbacks.
     pub fn attach<S: RxSource + 'static>(&mut self, source: S) -> Result<()> {
         self.source = None;
         // SAFETY: the port is open as long as its queue, and who polls has a
@@ -64,13 +63,14 @@ impl RxQueue {
         Ok(())
     }
 
-    /// Whether a poll at `now` is known to bring nothing. For anybody; a hint.
+    /// Whether a poll at `now` is known to return nothing. A hint; any lcore
+    /// may ask.
     #[inline(always)]
     pub fn is_quiet(&self, now: u64) -> bool {
         self.source.as_ref().is_some_and(|source| source.is_quiet(now))
     }
 
-    /// Whether the port's driver reported that the device is of no more use.
+    /// Whether the driver reported the loss of the device.
     pub fn is_lost(&self) -> bool {
         self.state.is_lost()
     }
@@ -79,7 +79,7 @@ impl RxQueue {
         Arc::ptr_eq(&self.opened, port)
     }
 
-    /// Takes the lease for good, if nobody has it. Returns whether it has it.
+    /// Acquires the lease for good, if it is free. Returns whether it was.
     pub(super) fn retire(&self) -> bool {
         if self.retired.load(Ordering::Relaxed) {
             return true;
@@ -92,13 +92,13 @@ impl RxQueue {
         true
     }
 
-    /// The right to poll, if nobody has it.
+    /// Acquires the lease, if it is free.
     pub fn try_lease(&self) -> Option<Lease<'_>> {
         self.lease.try_acquire().map(|held| Lease { rxq: self, _held: held })
     }
 }
 
-/// The right to poll one queue; given back on drop.
+/// The right to poll one queue. Released on drop.
 pub struct Lease<'q> {
     rxq: &'q RxQueue,
     _held: lease::Held<'q>,
@@ -113,28 +113,28 @@ impl Lease<'_> {
         self.rxq.path.queue()
     }
 
-    /// When the last poll began that took all there was, as far as the lease's
-    /// holders have said so.
+    /// Start of the last poll that emptied the queue, as noted by the lease's
+    /// holders.
     pub fn emptied_ticks(&self) -> u64 {
         // Relaxed: the lease orders its holders' writes.
         self.rxq.emptied_ticks.load(Ordering::Relaxed)
     }
 
-    /// Says so to the next holder.
+    /// Notes that time for the next holder.
     pub fn note_emptied(&self, ticks: u64) {
         self.rxq.emptied_ticks.store(ticks, Ordering::Relaxed);
     }
 
-    /// When the queue's source of packets was asked in the last poll, in ticks;
-    /// within, `None` where it has worked for so long that the time says
-    /// nothing. `None` where packets come from the driver alone.
+    /// The time at which the queue's source was called in the last poll, in
+    /// ticks. `Some(None)` if the source has worked for long since. `None`
+    /// without a source.
     #[inline(always)]
     pub fn source_asked(&self) -> Option<Option<u64>> {
         self.rxq.source.as_ref().map(Attached::polled_ticks)
     }
 
-    /// Fills the burst, which is empty, with up to `want` received packets.
-    /// Returns how many.
+    /// Receives up to `want` packets into the burst, which must be empty.
+    /// Returns their number.
     #[inline(always)]
     pub fn poll(&mut self, burst: &mut Burst, want: BurstSize) -> usize {
         burst.refill(want, |slots, room| {

@@ -12,9 +12,9 @@ use super::clock::tsc;
 use super::{Mbuf, Mempool};
 use mpfwd_common::error::{Error, Result};
 
-/// Where packets come from that no driver brings.
+/// A source of packets beside the driver.
 pub trait RxSource: Send {
-    /// Called once per poll of the queue, by whoever holds its lease.
+    /// Called once per poll of the queue, by the lease's holder.
     fn receive(&mut self, room: &mut Room<'_>);
 }
 
@@ -27,8 +27,8 @@ pub struct Room<'a> {
 }
 
 impl Room<'_> {
-    /// The time stamp counter now, which whoever polls will see too: he need
-    /// not read it again to know how long it took to come here.
+    /// Reads the time stamp counter. The polling lcore gets this reading too,
+    /// and need not read the clock again.
     #[inline]
     pub fn read_clock(&mut self) -> u64 {
         let now = tsc();
@@ -36,25 +36,25 @@ impl Room<'_> {
         now
     }
 
-    /// The source worked for long in this poll: what the clock says does not
-    /// tell what the host took.
+    /// Notes that the source worked for long in this poll, so that the time
+    /// does not pass for a host gap.
     pub fn has_worked(&mut self) {
         self.polled_ticks.store(WORKED, Ordering::Relaxed);
     }
 
-    /// The source has nothing before that time. A poll until then is in vain,
-    /// and may be left out. 0: it has something now, or does not know.
+    /// Notes that the source has no packet before that time. Polls may be
+    /// skipped until then. 0: it has packets now, or does not know.
     pub fn quiet_until(&mut self, ticks: u64) {
         self.due_ticks.store(ticks, Ordering::Relaxed);
     }
 
-    /// How many more packets the poll takes.
+    /// The number of packets for which the poll has room.
     #[inline]
     pub fn left(&self) -> usize {
         self.slots.len() - self.filled
     }
 
-    /// What the driver received.
+    /// The packets that the driver received.
     #[inline]
     pub fn received(&mut self) -> &mut [Mbuf] {
         // SAFETY: the driver filled the first `filled` slots, `Mbuf` has the
@@ -62,9 +62,8 @@ impl Room<'_> {
         unsafe { std::slice::from_raw_parts_mut(self.slots.as_mut_ptr().cast(), self.filled) }
     }
 
-    /// Adds up to `want` packets without content, as many as there is room and
-    /// the pool has, for the caller to write. Of all others their content is
-    /// undefined.
+    /// Adds up to `want` packets, limited by the room and the pool, and returns
+    /// them for the caller to fill. Their content is undefined.
     #[inline]
     pub fn alloc(&mut self, pool: &Mempool, want: usize) -> &mut [Mbuf] {
         let free = &mut self.slots[self.filled..];
@@ -86,7 +85,7 @@ impl Room<'_> {
     }
 }
 
-/// The last buffers of a pool, one by one. Returns how many there were.
+/// Allocates a pool's last buffers one by one. Returns their number.
 #[cold]
 fn alloc_singly(pool: &Mempool, slots: &mut [MaybeUninit<Mbuf>]) -> usize {
     let fill = |slot: &mut MaybeUninit<Mbuf>| {
@@ -96,10 +95,10 @@ fn alloc_singly(pool: &Mempool, slots: &mut [MaybeUninit<Mbuf>]) -> usize {
     slots.iter_mut().map(fill).take_while(|&filled| filled).count()
 }
 
-/// In place of a clock's reading: the source has worked.
+/// Stands for a reading of the clock if the source has worked for long.
 const WORKED: u64 = u64::MAX;
 
-/// What others read of a source while nobody polls.
+/// The part of a source that any lcore may read.
 #[derive(Default)]
 #[repr(C)]
 struct Shown {
@@ -107,14 +106,15 @@ struct Shown {
     due_ticks: AtomicU64,
 }
 
-/// What the callback gets. Its first field is read whatever the source is.
+/// The callback's argument. Its first field is read without knowing the
+/// source's type.
 #[repr(C)]
 struct Called<S> {
     shown: Shown,
     source: S,
 }
 
-/// A source that a queue calls; no longer after this is dropped.
+/// A source that is attached to a queue until this is dropped.
 pub(super) struct Attached {
     port: u16,
     queue: u16,
@@ -138,7 +138,7 @@ impl Attached {
     /// under its lease, and nobody does when this is dropped.
     ///
     /// # Errors
-    /// When DPDK was built without callbacks, or has no memory.
+    /// DPDK was built without callbacks, or has no memory.
     pub(super) unsafe fn new<S: RxSource + 'static>(
         port: u16,
         queue: u16,
@@ -167,16 +167,15 @@ impl Attached {
         Ok(attached)
     }
 
-    /// When the source read the clock in the last poll; `None` if it did not,
-    /// or has worked for long since.
+    /// The source's reading of the clock in the last poll. `None` if it made
+    /// none, or has worked for long since.
     #[inline]
     pub(super) fn polled_ticks(&self) -> Option<u64> {
         let ticks = self.shown().polled_ticks.load(Ordering::Relaxed);
         (ticks != WORKED).then_some(ticks)
     }
 
-    /// Whether a poll at `now` would bring nothing. For anybody, with or
-    /// without the queue's lease: a hint.
+    /// Whether a poll at `now` would return nothing. A hint; needs no lease.
     #[inline]
     pub(super) fn is_quiet(&self, now: u64) -> bool {
         now < self.shown().due_ticks.load(Ordering::Relaxed)
@@ -191,8 +190,8 @@ impl Attached {
 }
 
 impl Attached {
-    /// Takes the source away from the queue. For the holder of its lease, or
-    /// when nobody polls the queue any more.
+    /// Detaches the source from the queue. Caller must hold the lease, or no
+    /// lcore polls the queue any more.
     pub(super) fn detach(&self) {
         if !self.callback.is_null() && !self.detached.swap(true, Ordering::Relaxed) {
             // SAFETY: nobody polls the queue meanwhile.

@@ -1,5 +1,5 @@
-//! A transmit queue: one lcore's own, or shared under a spin lock where the
-//! port has fewer queues than lcores send.
+//! A transmit queue: one lcore's own, or shared under a spin lock if the port
+//! has fewer queues than lcores.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,8 +13,8 @@ use super::fast_path::FastPath;
 use super::port::Started;
 use super::{Burst, Drain};
 
-/// The right to send by one queue of a started port; keeps the port open until
-/// it has left it.
+/// The right to send on one queue of a started port. Keeps the port open until
+/// `leave`.
 pub struct TxQueue {
     path: FastPath,
     access: Access,
@@ -22,20 +22,20 @@ pub struct TxQueue {
     opened: Option<Started>,
 }
 
-/// How the driver may be called.
+/// The handle's access to the driver.
 #[derive(Clone)]
 enum Access {
     /// No other lcore has a `TxQueue` for the same queue.
     Alone,
-    /// Other lcores have; they lock each other out.
+    /// Several lcores share the queue under a lock.
     Locked(Arc<Line<AtomicBool>>),
     /// The handle has left the port, and the driver is not called any more.
     Left,
 }
 
 impl TxQueue {
-    /// As many handles of one queue as lcores send by it; they lock each other
-    /// out if there is more than one.
+    /// One handle per lcore that sends on the queue. Several handles share a
+    /// lock.
     pub(super) fn handles(
         (port, queue): (u16, u16),
         users: usize,
@@ -64,42 +64,42 @@ impl TxQueue {
         self.path.queue()
     }
 
-    /// Whether the port's link is up: as its driver has reported, or as it was
-    /// when the port was asked last. One load of a line that is seldom written.
+    /// Whether the port's link is up, as last reported by the driver or read by
+    /// control. One load of a line that is seldom written.
     #[inline(always)]
     pub fn link_is_up(&self) -> bool {
         self.state.link_is_up()
     }
 
-    /// Whether the port's driver reported that the device is of no more use.
+    /// Whether the driver reported the loss of the device.
     pub fn is_lost(&self) -> bool {
         self.state.is_lost()
     }
 
-    /// From now on this handle accepts nothing, and keeps the port open no
-    /// longer.
+    /// From now on this handle accepts no packet, and does not keep the port
+    /// open.
     pub fn leave(&mut self) {
         (self.access, self.opened) = (Access::Left, None);
     }
 
-    /// Sends packets from the front of the burst; those that the driver does
-    /// not take stay in it. Returns how many went.
+    /// Sends packets from the front of the burst. Those that the driver refuses
+    /// stay in it. Returns the number of accepted packets.
     #[inline(always)]
     pub fn send(&mut self, burst: &mut Burst) -> usize {
         // SAFETY: the burst owns so many packets, and forgets those that went.
         burst.give(|packets, count| unsafe { self.offer(packets, count) })
     }
 
-    /// As `send`, of the next `count` packets on their way out of a burst, of
-    /// which there must be so many. Those that the driver does not take are the
-    /// next ones still.
+    /// As `send`, for the next `count` packets of a drained burst, which must
+    /// exist. Refused packets stay the next ones.
     #[inline]
     pub fn send_next(&mut self, packets: &mut Drain<'_>, count: usize) -> usize {
         // SAFETY: as in `send`.
         packets.give(count, |packets, count| unsafe { self.offer(packets, count) })
     }
 
-    /// Returns how many of the packets went, from the first on.
+    /// Offers packets to the driver. Returns the number of accepted ones, from
+    /// the first on.
     ///
     /// # Safety
     /// There are `count` packets, which are the caller's, and those that went
@@ -132,12 +132,13 @@ impl TxQueue {
     }
 }
 
-/// Waits for another lcore's burst to go out; that lcore may have lost its CPU,
-/// so give ours away after a while.
+/// Waits for another lcore's burst. That lcore may have lost its CPU, so yields
+/// after a while.
 #[cold]
 fn acquire(lock: &AtomicBool) {
     let mut tries = 0u32;
-    // A look first: waiting lcores share the line, and leave it to the holder.
+    // Loads first: waiting lcores then share the line and do not disturb the
+    // holder.
     while lock.load(Ordering::Relaxed)
         || lock.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_err()
     {
