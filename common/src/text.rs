@@ -1,4 +1,4 @@
-//! How figures look in tables and lines.
+//! Formatting of figures in tables and lines.
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent, presets};
 
@@ -23,8 +23,8 @@ pub fn table(header: &[&str]) -> Table {
     table
 }
 
-/// The line, broken at blanks where it is longer than `COLUMNS`. Lines after the
-/// first are indented by two blanks more than it is.
+/// The line, broken at blanks where it is longer than `COLUMNS`. Lines after
+/// the first are indented by two blanks more than it is.
 pub fn wrapped(line: &str) -> String {
     let indent = line.len() - line.trim_start().len();
     let mut text = " ".repeat(indent);
@@ -93,7 +93,8 @@ pub fn time(ns: u64) -> String {
     format!("{value} {unit}")
 }
 
-/// Two times as a range, with one unit where both have the same: "1.15..1.20 us".
+/// Two times as a range, with one unit where both have the same: "1.15..1.20
+/// us".
 pub fn time_range(from_ns: u64, to_ns: u64) -> String {
     let ((from, from_unit), (to, to_unit)) = (time_parts(from_ns), time_parts(to_ns));
     match from_unit == to_unit {

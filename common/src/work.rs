@@ -1,4 +1,4 @@
-//! `--work`: what packets cost, as it is written on the command line.
+//! `--work`: service times, as written on the command line.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -7,33 +7,33 @@ use clap::ValueEnum;
 
 use crate::traffic::{CostKeys, Costs, Service};
 
-/// What packets cost, and which.
+/// Service times, and the choice of expensive packets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Work {
     pub cheap: Duration,
-    /// As `cheap` where it is not given.
+    /// Defaults to `cheap`.
     pub expensive: Duration,
     /// The share of packets that are expensive, from 0 to 1.
     pub p: f64,
     pub seed: u64,
     pub mark: Mark,
-    /// Whether a packet's cost is known before the work is done.
+    /// Whether the engine knows a packet's cost before the work is done.
     pub known: bool,
-    /// Another distribution than these two values.
+    /// Another distribution instead of these two values.
     pub dist: Option<Costs>,
 }
 
-/// How expensive packets are found.
+/// The way in which expensive packets are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mark {
-    /// By sequence where all of a port's packets are alike, by hash elsewhere
+    /// By sequence if all packets of a port are alike, else by hash
     Auto,
     Hash,
     Sequence,
 }
 
 impl Work {
-    /// What packets cost as a distribution, for a source to draw from.
+    /// The distribution of costs, for a source to draw from.
     pub fn costs(&self) -> Costs {
         let ns = |time: Duration| time.as_nanos() as f64;
         let service = Service::Bimodal {

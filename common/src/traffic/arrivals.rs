@@ -1,28 +1,28 @@
-//! When packets of one queue are due, on a clock that starts at 0.
+//! Due times of one queue's packets, on a clock that starts at 0.
 
 use rand::Rng;
 use rand::rngs::SmallRng;
 use rand_distr::{Distribution, Exp1};
 
-/// How packets follow each other.
+/// The arrival process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrivals {
     /// Independent of each other: exponential gaps.
     Poisson,
-    /// Equal gaps. Each queue starts at a random place of its first gap.
+    /// Equal gaps. Each queue starts at a random position in its first gap.
     Fixed,
-    /// Poisson for `on_ns`, then nothing for `off_ns`, all queues alike; the
-    /// mean over both is the rate that was asked for.
+    /// Poisson for `on_ns`, then nothing for `off_ns`, in step on all queues.
+    /// The mean over both is the requested rate.
     OnOff { on_ns: u64, off_ns: u64 },
 }
 
-/// Draws due times. Without end, and never backwards.
+/// Draws due times, endless and non-decreasing.
 #[derive(Clone, Debug)]
 pub(super) struct ArrivalClock {
     random: SmallRng,
     gaps: Gaps,
-    /// Mean gap between two packets, on the clock that only runs while packets
-    /// come.
+    /// Mean gap between two packets, on a clock that stops during
+    /// interruptions.
     gap_ticks: f64,
     at_ticks: f64,
 }
@@ -62,7 +62,7 @@ impl ArrivalClock {
                 )
             }
         };
-        // Without packets, infinity minus infinity would not be one.
+        // For a queue without packets, infinity minus infinity would be NaN.
         let at_ticks = if gap_ticks.is_finite() { at_ticks } else { 0.0 };
         Self { random, gaps, gap_ticks, at_ticks }
     }
@@ -78,7 +78,7 @@ impl ArrivalClock {
                 gap * self.gap_ticks
             }
         };
-        // A double holds some hours of ticks to a thousandth of one.
+        // A double holds hours of ticks with a precision of a thousandth.
         self.at_ticks += gap;
         match self.gaps {
             Gaps::Interrupted { on_ticks, off_ticks } => {

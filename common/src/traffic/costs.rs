@@ -1,5 +1,4 @@
-//! What packets may cost: distributions of service times, their means, and how
-//! they are written in `--work`.
+//! Distributions of service times: their means, and their syntax in `--work`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,8 +25,8 @@ pub enum Service {
         max_ns: f64,
         shape: f64,
     },
-    /// The values of a file in their order, again and again. Each queue starts
-    /// at another place of it.
+    /// The values of a file in order, repeated. Each queue starts at another
+    /// position in it.
     Trace {
         file: PathBuf,
         values_ns: Arc<[u64]>,
@@ -59,16 +58,16 @@ impl Service {
     }
 }
 
-/// What packets cost, and which of them are expensive.
+/// Service times, and the threshold for expensive.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Costs {
     pub service: Service,
-    /// From here on a packet is expensive. Unused with [`Service::Bimodal`],
-    /// which says itself which ones are.
+    /// A packet is expensive from this cost on. Unused with
+    /// [`Service::Bimodal`], which marks packets itself.
     pub expensive_from_ns: f64,
 }
 
-/// A distribution's default for what is expensive, as a multiple of its mean.
+/// Default threshold for expensive, as a multiple of the distribution's mean.
 const EXPENSIVE_MEANS: f64 = 10.0;
 
 /// The longest service time, so that no sum of a few of them overflows: an
@@ -85,16 +84,16 @@ pub struct CostKeys {
     file: Option<PathBuf>,
 }
 
-/// Places in `CostKeys::times_ns`.
+/// The keys of `CostKeys::times_ns`, in its order.
 const TIMES: [&str; 4] = ["mean", "min", "max", "threshold"];
 
 impl CostKeys {
     pub const NAMES: &str = "dist, mean, min, max, shape, file and threshold";
 
-    /// Notes one pair. Returns whether the key is one of these.
+    /// Records a pair. Returns whether the key belongs to a distribution.
     ///
     /// # Errors
-    /// When the value isn't what the key needs.
+    /// The value is not valid for the key.
     pub fn note(&mut self, key: &str, value: &str) -> Result<bool, String> {
         if let Some(at) = TIMES.iter().position(|&name| name == key) {
             let time = humantime::parse_duration(value)
@@ -121,12 +120,12 @@ impl CostKeys {
         Ok(true)
     }
 
-    /// The distribution; `None` if no key of one was there. Reads the file of a
+    /// The distribution. `None` if there was no key of one. Reads the file of a
     /// trace.
     ///
     /// # Errors
-    /// When a key is missing, or of no use to the distribution, or the file is
-    /// not what it should be.
+    /// A key is missing or does not belong to the distribution, or the file has
+    /// mistakes.
     pub fn finish(self) -> Result<Option<Costs>, String> {
         let Self { dist, times_ns: [mean, min, max, threshold], shape, file } = self;
         let keys = [mean.is_some(), min.is_some(), max.is_some(), shape.is_some(), file.is_some()];
@@ -181,8 +180,8 @@ impl CostKeys {
 /// from 0 to an hour.
 ///
 /// # Errors
-/// When it can't be read or holds nothing, or a line holds anything else: the
-/// message has the file's name and the line's number.
+/// The file can't be read or is empty, or a line is no such number. The message
+/// names the file and the line.
 pub fn read_trace(file: &Path) -> Result<Vec<u64>, String> {
     let name = file.display();
     let text = std::fs::read_to_string(file).map_err(|error| {

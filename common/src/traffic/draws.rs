@@ -1,4 +1,4 @@
-//! Drawing what each packet of one queue costs.
+//! Draws the cost of each packet of one queue.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use rand_distr::{Distribution, Exp1, Geometric};
 
 use super::{Cost, Costs, Service};
 
-/// Draws costs, without end.
+/// An endless sequence of costs.
 #[derive(Clone, Debug)]
 pub(super) struct CostDraws {
     random: SmallRng,
@@ -41,8 +41,8 @@ enum Kind {
     },
 }
 
-/// How many cheap packets lie between two expensive ones: drawn once per
-/// expensive packet, instead of a trial for each.
+/// Draws the number of cheap packets between two expensive ones: one draw per
+/// expensive packet instead of a trial per packet.
 #[derive(Clone, Debug)]
 struct Distances {
     geometric: Geometric,
@@ -57,7 +57,7 @@ impl Distances {
 }
 
 impl CostDraws {
-    /// For the queue `queue` of `queues`; without `costs` packets cost nothing.
+    /// For the queue `queue` of `queues`. Without `costs` packets cost nothing.
     pub(super) fn new(
         costs: Option<&Costs>,
         ticks_per_ns: f64,
@@ -118,7 +118,7 @@ impl CostDraws {
                 let times: f64 = Exp1.sample(random);
                 (times * *mean_ticks) as u64
             }
-            // By the inverse of the distribution function.
+            // Inverts the distribution function.
             Kind::Pareto { min_ticks, covered, exponent } => {
                 (*min_ticks * (1.0 - random.random::<f64>() * *covered).powf(*exponent)) as u64
             }

@@ -1,5 +1,4 @@
-//! The packets of one queue, one after the other: when each is due, which flow
-//! it belongs to, and what it costs.
+//! The sequence of one queue's packets: due time, flow and cost of each.
 
 use rand::Rng;
 
@@ -7,10 +6,10 @@ use super::arrivals::ArrivalClock;
 use super::draws::CostDraws;
 use super::{Arrivals, Cost, Costs, random};
 
-/// A packet that is due at some time.
+/// A packet and its due time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Due {
-    /// On a clock that starts at 0; `u64::MAX` for never.
+    /// The due time, on a clock that starts at 0. `u64::MAX` for never.
     pub at_ticks: u64,
     /// Its number in its queue, from 0.
     pub number: u64,
@@ -19,7 +18,7 @@ pub struct Due {
     pub flow: u32,
 }
 
-/// What one queue is to get.
+/// The parameters of one queue's packets.
 #[derive(Clone, Copy, Debug)]
 pub struct Stream<'a> {
     pub arrivals: Arrivals,
@@ -27,27 +26,26 @@ pub struct Stream<'a> {
     pub pps: f64,
     /// Flows over all queues.
     pub flows: u32,
-    /// What packets cost; `None` for nothing.
+    /// Service times. `None` if packets cost nothing.
     pub costs: Option<&'a Costs>,
     /// The seed of arrivals and flows.
     pub seed: u64,
-    /// The seed of costs: they stay the same packet by packet when arrivals
-    /// change, and the other way round.
+    /// The seed of costs. Separate, so that costs do not change with arrivals,
+    /// nor arrivals with costs.
     pub cost_seed: u64,
-    /// This queue's number among all.
+    /// The queue's index among all queues.
     pub queue: usize,
     pub queues: usize,
     pub ticks_per_second: u64,
 }
 
-/// Draws one packet after the other. What it draws depends on nothing but its
-/// [`Stream`].
+/// Draws packets. The sequence depends on nothing but the [`Stream`].
 #[derive(Clone, Debug)]
 pub struct Generator {
     clock: ArrivalClock,
     costs: CostDraws,
     flow_seed: u64,
-    /// Flows of this queue; the i-th has the number i * queues + queue.
+    /// Flows of this queue. The i-th has the number i * queues + queue.
     own_flows: u32,
     queue: u32,
     queues: u32,
@@ -108,9 +106,9 @@ impl Generator {
     }
 }
 
-/// SplitMix64's output function (Steele, Lea, Flood, OOPSLA 2014): as good as a
-/// random number of the counter `at`, without a state that one packet would
-/// have to hand on to the next.
+/// SplitMix64's output function (Steele, Lea, Flood, OOPSLA 2014): a random
+/// number from the counter `at`, without a state that would chain one packet to
+/// the next.
 #[inline]
 fn mixed(at: u64) -> u64 {
     let at = at.wrapping_mul(0x9e37_79b9_7f4a_7c15);

@@ -1,8 +1,8 @@
-//! Open-loop traffic in virtual time: when packets are due, on which queue, of
-//! which flow, and what they cost. The same seeds bring the same packets.
+//! Open-loop traffic in virtual time: due time, queue, flow and cost of each
+//! packet. The same seeds make the same packets.
 //!
-//! `spec` reads what is asked for. `arrivals`, `costs`, `skew` and `generator`
-//! draw it, and `ring` holds what is due.
+//! `spec` parses the parameters. `arrivals`, `costs`, `skew` and `generator`
+//! draw packets, and `ring` holds those that are due.
 
 mod arrivals;
 mod costs;
@@ -21,15 +21,14 @@ pub use ring::{CATCH_UP_PKTS, VirtualRing};
 pub use skew::Skew;
 pub use spec::{Demand, FRAME_MAX_BYTES, FRAME_MIN_BYTES, OpenLoop};
 
-/// What a packet costs, and whether that makes it expensive.
+/// A packet's cost, and whether the packet is expensive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
     pub ticks: u64,
     pub expensive: bool,
 }
 
-/// Generators of random numbers that do not depend on each other: one per seed,
-/// queue and purpose.
+/// An independent random number generator per seed, queue and purpose.
 fn random(seed: u64, queue: usize, purpose: u64) -> rand::rngs::SmallRng {
     let mut bytes = [0; 24];
     for (to, word) in bytes.chunks_exact_mut(8).zip([seed, queue as u64, purpose]) {

@@ -1,38 +1,38 @@
-//! The receive queue of a NIC in virtual time: a ring of so many descriptors
-//! that fills as packets become due, and overflows.
+//! The receive queue of a NIC in virtual time: a ring of descriptors that fills
+//! as packets become due, and overflows.
 
 use super::{Due, Generator};
 
-/// The most packets that are drawn at one time, for a ring of up to half as
-/// many descriptors: bounds how long a poll takes after a stall. A ring of more
-/// descriptors has twice its size.
+/// The most packets that a poll draws, which bounds its length after a stall.
+/// For rings of up to half as many descriptors; larger rings draw up to twice
+/// their size.
 pub const CATCH_UP_PKTS: usize = 4096;
 
-/// Packets that are due and not yet taken, as many as there are descriptors. A
-/// packet is missed if and only if the ring was full when it was due; only
-/// while drawing catches up after a stall, room that a poll makes may go to a
-/// packet of the poll before.
+/// Packets that are due and not yet dequeued, bounded by the number of
+/// descriptors. A packet is missed if and only if the ring was full when it
+/// became due. The exception: while drawing catches up after a stall, room that
+/// a poll makes may go to a packet of the previous poll.
 #[derive(Clone, Debug)]
 pub struct VirtualRing {
     generator: Generator,
-    /// A power of two of slots; those from `taken` to `put` hold packets, both
-    /// counted without end.
+    /// A power of two of slots. Those from `taken` to `put` hold packets; both
+    /// counts only grow.
     slots: Box<[Due]>,
     put: usize,
     taken: usize,
     descriptors: usize,
-    /// When the generator's clock started, on the caller's.
+    /// The start of the generator's clock, on the caller's clock.
     started_ticks: Option<u64>,
-    /// Where drawing did not keep up: what was due up to here came upon a full
-    /// ring.
+    /// While drawing is behind: packets that were due up to here found the ring
+    /// full.
     full_until_ticks: u64,
     offered_pkts: u64,
     missed_pkts: u64,
 }
 
 impl VirtualRing {
-    /// A ring of `descriptors`, 1 at least, whose memory is touched here and
-    /// not while packets come.
+    /// A ring of at least one descriptor. Touches its memory now, and not while
+    /// packets arrive.
     pub fn new(generator: Generator, descriptors: usize) -> Self {
         Self {
             generator,
@@ -47,8 +47,8 @@ impl VirtualRing {
         }
     }
 
-    /// Lets all packets arrive that are due at `now_ticks`. Time starts with
-    /// the first call. Returns how many are waiting then.
+    /// Enqueues all packets that are due at `now_ticks`. Time starts with the
+    /// first call. Returns the ring's length.
     #[inline]
     pub fn advance(&mut self, now_ticks: u64) -> usize {
         let started = *self.started_ticks.get_or_insert(now_ticks);
@@ -75,15 +75,14 @@ impl VirtualRing {
                 return;
             }
         }
-        // More has come than is drawn at one time. If the ring is full, it
-        // stays so until somebody takes, after this poll.
+        // More packets are due than one poll draws. A full ring stays full
+        // until the next dequeue, which is after this poll.
         if self.put - self.taken == self.descriptors {
             self.full_until_ticks = now_ticks;
         }
     }
 
-    /// Takes the packet that has waited longest; its due time is on the
-    /// caller's clock.
+    /// Dequeues the oldest packet. Its due time is on the caller's clock.
     #[inline]
     pub fn take(&mut self) -> Option<Due> {
         if self.taken == self.put {
@@ -94,24 +93,24 @@ impl VirtualRing {
         Some(due)
     }
 
-    /// When the next packet comes that has not been let in yet, on the caller's
-    /// clock.
+    /// The due time of the next packet that is not enqueued yet, on the
+    /// caller's clock.
     pub fn next_due_ticks(&self) -> u64 {
         self.generator.next_ticks().saturating_add(self.started_ticks.unwrap_or(0))
     }
 
-    /// How far drawing is behind: up to there, packets that should have come
-    /// have not been counted yet. 0 while the machine keeps up.
+    /// The time by which drawing is behind. Packets due in that time are not
+    /// counted yet. 0 while the machine keeps up.
     pub fn behind_ticks(&self, now_ticks: u64) -> u64 {
         now_ticks.saturating_sub(self.next_due_ticks())
     }
 
-    /// Packets that have been due.
+    /// Packets that became due.
     pub fn offered_pkts(&self) -> u64 {
         self.offered_pkts
     }
 
-    /// Of these, those that came upon a full ring.
+    /// Of these, those that found the ring full.
     pub fn missed_pkts(&self) -> u64 {
         self.missed_pkts
     }

@@ -1,23 +1,23 @@
-//! How packets are spread over the receive queues.
+//! The distribution of packets over receive queues.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Which share of the packets each queue gets. Queues count through all ports:
+/// Each queue's share of the packets. Queues are counted through all ports:
 /// those of the first port, then those of the next.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Skew {
-    /// By Zipf's law: the i-th queue, from 1, as 1 / i^s; 0 is even.
+    /// Zipf's law: the i-th queue, from 1, has the weight 1 / i^s. 0 is even.
     Zipf(f64),
-    /// As these weights, one per queue.
+    /// Weights, one per queue.
     Weights(Vec<f64>),
 }
 
 impl Skew {
-    /// The share of each queue; they sum up to 1.
+    /// The share of each queue. The sum is 1.
     ///
     /// # Errors
-    /// When the weights are not one per queue.
+    /// The number of weights is not that of the queues.
     pub fn shares(&self, queues: usize) -> Result<Vec<f64>, String> {
         let weights: Vec<f64> = match self {
             Self::Zipf(s) => (1..=queues).map(|rank| (rank as f64).powf(-s)).collect(),
@@ -50,8 +50,7 @@ impl FromStr for Skew {
             return number(text).filter(|s| *s <= 10.0).map(Self::Zipf).ok_or_else(what);
         }
         let weights = text.split(':').map(number).collect::<Option<Vec<f64>>>().ok_or_else(what)?;
-        // The sum must not overflow, nor a share be lost in rounding to
-        // nothing.
+        // The sum must not overflow, and no share may round to zero.
         let fine = weights.iter().any(|&weight| weight > 0.0)
             && weights.iter().all(|&weight| weight <= 1e9);
         if fine { Ok(Self::Weights(weights)) } else { Err(what()) }

@@ -1,4 +1,4 @@
-//! What `--source` asks for: `open-loop:` and KEY=VALUE pairs.
+//! The value of `--source`: `open-loop:` and KEY=VALUE pairs.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,30 +6,30 @@ use std::time::Duration;
 
 use super::{Arrivals, Skew};
 
-/// Bytes of the shortest frame, without its checksum, which no packet in memory
-/// has.
+/// Bytes of the shortest frame without its checksum, which packets in memory
+/// lack.
 pub const FRAME_MIN_BYTES: u16 = 60;
 
-/// Bytes of the longest plain frame, likewise: it fits into one buffer of any
-/// pool here.
+/// Bytes of the longest plain frame, likewise. It fits into one buffer of any
+/// pool.
 pub const FRAME_MAX_BYTES: u16 = 1514;
 
-/// How many packets are to come.
+/// The requested rate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Demand {
     /// Packets per second over all queues.
     Rate(f64),
     /// The share of all lcores' time that the packets' costs take: rate x mean
-    /// cost / lcores. More than 1 is more than they can do.
+    /// cost / lcores. More than 1 is overload.
     Load(f64),
 }
 
 impl Demand {
-    /// Packets per second over all queues, where a packet costs `mean_cost_ns`
-    /// and so many lcores share the work.
+    /// Packets per second over all queues, for a mean cost of `mean_cost_ns`
+    /// and `lcores` that share the work.
     ///
     /// # Errors
-    /// For a load when packets cost nothing.
+    /// A load needs packets that cost something.
     pub fn pps(self, mean_cost_ns: f64, lcores: usize) -> Result<f64, String> {
         match self {
             Self::Rate(pps) => Ok(pps),
@@ -41,22 +41,22 @@ impl Demand {
     }
 }
 
-/// Traffic that does not wait for whoever receives it.
+/// Traffic whose arrivals do not depend on the receiver.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OpenLoop {
     pub demand: Demand,
     pub arrivals: Arrivals,
     pub skew: Skew,
-    /// How many different flows there are over all queues; each belongs to one
-    /// queue, which has at least one.
+    /// Number of flows over all queues. Each belongs to one queue, and each
+    /// queue has at least one.
     pub flows: u32,
     /// Bytes of a frame, without its checksum.
     pub frame_bytes: u16,
-    /// The same seed brings the same packets at the same times, queue by queue.
+    /// The same seed makes the same packets at the same times, queue by queue.
     pub seed: u64,
 }
 
-/// The most flows: as many as there are pairs of the ports that they use.
+/// The most flows: the number of port pairs that frames use.
 const FLOWS_MAX: u32 = 1 << 24;
 
 const KEYS: &str = "rate, load, arrivals, on, off, skew, flows, size and seed";

@@ -1,6 +1,6 @@
-//! What is drawn, against what theory says of it, in virtual time. Seeds are
-//! fixed, so that these tests pass always or never; tolerances are five
-//! standard deviations or more, so that another seed would do as well.
+//! Tests drawn traffic against queueing theory, in virtual time. Fixed seeds
+//! make the tests deterministic. Tolerances are five standard deviations or
+//! more, so another seed would pass too.
 
 use super::*;
 
@@ -29,8 +29,8 @@ fn fixed(ns: f64) -> Costs {
     Costs { service: Service::Fixed { ns }, expensive_from_ns: f64::INFINITY }
 }
 
-/// Serves `pkts` packets one by one, as soon as the server is free, and returns
-/// their mean wait until service begins, in ticks.
+/// Serves `pkts` packets one by one. Returns their mean wait until service
+/// begins, in ticks.
 fn mean_wait(ring: &mut VirtualRing, pkts: u64) -> f64 {
     let (mut now, mut waited) = (1, 0);
     ring.advance(now);
@@ -134,7 +134,7 @@ fn costs_have_the_means_of_their_distributions() {
         let costs = Costs { service, expensive_from_ns: f64::INFINITY };
         let mut generator = Generator::new(&stream(Arrivals::Poisson, 1e6, Some(&costs)));
         let drawn = (0..3_000_000).map(|_| generator.draw().cost.ticks as f64).sum::<f64>() / 3e6;
-        // Cutting off what is behind the point takes half a tick on average.
+        // Rounding down takes half a tick on average.
         assert!(
             (drawn - theory).abs() < 0.5 + 0.02 * theory,
             "{:?}: {drawn} instead of {theory}",
@@ -177,8 +177,8 @@ fn a_trace_is_replayed_from_another_place_in_each_queue() {
     assert_eq!(drawn(1), [30, 40, 10, 20, 30]);
 }
 
-/// Nobody polls for 100 ms: as many packets as came then are late or missed,
-/// each by as much as it was.
+/// Nobody polls for 100 ms: all packets that were due then are late or missed,
+/// and each is late by its whole wait.
 #[test]
 fn a_stall_shows_as_late_and_missed_packets() {
     const STALL: u64 = 100_000_000;
@@ -199,8 +199,8 @@ fn a_stall_shows_as_late_and_missed_packets() {
         }
         assert_eq!(taken + ring.missed_pkts(), ring.offered_pkts());
         assert!(ring.offered_pkts().abs_diff(300_000) <= 1, "{}", ring.offered_pkts());
-        // A packet comes with each poll; those that come while drawing catches
-        // up are late too.
+        // A packet arrives with each poll. Those that arrive while drawing
+        // catches up are late too.
         let catching_up = 100_000 / CATCH_UP_PKTS as u64 + 1;
         let hit = late.len() as u64 + ring.missed_pkts();
         assert!(
@@ -208,8 +208,8 @@ fn a_stall_shows_as_late_and_missed_packets() {
             "{descriptors} descriptors: {hit} packets were late or missed"
         );
         if descriptors > 100_000 {
-            // Every length of wait is there alike: mean half the stall, maximum
-            // all of it.
+            // Waits are uniform: their mean is half the stall, the maximum all
+            // of it.
             let mean = late.iter().sum::<u64>() as f64 / late.len() as f64;
             assert!(
                 (mean / STALL as f64 - 0.5).abs() < 0.001 && late[0].abs_diff(STALL) < 2_001,
@@ -224,8 +224,8 @@ fn a_stall_shows_as_late_and_missed_packets() {
     }
 }
 
-/// Catching up in several polls comes to the same as at once: what came while
-/// nobody polled found the ring full.
+/// Catching up in several polls equals catching up at once: packets that
+/// arrived while nobody polled found the ring full.
 #[test]
 fn drawing_is_bounded_and_loses_no_count() {
     const STALL: u64 = 10_000_000;
