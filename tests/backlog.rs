@@ -6,8 +6,8 @@ mod common;
 use common::{assert_books_balance, count, lcores, rows, run};
 use serde_json::Value;
 
-/// Nine packets in ten arrive by the queue of one lcore, and take more than its
-/// time. Both lcores together are busy for half of theirs.
+/// Nine packets in ten arrive at one lcore's queue and overload it. Both lcores
+/// together have a load of one half.
 const SKEWED: &str =
     "--source open-loop:load=0.55,skew=9:1 --work spin:cheap=50us,p=0 --rxd 4096 --duration 1.5";
 
@@ -24,7 +24,7 @@ fn pressed(report: &Value) -> usize {
     rows(report, "incidents").iter().filter(|incident| incident["stage"] == "pressed").count()
 }
 
-/// Of all packets, those that the lcore with fewer of them received, or served.
+/// The packets received, or served, by the lcore with fewer of them.
 fn share_of_the_other(report: &Value, pkts: &str) -> f64 {
     let counts = rows(report, "lcores").iter().map(|lcore| count(lcore, pkts));
     counts.min().expect("two lcores") as f64 / count(report, "rx_pkts") as f64

@@ -1,5 +1,5 @@
-//! What can't be done is refused: exit code 2, one line that says what to write
-//! instead, and nothing left behind.
+//! Bad input is refused: exit code 2, one line that says what to write instead,
+//! and no files left behind.
 
 mod common;
 
@@ -14,13 +14,14 @@ use common::{
 };
 use nix::sys::signal::Signal;
 
-/// Runs what should be refused; ends soon where it is not.
+/// Runs mpfwd with arguments that it should refuse. Ends soon if it accepts
+/// them.
 fn try_to_run(eal: &str, own: &str) -> Outcome {
     let ends = if own.contains("--packets") { "" } else { "--packets 100" };
     run(eal, &format!("{ends} {own}"))
 }
 
-/// Refused in one line that says `says`.
+/// Checks that mpfwd refuses the arguments in one line that contains `says`.
 #[track_caller]
 fn assert_refused(outcome: &Outcome, what: &str, says: &str) {
     assert_eq!(
@@ -42,7 +43,7 @@ fn assert_refused(outcome: &Outcome, what: &str, says: &str) {
     outcome.assert_nothing_left();
 }
 
-/// Refused before EAL starts.
+/// As above, before EAL starts.
 #[track_caller]
 fn assert_refused_at_once(outcome: &Outcome, what: &str, says: &str) {
     assert_refused(outcome, what, says);
@@ -223,7 +224,8 @@ fn a_port_that_fails_takes_the_others_along() {
     }
 }
 
-/// A vhost port shows that it was started, and closed again, by its socket.
+/// The socket of a vhost port shows that the port was started, and closed
+/// again.
 #[test]
 fn ports_that_did_start_are_closed_again() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -399,8 +401,8 @@ fn without_permission_it_says_so_and_what_works_without() {
     assert_refused_at_once(&outcome, "a folder of root's", "/etc/mpfwd.json");
 }
 
-/// Nobody's address: a bus of which no machine that runs tests has as many
-/// functions.
+/// An address that no device has: machines that run tests have no bus with so
+/// many functions.
 const NO_DEVICE: &str = "0000:ff:1f.7";
 
 #[test]
@@ -426,7 +428,7 @@ fn a_virtual_port_may_be_named_as_a_nic_is() {
         .good_report();
 }
 
-/// The number behind `word` in a line.
+/// The number behind `word`.
 fn number(line: &str, word: &str) -> u64 {
     let mut words = line.split_whitespace().skip_while(|other| *other != word);
     words
@@ -460,7 +462,7 @@ fn the_memory_that_is_named_is_enough() {
     start_with(Command::new(BINARY), &with(mib), &own(40_000)).finish().good_report();
 }
 
-/// The hugepages that nobody has, looked at while `mpfwd` runs.
+/// The number of free hugepages while `mpfwd` runs.
 fn fewest_free_meanwhile(mut mpfwd: Running) -> (u64, Outcome) {
     let free = || {
         std::fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
@@ -502,8 +504,8 @@ fn on_hugepages_nothing_is_left_of_a_refusal() {
     }
 }
 
-/// EAL gives up at the very end of its start, when it has memory already: a
-/// socket's path has room for 107 bytes.
+/// EAL fails at the end of its start, when it has allocated memory: a socket's
+/// path has room for 107 bytes.
 #[test]
 fn on_hugepages_nothing_is_left_of_a_start_that_fails_late() {
     if !is_root() || !has_hugepages() {
@@ -530,8 +532,8 @@ fn on_hugepages_nothing_is_left_of_a_start_that_fails_late() {
     }
 }
 
-/// A process that was killed leaves its hugepages, perhaps all that there are;
-/// EAL takes them back when it starts.
+/// A killed process leaves its hugepages, perhaps all of them. EAL frees them
+/// when it starts.
 #[test]
 fn hugepages_that_a_killed_process_has_left_are_no_reason_to_refuse() {
     if !is_root()

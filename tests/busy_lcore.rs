@@ -12,7 +12,7 @@ use mpfwd::cli::Cli;
 use mpfwd::dpdk::{Eal, find_ports};
 use mpfwd::error::Error;
 
-/// How long the started lcores would run.
+/// Time that the started lcores would run.
 const DURATION: Duration = Duration::from_secs(40);
 
 #[test]

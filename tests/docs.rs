@@ -1,5 +1,5 @@
-//! The documents beside the command lines: every flag that they name exists,
-//! and every flag that exists is described.
+//! Compares the documents with the command lines: every flag that they name
+//! exists, and every existing flag is described.
 
 mod common;
 mod markdown;

@@ -20,8 +20,8 @@ drop     bot     /(?i)user-agent:\s*evilbot/
 drop     bytes   "\xde\xad\x00\xbe\xef"
 "#;
 
-/// Packets with a payload that are scanned of a flow without a match, and that
-/// each flow has here.
+/// Packets with a payload that are scanned per flow without a match. Each flow
+/// here has as many.
 const SCANNED: usize = 8;
 const PKTS: usize = 12;
 
@@ -104,7 +104,7 @@ fn capture(flows: usize, kinds: &[Kind]) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// What one port makes of a capture, and the ports by which its packets leave.
+/// The output for a capture: the frames, and the ports by which they leave.
 fn through(
     lcore_count: usize,
     own: &str,
@@ -189,7 +189,7 @@ fn every_packet_of_a_flow_gets_its_rules_action() {
     }
 }
 
-/// Every packet that came out was sent, as often.
+/// Every output packet was sent, and as often.
 #[track_caller]
 fn assert_unchanged_but_for_marks(sent: &[Vec<u8>], came: &[Vec<u8>]) {
     let unmarked = |frame: &Vec<u8>| flows::unmarked(frame);
@@ -204,8 +204,8 @@ fn assert_unchanged_but_for_marks(sent: &[Vec<u8>], came: &[Vec<u8>]) {
     );
 }
 
-/// Where packets of one flow may overtake each other before they are scanned,
-/// some behind a match may pass, but no scanned match is missed.
+/// If packets of a flow may overtake each other before they are scanned, some
+/// behind a match may pass. No scanned match is missed.
 #[test]
 fn no_match_is_missed_in_any_mode() {
     let flows = 160;
@@ -282,8 +282,8 @@ fn a_recorded_capture_matches_a_plain_search() {
     assert!(came.iter().all(|frame| header_sum(frame) == 0xffff));
 }
 
-/// A table that is too small evicts flows and reports it; no decision becomes
-/// wrong by it.
+/// A table that is too small evicts flows and reports it. No decision becomes
+/// wrong.
 #[test]
 fn a_table_that_is_too_small_evicts() {
     let sent = capture(160, &[Kind::Plain, Kind::Near]);

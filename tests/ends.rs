@@ -1,5 +1,5 @@
 //! The ways a run ends: by count, by time, by signal, under load, with more
-//! work left than anybody waits for; and two runs side by side.
+//! work left than the drain waits for; and two runs side by side.
 
 mod common;
 

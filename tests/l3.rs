@@ -235,8 +235,8 @@ fn every_packet_goes_where_its_route_leads(lab: &mut Lab) {
     }
 }
 
-/// However a frame is split into segments, its headers are found and its flow
-/// is the same.
+/// The parser finds the same headers and the same flow, however a frame is
+/// split into segments.
 fn segments_make_no_difference(lab: &Lab) {
     for (segments, _) in cases() {
         let frame = segments.concat();

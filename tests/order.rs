@@ -50,7 +50,7 @@ fn frame_without_ip(flow: u32, number: u32) -> Vec<u8> {
     frame
 }
 
-/// What one run is sent, and how.
+/// The packets of a run, and the mode.
 #[derive(Clone, Copy)]
 struct Sent {
     /// Packets have IP; otherwise their flow is their pair of MAC addresses,
@@ -87,8 +87,8 @@ fn late(came: &[Vec<u8>]) -> (u64, u32) {
     (late, extent_max)
 }
 
-/// One run of all packets; none may be lost. Returns the report, and what left
-/// by each port.
+/// One run of all packets, none of which may be lost. Returns the report, and
+/// the packets that left by each port.
 fn run(lab: &mut Lab, sent: Sent, own: &str) -> (Value, [Vec<Vec<u8>>; 2]) {
     let mut wires = lab.wires(sent.ring_size);
     // Flows alternate, with a different number of packets each.

@@ -32,7 +32,7 @@ fn address(outcome: &Outcome, port: &str) -> Vec<u8> {
         .collect()
 }
 
-/// What two ports make of two captures.
+/// Replays two captures by two ports. Returns what the ports wrote.
 fn through(
     lcore_count: usize,
     own: &str,

@@ -23,7 +23,7 @@ const REFUSED: u32 = 37;
 /// Time for other lcores to do all that they can.
 const LONG: Duration = Duration::from_millis(100);
 
-/// What a packet asks for, by the byte at `KIND`; its number follows.
+/// A packet's kind, in the byte at `KIND`; its number follows.
 const KIND: usize = 42;
 const CHEAP: u8 = 0;
 const EXPENSIVE: u8 = 1;
@@ -135,8 +135,8 @@ fn overtaken_by_nobody(lab: &mut Lab, headers: Headers, then: u8, behind: u32) {
                 collect(sink, &mut numbers);
             }
             kill(Pid::this(), Signal::SIGTERM).expect("this process is there");
-            // What the stuck lcore holds waits; what the other one polled before
-            // that may go.
+            // What the stuck lcore holds waits; what the other one polled
+            // before that may go.
             assert!(
                 while_stuck >= RING_SIZE as usize - 1 && while_stuck < all as usize + 1,
                 "what waits is the stuck lcore's, and nobody passes: {numbers:?}"

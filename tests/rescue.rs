@@ -16,8 +16,8 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// How long the one packet takes, and the deadline of those behind it where
-/// they are not held up. Far apart: machines are busy.
+/// Duration of the long packet, and the deadline of those behind it if they are
+/// not held up. Far apart: machines are busy.
 const STUCK: Duration = Duration::from_millis(200);
 const SOON: Duration = Duration::from_millis(100);
 
@@ -47,7 +47,7 @@ fn is_marked(number: &u32) -> bool {
     (xxh3_64(&frame(*number)) as f64) < P * 2f64.powi(64)
 }
 
-/// What came out when, counted from when the long packet was injected.
+/// The packets that came out, with times since the long packet was injected.
 struct Came {
     at: Duration,
     number: u32,
@@ -179,7 +179,7 @@ impl Scene {
         self.came.iter().find(|came| came.number == number).expect("all came").at
     }
 
-    /// When the last of them was out.
+    /// The time at which the last of them was out.
     fn last(&self, numbers: &[u32]) -> Duration {
         numbers.iter().map(|&number| self.at(number)).max().expect("there are some")
     }
@@ -280,8 +280,8 @@ fn what_waits_for_a_stuck_lcore() {
         steal.assert_held_up(&steal.numbers.in_queue, "the receive queue");
         steal.assert_out_soon(&steal.numbers.elsewhere, "another lcore's packets");
 
-        // Nobody may poll for lcore 0 before it has the long packet, though three
-        // lcores share two CPUs.
+        // Nobody may poll for lcore 0 before it has the long packet, though
+        // three lcores share two CPUs.
         let hybrid = Scene::play(&mut lab, &unknown("--pools 2:1 --excess none --stall-after 10s"));
         hybrid.assert_out_soon(&hybrid.numbers.in_burst, "the rest of the burst");
         hybrid.assert_out_soon(&hybrid.numbers.in_queue, "the receive queue");

@@ -6,7 +6,7 @@ mod common;
 use common::{Outcome, count, lcores, rows, run};
 use serde_json::Value;
 
-/// What the map says of an lcore.
+/// An lcore's line of the map.
 #[derive(Debug)]
 struct Line {
     lcore: u64,
@@ -20,8 +20,8 @@ struct Line {
 }
 
 impl Line {
-    /// `  lcore 0  cpu 0  pool A (main)  polls 0:0 1:0  sheds to shard 0  serves
-    /// 3 shards  sends on 0:0 1:0`
+    /// `  lcore 0  cpu 0  pool A (main)  polls 0:0 1:0  sheds to shard 0
+    /// serves 3 shards  sends on 0:0 1:0`
     fn read(line: &str) -> Self {
         let words: Vec<&str> = line.split_whitespace().collect();
         let number =

@@ -1,5 +1,5 @@
-//! How long packets may have waited before the poll that brought them: the wait
-//! of every burst counts, that of an empty poll does not.
+//! The bound on the wait of packets before the poll that received them: the
+//! wait of every burst counts, that of an empty poll does not.
 
 mod common;
 mod lab;
@@ -16,8 +16,8 @@ use nix::unistd::Pid;
 
 const BURST: u32 = 4;
 
-/// How long the lcore is in each packet. Starting it takes longer than a poll,
-/// but less than this.
+/// Service time of a packet. Starting it takes longer than a poll, but less
+/// than this.
 const BUSY: Duration = Duration::from_millis(150);
 
 fn put(source: &mut RxTxRing, packets: Vec<Mbuf>) {

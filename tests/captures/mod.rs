@@ -1,4 +1,4 @@
-//! Capture files that net_pcap reads and writes.
+//! Capture files for net_pcap.
 
 use std::fs::File;
 use std::path::Path;

@@ -19,7 +19,7 @@ use serde_json::Value;
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_mpfwd");
 
-/// mplab, which is a package of its own and lies beside mpfwd.
+/// mplab's binary, which lies beside mpfwd's.
 pub fn mplab() -> &'static str {
     static PATH: LazyLock<String> = LazyLock::new(|| {
         let path = Path::new(BINARY).with_file_name("mplab");
@@ -32,7 +32,7 @@ pub fn mplab() -> &'static str {
 /// Memory that every machine has, with or without hugepages.
 pub const NO_HUGE: &str = "--no-huge -m 512 --no-shconf";
 
-/// Far more than any run here takes, also on a busy machine.
+/// Limit of a run, far more than any takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A unique value for EAL's --file-prefix.
@@ -46,8 +46,8 @@ fn allowed_cpus() -> Vec<usize> {
     (0..CpuSet::count()).filter(|&cpu| set.is_set(cpu).unwrap_or(false)).collect()
 }
 
-/// EAL's argument for so many lcores: one per CPU if there are enough, else all
-/// of them on two.
+/// EAL's argument for `count` lcores: one per CPU if there are enough, else all
+/// on two CPUs.
 pub fn lcores(count: usize) -> String {
     let cpus = allowed_cpus();
     if cpus.len() >= count {
@@ -67,7 +67,7 @@ pub fn words(line: &str) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()
 }
 
-/// The hugepages left by a process of this prefix.
+/// The hugepage files left by a process of this prefix.
 pub fn hugepage_files(prefix: &str) -> Vec<PathBuf> {
     let start = format!("{prefix}map_");
     let files =
@@ -79,8 +79,8 @@ pub fn hugepage_files(prefix: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Where EAL may keep the files of a process of this prefix: root's folder, and
-/// other users'.
+/// The folders in which EAL may keep a process's files: root's and other
+/// users'.
 pub fn runtime_dirs(prefix: &str) -> [PathBuf; 2] {
     ["/var/run/dpdk", "/tmp/dpdk"].map(|folder| Path::new(folder).join(prefix))
 }
@@ -282,13 +282,13 @@ pub fn rate(line: &str, name: &str) -> Option<f64> {
     Some(value * unit)
 }
 
-/// What an mpfwd that has ended left.
+/// The results of an mpfwd that has ended.
 pub struct Outcome {
     pub status: ExitStatus,
     pub stdout: Vec<String>,
     pub stderr: String,
     pub report: Option<Value>,
-    /// The names of EAL's files of it: nothing, or a folder and its contents.
+    /// The names of EAL's remaining files: none, or a folder and its contents.
     pub runtime_files: Vec<String>,
     pub hugepage_files: Vec<PathBuf>,
     no_shconf: bool,
@@ -303,7 +303,8 @@ impl Outcome {
             .collect()
     }
 
-    /// No hugepages, and nothing in EAL's runtime directory.
+    /// Checks that no hugepages and no files in EAL's runtime directory are
+    /// left.
     #[track_caller]
     pub fn assert_nothing_left(&self) {
         assert!(self.hugepage_files.is_empty(), "left {:?}", self.hugepage_files);

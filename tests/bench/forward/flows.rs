@@ -1,6 +1,5 @@
-//! A capture of many flows, which a net_pcap port plays again and again as fast
-//! as it is polled: what a net_null port cannot do, whose packets are all of
-//! one flow.
+//! A capture of many flows, which a net_pcap port replays endlessly as fast as
+//! it is polled. A net_null port has a single flow.
 
 use std::fs::File;
 use std::time::Duration;
@@ -14,7 +13,7 @@ const FLOWS: u16 = 1024;
 /// Bytes of a frame without its checksum.
 const FRAME: usize = 60;
 
-/// The capture; gone when this is dropped.
+/// The capture's file, removed on drop.
 pub struct Flows {
     devices: String,
     _folder: tempfile::TempDir,
@@ -44,7 +43,8 @@ impl Flows {
         Ok(Self { devices, _folder: folder })
     }
 
-    /// EAL's arguments: one port that plays the flows, and one that takes all.
+    /// EAL's arguments: one port that replays the flows, and one that accepts
+    /// all packets.
     pub fn devices(&self) -> &str {
         &self.devices
     }

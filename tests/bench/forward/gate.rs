@@ -1,10 +1,10 @@
-//! What decides whether a window counts: the state of the machine just before
-//! it and just after it, measured by work that never changes. Two states move
-//! figures without anything in the measured programs changing: how far apart
-//! two CPUs are (on a virtual machine they move between real cores), and how
-//! much of a core a CPU has (somebody else may use the core's other
-//! hyperthread, or the CPU be taken away for a while). What the measured
-//! programs do is no business of this file.
+//! Decides whether a window counts, by the machine's state just before and just
+//! after it, measured with constant work. Two states move figures although the
+//! measured programs are the same. One is the distance of the two CPUs: a
+//! virtual machine's CPUs move between real cores. The other is a CPU's share
+//! of its core: another process may use the core's other hyperthread, or the
+//! host may take the CPU away. This file knows nothing of the measured
+//! programs.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,8 +18,8 @@ use crate::others::{self, Others};
 use crate::process::{self, Failure};
 use crate::stats::median;
 
-/// The controls, and by what factor each may differ between two readings of one
-/// state.
+/// The controls, and the factor by which each may differ between two readings
+/// of one state.
 const CONTROLS: [f64; 3] = [
     1.08, // one chain of integer operations: the clock rate, and whether the CPU is taken away; steady within 2%
     1.25, // six independent chains: how much of the core is ours; 1.6 times as slow beside a busy hyperthread, noisy there
@@ -32,25 +32,25 @@ const ROUND_TRIP_LIMIT: f64 = 1.8;
 /// cores of one socket 50 to 150; beyond that 400 to 500.
 const SIBLINGS_NS: f64 = 45.0;
 const NEAR_NS: f64 = 220.0;
-/// A reading is the median of a few samples: what passes within milliseconds is
-/// no state.
+/// Samples per reading, whose median counts: a change of milliseconds is no
+/// state.
 const SAMPLES: usize = 3;
 const BETWEEN_SAMPLES: Duration = Duration::from_millis(15);
-/// A reading older than this is taken again: the state may flip within seconds.
+/// A reading older than this is repeated: the state may flip within seconds.
 const FRESH: Duration = Duration::from_millis(100);
 
 /// The two CPUs that every window uses.
 #[derive(Clone, Copy)]
 pub struct Cpus {
-    /// Where packets are received.
+    /// The CPU that receives packets.
     pub rx: usize,
-    /// Where the second lcore runs, if it has anything to do.
+    /// The CPU of the second lcore, if there is one.
     pub other: usize,
 }
 
 impl Cpus {
-    /// The first two CPUs that this process may use; the first one also takes
-    /// the machine's odd jobs, so the second one receives.
+    /// The first two CPUs of this process. The second one receives, because the
+    /// first one also runs the machine's odd jobs.
     pub fn of_machine() -> Result<Cpus, String> {
         let allowed = sched_getaffinity(Pid::from_raw(0))
             .map_err(|error| format!("cannot read which CPUs may be used: {error}"))?;
@@ -62,14 +62,15 @@ impl Cpus {
     }
 }
 
-/// Which CPUs a window keeps busy, hence what must not move during it.
+/// The CPUs that a window keeps busy, and so the states that must not change
+/// during it.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Uses {
     RxCpu,
     BothCpus,
 }
 
-/// How far apart the two CPUs are.
+/// The distance of the two CPUs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Distance {
@@ -93,10 +94,10 @@ impl Distance {
 /// The machine's state at one moment.
 #[derive(Clone, Copy)]
 pub struct Reading {
-    /// One cache line there and back between the two CPUs.
+    /// Round trip of a cache line between the two CPUs.
     pub round_trip_ns: f64,
-    /// On the receiving CPU and on the other one: time of a piece of each
-    /// control.
+    /// Time of a piece of each control, on the receiving CPU and on the other
+    /// one.
     controls_ns: [[f64; CONTROLS.len()]; 2],
 }
 
@@ -109,7 +110,7 @@ impl Reading {
         }
     }
 
-    /// Whether what lies between the two readings can be compared, or moved.
+    /// Whether the state stayed the same between the two readings.
     pub fn same(&self, later: &Reading, uses: Uses) -> bool {
         let within = |a: f64, b: f64, factor: f64| a.max(b) <= a.min(b) * factor;
         let cpus = if uses == Uses::RxCpu { 1 } else { 2 };
@@ -123,7 +124,7 @@ impl Reading {
     }
 }
 
-/// A window that was run and in which nothing moved.
+/// A window in which the state did not change.
 pub struct Accepted<T> {
     pub figure: T,
     pub before: Reading,
@@ -136,7 +137,7 @@ pub struct Gate {
     last: Option<(Instant, Reading)>,
     /// The fastest independent chains so far.
     best_ns: f64,
-    /// Whether others were quiet during the latest window.
+    /// Whether other processes were quiet during the latest window.
     quiet: bool,
 }
 
@@ -151,8 +152,8 @@ impl Gate {
         }
     }
 
-    /// Runs one window between two readings; `None` where something moved, or
-    /// others used the CPUs as well.
+    /// Runs one window between two readings. `None` if the state changed, or
+    /// other processes used the CPUs.
     pub fn window<T>(
         &mut self,
         uses: Uses,
@@ -169,8 +170,8 @@ impl Gate {
         Ok((self.quiet && before.same(&after, uses)).then_some(Accepted { figure, before, after }))
     }
 
-    /// Runs something in which movement does no harm, beginning when others are
-    /// quiet; `None` where they used the CPUs meanwhile.
+    /// Runs `window` regardless of the state, once other processes are quiet.
+    /// `None` if they used the CPUs meanwhile.
     pub fn quietly<T>(
         &mut self,
         run: impl FnOnce() -> Result<T, Failure>,
@@ -193,8 +194,8 @@ impl Gate {
         }
     }
 
-    /// How much of its core the receiving CPU had at a reading, as a share of
-    /// the best seen.
+    /// The receiving CPU's share of its core at a reading, relative to the best
+    /// one seen.
     pub fn share(&self, reading: &Reading) -> f64 {
         self.best_ns / reading.controls_ns[0][1]
     }
@@ -246,8 +247,8 @@ fn on_cpu<T: Send>(cpu: usize, measure: impl FnOnce() -> T + Send) -> T {
 }
 
 /// Time per piece of a repeated measurement: the mean without the slowest
-/// quarter, so that one interrupt does not count, and a CPU that is taken away
-/// again and again does.
+/// quarter. A single interrupt does not count, a CPU that is taken away
+/// repeatedly does.
 fn per_piece_ns(pieces: usize, mut piece: impl FnMut()) -> f64 {
     let mut times_ns: Vec<f64> = (0..pieces)
         .map(|_| {
@@ -297,7 +298,7 @@ fn controls_ns(chase: &[u32]) -> [f64; CONTROLS.len()] {
     [chain_ns, independent_ns, memory_ns]
 }
 
-/// One cycle through all lines in an order that no prefetcher guesses.
+/// One cycle through all lines, in an order that prefetchers do not predict.
 fn cycle_of(lines: usize) -> Vec<u32> {
     let mut order: Vec<usize> = (0..lines).collect();
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;

@@ -1,5 +1,5 @@
-//! From one lcore to the next: mpfwd with every packet deferred and no work to
-//! do, DPDK's event devices doing the same, and the bare ring underneath.
+//! The hand-off between lcores: mpfwd with every packet deferred at no cost,
+//! DPDK's event devices with the same task, and the bare ring underneath.
 
 use std::process::Command;
 use std::time::Duration;
@@ -8,30 +8,31 @@ use crate::gate::Cpus;
 use crate::peers::{eal, words};
 use crate::process::{Failure, Running, failure};
 
-/// mpfwd's arguments for it: every packet is expensive, and costs nothing. To
-/// keep net_null's single flow in order is no part of it.
+/// mpfwd's arguments: every packet is expensive and costs nothing. Order is
+/// off, because net_null has a single flow.
 pub const DEFER_ALL: &str = "--work spin:cheap=0ns,expensive=0ns,p=1 --order none";
 
-/// EAL, hugepages and devices on a slow machine.
+/// Limit for starting EAL, hugepages and devices on a slow machine.
 const START: Duration = Duration::from_secs(30);
-/// A sample comes every second, and its lcore has to share a CPU.
+/// Limit for the next sample: one is due every second, but its lcore shares a
+/// CPU.
 const SAMPLE: Duration = Duration::from_secs(15);
 const RING_TEST: Duration = Duration::from_secs(90);
 
 /// Millions of events a second from an ethdev producer on the receiving CPU to
 /// a worker on the other one.
 ///
-/// The test takes a third lcore, which only prints and yet spins: it gets what
-/// the worker leaves of its CPU. Samples then come late, so that the length of
-/// one is taken from when they came.
+/// The test needs a third lcore, which only prints but spins. It shares the
+/// worker's CPU, so samples are late, and the time of arrival gives a sample's
+/// length.
 pub fn eventdev(device: &str, cpus: Cpus) -> Result<f64, Failure> {
     let mut args = eal(
         &format!("0@{0},1@{1},2@{0}", cpus.other, cpus.rx),
         &format!("--vdev={device} --vdev=net_null0"),
     );
     args.extend(words("-S 1 -- --test=perf_queue --prod_type_ethdev --plcores=1 --wlcores=2 --stlist=p --nb_pkts=0"));
-    // Line by line, so that the printing lcore is out of the way before the
-    // others start.
+    // Reads line by line, so that the printing lcore is done before the others
+    // start.
     let mut test = Running::start_talkative("dpdk-test-eventdev", &args)?;
     test.wait_for("adapter", START, |said| said.contains("using Rx adapter").then_some(()))?;
     let main_lcore = test.pid().to_string();
@@ -44,7 +45,7 @@ pub fn eventdev(device: &str, cpus: Cpus) -> Result<f64, Failure> {
     Ok(mpackets / (end - start).as_secs_f64())
 }
 
-/// Millions of packets of each sample that was printed to its end.
+/// Millions of packets of each complete sample.
 fn samples(said: &str) -> impl Iterator<Item = f64> {
     said.split('\r').filter_map(|piece| {
         let (sample, _) = piece.split_once("\x1b[0m")?;
@@ -53,11 +54,10 @@ fn samples(said: &str) -> impl Iterator<Item = f64> {
     })
 }
 
-/// Lines of `ring_perf_autotest`: their name here, the heading that they stand
-/// under, how they begin, and what divides the figure to make it the cycles
-/// from one element to the next. On one core the test prints cycles per burst,
-/// there and back; on two the sum of what both sides, which work at the same
-/// time, took per element.
+/// Lines of `ring_perf_autotest`: name, heading, prefix, and the divisor that
+/// makes the figure cycles per element. On one core the test prints cycles per
+/// burst for enqueue and dequeue. On two it prints the sum of both sides'
+/// cycles per element, although they work at the same time.
 pub const RING_LINES: [(&str, &str, &str, f64); 4] = [
     (
         "ring SP/SC, one core",
@@ -88,7 +88,7 @@ pub const RING_LINES: [(&str, &str, &str, f64); 4] = [
 /// Millions of elements a second through a bare `rte_ring`, for each of
 /// `RING_LINES`.
 pub fn ring(cpus: Cpus) -> Result<[f64; RING_LINES.len()], Failure> {
-    // Line by line, so that the rest of the test need not be waited for.
+    // Reads line by line, so that it need not wait for the rest of the test.
     let args = eal(&format!("0@{},1@{}", cpus.rx, cpus.other), "--log-level=lib.eal:debug");
     let mut test = Running::start_talkative("dpdk-test", &args)?;
     test.say("ring_perf_autotest")?;

@@ -1,10 +1,10 @@
 //! `cargo bench --bench forward -- [--json FILE] [--rounds N] [--only
 //! forward|handoff|modes|stamps|order|link|parent|steps]`: mpfwd beside other
-//! DPDK programs on the same CPUs and the same virtual ports. Where they can,
-//! they take turns of milliseconds (turns.rs). Elsewhere windows of a second
-//! are run in turn, each in a fresh process, and count only where the machine's
-//! state stayed what it was (gate.rs). Nothing here links DPDK or knows mpfwd's
-//! inside: all are programs with arguments.
+//! DPDK programs on the same CPUs and virtual ports. Most parts alternate in
+//! turns of milliseconds (turns.rs). The others alternate in windows of a
+//! second, each in a fresh process, which count only if the machine's state
+//! stayed the same (gate.rs). Nothing here links DPDK or mpfwd: all are
+//! programs with arguments.
 
 #![forbid(unsafe_code)]
 
@@ -42,16 +42,16 @@ struct Args {
     /// peer_mpps, ratio, …} (medians, Mpps) to FILE
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Pairs of windows that have to count for each figure
+    /// Valid pairs of windows per figure
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: u16,
     /// Only these parts (all by default)
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Part>,
-    /// For link: mpfwd as `cargo build --release --features shared` makes it
+    /// For link: the mpfwd of `cargo build --release --features shared`
     #[arg(long, value_name = "FILE")]
     shared_mpfwd: Option<PathBuf>,
-    /// For parent: mpfwd as another commit, such as the parent, builds it
+    /// For parent: the mpfwd of another commit
     #[arg(long, value_name = "FILE")]
     parent: Option<PathBuf>,
     /// cargo passes it to every benchmark
@@ -67,19 +67,19 @@ pub enum Part {
     /// rx -> shard -> worker -> tx on two lcores, beside event devices and the
     /// bare ring
     Handoff,
-    /// What leases, heartbeats and looking around cost: macswap in hybrid mode,
-    /// one lcore polling, beside pools
+    /// The cost of leases, heartbeats and looking around: macswap in hybrid
+    /// mode with one polling lcore, beside pools
     Modes,
-    /// What stamps and latencies cost: macswap in pools, without any beside
+    /// The cost of stamps and latency: macswap in pools without any, beside
     /// software stamps and stamps on each packet
     Stamps,
-    /// What it costs to keep flows in order: macswap beside itself with --order
-    /// none
+    /// The cost of order: macswap, beside itself with --order none
     Order,
-    /// What linking the shared objects costs: io, mac and macswap on one lcore,
-    /// beside --shared-mpfwd
+    /// The cost of linking the shared objects: io, mac and macswap on one
+    /// lcore, beside --shared-mpfwd
     Link,
-    /// What a change costs: forwarding, the hand-off and order, beside --parent
+    /// The cost of a change: forwarding, the hand-off and order, beside
+    /// --parent
     Parent,
     /// Cycles per packet of each step of mpfwd
     Steps,
@@ -131,7 +131,7 @@ fn main() -> ExitCode {
     }
     match ended {
         Ok(()) => ExitCode::SUCCESS,
-        // A program that Ctrl-C reached before this one looks like one that
+        // Ctrl-C also reaches the programs, which then look as if they had
         // failed.
         Err(_) if process::check_interrupt().is_err() => {
             eprintln!("forward: interrupted; the tables are not complete");
@@ -144,8 +144,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Before hours of measuring. Leaves a file as it is, and none where there is
-/// none.
+/// Checks before hours of measuring that the file can be written. Leaves it as
+/// it is, and creates none.
 fn check_writable(file: &Path) -> std::io::Result<()> {
     let was_there = file.exists();
     OpenOptions::new().append(true).create(true).open(file)?;

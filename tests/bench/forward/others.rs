@@ -1,6 +1,6 @@
-//! How much CPU time processes other than this one and its children use. A
-//! forwarder that keeps two CPUs busy loses more by it than one that keeps one
-//! busy, so that windows beside a build say nothing.
+//! CPU time of processes other than this one and its children. It slows a
+//! forwarder on two CPUs more than one on a single CPU, so windows beside a
+//! build are void.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -10,15 +10,16 @@ use nix::sys::time::TimeVal;
 
 use crate::process::{self, Failure};
 
-/// Share of one CPU that others may use during a window: about what the
-/// kernel's own work, counted in ticks, comes to.
+/// Share of one CPU that others may use during a window: about the kernel's own
+/// work.
 const QUIET: f64 = 0.08;
 const GLANCE: Duration = Duration::from_millis(250);
-/// A glance is short for a clock that counts in hundredths of a second.
+/// Length of a look at the others: short, but long enough for a clock that
+/// counts in hundredths of a second.
 const QUIET_AT_A_GLANCE: f64 = 0.2;
 /// Longer than a build takes.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Linux tells user space CPU times in these, whatever its own tick.
+/// Linux reports CPU times to user space in this unit, whatever its own tick.
 const TICK: Duration = Duration::from_millis(10);
 
 /// CPU times at one moment.
@@ -33,8 +34,8 @@ impl Others {
         Others { at: Instant::now(), everybody: everybody(), ours: ours() }
     }
 
-    /// Whether others used next to nothing since; only children that have ended
-    /// are known as ours.
+    /// Whether others used almost no CPU time since. Children count as this
+    /// process's only once they have ended.
     pub fn were_quiet(&self) -> bool {
         self.share() < QUIET
     }
@@ -61,7 +62,7 @@ pub fn wait_for_quiet() -> Result<(), Failure> {
     Err(Failure::Busy(PATIENCE.as_secs()))
 }
 
-/// User and system time of all CPUs; nothing where /proc does not tell.
+/// User and system time of all CPUs. `None` if /proc does not have them.
 fn everybody() -> Duration {
     let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
     let ticks = stat.lines().next().unwrap_or_default().split_whitespace().skip(1).take(3);

@@ -15,9 +15,9 @@ use crate::turns::Forwarder;
 
 /// Packets are counted for this long.
 const WINDOW: Duration = Duration::from_secs(1);
-/// Time until a forwarder's caches and predictors are warm.
+/// Time to warm up a forwarder's caches and predictors.
 const WARM_UP: Duration = Duration::from_millis(300);
-/// EAL, hugepages and ports on a slow machine.
+/// Limit for starting EAL, hugepages and ports on a slow machine.
 const START: Duration = Duration::from_secs(30);
 const END: Duration = Duration::from_secs(20);
 const RING_DESCRIPTORS: u32 = 1024;
@@ -29,8 +29,7 @@ pub fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
 
-/// The arguments that every EAL process here has: which lcore is pinned to
-/// which CPU, nothing shared, no PCI device touched.
+/// The common arguments of EAL: pinned lcores, nothing shared, no PCI devices.
 pub fn eal(lcores: &str, devices: &str) -> Vec<String> {
     eal_as(&process::file_prefix(), lcores, devices)
 }
@@ -39,7 +38,7 @@ fn eal_as(prefix: &str, lcores: &str, devices: &str) -> Vec<String> {
     words(&format!("--lcores {lcores} --in-memory --file-prefix {prefix} --no-pci {devices}"))
 }
 
-/// What is forwarded, and how.
+/// The forwarding task.
 #[derive(Clone, Copy)]
 pub struct Forward {
     pub mode: &'static str,
@@ -47,8 +46,8 @@ pub struct Forward {
 }
 
 impl Forward {
-    /// mpfwd with software stamps and all counters, pool A on the receiving CPU
-    /// and pool B on the other one; the report of a window.
+    /// Runs a window of mpfwd with software stamps and all counters, pool A on
+    /// the receiving CPU and pool B on the other one. Returns its report.
     pub fn mpfwd(self, cpus: Cpus, more: &str) -> Result<Value, Failure> {
         let folder = tempfile::tempdir()
             .map_err(|error| Failure::Mpfwd(format!("no folder for a report: {error}")))?;
@@ -69,12 +68,12 @@ impl Forward {
         run().map_err(ours)
     }
 
-    /// The same, to run until its end is called, in any mode.
+    /// As above, in any mode, until it is stopped.
     pub fn start_mpfwd(self, mode: &str, cpus: Cpus) -> Result<Forwarder, Failure> {
         self.start_mpfwd_on(DEVICES, mode, cpus)
     }
 
-    /// The same, on other devices.
+    /// As above, on other devices.
     pub fn start_mpfwd_on(
         self,
         devices: &str,
@@ -132,7 +131,7 @@ impl Forward {
         (args, prefix)
     }
 
-    /// testpmd with `more` arguments, to run until its end is called.
+    /// testpmd with `more` arguments, until it is stopped.
     pub fn start_testpmd(
         self,
         binary: &Path,
@@ -153,7 +152,7 @@ impl Forward {
     }
 }
 
-/// What goes wrong with mpfwd is no reason to skip a peer.
+/// A failure of mpfwd is an error, and no reason to skip a peer.
 fn ours(reason: Failure) -> Failure {
     match reason {
         Failure::Peer(reason) => Failure::Mpfwd(reason),
@@ -180,8 +179,8 @@ pub fn step_cycles(report: &Value) -> Result<[f64; STEPS.len()], Failure> {
     Ok(cycles)
 }
 
-/// Millions of packets a second that the lcores of pool B transmitted: what
-/// pool A had to run or drop itself does not count.
+/// Millions of packets a second that pool B's lcores sent, without those that
+/// pool A ran or dropped itself.
 pub fn worked_mpps(report: &Value) -> Result<f64, Failure> {
     let lcores =
         report.pointer("/lcores").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
@@ -202,8 +201,7 @@ pub fn installed(name: &str, package: &str) -> Result<PathBuf, String> {
         })
 }
 
-/// The testpmd that was built together with the DPDK that mpfwd is linked
-/// against, and linked the same way.
+/// The testpmd of the DPDK that mpfwd is linked against, linked the same way.
 pub fn static_testpmd() -> Result<PathBuf, String> {
     if cfg!(feature = "shared") {
         return Err(

@@ -1,6 +1,5 @@
-//! Child processes that never outlive the benchmark: started, listened to,
-//! spoken to, ended. What is said to them is the business of the files that
-//! start them.
+//! Child processes that never outlive the benchmark: start, read, write, end.
+//! The files that start them know what to write.
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
@@ -13,16 +12,15 @@ use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-/// Why a window brought no figure.
+/// Why a window has no figure.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     #[error("interrupted")]
     Interrupted,
-    /// A peer is not there, or does not do what it is asked to: skipped, with
-    /// this reason.
+    /// A peer is missing or fails. It is skipped, with this reason.
     #[error("{0}")]
     Peer(String),
-    /// mpfwd does not do what it is asked to: nothing can be compared.
+    /// mpfwd fails: there is nothing to compare.
     #[error("{0}")]
     Mpfwd(String),
     #[error("other processes have kept the CPUs busy for {0} s: run it again when they have ended")]
@@ -34,10 +32,10 @@ pub fn failure<T>(reason: impl Into<String>) -> Result<T, Failure> {
 }
 
 static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-/// How long a wait goes on before it looks for an interrupt.
+/// Interval at which waits check for an interrupt.
 const GLANCE: Duration = Duration::from_millis(100);
 
-/// From here on Ctrl-C and SIGTERM end the run in an orderly way.
+/// Installs handlers: Ctrl-C and SIGTERM then end the run in an orderly way.
 pub fn catch_interrupts() -> std::io::Result<()> {
     let flag = INTERRUPTED.get_or_init(Arc::default);
     for signal in [SIGINT, SIGTERM] {
@@ -73,7 +71,7 @@ pub struct Running {
     child: Child,
     input: Option<ChildStdin>,
     chunks: Receiver<(Instant, Vec<u8>)>,
-    /// All that it wrote so far.
+    /// The output so far.
     said: String,
 }
 
@@ -82,13 +80,13 @@ impl Running {
         Running::start_in(&[], program.as_ref(), args)
     }
 
-    /// The same, with an output that comes line by line.
+    /// As above, with line-buffered output.
     pub fn start_talkative(program: &str, args: &[String]) -> Result<Running, Failure> {
         Running::start_in(&["stdbuf", "-oL"], program.as_ref(), args)
     }
 
-    /// Starts the program; should the benchmark be killed, the kernel kills the
-    /// program (wrappers stay the same process).
+    /// Starts the program. If the benchmark is killed, the kernel kills the
+    /// program, too (wrappers stay the same process).
     fn start_in(wrapper: &[&str], program: &OsStr, args: &[String]) -> Result<Running, Failure> {
         let name = program.to_string_lossy().into_owned();
         let mut child = Command::new("setpriv")
@@ -124,8 +122,8 @@ impl Running {
         }
     }
 
-    /// Listens until `wanted` finds something in all that was said so far;
-    /// tells when that was.
+    /// Reads until `wanted` finds something in the output so far. Returns that,
+    /// and when.
     pub fn wait_for<T>(
         &mut self,
         what: &str,
@@ -165,8 +163,8 @@ impl Running {
         }
     }
 
-    /// Waits for the process to end by itself, and well; gives all that it
-    /// said.
+    /// Waits for the process to exit by itself with success. Returns its
+    /// output.
     pub fn finish(mut self, limit: Duration) -> Result<String, Failure> {
         self.input = None;
         let end = Instant::now() + limit;
@@ -198,7 +196,7 @@ impl Running {
         }
     }
 
-    /// The last line that speaks of an error, else the last line.
+    /// The last line with an error, else the last line.
     fn last_words(&self) -> String {
         let lines = || self.said.lines().rev().filter(|line| !line.trim().is_empty());
         let telling = |line: &&str| {
@@ -216,16 +214,16 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
-            // Nothing is left to do where these fail: the process is gone, or
-            // the kernel ends it with this one.
+            // Failures are ignored: the process is gone, or the kernel ends it
+            // with this one.
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
     }
 }
 
-/// Passes a stream on as it comes. The thread ends with the stream, or when
-/// nobody listens any more.
+/// Forwards a stream. The thread ends with the stream, or when the receiver is
+/// gone.
 fn listen(mut stream: impl Read + Send + 'static, sender: Sender<(Instant, Vec<u8>)>) {
     thread::spawn(move || {
         let mut chunk = [0; 4096];

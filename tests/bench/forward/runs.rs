@@ -1,5 +1,4 @@
-//! The parts of the benchmark: which windows are run, beside whom, and what has
-//! to be reached.
+//! The parts of the benchmark: their windows, peers, and the ratios to reach.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -18,14 +17,14 @@ use indicatif::ProgressBar;
 
 const MODES: [&str; 3] = ["io", "mac", "macswap"];
 const BURSTS: [u16; 2] = [32, 64];
-/// The hand-off's burst: what event devices and the ring test use.
+/// The hand-off's burst, as in event devices and the ring test.
 const HANDOFF: Forward = Forward { mode: "io", burst: 32 };
 const HANDOFF_SUBJECT: Subject =
     Subject { part: Part::Handoff, forward_mode: HANDOFF.mode, setup: None, burst: HANDOFF.burst };
-/// What modes, stamps and order are measured with.
+/// The burst of modes, stamps and order.
 const MACSWAP: Forward = Forward { mode: "macswap", burst: 32 };
 
-/// A table for each part that has rows, and what was on which ports.
+/// Prints a table per part that has rows, and the devices of its ports.
 const TABLES: [(Part, &str); 7] = [
     (
         Part::Forward,
@@ -58,9 +57,9 @@ const TABLES: [(Part, &str); 7] = [
     ),
 ];
 
-/// Defers one packet in a thousand, which then costs 2 us.
+/// Defers one packet in a thousand, which costs 2 us.
 const DEFER_SOME: &str = "--work spin:cheap=0ns,expensive=2us,p=0.001,mark=sequence";
-/// Hybrid, with all queues polled by one lcore.
+/// Hybrid, where one lcore polls all queues.
 const HYBRID: &str = "--mode hybrid --config (0,0,0),(1,0,0)";
 
 const fn macswap(part: Part, setup: &'static str) -> Subject {
@@ -71,8 +70,7 @@ const fn macswap(part: Part, setup: &'static str) -> Subject {
 pub struct Results {
     pub rows: Vec<Row>,
     steps: Vec<StepRow>,
-    /// Why a peer was skipped, and where the machine did not hold still for
-    /// long enough.
+    /// Why a peer was skipped, and which figures lack valid windows.
     notes: BTreeSet<String>,
 }
 
@@ -106,7 +104,7 @@ impl Results {
 
 pub struct Bench {
     pub gate: Gate,
-    /// Pairs that have to count for each figure.
+    /// Valid pairs per figure.
     pub rounds: usize,
     pub progress: ProgressBar,
     pub results: Results,
@@ -118,8 +116,8 @@ impl Bench {
         let peers = [
             ("testpmd", "", Some(1.25), installed("dpdk-testpmd", "dpdk-dev")),
             ("testpmd-static", "", Some(1.0), alike.clone()),
-            // Reads the clock twice per burst, where mpfwd's stamps need it
-            // once and plain testpmd never does.
+            // Reads the clock twice per burst. mpfwd's stamps need one reading,
+            // plain testpmd none.
             ("testpmd-static, clock", "--record-core-cycles", None, alike),
         ];
         let mut there = Vec::new();
@@ -208,9 +206,8 @@ impl Bench {
         Ok(())
     }
 
-    /// Both in pools and in hybrid pool A's lcore polls all queues, and nothing
-    /// is expensive: what is left between them is what hybrid does to be able
-    /// to help.
+    /// In pools and in hybrid, pool A's lcore polls all queues and nothing is
+    /// expensive. The difference is the cost of hybrid's readiness to help.
     pub fn modes(&mut self) -> Result<(), Failure> {
         self.progress.inc_length(self.rounds as u64);
         let cpus = self.gate.cpus;
@@ -219,8 +216,8 @@ impl Bench {
         })
     }
 
-    /// With stamps from polls, and with a stamp on each packet, which is there
-    /// on both sides, beside no latency at all.
+    /// Stamps by polls, and stamps on each packet (which both sides have),
+    /// beside no latency at all.
     pub fn stamps(&mut self) -> Result<(), Failure> {
         let cpus = self.gate.cpus;
         for (setup, stamps, without, target) in [
@@ -242,8 +239,8 @@ impl Bench {
         Ok(())
     }
 
-    /// With order and without: where nothing is deferred, which is what most
-    /// traffic is; and where one packet in a thousand is, of 1,024 flows.
+    /// With order and without: with nothing deferred, as most traffic is, and
+    /// with one deferred packet in a thousand, in 1,024 flows.
     pub fn order(&mut self) -> Result<(), Failure> {
         let flows = Flows::write()?;
         let cpus = self.gate.cpus;
@@ -255,7 +252,7 @@ impl Bench {
         ];
         self.progress.inc_length((rows.len() * self.rounds) as u64);
         for (setup, devices, mode, work) in rows {
-            // The price where packets are deferred is there to be seen.
+            // The price with deferred packets has no limit.
             let target = work.is_empty().then_some(0.9);
             let start = |order| {
                 MACSWAP.start_mpfwd_on(devices, &format!("{mode} {work} --order {order}"), cpus)
@@ -268,8 +265,8 @@ impl Bench {
         Ok(())
     }
 
-    /// One binary is linked one way: the other one has to be built before, and
-    /// is skipped where it is not there.
+    /// Needs a second binary, linked with the shared objects. Skipped without
+    /// one.
     pub fn link(&mut self, shared: Option<&Path>) -> Result<(), Failure> {
         let Some(shared) = shared.filter(|file| file.is_file() && cfg!(not(feature = "shared")))
         else {
@@ -292,8 +289,8 @@ impl Bench {
         Ok(())
     }
 
-    /// The other build is skipped where it is not there. What is deferred counts
-    /// once it is sent: a shard that is full drops what was received.
+    /// Skipped without another build. Deferred packets count when sent, because
+    /// a full shard drops received ones.
     pub fn parent(&mut self, parent: Option<&Path>) -> Result<(), Failure> {
         let Some(parent) = parent.filter(|file| file.is_file()) else {
             self.results
@@ -322,7 +319,7 @@ impl Bench {
             let subject = Subject { part: Part::Parent, forward_mode, setup, burst };
             let this = || forward.start_mpfwd_on(devices, &mode, cpus);
             let other = || forward.start_mpfwd_of(parent, devices, &mode, cpus);
-            // Which memory a program gets depends on who was started before.
+            // A program's memory depends on which ones were started before.
             let other_first = Cell::new(false);
             self.in_turns(subject, &[("itself, parent", Some(0.99))], || {
                 let (this, other) = if other_first.replace(!other_first.get()) {
@@ -372,8 +369,8 @@ impl Bench {
         Ok(())
     }
 
-    /// The pairs, or the reason why the peer is skipped. A failure of mpfwd
-    /// itself is nobody's reason to skip.
+    /// The pairs, or the reason why the peer is skipped. A failure of mpfwd is
+    /// an error.
     fn compare<T>(
         &mut self,
         uses: Uses,
@@ -415,9 +412,8 @@ impl Bench {
         }
     }
 
-    /// A row for each distance that the CPUs were at, the one with the most
-    /// pairs first: figures at different distances differ by factors, and have
-    /// no median in common.
+    /// A row per distance of the CPUs, that with the most pairs first. Figures
+    /// at different distances differ by factors, so they have no common median.
     fn add_by_distance<T>(
         &mut self,
         name: &str,

@@ -1,14 +1,15 @@
-//! Medians, and windows of two programs run in turn until enough pairs of them
-//! count. What is run is the caller's.
+//! Medians, and alternating windows of two programs until enough pairs count.
+//! Callers supply the windows.
 
 use crate::gate::{Accepted, Distance, Gate, Reading, Uses};
 use crate::process::Failure;
 
-/// Windows that may be discarded for each pair that is wanted; beyond that the
-/// machine is too restless to wait for.
+/// Windows that may be discarded per wanted pair. Beyond that the machine is
+/// too unsteady.
 const DISCARDS_PER_ROUND: usize = 8;
 
-/// Middle value, or mean of the two in the middle; `None` of nothing.
+/// The middle value, or the mean of the two in the middle. `None` without
+/// values.
 pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
@@ -24,8 +25,8 @@ pub struct Pair<T> {
     pub mpfwd_mpps: f64,
     pub peer: T,
     pub distance: Distance,
-    /// Round trip between the two CPUs, and how much of its core the receiving
-    /// one had.
+    /// Round trip between the two CPUs, and the receiving one's share of its
+    /// core.
     pub round_trip_ns: f64,
     pub core_share: f64,
 }
@@ -37,8 +38,8 @@ pub struct Compared<T> {
     pub discarded: usize,
 }
 
-/// Runs mpfwd and a peer in turn until `rounds` pairs of windows lie in one
-/// state each, or too many had to be discarded. `said` is told of every window.
+/// Runs mpfwd and a peer in turn until `rounds` pairs of windows each lie in
+/// one state, or too many were discarded. Passes every window to `said`.
 pub fn compare<T>(
     gate: &mut Gate,
     uses: Uses,
@@ -64,7 +65,7 @@ pub fn compare<T>(
                 round_trip_ns: b.before.round_trip_ns,
                 core_share: gate.share(&b.before),
             }),
-            // mpfwd's window stays for the next try where the state came back.
+            // mpfwd's window is kept for the next try if the state came back.
             _ => {
                 compared.discarded += 1;
                 if gate.now()?.same(&a.before, uses) {
@@ -79,8 +80,8 @@ pub fn compare<T>(
     Ok(compared)
 }
 
-/// Runs rounds of a few programs, mpfwd first, until `rounds` of them count, or
-/// too many had to be discarded. One comparison for each of the others.
+/// Runs rounds of several programs, mpfwd first, until `rounds` count or too
+/// many were discarded. Returns a comparison per peer.
 pub fn compare_in_turns(
     gate: &mut Gate,
     rounds: usize,
@@ -114,8 +115,8 @@ pub fn compare_in_turns(
     Ok(compared)
 }
 
-/// Runs one program again and again until `rounds` windows count, or too many
-/// had to be discarded; the figures, and how many were.
+/// Runs one program until `rounds` windows count or too many were discarded.
+/// Returns the figures, and the number of discarded windows.
 pub fn repeat<T>(
     gate: &mut Gate,
     uses: Uses,

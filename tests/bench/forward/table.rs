@@ -1,5 +1,4 @@
-//! Rows of the comparison, as JSON and as tables. How they came about is not
-//! known here.
+//! Rows of the comparison, as JSON and as tables.
 
 use std::fmt;
 
@@ -12,17 +11,16 @@ use crate::gate::Distance;
 use crate::peers::STEPS;
 use crate::stats::{Pair, median};
 
-/// So many pairs make a verdict: the median of fewer is what the machine
-/// happened to do.
+/// Pairs that a verdict needs. The median of fewer depends on chance.
 const VERDICT_PAIRS: usize = 7;
 
-/// What a row is of.
+/// The subject of a row.
 #[derive(Clone, Copy, Serialize)]
 pub struct Subject {
     pub part: Part,
     /// io, mac or macswap.
     pub forward_mode: &'static str,
-    /// What mpfwd does otherwise than in the other rows of its part.
+    /// mpfwd's setting that differs from other rows of the part.
     pub setup: Option<&'static str>,
     pub burst: u16,
 }
@@ -41,8 +39,8 @@ impl fmt::Display for Subject {
     }
 }
 
-/// mpfwd beside one peer: medians, and what they rest on. A peer that was
-/// skipped has a reason instead of figures.
+/// mpfwd beside one peer: medians, and the number of windows behind them. A
+/// skipped peer has a reason instead of figures.
 #[derive(Serialize)]
 pub struct Row {
     #[serde(flatten)]
@@ -50,23 +48,22 @@ pub struct Row {
     pub peer: String,
     pub mpfwd_mpps: Option<f64>,
     pub peer_mpps: Option<f64>,
-    /// The best window of each: what comes in a program's way only ever slows
-    /// it down.
+    /// The best window of each: disturbances only slow a program down.
     pub mpfwd_best_mpps: Option<f64>,
     pub peer_best_mpps: Option<f64>,
     /// Median, least and greatest of the ratios of the pairs: mpfwd / peer.
     pub ratio: Option<f64>,
     pub ratio_min: Option<f64>,
     pub ratio_max: Option<f64>,
-    /// The ratio to reach; nothing where the peer is only there to be seen.
+    /// The ratio to reach. `None` if the peer is for information only.
     pub target: Option<f64>,
     pub rounds: usize,
     pub discarded: usize,
-    /// How much of its core the receiving CPU had, median, as a share of the
-    /// best seen.
+    /// The receiving CPU's share of its core, relative to the best one seen;
+    /// median.
     pub core_share: Option<f64>,
-    /// How far apart the two CPUs were, where two CPUs work, and the round trip
-    /// of a cache line between them, median.
+    /// If two CPUs work: their distance, and the median round trip of a cache
+    /// line between them.
     pub cpus: Option<Distance>,
     pub round_trip_ns: Option<f64>,
     pub skipped: Option<String>,
@@ -94,8 +91,8 @@ impl Row {
         }
     }
 
-    /// The medians of some pairs; `peer_mpps` takes the peer's figure out of
-    /// what its window brought.
+    /// The medians of some pairs. `peer_mpps` gets the peer's figure from its
+    /// window.
     pub fn of<T>(
         (subject, peer): (Subject, &str),
         target: Option<f64>,
@@ -130,7 +127,7 @@ impl Row {
         let number = |value: Option<f64>, digits: usize| {
             value.map_or(String::from("-"), |value| format!("{value:.digits$}"))
         };
-        // One per cent of a change is to be told from none.
+        // Four digits, because a change of one per cent must be visible.
         let digits = if self.subject.part == Part::Parent { 3 } else { 2 };
         let verdict = match (&self.skipped, self.target, self.ratio) {
             (Some(_), ..) => String::from("skipped"),
@@ -190,8 +187,8 @@ fn table(header: &[&str]) -> Table {
     table
 }
 
-/// Paired comparisons; with the set-ups, and the distance of the CPUs, where
-/// any row has one.
+/// Paired comparisons. Columns for the set-up and the CPUs' distance only if a
+/// row has them.
 pub fn compared(rows: &[&Row]) -> Table {
     let with_setup = rows.iter().any(|row| row.subject.setup.is_some());
     let with_cpus = rows.iter().any(|row| row.cpus.is_some());

@@ -1,7 +1,6 @@
-//! Programs that forward side by side on the same CPUs, in turns: all but one
-//! are stopped at any time. Turns are so short that what the machine does
-//! meanwhile does it to all of them, which windows of a second cannot say of
-//! themselves.
+//! Programs that forward on the same CPUs in turns: all but one are stopped at
+//! any time. Turns are so short that the machine's disturbances hit all
+//! programs alike, unlike with windows of a second.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -23,29 +22,30 @@ use crate::stats::median;
 
 /// Turns that each program has in a round.
 const TURNS: usize = 20;
-/// How long a turn is counted, and how long caches and predictors get before.
+/// Measured time of a turn, and the time before it to warm up caches and
+/// predictors.
 const TURN: Duration = Duration::from_millis(50);
 const SETTLE: Duration = Duration::from_millis(15);
-/// Until its loops run at their pace.
+/// Time from the start until the loops run steadily.
 const WARM_UP: Duration = Duration::from_millis(300);
 const START: Duration = Duration::from_secs(30);
 const ANSWER_S: i64 = 10;
 const ANSWER_BYTES: usize = 16 * 1024;
 const PORTS: [u16; 2] = [0, 1];
 
-/// A forwarder that runs, or is stopped.
+/// A running or stopped forwarder.
 pub struct Forwarder {
     running: Running,
     telemetry: OwnedFd,
-    /// Which of its ports' counters tells its speed.
+    /// The port counter that measures its speed.
     counter: &'static str,
-    /// What makes it end by itself.
+    /// The input that makes it exit.
     end: fn(&mut Running) -> Result<(), Failure>,
 }
 
 impl Forwarder {
-    /// Of a process that forwards, or is about to; `prefix` is its EAL's. Stops
-    /// it.
+    /// Takes over a process that forwards, or is about to, and stops it.
+    /// `prefix`: its EAL's.
     pub fn new(
         running: Running,
         prefix: &str,
@@ -66,13 +66,12 @@ impl Forwarder {
         Ok(forwarder)
     }
 
-    /// Counts what it sends instead of what it receives.
+    /// Counts sent packets instead of received ones.
     pub fn counting_sent(self) -> Self {
         Self { counter: "opackets", ..self }
     }
 
-    /// Millions of packets a second that it receives or sends, alone on its
-    /// CPUs.
+    /// Its speed during a turn, in millions of packets a second.
     fn turn(&self) -> Result<f64, Failure> {
         process::check_interrupt()?;
         self.signal(Signal::SIGCONT)?;
@@ -89,7 +88,7 @@ impl Forwarder {
             .or_else(|error| failure(format!("{signal} is not taken: {error}")))
     }
 
-    /// What all its ports have counted since it started, by DPDK's telemetry.
+    /// The counter's sum over all ports since the start, by DPDK's telemetry.
     fn counted_pkts(&self) -> Result<u64, Failure> {
         PORTS.iter().map(|port| self.port_pkts(*port)).sum()
     }
@@ -110,8 +109,8 @@ impl Forwarder {
     }
 }
 
-/// A round: each of the programs, started afresh, has its turns, there and back
-/// so that none is always first. The median of each.
+/// A round: starts all programs and gives them turns, in alternating order so
+/// that none is always first. Returns the median of each.
 pub fn round(start: impl FnOnce() -> Result<Vec<Forwarder>, Failure>) -> Result<Vec<f64>, Failure> {
     let forwarders = start()?;
     let mut mpps = vec![Vec::with_capacity(TURNS); forwarders.len()];
@@ -125,7 +124,7 @@ pub fn round(start: impl FnOnce() -> Result<Vec<Forwarder>, Failure>) -> Result<
     Ok(mpps.into_iter().filter_map(median).collect())
 }
 
-/// A connection to EAL's telemetry, which may not be there yet.
+/// Connects to EAL's telemetry, which may not exist yet.
 fn connected(path: &Path) -> Result<OwnedFd, Failure> {
     let until = Instant::now() + START;
     loop {

@@ -1,5 +1,5 @@
-//! Growing horizontally or vertically: what it costs the owner, and how fast
-//! one or two thieves drain an idle victim.
+//! Horizontal and vertical growth: the owner's cost, and how fast one or two
+//! thieves drain an idle victim.
 
 use std::hint::black_box;
 use std::sync::Barrier;

@@ -3,7 +3,7 @@
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use serde::Serialize;
 
-/// A candidate: what it is, and its burst size.
+/// A candidate: its name and burst size.
 pub type Name = (&'static str, usize);
 
 /// The measurements of one candidate.
