@@ -124,7 +124,7 @@ impl Bench {
 
     /// The kind of memory, in a word.
     pub(super) fn memory(&self) -> &'static str {
-        if self.eal.iter().any(|arg| arg == "--no-huge") { "plain memory" } else { "hugepages" }
+        if self.eal.iter().any(|arg| arg == "--no-huge") { "regular memory" } else { "hugepages" }
     }
 }
 
