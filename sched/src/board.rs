@@ -6,7 +6,7 @@
 
 use crate::heartbeat::{Busy, Cost, Heartbeat};
 use crate::policy::{PeerHint, Pool};
-use crate::sync::{AtomicU64, Line, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Line, Ordering};
 
 /// When an lcore was last seen to run. One writer, on a line of its own.
 ///
@@ -61,8 +61,8 @@ impl Beat {
 
 /// One lcore's board. The lcore writes it seldom; all others read it.
 pub struct Board {
-    /// The lcore's pool.
-    pub pool: Pool,
+    /// The lcore is in pool B. Written when it moves, which is seldom.
+    is_worker: AtomicBool,
     /// Its long stages, and how many packets are queued behind them.
     pub heartbeat: Heartbeat,
     /// When it ran last.
@@ -77,11 +77,25 @@ impl Board {
     /// beat is written at most once per `beat_every_ticks`.
     pub fn new(pool: Pool, now_ticks: u64, beat_every_ticks: u64) -> Self {
         Self {
-            pool,
+            is_worker: AtomicBool::new(pool == Pool::B),
             heartbeat: Heartbeat::new(),
             beat: Beat::new(now_ticks, beat_every_ticks),
             pressed_since: Line(AtomicU64::new(0)),
         }
+    }
+
+    /// The pool that the lcore is in: since before its present step, and at least
+    /// to the end of it.
+    #[inline]
+    pub fn pool(&self) -> Pool {
+        // Relaxed: nobody reads anything that was written before.
+        if self.is_worker.load(Ordering::Relaxed) { Pool::B } else { Pool::A }
+    }
+
+    /// The lcore is in `pool` from its next step on. For that lcore alone,
+    /// between two steps.
+    pub fn show_pool(&self, pool: Pool) {
+        self.is_worker.store(pool == Pool::B, Ordering::Relaxed);
     }
 
     /// This lcore's hint for policies.
@@ -89,7 +103,7 @@ impl Board {
     pub fn hint(&self, now_ticks: u64) -> PeerHint {
         let busy = self.heartbeat.busy();
         PeerHint {
-            pool: self.pool,
+            pool: self.pool(),
             queued_pkts: self.heartbeat.queued().items_min() as u32,
             away_ticks: busy.map(|busy| now_ticks.saturating_sub(busy.since_ticks)),
             expensive: busy.is_some_and(|busy| busy.cost == Cost::Expensive),
@@ -128,7 +142,7 @@ impl Board {
     /// work is never stuck.
     pub fn stuck(&self, now_ticks: u64, patience_ticks: u64) -> Option<Busy> {
         let busy = self.heartbeat.busy()?;
-        let is_work = self.pool == Pool::B && busy.cost == Cost::Expensive;
+        let is_work = self.pool() == Pool::B && busy.cost == Cost::Expensive;
         let is_stuck = !is_work && now_ticks.saturating_sub(busy.since_ticks) > patience_ticks;
         is_stuck.then_some(busy)
     }
@@ -162,6 +176,14 @@ mod tests {
         assert!(board.hint(9).pressed);
         board.show_pressure(None);
         assert_eq!((board.pressed_since_ticks(), board.hint(9).pressed), (None, false));
+    }
+
+    #[test]
+    fn an_lcore_shows_the_pool_that_it_moved_to() {
+        let board = Board::new(Pool::A, 0, 1);
+        assert_eq!((board.pool(), board.hint(1).pool), (Pool::A, Pool::A));
+        board.show_pool(Pool::B);
+        assert_eq!((board.pool(), board.hint(1).pool), (Pool::B, Pool::B));
     }
 
     #[test]

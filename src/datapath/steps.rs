@@ -31,7 +31,7 @@ impl<'a, P: Policy> Steps<'a, P> {
     pub(super) fn new(me: usize, policy: P, settings: &Settings, shared: Shared<'a>) -> Self {
         Self {
             me,
-            pool: shared.boards[me].pool,
+            pool: shared.boards[me].pool(),
             policy,
             permits: shared.permits,
             idle: settings.idle,

@@ -13,6 +13,7 @@ mod permits;
 mod runq;
 mod seqlock;
 mod shard;
+mod split;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

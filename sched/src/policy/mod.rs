@@ -26,6 +26,8 @@ mod pools;
 mod rtc;
 mod shared;
 mod shed_random;
+mod sizer;
+mod split;
 mod steal;
 mod steal_every;
 mod view;
@@ -37,6 +39,8 @@ pub use pools::Pools;
 pub use rtc::Rtc;
 pub use shared::Shared;
 pub use shed_random::ShedRandom;
+pub use sizer::{Erlangs, Sizer};
+pub use split::Split;
 pub use steal::Steal;
 pub use steal_every::StealEvery;
 pub use view::{PeerHint, PeersView, View};
@@ -141,7 +145,8 @@ pub trait Policy: Send {
     /// lease for one poll, and releases it before it serves the burst, unless
     /// that takes next to no time.
     const SHARES: bool = false;
-    /// Pool B polls receive queues too while it has no expensive work.
+    /// Pool B polls receive queues too while it has no expensive work. So an
+    /// lcore can change its pool between two steps.
     const WORKERS_POLL: bool = false;
     /// `next` reads [`View::done_pkts`].
     const COUNTS: bool = false;

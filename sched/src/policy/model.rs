@@ -36,6 +36,8 @@ struct Lcore<'a> {
     /// takes.
     away: Option<(u64, u32)>,
     permit: Option<Permit<'a>>,
+    /// It has moved to pool B, or began there.
+    is_worker: bool,
     /// The long packet was known to be expensive.
     expensive: bool,
 }
@@ -44,7 +46,7 @@ struct World<'a, P> {
     policies: Vec<P>,
     lcores: Vec<Lcore<'a>>,
     permits: &'a Permits,
-    pool_a: usize,
+    split: &'a Split,
     cost_turns: u32,
     turn: u64,
     draining: bool,
@@ -54,8 +56,15 @@ struct World<'a, P> {
 }
 
 impl<'a, P: Policy> World<'a, P> {
+    /// The pool of an lcore's present step.
     fn pool(&self, at: usize) -> Pool {
-        if at < self.pool_a { Pool::A } else { Pool::B }
+        if self.lcores[at].is_worker { Pool::B } else { Pool::A }
+    }
+
+    /// Goes on with a change of the split. Returns whether it is done.
+    fn advance(&self, pool_a: usize, cap: usize) -> bool {
+        let shown = (0..self.lcores.len()).map(|at| self.pool(at));
+        self.split.advance(pool_a, cap, self.permits, shown)
     }
 
     /// Whether lcores may end: nothing is left that could still reach any.
@@ -69,8 +78,8 @@ impl<'a, P: Policy> World<'a, P> {
 
     fn turn_of(&mut self, me: usize) {
         self.turn += 1;
-        let pool = self.pool(me);
         let shards_nonempty = self.lcores.iter().any(|lcore| lcore.shard > 0);
+        let pool = self.split.pool_of(me);
         let lcore = &mut self.lcores[me];
         if let Some((since, left)) = lcore.away {
             lcore.away = (left > 1).then(|| (since, left - 1));
@@ -80,6 +89,7 @@ impl<'a, P: Policy> World<'a, P> {
             }
             return;
         }
+        lcore.is_worker = pool == Pool::B;
         let view = View {
             pool,
             run_queue_pkts: lcore.run_queue.len(),
@@ -122,7 +132,10 @@ impl<'a, P: Policy> World<'a, P> {
 
     fn poll(&mut self, me: usize, owner: usize) {
         assert!(!self.draining, "polls while draining");
-        assert!(owner < self.pool_a || P::WORKERS_POLL, "lcore {owner} has no receive queue");
+        assert!(
+            self.pool(owner) == Pool::A || P::WORKERS_POLL,
+            "lcore {owner} has no receive queue"
+        );
         let burst: Vec<Packet> = {
             let rx = &mut self.lcores[owner].rx;
             let pkts = rx.len().min(BURST);
@@ -259,16 +272,23 @@ impl<'a, P: Policy> World<'a, P> {
         }
     }
 
-    fn check(&self, cap: usize) {
-        let expensive = |at: &usize| self.lcores[*at].permit.is_some();
-        let (all, of_pool_a) = (
-            (0..self.lcores.len()).filter(expensive).count(),
-            (0..self.pool_a).filter(expensive).count(),
-        );
+    /// `expensive_max`: lcores that may be in expensive work.
+    fn check(&self, expensive_max: usize) {
+        let count = |wanted: &dyn Fn(usize) -> bool| {
+            (0..self.lcores.len()).filter(|&at| wanted(at)).count()
+        };
+        let is_expensive = |at: usize| self.lcores[at].permit.is_some();
+        let is_a = |at: usize| self.pool(at) == Pool::A;
         if P::CAPPED {
-            assert!(all <= cap, "{all} lcores in expensive work, {cap} may be");
-            assert!(of_pool_a < self.pool_a, "all of pool A is in expensive work");
+            let all = count(&is_expensive);
+            assert!(all <= expensive_max, "{all} lcores in expensive work, {expensive_max} may be");
+            let of_pool_a = count(&|at| is_a(at) && is_expensive(at));
+            assert!(of_pool_a < count(&is_a), "all of pool A is in expensive work");
         }
+    }
+
+    fn expensive(&self) -> usize {
+        self.lcores.iter().filter(|lcore| lcore.permit.is_some()).count()
     }
 }
 
@@ -281,6 +301,9 @@ struct Scenario {
     cost_turns: u32,
     arrivals: Vec<(usize, Packet)>,
     turns: Vec<usize>,
+    /// Sizes of pool A that follow each other, as far as an lcore is left to each
+    /// pool; each with a cap. For policies whose lcores may move.
+    changes: Vec<(usize, usize)>,
 }
 
 fn scenario() -> impl Strategy<Value = Scenario> {
@@ -291,41 +314,62 @@ fn scenario() -> impl Strategy<Value = Scenario> {
         ),
         0..80,
     );
-    (1..5usize, 1..4usize, 1..4usize, 1..40u32, arrivals, prop::collection::vec(0..64usize, 1..400))
-        .prop_map(|(pool_a, pool_b, cap, cost_turns, arrivals, turns)| Scenario {
+    let turns = prop::collection::vec(0..64usize, 1..400);
+    let changes = prop::collection::vec((1..7usize, 1..4usize), 0..12);
+    (1..5usize, 1..4usize, 1..4usize, 1..40u32, arrivals, turns, changes).prop_map(
+        |(pool_a, pool_b, cap, cost_turns, arrivals, turns, changes)| Scenario {
             pool_a,
             pool_b,
             cap: cap.min(pool_b),
             cost_turns,
             arrivals,
             turns,
-        })
+            changes,
+        },
+    )
 }
 
 /// Runs the scenario, then drains with all lcores taking turns. Returns how often
 /// they helped.
 fn run<P: Policy>(scenario: &Scenario, workers: usize, policy: impl Fn(usize) -> P) -> [u64; 3] {
     let lcores = scenario.pool_a + workers;
-    let permits = Permits::new(scenario.cap, scenario.pool_a);
+    let (permits, split) =
+        (Permits::new(scenario.cap, scenario.pool_a), Split::new(scenario.pool_a));
+    let lcore = |at| Lcore { is_worker: at >= scenario.pool_a, ..Lcore::default() };
     let mut world = World {
         policies: (0..lcores).map(policy).collect(),
-        lcores: (0..lcores).map(|_| Lcore::default()).collect(),
+        lcores: (0..lcores).map(lcore).collect(),
         permits: &permits,
-        pool_a: scenario.pool_a,
+        split: &split,
         cost_turns: scenario.cost_turns,
         turn: 0,
         draining: false,
         received: 0,
         helped: [0; 3],
     };
-    let mut arrivals = scenario.arrivals.iter();
+    let (mut arrivals, mut changes) =
+        (scenario.arrivals.iter(), scenario.changes.iter().peekable());
+    let (mut cap, mut expensive_max) = (scenario.cap, scenario.cap);
     for turn in &scenario.turns {
         if let Some((at, packet)) = arrivals.next() {
             let pollers = if P::WORKERS_POLL { lcores } else { scenario.pool_a };
             world.lcores[at % pollers].rx.push_back(*packet);
         }
         world.turn_of(turn % lcores);
-        world.check(scenario.cap);
+        world.check(expensive_max);
+        // Permits beyond a new cap are given back, one after the other.
+        expensive_max = cap.max(world.expensive());
+        let Some(&&(pool_a, new_cap)) = changes.peek() else { continue };
+        if P::WORKERS_POLL && pool_a < lcores {
+            let done = world.advance(pool_a, new_cap);
+            // Until it is done either cap may be in force.
+            expensive_max = expensive_max.max(new_cap);
+            if !done {
+                continue;
+            }
+            cap = new_cap;
+        }
+        changes.next();
     }
     world.draining = true;
     // Even if all packets are expensive and run one after the other, with a few
@@ -337,7 +381,7 @@ fn run<P: Policy>(scenario: &Scenario, workers: usize, policy: impl Fn(usize) ->
         assert!(world.turn < end, "no progress");
         for at in 0..lcores {
             world.turn_of(at);
-            world.check(scenario.cap);
+            world.check(expensive_max);
         }
     }
     let done: u64 = world.lcores.iter().map(|lcore| lcore.done).sum();
@@ -388,6 +432,7 @@ fn each_kind_of_help_occurs() {
         cost_turns: 30,
         arrivals: (0..300).map(mixed).collect(),
         turns: (0..3000).map(|turn| turn * 5 % 11).collect(),
+        changes: Vec::new(),
     };
     let [stolen, taken_over, _] = run(&scenario(1), 0, |at| Steal::<false>::new(at as u64));
     assert!(stolen > 0 && taken_over == 0);

@@ -2,10 +2,13 @@
 //! lcores share, touched only around such work.
 
 use super::Pool;
-use crate::sync::{AtomicU32, Line, Ordering};
+use crate::sync::{AtomicU64, Line, Ordering};
 
-/// Permits for expensive work. Two rules hold at every moment: no more permits
-/// are held than the cap allows, and at least one lcore of pool A holds none.
+/// Permits for expensive work. Two rules hold at every moment: no permit is
+/// granted beyond the cap, and at least one lcore of pool A holds none.
+///
+/// Where [`Split`](super::Split) moves lcores between the pools, it also changes
+/// the limits. Permits that are held then stay valid.
 ///
 /// ```
 /// use micropools::policy::{Permits, Pool};
@@ -17,48 +20,65 @@ use crate::sync::{AtomicU32, Line, Ordering};
 /// ```
 #[derive(Debug)]
 pub struct Permits {
-    /// Permits that are held: all of them in the upper half, those of pool A in
-    /// the lower. One word, so that both rules are checked and the permit
-    /// acquired in one step.
-    held: Line<AtomicU32>,
-    cap: u32,
-    pool_a_max: u32,
+    /// Four counts of 16 bits, from the highest: the cap, the most permits for
+    /// pool A, all permits held, those of pool A. One word, so that both rules
+    /// are checked against the limits in force, and the permit acquired, in one
+    /// step.
+    word: Line<AtomicU64>,
 }
 
-const ALL: u32 = 1 << 16;
-const OF_POOL_A: u32 = 1;
+const COUNT_BITS: u32 = 16;
+const OF_POOL_A: u64 = 1;
+const ALL: u64 = 1 << COUNT_BITS;
+/// The two counts of permits held.
+const HELD: u64 = ALL * ALL - 1;
+
+/// The upper half of the word.
+fn limits(cap: usize, pool_a: usize) -> u64 {
+    let count = |count: usize| count.min(usize::from(u16::MAX)) as u64;
+    (count(cap) << COUNT_BITS | count(pool_a).saturating_sub(1)) << (2 * COUNT_BITS)
+}
+
+/// The count at a place, from the lowest.
+#[inline(always)]
+fn count(word: u64, place: u32) -> u64 {
+    word >> (place * COUNT_BITS) & (ALL - 1)
+}
 
 /// The right to do expensive work, until it is dropped.
 #[derive(Debug)]
 #[must_use = "dropped at once, the permit is given back before the work is done"]
 pub struct Permit<'a> {
     permits: &'a Permits,
-    acquired: u32,
+    acquired: u64,
 }
 
 impl Permits {
     /// `cap`: permits at a time, from 1. `pool_a`: lcores in pool A. More than
     /// 65,535 of either count as 65,535.
     pub fn new(cap: usize, pool_a: usize) -> Self {
-        let half = |count: usize| count.min(usize::from(u16::MAX)) as u32;
-        Self {
-            held: Line(AtomicU32::new(0)),
-            cap: half(cap),
-            pool_a_max: half(pool_a).saturating_sub(1),
-        }
+        Self { word: Line(AtomicU64::new(limits(cap, pool_a))) }
+    }
+
+    /// Changes both limits, as of [`Permits::new`]. Where more permits are held
+    /// than they allow, none is granted until enough have been given back.
+    pub(super) fn limit(&self, cap: usize, pool_a: usize) {
+        let limits = limits(cap, pool_a);
+        let change = |word: u64| Some(word & HELD | limits);
+        let _ = self.word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
     }
 
     #[inline]
-    fn allows(&self, held: u32, pool: Pool) -> bool {
-        let (all, of_pool_a) = (held / ALL, held % ALL);
-        all < self.cap && (pool == Pool::B || of_pool_a < self.pool_a_max)
+    fn allows(word: u64, pool: Pool) -> bool {
+        let [of_pool_a, all, pool_a_max, cap] = [0, 1, 2, 3].map(|place| count(word, place));
+        all < cap && (pool == Pool::B || of_pool_a < pool_a_max)
     }
 
     /// Whether an lcore of `pool` could have a permit now. A hint: another lcore
     /// may be faster.
     #[inline]
     pub fn is_available(&self, pool: Pool) -> bool {
-        self.allows(self.held.load(Ordering::Relaxed), pool)
+        Self::allows(self.word.load(Ordering::Relaxed), pool)
     }
 
     /// A permit for one lcore of `pool`, if the rules allow one more. An lcore may
@@ -72,22 +92,22 @@ impl Permits {
         };
         // Relaxed: the count guards no other memory, and the changes of one word
         // have one order.
-        let grant = |held: u32| self.allows(held, pool).then(|| held + acquired);
-        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grant).ok()?;
+        let grant = |word: u64| Self::allows(word, pool).then(|| word + acquired);
+        self.word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grant).ok()?;
         Some(Permit { permits: self, acquired })
     }
 
     /// How many permits are held: all, and those of pool A.
     pub fn held(&self) -> (u32, u32) {
-        let held = self.held.load(Ordering::Relaxed);
-        (held / ALL, held % ALL)
+        let word = self.word.load(Ordering::Relaxed);
+        (count(word, 1) as u32, count(word, 0) as u32)
     }
 }
 
 impl Drop for Permit<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.permits.held.fetch_sub(self.acquired, Ordering::Relaxed);
+        self.permits.word.fetch_sub(self.acquired, Ordering::Relaxed);
     }
 }
 
@@ -112,6 +132,23 @@ mod tests {
         drop(first);
         assert!(permits.try_acquire(Pool::A).is_some());
         assert!(Permits::new(8, 1).try_acquire(Pool::A).is_none());
+    }
+
+    #[test]
+    fn after_a_change_of_limits_held_permits_are_valid_and_none_is_granted_beyond() {
+        let permits = Permits::new(2, 3);
+        let held = [Pool::A, Pool::A].map(|pool| permits.try_acquire(pool).unwrap());
+        permits.limit(1, 2);
+        assert_eq!(permits.held(), (2, 2));
+        let [first, second] = held;
+        drop(first);
+        assert!(!permits.is_available(Pool::A) && !permits.is_available(Pool::B));
+        drop(second);
+        assert!(permits.is_available(Pool::A));
+        permits.limit(3, 1);
+        assert!(!permits.is_available(Pool::A) && permits.is_available(Pool::B));
+        permits.limit(usize::MAX, usize::MAX);
+        assert!(permits.is_available(Pool::A) && permits.held() == (0, 0));
     }
 
     #[test]
