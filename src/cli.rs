@@ -64,8 +64,9 @@ pub struct Cli {
     /// The first A lcores, the main lcore among them, poll and run the cheap
     /// stage. The other B run the expensive stage; in mode hybrid they also
     /// poll while no expensive packet waits. A + B is the number of lcores.
-    #[arg(long, help_heading = SCHEDULING, value_name = "A:B")]
-    pub pools: Option<Pools>,
+    /// With auto, in mode hybrid, A and B follow the load.
+    #[arg(long, help_heading = SCHEDULING, value_name = "A:B|auto")]
+    pub pools: Option<PoolsArg>,
     /// How lcores share work [default: hybrid with --pools, else rtc]
     ///
     /// See docs/modes.md.
@@ -96,6 +97,8 @@ pub struct Cli {
     #[arg(long, help_heading = SCHEDULING)]
     pub steal_rx: bool,
     /// Mode hybrid: lcores in expensive work at a time [default: B]
+    ///
+    /// With --pools auto, B is never larger.
     #[arg(long, help_heading = SCHEDULING, value_name = "N")]
     pub expensive_cap: Option<usize>,
     /// Whether packets of a flow leave in the order in which they arrived
@@ -322,6 +325,38 @@ impl Cli {
                 Ok(None)
             }
             Err(error) => Err(Error::Usage(one_line(&error.to_string()))),
+        }
+    }
+}
+
+/// `--pools`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolsArg {
+    /// A:B.
+    Fixed(Pools),
+    /// They follow the load.
+    Auto,
+}
+
+impl FromStr for PoolsArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            _ if !text.contains(':') => {
+                Err("write two numbers as A:B, for example 8:2, or auto".into())
+            }
+            _ => text.parse().map(Self::Fixed),
+        }
+    }
+}
+
+impl std::fmt::Display for PoolsArg {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Fixed(pools) => pools.fmt(f),
+            Self::Auto => f.write_str("auto"),
         }
     }
 }

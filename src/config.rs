@@ -1,7 +1,7 @@
 //! The plan of a run, from the arguments and the lcores and ports that exist:
 //! which lcore does what. Pure: nothing is touched before the plan is complete.
 
-use crate::cli::{Cli, EthPeer, ForwardMode, Mark, Pools};
+use crate::cli::{Cli, EthPeer, ForwardMode, Mark, Pools, PoolsArg};
 use crate::dpdk::{Lcore, PortInfo};
 use crate::policy::Pool;
 use mpfwd_common::error::{Error, Result};
@@ -66,7 +66,8 @@ pub struct PortPlan {
 pub struct Plan {
     pub scheduling: Scheduling,
     pub inspecting: Inspecting,
-    /// Lcores per micropool; `None` with a single pool.
+    /// Lcores per micropool, at the start if they follow the load; `None` with a
+    /// single pool.
     pub pools: Option<Pools>,
     pub lcores: Vec<LcorePlan>,
     pub ports: Vec<PortPlan>,
@@ -165,7 +166,8 @@ pub fn plan(
     let mut warnings = Vec::new();
     let ports = chosen_ports(cli, ports)?;
     let memory = Memory::new(socket_mem);
-    let pool_a = split(cli.pools, lcores)?;
+    let pools = split(cli.pools, lcores)?;
+    let pool_a = pools.map_or(lcores.len(), |pools| pools.a);
     let (facts, pool_b) = (scheduling.mode.facts(), lcores.len() - pool_a);
     let polling = facts.polls.count(pool_a, pool_b);
     let queues = Queues::new(cli, lcores, (polling, facts.owns_all_queues), &ports, &mut warnings)?;
@@ -173,6 +175,8 @@ pub fn plan(
     warnings.extend(memory.missing(lcores, &ports));
     warnings.extend(unused(&lcores[..pool_a], &queues));
     let shedding = facts.sheds.count(pool_a, pool_b);
+    queues::check_shards(cli, scheduling.mode, shedding)?;
+    let pool_a_max = if scheduling.follows_load { lcores.len() - 1 } else { pool_a };
     let shards = if shedding > 0 { cli.shards.map_or(shedding, usize::from) } else { 0 };
     let lcore_plan = |(at, &lcore): (usize, &Lcore)| {
         let pool = if at < pool_a { Pool::A } else { Pool::B };
@@ -182,7 +186,7 @@ pub fn plan(
             rx: queues.rx[at].clone(),
             tx_queue: queues.tx(at, &ports),
             shard: facts.sheds.includes(pool).then(|| at % shards),
-            takes: facts.may_dequeue(pool, pool_a),
+            takes: facts.may_dequeue(pool, pool_a_max),
             memory: memory.near(lcore.socket),
         }
     };
@@ -204,7 +208,7 @@ pub fn plan(
     let (mbuf_room, scatter) = buffer_room(cli.max_pkt_len, &ports)?;
     let placement = Placement::new(&lcores, &plans, shards, &memory);
     let (mbufs, mbuf_cache) = buffers(cli, &lcores, &plans, &placement, &mut warnings)?;
-    let (inspecting, pools) = (Inspecting::new(cli)?, cli.pools);
+    let inspecting = Inspecting::new(cli)?;
     let order_records = order_records(mbufs, &plans, &placement);
     Ok(Plan {
         scheduling,
@@ -265,25 +269,31 @@ fn chosen_ports<'p>(cli: &Cli, ports: &'p [PortInfo]) -> Result<Vec<&'p PortInfo
         .collect())
 }
 
-/// The size of pool A: all lcores with a single pool.
-fn split(pools: Option<Pools>, lcores: &[Lcore]) -> Result<usize> {
-    let Some(pools) = pools else { return Ok(lcores.len()) };
-    if pools.a.checked_add(pools.b) != Some(lcores.len()) {
-        let instead = match lcores.len() {
-            0 | 1 => {
-                "give EAL two lcores at least: -l 0-1, or --lcores '(0-1)@0' on one CPU".into()
-            }
-            count => {
-                format!("write --pools {}:{}", count - (count / 5).max(1), (count / 5).max(1))
-            }
+/// The pools at the start; `None` with a single pool. Those that follow the load
+/// begin with halves.
+fn split(pools: Option<PoolsArg>, lcores: &[Lcore]) -> Result<Option<Pools>> {
+    const TWO_LCORES: &str =
+        "give EAL two lcores at least: -l 0-1, or --lcores '(0-1)@0' on one CPU";
+    let count = lcores.len();
+    let pools = match pools {
+        None => return Ok(None),
+        Some(PoolsArg::Fixed(pools)) => pools,
+        Some(PoolsArg::Auto) if count < 2 => {
+            return usage(format!("--pools auto needs two lcores, EAL has {count}: {TWO_LCORES}"));
+        }
+        Some(PoolsArg::Auto) => Pools { a: count - count / 2, b: count / 2 },
+    };
+    if pools.a.checked_add(pools.b) != Some(count) {
+        let instead = match count {
+            0 | 1 => TWO_LCORES.into(),
+            _ => format!("write --pools {}:{}", count - (count / 5).max(1), (count / 5).max(1)),
         };
         return usage(format!(
-            "--pools {pools} needs {} lcores, EAL has {}: {instead}",
+            "--pools {pools} needs {} lcores, EAL has {count}: {instead}",
             pools.a.saturating_add(pools.b),
-            lcores.len()
         ));
     }
-    Ok(pools.a)
+    Ok(Some(pools))
 }
 
 /// The port that packets of port `at` leave by. Ports are paired in order, as

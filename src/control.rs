@@ -21,11 +21,13 @@ use mpfwd_common::output::{say, warn};
 use mpfwd_common::text::time;
 
 mod clocks;
+mod pools;
 mod ports;
 mod reload;
 
 use clocks::FOLLOW_EVERY;
 pub use clocks::FollowedClocks;
+pub use pools::PoolFitter;
 pub use ports::WatchedPorts;
 pub use reload::{Hangups, Reload};
 
@@ -161,9 +163,15 @@ pub struct Control<'a> {
 }
 
 impl Control<'_> {
-    /// Runs until the lcores have returned, and follows clocks and ports
-    /// meanwhile. Returns how long packets were received.
-    pub fn watch(&self, followed: &mut FollowedClocks, watched: &mut WatchedPorts) -> Duration {
+    /// Runs until the lcores have returned. Meanwhile it follows clocks and ports,
+    /// and fits the pools to the load if there is a `fitter`. Returns how long
+    /// packets were received.
+    pub fn watch(
+        &self,
+        followed: &mut FollowedClocks,
+        watched: &mut WatchedPorts,
+        mut fitter: Option<&mut PoolFitter<'_>>,
+    ) -> Duration {
         // This thread inherits the main lcore's pinning. If that can't be
         // undone, control shares the main lcore's CPU.
         let _ = sched_setaffinity(Pid::from_raw(0), &self.cpus);
@@ -199,6 +207,9 @@ impl Control<'_> {
             if now >= clocks_at {
                 followed.follow(self.ports, self.clocks);
                 clocks_at = now + FOLLOW_EVERY;
+            }
+            if let Some(fitter) = fitter.as_mut().filter(|_| !self.run.is_draining()) {
+                fitter.look(start);
             }
             self.tell_verdict(&mut verdict);
             if let Some(period) = self.stats_period {

@@ -65,6 +65,9 @@ fn contradictions_are_refused_before_eal_starts() {
         ("--mode rt", "'rtc'"),
         ("--mode pools", "--pools A:B"),
         ("--mode rtc --pools 1:1", "--mode pools"),
+        ("--mode rtc --pools auto", "write --mode hybrid"),
+        ("--mode pools --pools auto", "write --mode hybrid"),
+        ("--pools automatic", "A:B"),
         ("--forward-mode macswp", "'macswap'"),
         ("--forward-mode 5tuple", "io, mac, macswap, l3, dpi"),
         ("--forward-mode l3", "needs --routes FILE"),
@@ -133,6 +136,8 @@ fn contradictions_are_refused_before_eal_starts() {
 fn what_does_not_fit_lcores_or_ports_is_refused() {
     for (lcore_count, vdevs, own, says) in [
         (1, "--vdev net_null0", "--pools 1:1", "two lcores at least"),
+        (1, "--vdev net_null0", "--pools auto", "needs two lcores"),
+        (2, "--vdev net_null0", "--pools auto --shards 3", "at most 2"),
         (2, "--vdev net_null0", "--pools 8:2", "--pools 1:1"),
         (3, "--vdev net_null0", "--pools 1:1", "--pools 2:1"),
         (2, "--vdev net_null0", "--pools 18446744073709551615:1", "--pools 1:1"),

@@ -7,17 +7,18 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::stamping;
-use crate::cli::{Cli, Timestamps};
+use crate::cli::{Cli, Pools, Timestamps};
 use crate::config::{LcorePlan, Plan, PortPlan};
 use crate::control::WatchedPorts;
 use crate::dpdk::Mempools;
 use crate::dpdk::clock::{TscRate, tsc};
+use crate::policy::Pool;
 use crate::shed::rank_error_bound;
 use crate::stats::{
     self, DeviceStats, DpiReport, DropCause, Histogram, HostGapRow, Incident, Lap, Latency,
     LatencyParts, LatencyRow, LcoreLatency, LcoreRow, LcoreStats, OrderRow, OwnStats,
-    PARTS_EVERY_BURSTS, PartRows, Parts, PortLog, PortRow, PredictionRow, QueueRow, RankCounts,
-    RankRow, Reloads, Report, SourceReport, StepCycles, TimeRow, TscRow,
+    PARTS_EVERY_BURSTS, PartRows, Parts, PoolChange, PortLog, PortRow, PredictionRow, QueueRow,
+    RankCounts, RankRow, Reloads, Report, SourceReport, StepCycles, TimeRow, TscRow,
 };
 use mpfwd_common::error::{Error, Result};
 use mpfwd_common::output;
@@ -49,6 +50,9 @@ pub(super) struct Ended<'a> {
     pub source: Option<SourceReport>,
     pub stamped_by: Option<stamping::Source>,
     pub incidents: Vec<Incident>,
+    /// Lcores in pool A at the end.
+    pub pool_a: usize,
+    pub pool_changes: Option<Vec<PoolChange>>,
     pub elapsed: Duration,
     pub rate: TscRate,
     /// How the rate was measured.
@@ -67,12 +71,16 @@ pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
     let mbufs_kept_by: Vec<String> = keepers.map(|port| port.info.name.clone()).collect();
     let buffers_are_back = mbufs_free == mbufs || !mbufs_kept_by.is_empty();
     let dropped: u64 = drops.iter().map(|(_, pkts)| pkts).sum();
-    let lcores = plan.lcores.iter().zip(stats);
+    let pool = |at: usize| if at < ended.pool_a { Pool::A } else { Pool::B };
+    let lcores = plan.lcores.iter().zip(stats).enumerate();
     let latency = |source| latency(stats, rate, source, ended.devices, elapsed_s);
     let order = stats.iter().map(|lcore| &lcore.order);
     Report {
         mode: plan.scheduling.mode.name().to_owned(),
-        pools: plan.pools.map(|pools| pools.to_string()),
+        pools: plan
+            .pools
+            .map(|_| Pools { a: ended.pool_a, b: stats.len() - ended.pool_a }.to_string()),
+        pool_changes: ended.pool_changes,
         forward_mode: ended.does,
         burst: cli.burst,
         dpdk: format!("{} {}", env!("MPFWD_DPDK_VERSION"), env!("MPFWD_DPDK_LINK")),
@@ -96,7 +104,7 @@ pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
         host_gaps: host_gaps(stats, rate),
         latency: ended.stamped_by.map(latency),
         step_cycles: cli.record_core_cycles.then(|| step_cycles(stats)),
-        lcores: lcores.map(|(plan, stats)| lcore_row(plan, stats, rate)).collect(),
+        lcores: lcores.map(|(at, (plan, stats))| lcore_row(plan, pool(at), stats, rate)).collect(),
         queues: queue_rows(plan, stats),
         ports: port_rows(plan, ended.devices, ended.watched),
         incidents: ended.incidents,
@@ -110,12 +118,12 @@ fn port_rows(plan: &Plan, devices: &[DeviceStats], watched: &WatchedPorts) -> Ve
     plan.ports.iter().zip(devices).zip(watched.logs()).map(row).collect()
 }
 
-fn lcore_row(plan: &LcorePlan, stats: &LcoreStats, rate: TscRate) -> LcoreRow {
+fn lcore_row(plan: &LcorePlan, pool: Pool, stats: &LcoreStats, rate: TscRate) -> LcoreRow {
     LcoreRow {
         lcore: plan.lcore.id,
         cpu: plan.lcore.cpu,
         main: plan.lcore.main,
-        pool: plan.pool,
+        pool,
         rx_pkts: stats.rx_pkts(),
         tx_pkts: stats.tx_pkts(),
         cheap_pkts: stats.cheap_pkts.get(),

@@ -14,7 +14,8 @@ const WIDTH: usize = 100;
 /// Prints warnings and the map. `does`: the engines' name.
 pub(super) fn map(plan: &Plan, cli: &Cli, does: &str, ports: &[Port], sources: Option<&Sources>) {
     plan.warnings.iter().for_each(warn);
-    let pools = plan.pools.map_or(String::new(), |pools| format!(" {pools}"));
+    let auto = if plan.scheduling.follows_load { " auto, from" } else { "" };
+    let pools = plan.pools.map_or(String::new(), |pools| format!("{auto} {pools}"));
     let mbufs = match plan.placement.pools.len() {
         0 | 1 => plan.mbufs.to_string(),
         pools => format!("{pools} x {}", plan.mbufs),

@@ -51,7 +51,9 @@ impl Ends {
         pools: &Mempools,
     ) -> Result<Vec<Queues<'q>>> {
         let (waiting, stealers) = run_queues(plan, cli);
-        let workers = plan.lcores.iter().filter(|lcore| lcore.pool == Pool::B).count();
+        // Where lcores move, any of them may work.
+        let works = |lcore: &LcorePlan| plan.scheduling.follows_load || lcore.pool == Pool::B;
+        let workers = plan.lcores.iter().filter(|lcore| works(lcore)).count();
         let ends = self.txqs.into_iter().zip(self.producers).zip(self.consumers);
         let ends = ends.zip(self.inboxes).zip(waiting).zip(stealers);
         let mut worker = 0;
@@ -61,7 +63,7 @@ impl Ends {
         {
             let id = u64::from(lcore.lcore.id);
             let picker = Picker::new(plan.scheduling.shard_pick, id, worker, workers);
-            worker += usize::from(lcore.pool == Pool::B);
+            worker += usize::from(works(lcore));
             let rx = own_rxqs(lcore, rxqs)?;
             let buffers = pools.on(plan.receives_on(lcore)).clone();
             let Inbox { own: inbox, all: inboxes } = inbox;

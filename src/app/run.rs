@@ -11,7 +11,9 @@ use super::source::Sources;
 use super::{near, printed, stamping};
 use crate::cli::{Cli, Idle, KeepOrder, Timestamps};
 use crate::config::{Plan, Stamping};
-use crate::control::{self, Control, FollowedClocks, Hangups, Host, IncidentReader, WatchedPorts};
+use crate::control::{
+    self, Control, FollowedClocks, Hangups, Host, IncidentReader, PoolFitter, WatchedPorts,
+};
 use crate::datapath::{ADOPT_EVERY_NS, Outgoing, RunState, Settings, Shared, TAKE_BUDGET_NS};
 use crate::dpdk::clock::{RateMeter, TscRate, tsc};
 use crate::dpdk::{
@@ -20,9 +22,10 @@ use crate::dpdk::{
 };
 use crate::engine::Flows;
 use crate::order::{Counting, Keeping, Order};
-use crate::policy::{Permits, Pool};
+use crate::policy::{Permits, Pool, Split};
 use crate::stats::{
-    GAP_NS_MIN, Incident, Incidents, LcoreStats, OwnStats, Reloads, StampClocks, unseen_text,
+    GAP_NS_MIN, Incident, Incidents, LcoreStats, OwnStats, PoolChange, Reloads, StampClocks,
+    unseen_text,
 };
 use mpfwd_common::error::{Error, Result};
 
@@ -86,6 +89,9 @@ pub(super) struct Outcome {
     found: EngineReports,
     reloads: Option<Reloads>,
     incidents: Vec<Incident>,
+    /// Lcores in pool A at the end.
+    pool_a: usize,
+    pool_changes: Option<Vec<PoolChange>>,
     elapsed: Duration,
 }
 
@@ -150,7 +156,8 @@ impl<'e> Run<'e> {
         let (rate, _) = self.meter.rate();
         let ended = AtomicBool::new(false);
         let run = RunState::new(plan.lcores.len(), self.cli.packets);
-        let (boards, permits) = (boards(plan, &self.rxqs, rate)?, permits(plan));
+        let boards = boards(plan, &self.rxqs, rate)?;
+        let (split, permits) = self::split(plan);
         let incidents = Incidents::new(plan.lcores.len());
         let settings = self.settings(engines, rate);
         let lcore_ids = plan.lcores.iter().map(|lcore| lcore.lcore.id).collect();
@@ -167,6 +174,7 @@ impl<'e> Run<'e> {
             boards: &boards,
             rxqs: &self.rxqs,
             order: &self.order,
+            split: &split,
             permits: &permits,
             incidents: &incidents,
             clocks: &self.clocks,
@@ -188,13 +196,20 @@ impl<'e> Run<'e> {
             stats_period: cli.stats_period,
             ended: &ended,
         };
-        let followed = (&mut self.followed, &mut self.watched);
+        let workers_max = plan.scheduling.expensive_cap;
+        let mut fitter = plan
+            .scheduling
+            .follows_load
+            .then(|| PoolFitter::new((&split, &permits), &boards, stats, workers_max, rate));
+        let watch = || control.watch(&mut self.followed, &mut self.watched, fitter.as_mut());
         let (found, elapsed, reloads) =
-            beside(&control, followed, engines, || engines.launch(&launch, queues))?;
+            beside(&control, watch, engines, || engines.launch(&launch, queues))?;
         // The longer the meter ran, the better it knows the rate.
         let (rate, _) = self.meter.rate();
         let incidents = IncidentReader { rate, ..reader }.read();
-        Ok(Outcome { found, reloads, incidents, elapsed })
+        let pool_a = split.pool_a();
+        let pool_changes = fitter.map(PoolFitter::into_changes);
+        Ok(Outcome { found, reloads, incidents, pool_a, pool_changes, elapsed })
     }
 
     /// The settings of every lcore's loop.
@@ -205,6 +220,7 @@ impl<'e> Run<'e> {
             on_full: cli.on_full,
             idle: cli.idle,
             metered: cli.record_core_cycles,
+            metered_work: plan.scheduling.follows_load,
             stamping: plan.stamping != Stamping::Off,
             stamp: fields.stamp,
             polled: fields.polled,
@@ -228,7 +244,7 @@ impl<'e> Run<'e> {
     /// Closes the ports, and reports. Buffers are counted after that, when all
     /// are back in the pool.
     pub(super) fn report(self, outcome: Outcome) -> crate::stats::Report {
-        let Outcome { found, reloads, incidents, elapsed } = outcome;
+        let Outcome { found, reloads, incidents, pool_a, pool_changes, elapsed } = outcome;
         let mut devices = self.ports.iter().map(Port::stats).collect::<Vec<_>>();
         for (port, device) in self.ports.iter().zip(&mut devices) {
             self.sources.iter().for_each(|sources| sources.add_to(port.id(), device));
@@ -250,6 +266,8 @@ impl<'e> Run<'e> {
             source,
             stamped_by,
             incidents,
+            pool_a,
+            pool_changes,
             elapsed,
             rate,
             tsc,
@@ -339,18 +357,20 @@ fn attach(
     source.map(|spec| Sources::attach(spec, cli, plan, rxqs, ends, rate)).transpose()
 }
 
-/// The permits for expensive work.
-fn permits(plan: &Plan) -> Permits {
-    let pool_a = plan.lcores.iter().filter(|lcore| lcore.pool == Pool::A).count();
-    Permits::new(plan.scheduling.expensive_cap, pool_a)
+/// Who is in which pool, and the permits for expensive work.
+fn split(plan: &Plan) -> (Split, Permits) {
+    let workers = plan.lcores.iter().filter(|lcore| lcore.pool == Pool::B).count();
+    let pool_a = plan.lcores.len() - workers;
+    let cap = plan.scheduling.expensive_cap.min(workers);
+    (Split::new(pool_a), Permits::new(cap, pool_a))
 }
 
-/// Runs the lcores by `launch`. Control and the reader of changed files run
-/// beside them, each on its own thread. Returns the engines' results, how long
-/// packets were received, and how often files were read again.
+/// Runs the lcores by `launch`. Control, by `watch`, and the reader of changed
+/// files run beside them, each on its own thread. Returns the engines' results,
+/// how long packets were received, and how often files were read again.
 fn beside(
     control: &Control<'_>,
-    (followed, watched): (&mut FollowedClocks, &mut WatchedPorts),
+    watch: impl FnOnce() -> Duration + Send,
     engines: &dyn Engines,
     launch: impl FnOnce() -> Result<EngineReports>,
 ) -> Result<(EngineReports, Duration, Option<Reloads>)> {
@@ -359,7 +379,7 @@ fn beside(
     let failed = |what: &str| Error::Setup(format!("the thread that {what} failed"));
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| hangups.serve(rereads.as_deref(), &control.cpus));
-        let watcher = scope.spawn(|| control.watch(followed, watched));
+        let watcher = scope.spawn(watch);
         let outcome = launch();
         control.run.drain();
         control.ended.store(true, Ordering::Release);

@@ -10,7 +10,7 @@ fn read(line: &str) -> std::result::Result<Cli, String> {
 #[test]
 fn the_main_job() {
     let cli = read("--pools 8:2 --forward-mode macswap --config (0,0,1),(1,0,2) --eth-peer 1,02:00:00:00:00:07 --duration 1.5").unwrap();
-    assert_eq!(cli.pools, Some(Pools { a: 8, b: 2 }));
+    assert_eq!(cli.pools, Some(PoolsArg::Fixed(Pools { a: 8, b: 2 })));
     assert_eq!(cli.config.unwrap().0[1], QueueOf { port: 1, queue: 0, lcore: 2 });
     assert_eq!(cli.eth_peer[0].port, 1);
     assert_eq!(cli.duration, Some(Duration::from_millis(1500)));

@@ -2,7 +2,7 @@
 
 use super::sockets::{self, Memory};
 use super::usage;
-use crate::cli::{Cli, Pools, QueueOf};
+use crate::cli::{Cli, PoolsArg, QueueOf};
 use crate::dpdk::{Lcore, PortInfo};
 use crate::policy::Mode;
 use mpfwd_common::error::Result;
@@ -104,8 +104,8 @@ pub(super) fn check_alone(cli: &Cli, mode: Mode) -> Result<()> {
             ));
         }
     }
-    if let Some((shards, pools)) = cli.shards.zip(cli.pools) {
-        check_shards(usize::from(shards), pools, mode)?;
+    if let Some(PoolsArg::Fixed(pools)) = cli.pools {
+        check_shards(cli, mode, mode.facts().sheds.count(pools.a, pools.b))?;
     }
     if let Some(QueueOf { port, queue, .. }) =
         cli.config.as_ref().and_then(|map| first_double(&map.0))
@@ -120,16 +120,18 @@ pub(super) fn check_alone(cli: &Cli, mode: Mode) -> Result<()> {
     Ok(())
 }
 
-fn check_shards(shards: usize, pools: Pools, mode: Mode) -> Result<()> {
-    let who = mode.facts().sheds;
-    let shedding = who.count(pools.a, pools.b);
-    if shards > shedding {
-        return usage(format!(
+/// `shedding`: the number of lcores that shed.
+///
+/// # Errors
+/// When there are more shards than that.
+pub(super) fn check_shards(cli: &Cli, mode: Mode, shedding: usize) -> Result<()> {
+    match (cli.shards, cli.pools) {
+        (Some(shards), Some(pools)) if usize::from(shards) > shedding => usage(format!(
             "--shards {shards}: only {shedding} lcores shed ({} of --pools {pools}): write at most {shedding}",
-            who.name()
-        ));
+            mode.facts().sheds.name()
+        )),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn first_double(map: &[QueueOf]) -> Option<QueueOf> {

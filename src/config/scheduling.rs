@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::usage;
-use crate::cli::{self, Cli, Grow};
+use crate::cli::{self, Cli, Grow, PoolsArg};
 use crate::policy::{Argument, Excess, Mode};
 use crate::shed::ShardPick;
 use mpfwd_common::error::Result;
@@ -38,8 +38,11 @@ pub struct Scheduling {
     pub stall_after: Duration,
     /// How idle lcores share the backlog of one that is pressed.
     pub excess: Excess,
-    /// Lcores that may do expensive work at a time. 0 with a single pool.
+    /// Lcores that may do expensive work at a time. 0 with a single pool. With
+    /// pools that follow the load, the most at any time.
     pub expensive_cap: usize,
+    /// The pools follow the load.
+    pub follows_load: bool,
 }
 
 /// The chosen mode, or the default one for `--pools`.
@@ -53,6 +56,12 @@ fn mode(cli: &Cli) -> Result<Mode> {
         None if has_pools => {
             return usage(format!(
                 "--mode {name} needs two pools: add --pools A:B, for example --pools 1:1"
+            ));
+        }
+        Some(PoolsArg::Auto) if !mode.facts().moves_lcores() => {
+            return usage(format!(
+                "--pools auto needs a mode whose lcores can change their pool, and this is --mode {name}: write {}",
+                Mode::choices(|mode| mode.facts().moves_lcores())
             ));
         }
         Some(pools) if !has_pools => {
@@ -103,7 +112,11 @@ pub(super) fn scheduling(cli: &Cli) -> Result<Scheduling> {
             cli.runq_max, cli.burst
         ));
     }
-    let workers = cli.pools.map_or(0, |pools| pools.b);
+    let workers = match cli.pools {
+        None => 0,
+        Some(PoolsArg::Fixed(pools)) => pools.b,
+        Some(PoolsArg::Auto) => usize::MAX,
+    };
     let expensive_cap = cli.expensive_cap.unwrap_or(workers);
     if cli.expensive_cap == Some(0) {
         return usage(
@@ -155,6 +168,7 @@ pub(super) fn scheduling(cli: &Cli) -> Result<Scheduling> {
         shard_pick: cli.shard_pick.unwrap_or(ShardPick::Oldest),
         rescue_after,
         expensive_cap,
+        follows_load: cli.pools == Some(PoolsArg::Auto),
     })
 }
 

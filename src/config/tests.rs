@@ -83,6 +83,20 @@ fn in_hybrid_everybody_sheds_and_all_but_a_lone_poller_take() {
 }
 
 #[test]
+fn pools_that_follow_the_load_begin_with_halves_and_all_lcores_alike() {
+    for (lcores, a, b) in [(2, 1, 1), (3, 2, 1), (10, 5, 5)] {
+        let plan = planned("--pools auto", lcores, &two_ports()).unwrap();
+        assert_eq!((plan.scheduling.mode, plan.pools), (Mode::Hybrid, Some(Pools { a, b })));
+        assert!(plan.scheduling.follows_load);
+        for (at, lcore) in plan.lcores.iter().enumerate() {
+            assert_eq!(lcore.pool, if at < a { Pool::A } else { Pool::B });
+            let may_work = lcores > 2 || lcore.pool == Pool::B;
+            assert_eq!((lcore.shard, lcore.takes), (Some(at), may_work), "lcore {at} of {lcores}");
+        }
+    }
+}
+
+#[test]
 fn a_single_pool_runs_to_completion_everywhere() {
     let plan = planned("", 2, &two_ports()).unwrap();
     assert_eq!((plan.scheduling.mode, plan.shards), (Mode::Rtc, 0));
@@ -170,6 +184,10 @@ fn bad_input_says_what_why_and_what_instead() {
             "--pools 1:1 --rescue-after 1us",
             "--rescue-after 1us is below the poll time: a burst of 32 cheap packets may take 1600ns",
         ),
+        ("--mode pools --pools auto", "this is --mode pools: write --mode hybrid"),
+        ("--mode steal --pools auto", "this is --mode steal: write --mode hybrid"),
+        ("--pools auto --shards 3", "of --pools auto): write at most 2"),
+        ("--pools auto --expensive-cap 0", "write 1 or more"),
         ("--pools 1:1 --expensive-cap 2", "pool B has 1 lcores, so write 1 or less"),
         ("--pools 1:1 --expensive-cap 0", "write 1 or more"),
         ("--runq-max 63", "write 64 or more, or lower --burst"),
@@ -183,6 +201,8 @@ fn bad_input_says_what_why_and_what_instead() {
         let message = planned(line, 2, &two_ports()).unwrap_err().to_string();
         assert!(message.contains(says) && !message.contains('\n'), "{line}: {message}");
     }
+    let message = planned("--pools auto", 1, &two_ports()).unwrap_err().to_string();
+    assert!(message.contains("needs two lcores, EAL has 1"), "{message}");
     assert!(planned("", 2, &[]).unwrap_err().to_string().contains("no ports"));
 }
 

@@ -17,6 +17,7 @@ use super::setup::{Queues, Settings, Shared};
 use super::steps::{Held, Steps};
 use super::timing::{Laps, Timing};
 use super::transmit::Transmit;
+use super::work_time::WorkTime;
 use crate::dpdk::{Burst, BurstSize, Mempool};
 use crate::engine::{Engine, Verdict, flow_hash};
 use crate::order::{Counting, Order};
@@ -48,6 +49,7 @@ pub struct LcoreLoop<'a, E, P> {
     pace: Pace,
     transmit: Transmit<'a>,
     timing: Timing<'a>,
+    work_time: WorkTime<'a>,
     laps: Laps<'a>,
     /// The pool that drivers receive into, for this lcore.
     buffers: Mempool,
@@ -102,6 +104,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
             pace: Pace::new(settings.burst, excess, |ns| settings.ticks(ns)),
             transmit: Transmit::new(tx, settings, shared, stats),
             timing: Timing::new(settings, shared, stats),
+            work_time: WorkTime::new(settings, &stats.work_ticks),
             laps: Laps::new(&stats.steps, settings.metered),
             buffers,
             shared,
@@ -122,9 +125,8 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
             }
             match self.next_step(draining) {
                 Step::Poll => {
-                    let pool = self.steps.pool();
                     while self.poll()
-                        && P::keeps_polling(pool)
+                        && P::keeps_polling(self.steps.pool())
                         && !self.shared.run.calls(self.answered)
                     {}
                 }
@@ -217,9 +219,18 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         if !P::SHARES {
             return;
         }
+        self.work_time.stop(now);
         self.pace.end(now);
         if let Some(silent_ticks) = self.rescue.show_running(now) {
             self.pace.note_silence(now, silent_ticks);
+        }
+    }
+
+    /// Work in `stage` begins, where the pools may follow the load.
+    #[inline(always)]
+    fn start_work(&mut self, now: u64, stage: Stage) {
+        if P::WORKERS_POLL {
+            self.work_time.start(now, stage);
         }
     }
 
@@ -270,6 +281,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         }
         self.laps.lap(Lap::Rx);
         self.steps.found_something();
+        self.start_work(polled.arrival.polled_ticks, Stage::Cheap);
         self.timing.received(polled.emptied_ticks, polled.arrival.polled_ticks);
         self.shared.run.count_received(polled.pkts as u64);
         self.laps.count(polled.pkts);
@@ -504,6 +516,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         self.laps.start();
         let now = self.timing.now();
         self.show_running(now);
+        self.start_work(now, Stage::Cheap);
         self.close(now);
         let alone = self.classify_left_over();
         if P::SHARES {
@@ -564,6 +577,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         self.laps.start();
         self.close(start);
         let stage = if unknown { Stage::Cheap } else { Stage::Expensive };
+        self.start_work(start, stage);
         if Self::IS_SEEN {
             self.begin_busy(start, flow_hash(&packet), stage);
         }
@@ -583,6 +597,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         let end = if Self::IS_SEEN || counts { self.timing.now() } else { 0 };
         if Self::IS_SEEN {
             self.end_busy(end);
+            self.work_time.stop(end);
         }
         if counts {
             self.timing.end_stage_at(end, start, stage, served);
@@ -605,6 +620,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         self.intake.sample_rank(shard);
         let start = self.timing.now();
         self.timing.resume(start);
+        self.start_work(start, Stage::Expensive);
         self.close(start);
         self.laps.start();
         let pkts_max = self.intake.pkts_max();
@@ -653,6 +669,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         if may_be_long {
             self.end_busy(end);
         }
+        self.work_time.stop(end);
         self.steps.found_something();
         if dequeued > 0 {
             self.intake.finish(dequeued, end.wrapping_sub(start));
@@ -866,6 +883,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
     fn found_shards_empty(&mut self) {
         let now = self.timing.now();
         self.timing.resume(now);
+        self.work_time.stop(now);
         self.timing.polled_in_vain(now, None);
         self.found_nothing();
     }

@@ -22,6 +22,7 @@
 //! | `backlog` | what drivers refused | push, dequeue, put back |
 //! | `release` | tickets of packets that are sent or dropped | finish, sent, dropped |
 //! | `timing` | every clock: laps, latency, its parts, unseen waits, host gaps, stamps | now, close |
+//! | `work_time` | the stage that the lcore is in, for `--pools auto` | start, stop |
 //!
 //! `packet` and `setup` hold plain values, `places` the arithmetic of places in
 //! flows. `board` and `run_state` are what lcores and control show each other.
@@ -102,6 +103,7 @@ mod setup;
 mod steps;
 mod timing;
 mod transmit;
+mod work_time;
 
 pub use board::Board;
 pub use lcore_loop::LcoreLoop;

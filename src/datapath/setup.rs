@@ -11,7 +11,7 @@ use crate::dpdk::{
 };
 use crate::engine::Flows;
 use crate::order::Order;
-use crate::policy::Permits;
+use crate::policy::{Permits, Split};
 use crate::shed::Picker;
 use crate::stats::{Incidents, StampClocks};
 
@@ -31,6 +31,8 @@ pub struct Settings {
     pub idle: Idle,
     /// Whether each step of the loop is metered.
     pub metered: bool,
+    /// Whether the time in each stage is.
+    pub metered_work: bool,
     /// Whether latency is counted.
     pub stamping: bool,
     /// Where a packet's arrival is written once it leaves its burst.
@@ -105,6 +107,8 @@ pub struct Shared<'a> {
     pub rxqs: &'a [RxQueue],
     /// By a receive queue's number: its packets that have not left yet.
     pub order: &'a Order<Outgoing>,
+    /// Which lcores are in which pool.
+    pub split: &'a Split,
     /// Rights to do expensive work, where the mode limits it.
     pub permits: &'a Permits,
     /// Where each lcore records that it was stuck, or helped one that was.

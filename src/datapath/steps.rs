@@ -1,13 +1,19 @@
 //! What the lcore does next: the policy's choice, and what it needs to know of
 //! the lcore itself.
 
+use super::board::Board;
 use super::setup::{Settings, Shared};
 use crate::cli::Idle;
-use crate::policy::{Help, PeerHint, PeersView, Permit, Permits, Policy, Pool, Step, View};
+use crate::policy::{Help, PeerHint, PeersView, Permit, Permits, Policy, Pool, Split, Step, View};
 
 pub(super) struct Steps<'a, P> {
     me: usize,
+    /// The pool of the present step.
     pool: Pool,
+    /// Which pool is the lcore's from its next step on.
+    split: &'a Split,
+    /// Where the lcore shows its pool.
+    board: &'a Board<'a>,
     policy: P,
     permits: &'a Permits,
     idle: Idle,
@@ -32,6 +38,8 @@ impl<'a, P: Policy> Steps<'a, P> {
         Self {
             me,
             pool: shared.boards[me].pool(),
+            split: shared.split,
+            board: &shared.boards[me],
             policy,
             permits: shared.permits,
             idle: settings.idle,
@@ -40,9 +48,20 @@ impl<'a, P: Policy> Steps<'a, P> {
         }
     }
 
+    /// The pool of the next step. Between two steps only: the lcore holds no
+    /// permit of the pool that it may leave.
     #[inline(always)]
-    pub(super) fn pool(&self) -> Pool {
+    pub(super) fn pool(&mut self) -> Pool {
+        if P::WORKERS_POLL && self.split.pool_of(self.me) != self.pool {
+            self.move_over();
+        }
         self.pool
+    }
+
+    #[cold]
+    fn move_over(&mut self) {
+        self.pool = self.split.pool_of(self.me);
+        self.board.show_pool(self.pool);
     }
 
     #[inline(always)]

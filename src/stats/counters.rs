@@ -3,7 +3,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Histogram, HostGaps, OrderCounts, Parts, RankCounts, RescueStats, StepMeter};
+use super::{
+    Histogram, HostGaps, OrderCounts, Parts, RankCounts, RescueStats, StepMeter, WorkTicks,
+};
 
 /// A count that one lcore writes.
 #[derive(Debug, Default)]
@@ -158,6 +160,8 @@ pub struct LcoreStats {
     pub rescue: RescueStats,
     /// Time that the host took.
     pub host_gaps: HostGaps,
+    /// How long it worked, if `--pools auto`.
+    pub work_ticks: WorkTicks,
     /// Cycles by step, if `--record-core-cycles`.
     pub steps: StepMeter,
 }
@@ -196,6 +200,7 @@ impl LcoreStats {
             order: OrderCounts::default(),
             rescue: RescueStats::default(),
             host_gaps: HostGaps::default(),
+            work_ticks: WorkTicks::default(),
             steps: StepMeter::default(),
         }
     }

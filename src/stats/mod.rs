@@ -11,6 +11,7 @@ mod latency;
 mod links;
 mod order;
 mod parts;
+mod pools;
 mod prediction;
 mod rank;
 mod report;
@@ -30,6 +31,7 @@ pub use mpfwd_common::latency::{Bucket, LatencyRow, hgrm, histogram_ns, of_bucke
 pub use mpfwd_common::report::{HostGapRow, Incident, IncidentStage};
 pub use order::{OrderCounts, OrderRow};
 pub use parts::{LatencyParts, PARTS_EVERY_BURSTS, PartRows, Parts, TimeRow};
+pub use pools::{PoolChange, WorkTicks};
 pub use prediction::{PredictionCounts, PredictionRow};
 pub use rank::{RankCounts, RankRow};
 pub use report::{DeviceStats, LcoreRow, PortRow, QueueRow, Reloads, Report, StepCycles, TscRow};

@@ -13,6 +13,7 @@ use super::incidents::incident_table;
 use super::latency::{Latency, LcoreLatency, lcore_table};
 use super::links::{LinkChange, PortLog};
 use super::order::OrderRow;
+use super::pools::PoolChange;
 use super::prediction::PredictionRow;
 use super::rank::RankRow;
 use super::rescue::{RescueRow, rescue_table};
@@ -23,8 +24,11 @@ use mpfwd_common::text::{grouped, ranges, short, table, wrapped};
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     pub mode: String,
-    /// Lcores per micropool as A:B; none with a single pool.
+    /// Lcores per micropool as A:B, at the end of the run; none with a single
+    /// pool.
     pub pools: Option<String>,
+    /// The last changes of the pools, oldest first. None where they are fixed.
+    pub pool_changes: Option<Vec<PoolChange>>,
     pub forward_mode: String,
     pub burst: u16,
     pub dpdk: String,
@@ -102,7 +106,7 @@ pub struct LcoreRow {
     pub lcore: u32,
     pub cpu: u32,
     pub main: bool,
-    /// The micropool: A or B.
+    /// The micropool at the end of the run: A or B.
     pub pool: crate::policy::Pool,
     pub rx_pkts: u64,
     pub tx_pkts: u64,
@@ -280,6 +284,7 @@ impl fmt::Display for Report {
             "mode {}{pools}, forward-mode {}, burst {}, {:.3} s",
             self.mode, self.forward_mode, self.burst, self.elapsed_s
         )?;
+        self.pool_changes.iter().flatten().try_for_each(|change| writeln!(f, "{change}"))?;
         writeln!(f, "{}", self.lcore_table())?;
         writeln!(f, "{}", self.queue_table())?;
         if let Some(latency) = &self.latency {

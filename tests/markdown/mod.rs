@@ -44,7 +44,7 @@ fn row(arg: &Arg) -> String {
         flag +=
             &format!(" {}", values.iter().map(|v| v.get_name()).collect::<Vec<_>>().join("\\|"));
     } else if let Some(names) = arg.get_value_names().filter(|_| arg.get_action().takes_values()) {
-        flag += &format!(" {}", names.join(" "));
+        flag += &format!(" {}", names.join(" ").replace('|', "\\|"));
     }
     let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
     let (what, told) = match help.split_once(" [default: ") {

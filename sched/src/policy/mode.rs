@@ -135,6 +135,13 @@ pub struct ModeFacts {
 }
 
 impl ModeFacts {
+    /// Whether lcores can change their pool while they run: those of either pool
+    /// have queues and a shard of their own, and dequeue from the shards.
+    pub const fn moves_lcores(&self) -> bool {
+        let who = (self.polls, self.sheds, self.dequeues);
+        self.has_pools && matches!(who, (Who::All, Who::All, Who::All))
+    }
+
     /// Whether an lcore of `pool` dequeues from the shards, where pool A has
     /// `pool_a` lcores. Where expensive work is capped, the only lcore of pool A
     /// may never be in it.
@@ -150,6 +157,7 @@ impl ModeFacts {
             && is_shed == !matches!(self.dequeues, Who::Nobody)
             && self.has_inboxes == matches!(P::DEFERRED, Deferral::Inbox)
             && workers_poll == P::WORKERS_POLL
+            && self.moves_lcores() == P::WORKERS_POLL
             && self.polls_for_others == P::RESCUES
             && self.capped == P::CAPPED
     }
