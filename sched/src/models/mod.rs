@@ -6,6 +6,7 @@
 //! the owner of a ring overwrites slots without having acquired the claim of the
 //! thief that read them.
 
+mod board;
 mod flow_table;
 mod lease;
 mod order;

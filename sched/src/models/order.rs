@@ -18,13 +18,13 @@ unsafe impl Sync for Wire {}
 // SAFETY: as above.
 unsafe impl Send for Wire {}
 
-struct Forwarder {
+pub(super) struct Forwarder {
     order: Keeping<u32>,
     wire: Wire,
 }
 
 impl Forwarder {
-    fn new(records: usize) -> Arc<Self> {
+    pub(super) fn new(records: usize) -> Arc<Self> {
         Arc::new(Self {
             order: Keeping::with_buckets(1, records, 1),
             wire: Wire(UnsafeCell::new(Vec::new())),
@@ -46,14 +46,14 @@ impl Forwarder {
         }
     }
 
-    fn finish(&self, ticket: Ticket, packet: u32) {
+    pub(super) fn finish(&self, ticket: Ticket, packet: u32) {
         if let Some(packet) = self.order.finish(ticket, packet) {
             self.send(ticket, packet);
         }
     }
 
     /// A cheap packet arrives, at the holder of the lease.
-    fn arrive(&self, packet: u32) {
+    pub(super) fn arrive(&self, packet: u32) {
         let bucket = self.order.bucket(0, 0);
         if !self.order.in_flight(bucket) {
             return self.put_on_wire(packet);
@@ -64,12 +64,12 @@ impl Forwarder {
         }
     }
 
-    fn enter(&self) -> Ticket {
+    pub(super) fn enter(&self) -> Ticket {
         self.order.enter(self.order.bucket(0, 0)).expect("a record is left")
     }
 
     #[track_caller]
-    fn assert_sent(&self, sent: &[u32]) {
+    pub(super) fn assert_sent(&self, sent: &[u32]) {
         // SAFETY: all others have ended.
         self.wire.0.with(|wire| unsafe { assert_eq!(*wire, sent) });
         assert!(self.order.is_idle(0));

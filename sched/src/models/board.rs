@@ -1,0 +1,99 @@
+//! What an lcore shows the others on its board, while they look.
+
+use loom::sync::Arc;
+use loom::thread;
+
+use super::explore;
+use crate::attention::LcoreSet;
+use crate::board::{Beat, Board};
+use crate::heartbeat::{Busy, Cost, Heartbeat};
+use crate::policy::Pool;
+
+#[test]
+fn a_heartbeat_is_seen_whole() {
+    explore("heartbeat", || {
+        let busy = |number: u32| Busy {
+            since_ticks: u64::from(number),
+            flow_hash: 10 * number,
+            cost: if number.is_multiple_of(2) { Cost::Expensive } else { Cost::Unknown },
+        };
+        let heartbeat = Arc::new(Heartbeat::new());
+        let lcore = {
+            let heartbeat = heartbeat.clone();
+            thread::spawn(move || {
+                for number in 1..4 {
+                    heartbeat.begin(busy(number));
+                    heartbeat.end();
+                }
+            })
+        };
+        for _ in 0..2 {
+            if let Some(seen) = heartbeat.busy() {
+                assert_eq!(seen, busy(seen.since_ticks as u32));
+            }
+        }
+        lcore.join().unwrap();
+        assert_eq!((heartbeat.busy(), heartbeat.busy_ticks(9)), (None, None));
+    });
+}
+
+/// Looks three times, from another lcore. Loom lets each relaxed load return any
+/// value that coherence allows.
+fn looks<B: Send + Sync + 'static, T: Send + 'static>(
+    shown: &Arc<B>,
+    look: impl Fn(&B) -> T + Send + 'static,
+) -> thread::JoinHandle<[T; 3]> {
+    let shown = shown.clone();
+    thread::spawn(move || [(); 3].map(|()| look(&shown)))
+}
+
+#[test]
+fn a_silence_grows_by_time_alone() {
+    explore("beat", || {
+        let beat = Arc::new(Beat::new(10, 10));
+        let other = looks(&beat, Beat::shown_ticks);
+        // The second is too soon after the first to be written.
+        let counted_from = [20, 25, 30].map(|now| beat.show(now));
+        assert_eq!(counted_from, [10, 20, 20], "what others count its silence from");
+        let seen = other.join().unwrap();
+        assert!(seen.is_sorted() && seen.iter().all(|ticks| [10, 20, 30].contains(ticks)));
+        assert_eq!(beat.age_ticks(31), 1);
+    });
+}
+
+#[test]
+fn pressure_is_of_one_episode_and_none_comes_back() {
+    explore("pressure", || {
+        let board = Arc::new(Board::new(Pool::A, 1, 1));
+        let other = looks(&board, Board::pressed_since_ticks);
+        for shown in [Some(5), Some(6), None, Some(9)] {
+            board.show_pressure(shown);
+        }
+        let seen = other.join().unwrap();
+        let episodes: Vec<u64> = seen.into_iter().flatten().collect();
+        assert!(episodes.iter().all(|since| [5, 9].contains(since)), "its first tick: {seen:?}");
+        assert!(episodes.is_sorted(), "a later look shows no earlier episode: {seen:?}");
+        assert_eq!((board.pressed_since_ticks(), board.hint(9).pressed), (Some(9), true));
+    });
+}
+
+#[test]
+fn lcores_of_one_word_do_not_undo_each_other() {
+    explore("lcore set", || {
+        let set = Arc::new(LcoreSet::new(3));
+        let lcore = |number: usize| {
+            let set = set.clone();
+            thread::spawn(move || {
+                set.insert(number);
+                set.remove(number);
+                set.insert(number);
+            })
+        };
+        let others = [lcore(0), lcore(1)];
+        set.insert(2);
+        assert!(set.contains(2));
+        set.remove(2);
+        others.into_iter().for_each(|other| other.join().unwrap());
+        assert!(set.contains(0) && set.contains(1) && !set.contains(2));
+    });
+}
