@@ -2,6 +2,8 @@
 //! steal and take over for an lcore that is stuck, and when a worker would be
 //! idle.
 
+use std::cell::Cell;
+
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
@@ -76,45 +78,43 @@ impl Hybrid {
         }
     }
 
-    /// Steals before it takes over: packets in a run queue have waited longer than
-    /// those in a receive queue.
+    /// Steals where an lcore is stuck, or pressed. Comes before polling: packets in a
+    /// run queue have waited longer than those in a receive queue.
     #[inline]
-    fn rescue(&mut self, peers: &PeersView<'_>) -> Option<Help> {
-        let (patience, why) = (self.patience_ticks(peers.pool), Why::Rescue);
-        if let Some(victim) =
-            peers.random(&mut self.rng, |peer| is_stuck(peer, patience) && peer.queued_pkts > 0)
-        {
-            return Some(Help::Steal { victim, why });
+    fn steal_where_needed(&mut self, peers: &PeersView<'_>) -> Option<Help> {
+        let patience = self.patience_ticks(peers.pool);
+        let queued = |peer: &PeerHint| peer.queued_pkts > 0;
+        let stuck = |peer: &PeerHint| queued(peer) && is_stuck(peer, patience);
+        if let Some(victim) = peers.random(&mut self.rng, stuck) {
+            return Some(Help::Steal { victim, why: Why::Rescue });
         }
-        if peers.draining {
+        if peers.draining || self.help.excess == Excess::Leave {
             return None;
         }
-        let victim = peers.random(&mut self.rng, |peer| is_stuck(peer, patience))?;
-        Some(Help::TakeOver { victim, why })
+        let victim = peers.random(&mut self.rng, |peer| queued(peer) && peer.pressed)?;
+        Some(Help::Steal { victim, why: Why::Pressed })
     }
 
-    /// Polls for an lcore that does not run, or else shares the backlog of one
-    /// that does not keep up.
+    /// Polls for an lcore that is stuck, does not run, or does not keep up: for any
+    /// of these, because nobody shows whether packets wait in its receive queues.
+    /// One that is stuck for long must not hide the others.
     #[inline]
-    fn relieve(&mut self, peers: &PeersView<'_>) -> Option<Help> {
-        let HelpAfter { stall_ticks, excess, .. } = self.help;
+    fn poll_where_needed(&mut self, peers: &PeersView<'_>) -> Option<Help> {
         if peers.draining {
             return None;
         }
-        if let Some(victim) = peers.random(&mut self.rng, |peer| peer.silent_ticks > stall_ticks) {
-            return Some(Help::TakeOver { victim, why: Why::Stalled });
-        }
-        if excess == Excess::Leave {
-            return None;
-        }
-        let why = Why::Pressed;
-        let queued = |peer: &PeerHint| peer.pressed && peer.queued_pkts > 0;
-        if let Some(victim) = peers.random(&mut self.rng, queued) {
-            return Some(Help::Steal { victim, why });
-        }
-        let pressed = |peer: &PeerHint| peer.pressed && excess == Excess::Pull;
-        let victim = peers.random(&mut self.rng, pressed)?;
-        Some(Help::TakeOver { victim, why })
+        let (patience, help) = (self.patience_ticks(peers.pool), self.help);
+        let why = Cell::new(Why::Idle);
+        let victim = peers.random(&mut self.rng, |peer| {
+            why.set(match peer {
+                peer if is_stuck(peer, patience) => Why::Rescue,
+                peer if peer.silent_ticks > help.stall_ticks => Why::Stalled,
+                peer if peer.pressed && help.excess == Excess::Pull => Why::Pressed,
+                _ => return false,
+            });
+            true
+        })?;
+        Some(Help::TakeOver { victim, why: why.get() })
     }
 
     /// Cheap work for a worker that has no other.
@@ -178,7 +178,8 @@ impl Policy for Hybrid {
 
     #[inline]
     fn help(&mut self, peers: &PeersView<'_>) -> Help {
-        if let Some(help) = self.rescue(peers).or_else(|| self.relieve(peers)) {
+        let needed = self.steal_where_needed(peers).or_else(|| self.poll_where_needed(peers));
+        if let Some(help) = needed {
             return help;
         }
         match peers.pool {
@@ -230,6 +231,27 @@ mod tests {
         for peer in [stalled(STALL_AFTER + 1), pressed] {
             let adopts = Hybrid::new(1, HELP).adopts(&peer);
             assert!(!adopts, "an lcore with work of its own has no time for more");
+        }
+    }
+
+    #[test]
+    fn an_lcore_that_is_stuck_hides_no_other() {
+        let stuck = PeerHint { away_ticks: Some(1), expensive: true, ..BUSY };
+        let stalled = PeerHint { silent_ticks: STALL_AFTER + 1, ..BUSY };
+        let peers = [BUSY, stuck, stalled, PeerHint { pressed: true, ..BUSY }];
+        let view = PeersView {
+            me: 0,
+            pool: Pool::A,
+            draining: false,
+            permit_refused: false,
+            shards_nonempty: false,
+            permit_available: true,
+            peers: &peers,
+        };
+        let mut hybrid = Hybrid::new(1, HELP);
+        let looks: Vec<Help> = (0..100).map(|_| hybrid.help(&view)).collect();
+        for (victim, why) in [(1, Why::Rescue), (2, Why::Stalled), (3, Why::Pressed)] {
+            assert!(looks.contains(&Help::TakeOver { victim, why }), "{why:?}: {looks:?}");
         }
     }
 
