@@ -60,6 +60,9 @@ pub struct Incident {
     /// How long the lcore was in it. If it still is, the time until now. If it
     /// returned just as a rescuer came, a lower bound.
     pub stuck_ns: u64,
+    /// How much of that the kernel ran others on the lcore's CPU. None if it does
+    /// not say, without a rescuer, and before the lcore's return.
+    pub kernel_ns: Option<u64>,
     pub returned: bool,
     /// From the packet's start until a rescuer took the first packet that waited
     /// behind it. None without a rescuer.

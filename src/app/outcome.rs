@@ -53,6 +53,8 @@ pub(super) struct Ended<'a> {
     /// Lcores in pool A at the end.
     pub pool_a: usize,
     pub pool_changes: Option<Vec<PoolChange>>,
+    /// By lcore.
+    pub run_delays_ns: &'a [Option<u64>],
     pub elapsed: Duration,
     pub rate: TscRate,
     /// How the rate was measured.
@@ -72,7 +74,7 @@ pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
     let buffers_are_back = mbufs_free == mbufs || !mbufs_kept_by.is_empty();
     let dropped: u64 = drops.iter().map(|(_, pkts)| pkts).sum();
     let pool = |at: usize| if at < ended.pool_a { Pool::A } else { Pool::B };
-    let lcores = plan.lcores.iter().zip(stats).enumerate();
+    let lcores = plan.lcores.iter().zip(stats).zip(ended.run_delays_ns).enumerate();
     let latency = |source| latency(stats, rate, source, ended.devices, elapsed_s);
     let order = stats.iter().map(|lcore| &lcore.order);
     Report {
@@ -102,9 +104,14 @@ pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
         source: ended.source,
         tsc: ended.tsc,
         host_gaps: host_gaps(stats, rate),
+        run_delay_ns: ended.run_delays_ns.iter().copied().sum(),
         latency: ended.stamped_by.map(latency),
         step_cycles: cli.record_core_cycles.then(|| step_cycles(stats)),
-        lcores: lcores.map(|(at, (plan, stats))| lcore_row(plan, pool(at), stats, rate)).collect(),
+        lcores: lcores
+            .map(|(at, ((plan, stats), &run_delay_ns))| {
+                lcore_row(plan, pool(at), stats, run_delay_ns, rate)
+            })
+            .collect(),
         queues: queue_rows(plan, stats),
         ports: port_rows(plan, ended.devices, ended.watched),
         incidents: ended.incidents,
@@ -118,7 +125,13 @@ fn port_rows(plan: &Plan, devices: &[DeviceStats], watched: &WatchedPorts) -> Ve
     plan.ports.iter().zip(devices).zip(watched.logs()).map(row).collect()
 }
 
-fn lcore_row(plan: &LcorePlan, pool: Pool, stats: &LcoreStats, rate: TscRate) -> LcoreRow {
+fn lcore_row(
+    plan: &LcorePlan,
+    pool: Pool,
+    stats: &LcoreStats,
+    run_delay_ns: Option<u64>,
+    rate: TscRate,
+) -> LcoreRow {
     LcoreRow {
         lcore: plan.lcore.id,
         cpu: plan.lcore.cpu,
@@ -138,6 +151,7 @@ fn lcore_row(plan: &LcorePlan, pool: Pool, stats: &LcoreStats, rate: TscRate) ->
             .map(|cause| (cause.name(), stats.dropped(cause)))
             .collect(),
         host_gaps: stats.host_gaps.row(|ticks| rate.ns(ticks)),
+        run_delay_ns,
         rescue: stats.rescue.row(|ticks| rate.ns(ticks)),
         latency: LcoreLatency {
             cheap: TimeRow::of([&stats.cheap_latency], |ticks| rate.ns(ticks)),

@@ -24,8 +24,8 @@ use crate::engine::Flows;
 use crate::order::{Counting, Keeping, Order};
 use crate::policy::{Permits, Pool, Split};
 use crate::stats::{
-    GAP_NS_MIN, Incident, Incidents, LcoreStats, OwnStats, PoolChange, Reloads, StampClocks,
-    unseen_text,
+    GAP_NS_MIN, Incident, Incidents, LcoreStats, OwnStats, PoolChange, Reloads, RunDelay,
+    StampClocks, unseen_text,
 };
 use mpfwd_common::error::{Error, Result};
 
@@ -92,6 +92,7 @@ pub(super) struct Outcome {
     /// Lcores in pool A at the end.
     pool_a: usize,
     pool_changes: Option<Vec<PoolChange>>,
+    run_delays_ns: Vec<Option<u64>>,
     elapsed: Duration,
 }
 
@@ -206,10 +207,11 @@ impl<'e> Run<'e> {
             beside(&control, watch, engines, || engines.launch(&launch, queues))?;
         // The longer the meter ran, the better it knows the rate.
         let (rate, _) = self.meter.rate();
+        let run_delays_ns = incidents.run_delays().iter().map(RunDelay::ns).collect();
         let incidents = IncidentReader { rate, ..reader }.read();
         let pool_a = split.pool_a();
         let pool_changes = fitter.map(PoolFitter::into_changes);
-        Ok(Outcome { found, reloads, incidents, pool_a, pool_changes, elapsed })
+        Ok(Outcome { found, reloads, incidents, pool_a, pool_changes, run_delays_ns, elapsed })
     }
 
     /// The settings of every lcore's loop.
@@ -244,7 +246,8 @@ impl<'e> Run<'e> {
     /// Closes the ports, and reports. Buffers are counted after that, when all
     /// are back in the pool.
     pub(super) fn report(self, outcome: Outcome) -> crate::stats::Report {
-        let Outcome { found, reloads, incidents, pool_a, pool_changes, elapsed } = outcome;
+        let Outcome { found, reloads, incidents, pool_a, pool_changes, run_delays_ns, elapsed } =
+            outcome;
         let mut devices = self.ports.iter().map(Port::stats).collect::<Vec<_>>();
         for (port, device) in self.ports.iter().zip(&mut devices) {
             self.sources.iter().for_each(|sources| sources.add_to(port.id(), device));
@@ -268,6 +271,7 @@ impl<'e> Run<'e> {
             incidents,
             pool_a,
             pool_changes,
+            run_delays_ns: &run_delays_ns,
             elapsed,
             rate,
             tsc,

@@ -91,6 +91,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         let places = Places { order: shared.order, flows: settings.flows };
         let boards = shared.boards;
         let excess = policy.excess();
+        shared.incidents.run_delays()[me].begin();
         Self {
             steps: Steps::new(me, policy, settings, shared),
             poller: Poller::new(me, P::SHARES, rx, settings, shared, stats),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use comfy_table::Table;
 
 use self::log::{Log, Record, Slot};
-use super::{Incident, IncidentStage};
+use super::{Incident, IncidentStage, RunDelay};
 use mpfwd_common::text::{short, table, time};
 
 mod log;
@@ -60,12 +60,23 @@ pub struct Map<'a> {
 #[derive(Debug)]
 pub struct Incidents {
     logs: Box<[Log]>,
+    /// By lcore, for rescuers and for the lcore itself: records say how long the
+    /// kernel ran others on its CPU.
+    run_delays: Box<[RunDelay]>,
 }
 
 impl Incidents {
     /// For lcores `0..lcores` of the map.
     pub fn new(lcores: usize) -> Self {
-        Self { logs: (0..lcores).map(|_| Log::new()).collect() }
+        Self {
+            logs: (0..lcores).map(|_| Log::new()).collect(),
+            run_delays: (0..lcores).map(|_| RunDelay::default()).collect(),
+        }
+    }
+
+    /// By lcore. Each lcore begins its own when it starts.
+    pub fn run_delays(&self) -> &[RunDelay] {
+        &self.run_delays
     }
 
     /// Records that lcore `me` took packets that waited for `stuck`. Only lcore
@@ -77,8 +88,8 @@ impl Incidents {
         let open = log.last(OPEN_MAX).find_map(|slot| {
             slot.read().filter(|record| record.is_of(stuck)).map(|record| (slot, record))
         });
-        let mut record = open.map_or(
-            Record { first_ticks: rescued.at_ticks, ..Record::of(stuck) },
+        let mut record = open.map_or_else(
+            || Record { first_ticks: rescued.at_ticks, ..self.record(stuck) },
             |(_, record)| record,
         );
         let pkts = rescued.stolen_pkts + rescued.polled_pkts;
@@ -111,9 +122,15 @@ impl Incidents {
             .fold((0, 0), |(count, sum), record| (count + 1, sum + record.saved_ticks(now_ticks)));
         if rescuers > 0 || now_ticks.saturating_sub(stuck.started_ticks) >= noteworthy_ticks {
             self.logs[stuck.lcore]
-                .append(Record { ended_ticks: now_ticks.max(1), ..Record::of(stuck) });
+                .append(Record { ended_ticks: now_ticks.max(1), ..self.record(stuck) });
         }
         saved_ticks
+    }
+
+    /// A new record, with the stuck lcore's run delay so far.
+    fn record(&self, stuck: Stuck) -> Record {
+        let run_delay = self.run_delays.get(stuck.lcore).and_then(RunDelay::ns);
+        Record::of(stuck).with_run_delay(run_delay)
     }
 
     /// The last incidents, oldest first. Any thread may call this at any time.
@@ -164,6 +181,14 @@ fn join(
     // writes nothing. It was stuck at least until then.
     let came = rescues().map(|(_, record)| record.first_ticks).max().unwrap_or(first.started_ticks);
     let until = ended.unwrap_or(if still { now } else { came });
+    // The delay that was going on when the first rescuer came had not been added
+    // by then.
+    let delay_before = rescues().filter_map(|(_, record)| record.run_delay_ns()).min();
+    let delay_after = records
+        .iter()
+        .filter(|(_, record)| record.ended_ticks > 0)
+        .find_map(|(_, record)| record.run_delay_ns());
+    let stuck_ns = to_ns(until.saturating_sub(first.started_ticks));
     let sum = |count: fn(&Record) -> u64| rescues().map(|(_, record)| count(record)).sum::<u64>();
     let id = |at: usize| map.lcore_ids.get(at).copied();
     Some(Incident {
@@ -171,7 +196,10 @@ fn join(
         flow_hash: first.flow_hash as u32,
         stage: IncidentStage::from_word(first.stage),
         started_ns: to_ns(first.started_ticks.saturating_sub(map.run_start_ticks)),
-        stuck_ns: to_ns(until.saturating_sub(first.started_ticks)),
+        stuck_ns,
+        kernel_ns: delay_before
+            .zip(delay_after)
+            .map(|(before, after)| after.saturating_sub(before).min(stuck_ns)),
         returned: !still,
         rescued_after_ns: rescues()
             .map(|(_, record)| to_ns(record.first_ticks.saturating_sub(record.started_ticks)))
@@ -203,7 +231,7 @@ pub fn incident_table(incidents: &[Incident]) -> Option<Table> {
             time(incident.started_ns),
             format!("{}{}", if incident.returned { "" } else { ">" }, time(incident.stuck_ns)),
             format!("{:08x}", incident.flow_hash),
-            format!("{:?}", incident.stage).to_lowercase(),
+            stage(incident),
             incident.rescued_after_ns.map_or("never".to_owned(), |ns| format!("+{}", time(ns))),
             rescuers(&incident.rescuers),
             short(incident.stolen_pkts),
@@ -212,6 +240,17 @@ pub fn incident_table(incidents: &[Incident]) -> Option<Table> {
         ]);
     }
     (table.row_count() > 0).then_some(table)
+}
+
+/// An lcore that stalled because the kernel ran others on its CPU was preempted.
+fn stage(incident: &Incident) -> String {
+    let Incident { stage, stuck_ns, kernel_ns, .. } = incident;
+    match stage {
+        IncidentStage::Stalled if kernel_ns.is_some_and(|ns| ns >= stuck_ns / 2) => {
+            "preempted".to_owned()
+        }
+        stage => format!("{stage:?}").to_lowercase(),
+    }
 }
 
 fn rescuers(lcores: &[u32]) -> String {
@@ -269,6 +308,7 @@ mod tests {
             stage: IncidentStage::Unknown,
             started_ns: 900,
             stuck_ns: 80,
+            kernel_ns: None,
             returned: false,
             rescued_after_ns: Some(30),
             rescuers: vec![11, 12],
@@ -306,6 +346,7 @@ mod tests {
             stage: IncidentStage::Expensive,
             started_ns: 12_340_000_000_000,
             stuck_ns: 123_000_000,
+            kernel_ns: None,
             returned: false,
             rescued_after_ns: Some(123_000_000),
             rescuers: vec![100, 101, 102, 103, 104],
@@ -318,6 +359,34 @@ mod tests {
         assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
         assert_eq!(text.lines().count(), 3, "no cell is wrapped: {text}");
         assert!(text.contains("100 101 102 +2") && text.contains(">123 ms"), "{text}");
+    }
+
+    #[test]
+    fn the_kernel_is_named_where_it_took_the_cpu() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("schedstat");
+        let delayed = |ns: u64| std::fs::write(&path, format!("0 {ns} 1\n")).expect("written");
+        delayed(1_000);
+        let mut incidents = Incidents::new(3);
+        incidents.run_delays[0] = RunDelay::of_file(&path);
+        let stalled =
+            |started_ticks| Stuck { stage: IncidentStage::Stalled, ..stuck(0, started_ticks) };
+        // Each begins with a delay from before, which is not its own.
+        for (started, delay, kernel_ns, printed) in [
+            (1000, 0, 0, "stalled"),
+            (2000, 49, 49, "stalled"),
+            (3000, 50, 50, "preempted"),
+            (4000, 150, 100, "preempted"),
+        ] {
+            delayed(1_000 + started);
+            incidents.rescued(1, stalled(started), polled(started + 40, 1));
+            delayed(1_000 + started + delay);
+            incidents.rescued(2, stalled(started), polled(started + 60, 1));
+            incidents.returned(stalled(started), started + 100, u64::MAX);
+            let seen = read(&incidents, 9000).pop().unwrap();
+            assert_eq!((seen.stuck_ns, seen.kernel_ns), (100, Some(kernel_ns)), "{started}");
+            assert_eq!(stage(&seen), printed, "{started}");
+        }
     }
 
     #[test]

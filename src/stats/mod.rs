@@ -16,6 +16,7 @@ mod prediction;
 mod rank;
 mod report;
 mod rescue;
+mod run_delay;
 mod source;
 mod stamps;
 
@@ -36,6 +37,7 @@ pub use prediction::{PredictionCounts, PredictionRow};
 pub use rank::{RankCounts, RankRow};
 pub use report::{DeviceStats, LcoreRow, PortRow, QueueRow, Reloads, Report, StepCycles, TscRow};
 pub use rescue::{RescueRow, RescueStats};
+pub use run_delay::RunDelay;
 pub use source::{SourceQueueRow, SourceReport};
 pub use stamps::{
     BurstClock, ClockModel, Distrust, Fit, PortClock, Published, Reading, Sample, StampClocks,

@@ -18,7 +18,7 @@ use super::prediction::PredictionRow;
 use super::rank::RankRow;
 use super::rescue::{RescueRow, rescue_table};
 use super::{HostGapRow, Incident};
-use mpfwd_common::text::{grouped, ranges, short, table, wrapped};
+use mpfwd_common::text::{grouped, ranges, short, table, time, wrapped};
 
 /// The whole run.
 #[derive(Clone, Debug, Serialize)]
@@ -64,6 +64,9 @@ pub struct Report {
     pub tsc: TscRow,
     /// Time that the host took from the lcores, as far as they noticed.
     pub host_gaps: HostGapRow,
+    /// Time in which the kernel ran others on the lcores' CPUs. None where it does
+    /// not say.
+    pub run_delay_ns: Option<u64>,
     pub latency: Option<Latency>,
     pub step_cycles: Option<StepCycles>,
     pub lcores: Vec<LcoreRow>,
@@ -126,6 +129,7 @@ pub struct LcoreRow {
     pub rescue: RescueRow,
     pub latency: LcoreLatency,
     pub host_gaps: HostGapRow,
+    pub run_delay_ns: Option<u64>,
     pub polls: u64,
     pub rx_bursts: u64,
 }
@@ -310,6 +314,9 @@ impl fmt::Display for Report {
         }
         if self.host_gaps.gaps > 0 {
             writeln!(f, "{}", self.host_gaps)?;
+        }
+        if let Some(ns) = self.run_delay_ns.filter(|&ns| ns > 0) {
+            writeln!(f, "run delay: {}", time(ns))?;
         }
         let rescues = rescue_table(self.lcores.iter().map(|row| (row.lcore, &row.rescue)));
         for table in [rescues, incident_table(&self.incidents)].into_iter().flatten() {

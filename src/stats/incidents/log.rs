@@ -22,9 +22,15 @@ pub(super) struct Record {
     pub(super) stolen_pkts: u64,
     pub(super) polled_pkts: u64,
     pub(super) longest_wait_ticks: u64,
+    /// The stuck lcore's run delay: in the owner's record when it returned, in a
+    /// rescuer's when that came first. [`UNKNOWN`] where the kernel does not say.
+    pub(super) run_delay_ns: u64,
 }
 
-const WORDS: usize = 10;
+/// No run delay.
+const UNKNOWN: u64 = u64::MAX;
+
+const WORDS: usize = 11;
 
 impl Record {
     pub(super) fn of(stuck: Stuck) -> Self {
@@ -33,12 +39,21 @@ impl Record {
             started_ticks: stuck.started_ticks,
             flow_hash: u64::from(stuck.flow_hash),
             stage: stuck.stage as u64,
+            run_delay_ns: UNKNOWN,
             ..Self::default()
         }
     }
 
     pub(super) fn is_of(&self, stuck: Stuck) -> bool {
         (self.victim, self.started_ticks) == (stuck.lcore as u64, stuck.started_ticks)
+    }
+
+    pub(super) fn with_run_delay(self, ns: Option<u64>) -> Self {
+        Self { run_delay_ns: ns.unwrap_or(UNKNOWN), ..self }
+    }
+
+    pub(super) fn run_delay_ns(&self) -> Option<u64> {
+        (self.run_delay_ns != UNKNOWN).then_some(self.run_delay_ns)
     }
 
     fn pkts(&self) -> u64 {
@@ -55,6 +70,7 @@ impl Record {
     fn to_words(self) -> [u64; WORDS] {
         let Self { victim, started_ticks, flow_hash, stage, ended_ticks, first_ticks, .. } = self;
         let Self { sum_since_start_ticks, stolen_pkts, polled_pkts, longest_wait_ticks, .. } = self;
+        let Self { run_delay_ns, .. } = self;
         [
             victim,
             started_ticks,
@@ -66,6 +82,7 @@ impl Record {
             stolen_pkts,
             polled_pkts,
             longest_wait_ticks,
+            run_delay_ns,
         ]
     }
 
@@ -81,6 +98,7 @@ impl Record {
             stolen_pkts,
             polled_pkts,
             longest_wait_ticks,
+            run_delay_ns,
         ] = words;
         Self {
             victim,
@@ -93,6 +111,7 @@ impl Record {
             stolen_pkts,
             polled_pkts,
             longest_wait_ticks,
+            run_delay_ns,
         }
     }
 }
