@@ -41,7 +41,8 @@ pub fn file_prefix() -> String {
     format!("mpfwdtest{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-fn allowed_cpus() -> Vec<usize> {
+/// The CPUs that this process may use. `lcores` pins lcore i to the i-th.
+pub fn allowed_cpus() -> Vec<usize> {
     let set = sched_getaffinity(Pid::from_raw(0)).expect("the kernel says which CPUs there are");
     (0..CpuSet::count()).filter(|&cpu| set.is_set(cpu).unwrap_or(false)).collect()
 }
@@ -222,8 +223,12 @@ impl Running {
         self.wait_for_line(|line| rate(line, "rx").is_some_and(|pps| pps > 0.0));
     }
 
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id() as i32)
+    }
+
     pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id() as i32), signal).expect("the process is there");
+        kill(self.pid(), signal).expect("the process is there");
     }
 
     pub fn prefix(&self) -> &str {

@@ -185,8 +185,9 @@ class Thread:
 
     def __init__(self, process, lcore):
         names = {int(task.name): (task / "comm").read_text().strip() for task in Path(f"/proc/{process}/task").iterdir()}
-        # EAL's names differ by version: rte-worker-1, dpdk-worker1.
-        self.number = next((number for number, name in names.items() if re.fullmatch(rf".*worker-?{lcore}", name)), None)
+        # EAL's names differ by version: rte-worker-1, dpdk-worker1. The main lcore is the process's first thread.
+        workers = (number for number, name in names.items() if re.fullmatch(rf".*worker-?{lcore}", name))
+        self.number = process if lcore == 0 else next(workers, None)
         expect(self.number is not None, f"no thread is lcore {lcore}, only {', '.join(names.values())}")
         self.libc = ctypes.CDLL(None, use_errno=True)
 

@@ -1,12 +1,19 @@
 #!/usr/bin/env python3
-"""A long run in every mode, and faults under load: `soak.py [--packets N] [--only soak|faults] [FAULT …]`.
+"""A long run in every mode, and faults under load: `soak.py [--packets N] [--only soak|faults] [FAULT …]`. With `--stops N` it only
+stops lcores under load, N times in each mode.
 
 The long run forwards packets on net_null in all modes in turn: every packet ends in one counter, and memory does not grow. Then each
 fault of faults.py. Prints two tables; exits with 1 if conservation broke, or something crashed or hung.
+
+A stop takes one lcore's thread off its CPU for 1 to 20 ms at a random moment, while packets stay due. The receive queues have descriptors
+for more than that. Exits with 1 if a packet is lost or reordered.
 """
 
 import argparse
+import os
+import random
 import statistics
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -21,6 +28,8 @@ MODES = {
     "rtc": ["--mode", "rtc"],
     "steal": ["--mode", "steal"],
     "steal 61": ["--mode", "steal", "--steal-every", "61"],
+    "steal rx": ["--mode", "steal", "--steal-rx"],
+    "shared": ["--mode", "shared"],
     "shed-random": ["--mode", "shed-random"],
     "pools": ["--mode", "pools", "--pools", "1:1"],
     "hybrid": ["--mode", "hybrid", "--pools", "1:1"],
@@ -72,6 +81,53 @@ def soak(lab, pkts):
     return bad
 
 
+def keep_busy(cpu):
+    """A neighbour: a process that always has work, on this CPU."""
+
+    def on_the_cpu():
+        running.die_with_parent()
+        os.sched_setaffinity(0, [cpu])
+
+    return subprocess.Popen(["sh", "-c", "while :; do :; done"], preexec_fn=on_the_cpu)  # pylint: disable=R1732
+
+
+def run_with_stops(lab, mode, options):
+    """Returns the report and for how long lcores were stopped in total."""
+    draw, held_s, cpus = random.Random(22), 0, running.cpus()
+    source = f"open-loop:load={options.load}" + (f",skew={options.skew}" if options.skew else "")
+    own = ["--rxd", "32768", "--mbufs", "65535", "--work", "spin:cheap=1us,p=0", "--source", source]
+    neighbour = keep_busy(cpus[:2][-1]) if options.neighbour else None
+    try:
+        mpfwd = Mpfwd(lab, [*running.lcores(2, cpus), "--vdev", "net_null0,no-rx=1"], [*MODES[mode], *own]).wait_until_it_forwards()
+        threads = [faults.Thread(mpfwd.process.pid, lcore) for lcore in (0, 1)]
+        for _ in range(options.stops):
+            time.sleep(draw.uniform(0.001, 0.02))
+            stop_s = draw.uniform(0.001, 0.02)
+            draw.choice(threads).hold(stop_s)
+            held_s += stop_s
+        report = mpfwd.finish()
+    finally:
+        if neighbour:
+            neighbour.kill()
+            neighbour.wait()
+    return report, held_s
+
+
+def stop_lcores(lab, options):
+    rows, bad = [["mode", "stops", "stopped", "packets", "reordered", "lost, by cause", "p50", "p99", "most", "verdict"]], False
+    for mode in options.modes or MODES:
+        report, held_s = run_with_stops(lab, mode, options)
+        reordered, latency = report["order"]["reordered_pkts"], report["latency"]["cheap"]
+        failed = reordered > 0 or bool(lost(report))
+        bad |= failed
+        times = [f"{latency[key] / 1000:,.0f} us" for key in ("p50_ns", "p99_ns", "max_ns")]
+        counts = [f"{options.stops:,}", f"{held_s:.1f} s", f"{report['rx_pkts']:,}", f"{reordered:,}", faults.causes(lost(report))]
+        rows.append([mode, *counts, *times, "FAILED" if failed else "passed"])
+        print(f"soak: {mode}: {options.stops:,} stops, {report['rx_pkts']:,} packets", file=sys.stderr, flush=True)
+    print(table(rows), flush=True)
+    return bad
+
+
 def try_faults(lab, names):
     rows, bad = [["fault", "what happened", "lost, by cause", "verdict"]], False
     for name in names:
@@ -91,6 +147,11 @@ def main():
     parser = argparse.ArgumentParser(prog="./dev soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--packets", type=lambda text: int(float(text)), default=10**10, help="of the long run, all modes together (1e10)")
     parser.add_argument("--only", choices=["soak", "faults"], help="only one of the two parts")
+    parser.add_argument("--stops", type=int, metavar="N", help="stop an lcore's thread N times in each mode, and do nothing else")
+    parser.add_argument("--modes", nargs="+", choices=MODES, help="the modes with stops (all)")
+    parser.add_argument("--load", type=float, default=0.3, help="share of the lcores' time that the packets take, with stops (0.3)")
+    parser.add_argument("--skew", help="the receive queues' shares, with stops (even); pools has one queue")
+    parser.add_argument("--neighbour", action="store_true", help="a busy process on the second lcore's CPU, with stops")
     parser.add_argument("faults", nargs="*", metavar="FAULT", help=f"of {', '.join(faults.ALL)} (all)")
     options = parser.parse_args()
     for name in options.faults:
@@ -99,9 +160,11 @@ def main():
     running.need_root_and_own_namespace("soak")
     bad = False
     with Lab("soak") as lab:
-        if options.only != "faults" and not options.faults:
+        if options.stops:
+            bad |= stop_lcores(lab, options)
+        elif options.only != "faults" and not options.faults:
             bad |= soak(lab, options.packets)
-        if options.only != "soak":
+        if options.only != "soak" and not options.stops:
             bad |= try_faults(lab, options.faults or faults.ALL)
         left = lab.left()
     if left:
