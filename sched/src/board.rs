@@ -4,6 +4,7 @@
 //! An lcore that is inside one long packet says so by its [`Heartbeat`]. An
 //! lcore whose CPU was taken away cannot say anything: its [`Beat`] grows old.
 
+use crate::attention::SET_MAX;
 use crate::heartbeat::{Busy, Cost, Heartbeat};
 use crate::policy::{PeerHint, Pool};
 use crate::sync::{AtomicBool, AtomicU64, Line, Ordering};
@@ -33,16 +34,17 @@ impl Beat {
         Self { shown_ticks: Line(AtomicU64::new(now_ticks)), every_ticks }
     }
 
-    /// The lcore runs at `now`. For that lcore alone. Returns when it was shown
-    /// last, and that is when others count its silence from.
+    /// The lcore runs at `now`. For that lcore alone. When it is written, returns
+    /// when it was shown last: that is when others count its silence from.
     #[inline(always)]
-    pub fn show(&self, now_ticks: u64) -> u64 {
+    pub fn show(&self, now_ticks: u64) -> Option<u64> {
         // Relaxed: nobody reads anything that was written before.
         let shown_ticks = self.shown_ticks.load(Ordering::Relaxed);
-        if now_ticks.wrapping_sub(shown_ticks) >= self.every_ticks {
-            self.shown_ticks.store(now_ticks, Ordering::Relaxed);
+        if now_ticks.wrapping_sub(shown_ticks) < self.every_ticks {
+            return None;
         }
-        shown_ticks
+        self.shown_ticks.store(now_ticks, Ordering::Relaxed);
+        Some(shown_ticks)
     }
 
     /// When the lcore was shown last.
@@ -70,7 +72,12 @@ pub struct Board {
     /// Since when its receive queues fill faster than it serves them; 0 if they
     /// do not.
     pressed_since: Line<AtomicU64>,
+    /// Which lcore helps it, and when that one said so; 0: none.
+    helper: Line<AtomicU64>,
 }
+
+/// Bits of the helper's place; its times have so many fewer.
+const HELPER_BITS: u64 = SET_MAX as u64 - 1;
 
 impl Board {
     /// Of an lcore of `pool` that is busy with nothing, and starts at `now`. Its
@@ -81,6 +88,7 @@ impl Board {
             heartbeat: Heartbeat::new(),
             beat: Beat::new(now_ticks, beat_every_ticks),
             pressed_since: Line(AtomicU64::new(0)),
+            helper: Line(AtomicU64::new(0)),
         }
     }
 
@@ -98,18 +106,51 @@ impl Board {
         self.is_worker.store(pool == Pool::B, Ordering::Relaxed);
     }
 
-    /// This lcore's hint for policies.
+    /// The hint of this board's lcore, whose place is `lcore`, as far as it says
+    /// whether that is away. Reads one line.
     #[inline]
-    pub fn hint(&self, now_ticks: u64) -> PeerHint {
+    pub fn away_hint(&self, lcore: usize, now_ticks: u64) -> PeerHint {
         let busy = self.heartbeat.busy();
         PeerHint {
-            pool: self.pool(),
-            queued_pkts: self.heartbeat.queued().items_min() as u32,
             away_ticks: busy.map(|busy| now_ticks.saturating_sub(busy.since_ticks)),
             expensive: busy.is_some_and(|busy| busy.cost == Cost::Expensive),
-            silent_ticks: self.beat.age_ticks(now_ticks),
-            pressed: self.pressed_since_ticks().is_some(),
+            ..PeerHint::calm(lcore, self.pool())
         }
+    }
+
+    /// The same, with all that the lcore itself shows: not whether it is stalled.
+    /// Reads a line for each.
+    #[inline]
+    pub fn hint(&self, lcore: usize, now_ticks: u64) -> PeerHint {
+        PeerHint {
+            queued_pkts: self.heartbeat.queued().items_min() as u32,
+            pressed: self.pressed_since_ticks().is_some(),
+            ..self.away_hint(lcore, now_ticks)
+        }
+    }
+
+    /// `helper` is about to poll this lcore's queues. False if another has said so
+    /// less than `every_ticks` ago: one at a time is enough. A hint: the leases
+    /// decide who may poll. `helper` is below [`SET_MAX`], and `now_ticks` not 0.
+    #[inline]
+    pub fn claim_help(&self, helper: usize, now_ticks: u64, every_ticks: u64) -> bool {
+        let claimed = self.helper.load(Ordering::Relaxed);
+        let (by, at_ticks) = (claimed & HELPER_BITS, claimed & !HELPER_BITS);
+        let is_other = claimed != 0 && by != helper as u64;
+        if is_other && now_ticks.saturating_sub(at_ticks) < every_ticks {
+            return false;
+        }
+        let claim = now_ticks & !HELPER_BITS | helper as u64;
+        // Relaxed: it guards nothing.
+        let swap =
+            self.helper.compare_exchange(claimed, claim, Ordering::Relaxed, Ordering::Relaxed);
+        swap.is_ok()
+    }
+
+    /// There is work for another helper.
+    #[inline]
+    pub fn welcome_help(&self) {
+        self.helper.store(0, Ordering::Relaxed);
     }
 
     /// Shows from when on idle lcores may share this one's receive queues; with
@@ -160,9 +201,9 @@ mod tests {
     #[test]
     fn a_beat_is_written_no_more_often_than_was_asked_for() {
         let beat = Beat::new(0, 10);
-        (1..10).for_each(|now| assert_eq!(beat.show(now), 0));
+        (1..10).for_each(|now| assert_eq!(beat.show(now), None));
         assert_eq!(beat.age_ticks(9), 9);
-        assert_eq!((beat.show(10), beat.shown_ticks()), (0, 10));
+        assert_eq!((beat.show(10), beat.shown_ticks()), (Some(0), 10));
         assert_eq!(beat.age_ticks(12), 2);
     }
 
@@ -173,17 +214,28 @@ mod tests {
         board.show_pressure(Some(7));
         board.show_pressure(Some(9));
         assert_eq!(board.pressed_since_ticks(), Some(7));
-        assert!(board.hint(9).pressed);
+        assert!(board.hint(0, 9).pressed);
         board.show_pressure(None);
-        assert_eq!((board.pressed_since_ticks(), board.hint(9).pressed), (None, false));
+        assert_eq!((board.pressed_since_ticks(), board.hint(0, 9).pressed), (None, false));
+    }
+
+    #[test]
+    fn one_lcore_helps_at_a_time_unless_more_are_welcome() {
+        let board = Board::new(Pool::A, 0, 1);
+        let claim = |helper, now| board.claim_help(helper, now, 10_000);
+        assert!(claim(0, 50_000) && claim(0, 50_001), "the same one may go on");
+        assert!(!claim(255, 59_000), "another would be in the way");
+        assert!(claim(255, 70_000), "the first one has not come back");
+        board.welcome_help();
+        assert!(claim(1, 70_001) && !claim(255, 70_002));
     }
 
     #[test]
     fn an_lcore_shows_the_pool_that_it_moved_to() {
         let board = Board::new(Pool::A, 0, 1);
-        assert_eq!((board.pool(), board.hint(1).pool), (Pool::A, Pool::A));
+        assert_eq!((board.pool(), board.hint(0, 1).pool), (Pool::A, Pool::A));
         board.show_pool(Pool::B);
-        assert_eq!((board.pool(), board.hint(1).pool), (Pool::B, Pool::B));
+        assert_eq!((board.pool(), board.hint(0, 1).pool), (Pool::B, Pool::B));
     }
 
     #[test]
@@ -201,10 +253,10 @@ mod tests {
             assert!(board.is_away());
             assert_eq!(board.stuck(110, 10), None);
             assert_eq!(board.stuck(111, 10), is_stuck.then_some(busy), "{pool:?} {cost:?}");
-            let hint = board.hint(111);
+            let hint = board.hint(4, 111);
             assert_eq!(
-                (hint.pool, hint.away_ticks, hint.expensive),
-                (pool, Some(11), cost == Cost::Expensive)
+                (hint.lcore, hint.pool, hint.away_ticks, hint.expensive),
+                (4, pool, Some(11), cost == Cost::Expensive)
             );
         }
     }

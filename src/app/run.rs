@@ -27,6 +27,7 @@ use crate::stats::{
     GAP_NS_MIN, Incident, Incidents, LcoreStats, OwnStats, PoolChange, Reloads, RunDelay,
     StampClocks, unseen_text,
 };
+use micropools::attention::Attention;
 use mpfwd_common::error::{Error, Result};
 
 /// The mbuf fields that a run uses.
@@ -159,6 +160,7 @@ impl<'e> Run<'e> {
         let run = RunState::new(plan.lcores.len(), self.cli.packets);
         let boards = boards(plan, &self.rxqs, rate)?;
         let (split, permits) = self::split(plan);
+        let attention = Attention::new(boards.len());
         let incidents = Incidents::new(plan.lcores.len());
         let settings = self.settings(engines, rate);
         let lcore_ids = plan.lcores.iter().map(|lcore| lcore.lcore.id).collect();
@@ -173,6 +175,7 @@ impl<'e> Run<'e> {
         let shared = Shared {
             run: &run,
             boards: &boards,
+            attention: &attention,
             rxqs: &self.rxqs,
             order: &self.order,
             split: &split,

@@ -21,8 +21,9 @@ use super::work_time::WorkTime;
 use crate::dpdk::{Burst, BurstSize, Mempool};
 use crate::engine::{Engine, Verdict, flow_hash};
 use crate::order::{Counting, Order};
-use crate::policy::{Deferral, Help, Policy, Pool, Step};
+use crate::policy::{Deferral, Help, Policy, Pool, Step, Why};
 use crate::stats::{DropCause, Lap, LcoreStats};
+use micropools::attention::Adoption;
 
 /// How many times an lcore rests that has no queues to poll and nobody to help.
 /// With `--idle pause` half a microsecond at most.
@@ -46,6 +47,7 @@ pub struct LcoreLoop<'a, E, P> {
     handoff: Handoff<'a>,
     intake: Intake<'a>,
     rescue: Rescue<'a>,
+    adoption: Adoption,
     pace: Pace,
     transmit: Transmit<'a>,
     timing: Timing<'a>,
@@ -92,9 +94,13 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         let boards = shared.boards;
         let excess = policy.excess();
         shared.incidents.run_delays()[me].begin();
+        let poller = Poller::new(me, P::SHARES, rx, settings, shared, stats);
+        let adopts = P::RESCUES && poller.others() > 0;
+        let adopt_every_ticks = if adopts { settings.adopt_every_ticks } else { u64::MAX };
         Self {
             steps: Steps::new(me, policy, settings, shared),
-            poller: Poller::new(me, P::SHARES, rx, settings, shared, stats),
+            adoption: Adoption::new(me, boards.len(), poller.own(), adopt_every_ticks),
+            poller,
             burst: Burst::new(),
             admission: Admission::new(places, settings.ticket),
             piles: Piles::new(),
@@ -185,7 +191,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         self.timing.resume(now);
         self.show_running(now);
         self.steps.forget_refusal();
-        if P::RESCUES && self.poller.is_adoption_due(now) && self.adopt(now) {
+        if P::RESCUES && self.adoption.is_due(now) && self.adopt(now) {
             return false;
         }
         let Some(at) = self.poller.next_own() else { return self.found_nothing() };
@@ -200,7 +206,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
             self.rescue.show_pressure(now, self.pace.is_pressed(polled.pkts, want));
         }
         if let Some(asked) = polled.source_asked {
-            self.timing.source_asked(asked, now, self.poller.looks_since(now));
+            self.timing.source_asked(asked, now, 2 * self.adoption.looks_since(now) as u64);
         }
         if polled.pkts == 0 {
             self.timing.polled_in_vain(now, polled.source_asked);
@@ -244,18 +250,22 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
     }
 
     /// Polls another lcore's queue, unless somebody else does, and serves the
-    /// burst. Returns whether there was one.
-    fn poll_for(&mut self, at: usize, owner: usize) -> bool {
+    /// burst. `None` if there was none; else whether there may be more.
+    fn poll_for(&mut self, at: usize, owner: usize, why: Why) -> Option<bool> {
         let now = self.timing.now();
         self.close(now);
-        let Some(want) = self.wanted(at) else { return false };
+        let want = self.wanted(at)?;
         let polled = self.poller.poll(at, now, want, &mut self.burst);
-        let Some(polled) = polled.filter(|polled| polled.pkts > 0) else { return false };
+        let polled = polled.filter(|polled| polled.pkts > 0)?;
+        let is_full = polled.pkts == want.pkts();
+        if is_full {
+            self.rescue.welcome_help(owner, why);
+        }
         self.rescue.record_takeover(owner, now, polled.pkts);
         self.receive(polled);
         // Whoever polls next would overtake what has not been sent.
         self.release_burst();
-        true
+        Some(is_full)
     }
 
     /// How many packets to poll from that queue. `None` while too many before
@@ -748,12 +758,13 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         let now = self.timing.now();
         self.timing.resume(now);
         self.show_running(now);
+        self.rescue.settle(now);
         self.close(now);
         let (shards_wait, draining) = (self.intake.shards_wait(), self.shared.run.is_draining());
         match self.steps.help(self.rescue.look(now), shards_wait, draining) {
             Help::Steal { victim, .. } => self.steal(victim, now),
-            Help::TakeOver { victim, .. } => {
-                if !self.take_over(Some(victim), now) {
+            Help::TakeOver { victim, why } => {
+                if !self.take_over(victim, why, now) {
                     self.rest();
                 }
             }
@@ -773,34 +784,48 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         (0..rests).for_each(|_| self.rest());
     }
 
-    /// Polls for the lcores that are busy. Returns whether that brought
-    /// anything.
+    /// Polls a burst for an lcore that the policy adopts, if there is one that
+    /// nobody else helps. Returns whether there was a burst.
     #[cold]
     fn adopt(&mut self, now: u64) -> bool {
-        let found = self.take_over(None, now);
-        // What it brought may have taken long: the own queues have their turn
-        // before it is time again.
-        self.poller.note_adoption(if found { self.timing.now() } else { now });
-        found
-    }
-
-    /// Polls a burst of each receive queue of `victim`, or of all lcores that
-    /// the policy adopts, as far as leases are free, and serves it. Goes on
-    /// where it stopped last, and stops as soon as something is left over: that
-    /// has to be served before more is received. Returns whether it found
-    /// anything.
-    fn take_over(&mut self, victim: Option<usize>, now: u64) -> bool {
-        let mut found = false;
-        for _ in 0..self.poller.others() {
-            let (at, owner) = self.poller.next_other();
-            let wanted = match victim {
-                Some(victim) => owner == victim,
-                None => self.steps.adopts(&self.rescue.hint(owner, now)),
-            };
-            if !wanted {
+        let away = &self.shared.attention.away;
+        for _ in 0..self.adoption.begin(away, now) {
+            let Some(owner) = self.adoption.next(away) else { break };
+            if !self.steps.adopts(&self.rescue.away_hint(owner, now)) {
                 continue;
             }
-            found |= self.poll_for(at, owner);
+            let helps = self.rescue.claim(owner, Why::Rescue, now);
+            self.adoption.note_stuck(helps);
+            if helps && let Some(is_full) = self.poll_first(owner) {
+                // What it brought may have taken long.
+                self.adoption.note_burst(self.timing.now(), is_full);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Serves the first burst that a queue of `owner` has, of those whose leases
+    /// are free. Returns as `poll_for`.
+    fn poll_first(&mut self, owner: usize) -> Option<bool> {
+        (0..self.poller.queues_of(owner)).find_map(|_| {
+            self.adoption.note_poll();
+            let at = self.poller.next_of(owner);
+            self.poll_for(at, owner, Why::Rescue)
+        })
+    }
+
+    /// Polls a burst of each receive queue of `victim`, as far as leases are free,
+    /// and serves it. Stops as soon as something is left over: that has to be
+    /// served before more is received. Returns whether it found anything.
+    fn take_over(&mut self, victim: usize, why: Why, now: u64) -> bool {
+        if !self.rescue.claim(victim, why, now) {
+            return false;
+        }
+        let mut found = false;
+        for _ in 0..self.poller.queues_of(victim) {
+            let at = self.poller.next_of(victim);
+            found |= self.poll_for(at, victim, why).is_some();
             if self.handoff.waiting_pkts() > 0 || self.shared.run.is_draining() {
                 break;
             }

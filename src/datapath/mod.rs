@@ -17,7 +17,7 @@
 //! | `serve` | the engine | whole burst, cheap, expensive |
 //! | `handoff` | run queue, kept packets, shard, inboxes of others | shed, requeue |
 //! | `intake` | shards of others, own inbox | pick, dequeue, unbox |
-//! | `rescue` | hints, thieves' ends, records of help | begin busy, end busy, steal |
+//! | `rescue` | what this lcore shows, hints of others, thieves' ends, records of help | begin busy, end busy, look, steal |
 //! | `transmit` | a stage per port, and the two below | send, follow, flush |
 //! | `backlog` | what drivers refused | push, dequeue, put back |
 //! | `release` | tickets of packets that are sent or dropped | finish, sent, dropped |

@@ -2,6 +2,8 @@
 //! it keeps while it is not busy, and others' queues, whose leases it borrows
 //! for a burst.
 
+use std::ops::Range;
+
 use super::packet::Arrival;
 use super::setup::{Settings, Shared};
 use crate::dpdk::{Burst, BurstSize, Lease, RxQueue};
@@ -68,18 +70,17 @@ pub(super) struct Polled {
 }
 
 pub(super) struct Poller<'a> {
-    /// The own queues, then all others.
+    /// The own queues, then all others, by owner.
     queues: Vec<Queue<'a>>,
     own: usize,
-    /// Which own queue is polled next, and which of the others.
+    /// By owner: where its queues are.
+    of_owner: Vec<Range<usize>>,
+    /// Which own queue is polled next, and which queue of the next owner that is
+    /// helped, counted on beyond their number.
     next_own: usize,
     next_other: usize,
     /// The other lcore's queue whose burst is served now.
     borrowed: Option<usize>,
-    /// When it looked last whether others' queues want polling, and how often
-    /// it does.
-    adopted_at: u64,
-    adopt_every_ticks: u64,
     /// Leases are held for a burst at a time, also those of own queues.
     shares: bool,
     stats: &'a LcoreStats,
@@ -124,15 +125,10 @@ impl<'a> Poller<'a> {
             .collect();
         Self {
             own,
+            of_owner: of_owner(&queues, own, shared.boards.len()),
             next_own: 0,
-            next_other: own,
+            next_other: 0,
             borrowed: None,
-            adopted_at: 0,
-            adopt_every_ticks: if queues.len() == own {
-                u64::MAX
-            } else {
-                settings.adopt_every_ticks
-            },
             queues,
             shares,
             stats,
@@ -164,11 +160,16 @@ impl<'a> Poller<'a> {
         (at < self.own).then_some(at)
     }
 
-    /// The other lcore's queue whose turn it is, and its owner.
-    pub(super) fn next_other(&mut self) -> (usize, usize) {
-        let at = self.next_other;
-        self.next_other = if at + 1 < self.queues.len() { at + 1 } else { self.own };
-        (at, self.queues[at].owner)
+    /// How many queues of that owner it may poll, if it is another lcore.
+    pub(super) fn queues_of(&self, owner: usize) -> usize {
+        self.of_owner[owner].len()
+    }
+
+    /// The queue of that owner whose turn it is. There is one.
+    pub(super) fn next_of(&mut self, owner: usize) -> usize {
+        let queues = &self.of_owner[owner];
+        self.next_other = self.next_other.wrapping_add(1);
+        queues.start + self.next_other % queues.len()
     }
 
     /// Fills the burst, which is empty, from the queue at `at`. The poll begins
@@ -252,10 +253,8 @@ impl<'a> Poller<'a> {
             queue.release();
         }
         self.queues.retain(|queue| !lost(queue));
-        (self.own, self.next_own, self.next_other) = (own, 0, own);
-        if self.others() == 0 {
-            self.adopt_every_ticks = u64::MAX;
-        }
+        self.of_owner = of_owner(&self.queues, own, self.of_owner.len());
+        (self.own, self.next_own) = (own, 0);
     }
 
     /// The last stamp that a driver wrote on the queue's packets, in ticks.
@@ -266,21 +265,11 @@ impl<'a> Poller<'a> {
     pub(super) fn note_stamped(&mut self, at: usize, ticks: u64) {
         self.queues[at].stamped_ticks = ticks;
     }
+}
 
-    /// Whether it is time to look for queues whose owner is busy.
-    #[inline(always)]
-    pub(super) fn is_adoption_due(&self, now: u64) -> bool {
-        now.wrapping_sub(self.adopted_at) > self.adopt_every_ticks
-    }
-
-    pub(super) fn note_adoption(&mut self, at_ticks: u64) {
-        self.adopted_at = at_ticks;
-    }
-
-    /// How many looks at other lcores' queues lie between `now` and the own
-    /// poll that began then.
-    #[inline]
-    pub(super) fn looks_since(&self, now: u64) -> u64 {
-        if self.adopted_at == now { 2 * self.others() as u64 } else { 0 }
-    }
+/// By owner: where its queues are, of those behind the `own` first ones, which
+/// are in the order of their owners.
+fn of_owner(queues: &[Queue<'_>], own: usize, owners: usize) -> Vec<Range<usize>> {
+    let before = |owner: usize| own + queues[own..].partition_point(|queue| queue.owner < owner);
+    (0..owners).map(|owner| before(owner)..before(owner + 1)).collect()
 }

@@ -6,8 +6,9 @@ use super::packet::Stage;
 use super::packet_queue::PacketStealer;
 use super::setup::{Settings, Shared};
 use crate::dpdk::Burst;
-use crate::policy::PeerHint;
+use crate::policy::{PeerHint, Why};
 use crate::stats::{IncidentStage, Incidents, LcoreStats, RescueStats, Rescued, Stuck};
+use micropools::attention::{Attention, Signs, Watch};
 use micropools::heartbeat::{Busy, Cost};
 
 /// A stuck lcore that nobody came for is on record if it was busy this many
@@ -21,8 +22,14 @@ pub(super) struct Rescue<'a> {
     stats: &'a RescueStats,
     /// Thieves' ends of all lcores' run queues and kept packets, by lcore.
     stealers: Vec<[PacketStealer; 2]>,
-    /// The lcores' hints when this one looked last.
-    hints: Vec<PeerHint>,
+    attention: &'a Attention,
+    signs: Signs<'a>,
+    /// When its signs settled last, and how often they do.
+    settled_ticks: u64,
+    settle_ticks: u64,
+    watch: Watch,
+    /// How long an lcore that helps another is the only one.
+    claim_ticks: u64,
     /// How long an lcore may be busy before it counts as stuck.
     patience_ticks: u64,
     /// How long it may be silent before it counts as stalled.
@@ -46,7 +53,18 @@ impl<'a> Rescue<'a> {
             incidents: shared.incidents,
             stats: &stats.rescue,
             stealers,
-            hints: Vec::with_capacity(shared.boards.len()),
+            attention: shared.attention,
+            signs: Signs::new(shared.attention, me),
+            settled_ticks: 0,
+            // As long as an lcore's absence may go unnoticed, it may stay in a
+            // set without a reason.
+            settle_ticks: settings.stall_after_ticks,
+            watch: Watch::new(
+                me,
+                shared.boards.len(),
+                rescues.then_some(settings.stall_after_ticks),
+            ),
+            claim_ticks: settings.adopt_every_ticks,
             patience_ticks: settings.rescue_after_ticks,
             stall_ticks: settings.stall_after_ticks,
             rescues,
@@ -58,7 +76,10 @@ impl<'a> Rescue<'a> {
     /// This lcore is about to be busy with a packet of unknown or expensive
     /// cost. What it holds must be where others can get it by now.
     #[inline]
-    pub(super) fn begin_busy(&self, now: u64, flow_hash: u32, stage: Stage) {
+    pub(super) fn begin_busy(&mut self, now: u64, flow_hash: u32, stage: Stage) {
+        if self.rescues {
+            self.signs.show_away();
+        }
         let cost = match stage {
             Stage::Cheap => Cost::Unknown,
             Stage::Expensive => Cost::Expensive,
@@ -69,12 +90,14 @@ impl<'a> Rescue<'a> {
 
     /// This lcore is no longer busy.
     #[inline]
-    pub(super) fn end_busy(&self, now: u64) {
+    pub(super) fn end_busy(&mut self, now: u64) {
         let board = &self.boards[self.me];
         let stuck = if self.rescues { self.stuck(self.me, now) } else { None };
         board.heartbeat.end();
         // It was silent for a reason that others could see.
-        board.beat.show(now);
+        if board.beat.show(now).is_some() {
+            self.settle(now);
+        }
         if let Some(stuck) = stuck {
             self.record_return(stuck, now);
         }
@@ -89,21 +112,33 @@ impl<'a> Rescue<'a> {
     /// Tells thieves about how much there is to steal, and that there is
     /// nothing, so that they do not look in vain.
     #[inline]
-    pub(super) fn show_waiting(&self, pkts: usize) {
+    pub(super) fn show_waiting(&mut self, pkts: usize) {
+        if pkts > 0 {
+            self.signs.show_queued();
+        }
         self.boards[self.me].heartbeat.publish_queued(pkts);
     }
 
     /// This lcore runs at `now`. If it was silent for so long that others may
     /// have helped, that goes on record, and the silence is returned.
     #[inline(always)]
-    pub(super) fn show_running(&self, now: u64) -> Option<u64> {
-        let shown_ticks = self.boards[self.me].beat.show(now);
+    pub(super) fn show_running(&mut self, now: u64) -> Option<u64> {
+        let shown_ticks = self.boards[self.me].beat.show(now)?;
+        self.settle(now);
         let silent_ticks = now.saturating_sub(shown_ticks);
         if silent_ticks <= self.stall_ticks {
             return None;
         }
         self.record_silence(shown_ticks, now);
         Some(silent_ticks)
+    }
+
+    /// Leaves sets that it is in for no reason.
+    pub(super) fn settle(&mut self, now: u64) {
+        if now.wrapping_sub(self.settled_ticks) > self.settle_ticks {
+            self.settled_ticks = now;
+            self.signs.settle(&self.boards[self.me]);
+        }
     }
 
     #[cold]
@@ -117,26 +152,29 @@ impl<'a> Rescue<'a> {
 
     /// Whether idle lcores should poll this one's queues.
     #[inline(always)]
-    pub(super) fn show_pressure(&self, now: u64, pressed: bool) {
+    pub(super) fn show_pressure(&mut self, now: u64, pressed: bool) {
+        if pressed && self.rescues {
+            self.signs.show_pressed();
+        }
         self.boards[self.me].show_pressure(pressed.then_some(now));
     }
 
     // ---- What others show ----
 
-    /// All lcores' hints, now.
+    /// Hints of lcores that may want something, now.
     pub(super) fn look(&mut self, now: u64) -> &[PeerHint] {
-        self.hints.clear();
-        self.hints.extend(self.boards.iter().map(|board| board.hint(now)));
-        &self.hints
+        let boards = self.boards;
+        self.watch.look(now, self.attention, |lcore| &boards[lcore])
     }
 
-    pub(super) fn hint(&self, lcore: usize, now: u64) -> PeerHint {
-        self.boards[lcore].hint(now)
+    /// Whether that lcore is away, and for how long.
+    pub(super) fn away_hint(&self, lcore: usize, now: u64) -> PeerHint {
+        self.boards[lcore].away_hint(lcore, now)
     }
 
-    /// How many lines of other lcores a look reads, about.
+    /// How many boards of other lcores the last look read, and the sets.
     pub(super) fn looks(&self) -> u64 {
-        self.boards.len() as u64 + 1
+        self.watch.reads() as u64 + 1
     }
 
     fn stuck(&self, lcore: usize, now: u64) -> Option<Stuck> {
@@ -166,6 +204,19 @@ impl<'a> Rescue<'a> {
     }
 
     // ---- Help ----
+
+    /// Whether this lcore may help that one now: if not, another does. Lcores that
+    /// are not in need are polled by anybody.
+    pub(super) fn claim(&self, owner: usize, why: Why, now: u64) -> bool {
+        why == Why::Idle || self.boards[owner].claim_help(self.me, now, self.claim_ticks)
+    }
+
+    /// There is more to help with than this lcore has taken.
+    pub(super) fn welcome_help(&self, owner: usize, why: Why) {
+        if why != Why::Idle {
+            self.boards[owner].welcome_help();
+        }
+    }
 
     /// Steals up to half of another lcore's run queue, at most `limit` packets.
     /// Returns how many.

@@ -14,13 +14,14 @@ use crate::order::Order;
 use crate::policy::{Permits, Split};
 use crate::shed::Picker;
 use crate::stats::{Incidents, StampClocks};
+use micropools::attention::Attention;
 
 /// Time budget of one dequeue from a shard, in nanoseconds: nobody can help
 /// with what a worker holds.
 pub const TAKE_BUDGET_NS: u64 = 20_000;
 
-/// How often an lcore that has work itself looks for queues whose owner is
-/// away, in nanoseconds.
+/// How often an lcore that has work itself looks for one that is away, in
+/// nanoseconds; see [`Adoption`](micropools::attention::Adoption).
 pub const ADOPT_EVERY_NS: u64 = 2_000;
 
 /// The same for all lcores' loops.
@@ -103,6 +104,8 @@ pub struct Shared<'a> {
     pub run: &'a RunState,
     /// By lcore, in the order of the map.
     pub boards: &'a [Board<'a>],
+    /// Which of these are worth a look.
+    pub attention: &'a Attention,
     /// All receive queues. A queue's number is its place here.
     pub rxqs: &'a [RxQueue],
     /// By a receive queue's number: its packets that have not left yet.

@@ -8,6 +8,7 @@ use crate::policy::{Help, PeerHint, PeersView, Permit, Permits, Policy, Pool, Sp
 
 pub(super) struct Steps<'a, P> {
     me: usize,
+    lcores: usize,
     /// The pool of the present step.
     pool: Pool,
     /// Which pool is the lcore's from its next step on.
@@ -37,6 +38,7 @@ impl<'a, P: Policy> Steps<'a, P> {
     pub(super) fn new(me: usize, policy: P, settings: &Settings, shared: Shared<'a>) -> Self {
         Self {
             me,
+            lcores: shared.boards.len(),
             pool: shared.boards[me].pool(),
             split: shared.split,
             board: &shared.boards[me],
@@ -92,7 +94,7 @@ impl<'a, P: Policy> Steps<'a, P> {
         })
     }
 
-    /// Chooses the help for other lcores, which show these hints.
+    /// Chooses the help for other lcores, some of which show these hints.
     pub(super) fn help(
         &mut self,
         peers: &[PeerHint],
@@ -101,6 +103,7 @@ impl<'a, P: Policy> Steps<'a, P> {
     ) -> Help {
         let help = self.policy.help(&PeersView {
             me: self.me,
+            lcores: self.lcores,
             pool: self.pool,
             draining,
             permit_refused: self.refused,

@@ -198,14 +198,15 @@ mod tests {
 
     const RESCUE_AFTER: u64 = 100;
     const STALL_AFTER: u64 = 1_000;
-    const BUSY: PeerHint = PeerHint::calm(Pool::A);
+    const BUSY: PeerHint = PeerHint::calm(1, Pool::A);
     const HELP: HelpAfter =
         HelpAfter { rescue_ticks: RESCUE_AFTER, stall_ticks: STALL_AFTER, excess: Excess::Pull };
 
     fn help(pool: Pool, peer: PeerHint) -> Help {
-        let peers = [BUSY, peer];
+        let peers = [PeerHint::calm(0, Pool::A), peer];
         let view = PeersView {
             me: 0,
+            lcores: 2,
             pool,
             draining: false,
             permit_refused: false,
@@ -237,10 +238,11 @@ mod tests {
     #[test]
     fn an_lcore_that_is_stuck_hides_no_other() {
         let stuck = PeerHint { away_ticks: Some(1), expensive: true, ..BUSY };
-        let stalled = PeerHint { silent_ticks: STALL_AFTER + 1, ..BUSY };
-        let peers = [BUSY, stuck, stalled, PeerHint { pressed: true, ..BUSY }];
+        let stalled = PeerHint { lcore: 2, silent_ticks: STALL_AFTER + 1, ..BUSY };
+        let peers = [stuck, stalled, PeerHint { lcore: 3, pressed: true, ..BUSY }];
         let view = PeersView {
             me: 0,
+            lcores: 4,
             pool: Pool::A,
             draining: false,
             permit_refused: false,
@@ -265,9 +267,10 @@ mod tests {
             (Excess::Push, 8, Help::Steal { victim, why }),
             (Excess::Leave, 8, Help::Rest),
         ] {
-            let peers = [BUSY, PeerHint { pressed: true, queued_pkts, ..BUSY }];
+            let peers = [PeerHint { pressed: true, queued_pkts, ..BUSY }];
             let view = PeersView {
                 me: 0,
+                lcores: 2,
                 pool: Pool::A,
                 draining: false,
                 permit_refused: false,

@@ -256,12 +256,12 @@ impl<'a, P: Policy> World<'a, P> {
     fn look_around(&mut self, me: usize, pool: Pool) {
         let away = |lcore: &Lcore<'_>| lcore.away.map(|(since, _)| self.turn - since);
         let hint = |(at, lcore): (usize, &Lcore<'_>)| PeerHint {
-            pool: self.pool(at),
             queued_pkts: lcore.run_queue.len() as u32,
             away_ticks: away(lcore),
             expensive: lcore.expensive,
             silent_ticks: self.turn - lcore.seen,
             pressed: lcore.pressed,
+            ..PeerHint::calm(at, self.pool(at))
         };
         let peers: Vec<PeerHint> = self.lcores.iter().enumerate().map(hint).collect();
         let shards_nonempty = self.lcores.iter().any(|lcore| lcore.shard > 0);
@@ -269,6 +269,7 @@ impl<'a, P: Policy> World<'a, P> {
             (self.permits.is_available(pool), self.lcores[me].permit_refused);
         let view = PeersView {
             me,
+            lcores: self.lcores.len(),
             pool,
             draining: self.draining,
             permit_refused,

@@ -46,7 +46,7 @@ impl<const RX: bool> Policy for Steal<RX> {
         match peers.random(&mut self.rng, |peer| peer.queued_pkts > 0) {
             Some(victim) => Help::Steal { victim, why: Why::Idle },
             None if RX && !peers.draining => peers
-                .random(&mut self.rng, |_| true)
+                .any(&mut self.rng)
                 .map_or(Help::Rest, |victim| Help::TakeOver { victim, why: Why::Idle }),
             None => Help::Rest,
         }

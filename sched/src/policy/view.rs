@@ -57,7 +57,9 @@ impl View {
 /// time it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerHint {
-    /// That lcore's.
+    /// That lcore's place among all lcores.
+    pub lcore: usize,
+    /// Its pool.
     pub pool: Pool,
     /// About how many packets are in its run queue, rounded down; 0 only if there
     /// are none, or were none a moment ago.
@@ -78,8 +80,9 @@ pub struct PeerHint {
 
 impl PeerHint {
     /// Of an lcore of `pool` that runs, and needs nothing.
-    pub const fn calm(pool: Pool) -> Self {
+    pub const fn calm(lcore: usize, pool: Pool) -> Self {
         Self {
+            lcore,
             pool,
             queued_pkts: 0,
             away_ticks: None,
@@ -93,8 +96,10 @@ impl PeerHint {
 /// What an lcore sees that looks around.
 #[derive(Clone, Copy, Debug)]
 pub struct PeersView<'a> {
-    /// Its own place in `peers`.
+    /// Its own place among all lcores.
     pub me: usize,
+    /// How many lcores there are.
+    pub lcores: usize,
     /// Its pool.
     pub pool: Pool,
     /// The run is to end: poll no more.
@@ -105,14 +110,14 @@ pub struct PeersView<'a> {
     pub shards_nonempty: bool,
     /// An lcore of this pool could have had a permit a moment ago.
     pub permit_available: bool,
-    /// All lcores.
+    /// Lcores that may need something, each once; perhaps not all of these.
     pub peers: &'a [PeerHint],
 }
 
 impl PeersView<'_> {
-    /// The first lcore from a random place on, other than this one, that is
-    /// `wanted`. Cheap rather than uniform: one that follows many unwanted ones
-    /// is found more often than others.
+    /// Of the hints, the first one from a random place on that is `wanted`. Cheap
+    /// rather than uniform: one that follows many unwanted ones is found more often
+    /// than others.
     #[inline]
     pub(super) fn random(
         &self,
@@ -120,10 +125,19 @@ impl PeersView<'_> {
         wanted: impl Fn(&PeerHint) -> bool,
     ) -> Option<usize> {
         let count = self.peers.len();
-        if count < 2 {
+        if count == 0 {
             return None;
         }
         let first = rng.random_range(0..count);
-        (first..count).chain(0..first).find(|&at| at != self.me && wanted(&self.peers[at]))
+        let mut peers = self.peers[first..].iter().chain(&self.peers[..first]);
+        peers.find(|peer| peer.lcore != self.me && wanted(peer)).map(|peer| peer.lcore)
+    }
+
+    /// Any other lcore.
+    #[inline]
+    pub(super) fn any(&self, rng: &mut SmallRng) -> Option<usize> {
+        let others = self.lcores - 1;
+        let step = (others > 0).then(|| rng.random_range(1..=others))?;
+        Some((self.me + step) % self.lcores)
     }
 }

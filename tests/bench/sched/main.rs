@@ -1,5 +1,6 @@
 //! `cargo bench --bench sched -- [--json FILE] [--rounds N]`: the run queue and
-//! the sharded queue beside other queues, in TSC cycles per item. Every
+//! the sharded queue beside other queues, in TSC cycles per item, and looks at
+//! other lcores, in cycles per look. Every
 //! candidate has a short window in each round, one after the other, so that the
 //! machine's disturbances hit all of them. Figures are medians over the rounds,
 //! ratios are medians of the rounds' ratios.
@@ -7,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod growth;
+mod looks;
 mod one_core;
 mod table;
 mod two_cores;
@@ -70,6 +72,7 @@ fn run(args: &Args) -> Result<(), Error> {
     one_core::measure(&eal, args.rounds, &mut figures)?;
     two_cores::measure(&eal, cpus, args.rounds, &mut figures)?;
     growth::measure(cpus, args.rounds, &mut figures);
+    looks::measure(args.rounds, &mut figures);
     figures.print();
     if let Some(file) = &args.json {
         let text = serde_json::to_string_pretty(&figures.rows()).expect("rows are plain data");

@@ -20,7 +20,7 @@ const BURSTS: u64 = 10_000;
 type Window = Box<dyn FnMut() -> f64>;
 
 /// The cost of `step`, which moves `items` items.
-fn cycles_per_item(items: usize, mut step: impl FnMut()) -> f64 {
+pub fn cycles_per_item(items: usize, mut step: impl FnMut()) -> f64 {
     (0..BURSTS / 10).for_each(|_| step());
     let start = tsc();
     (0..BURSTS).for_each(|_| step());

@@ -26,7 +26,7 @@ pub struct Row {
 }
 
 /// `(mine, other, factor)`: mine may cost at most `factor` times the other.
-const TARGETS: [(Name, Name, f64); 7] = [
+const TARGETS: [(Name, Name, f64); 10] = [
     (("run queue, double", 32), ("rte_ring MP/MC", 32), 1.0),
     (("run queue, double", 32), ("rte_ring SP/SC", 32), 1.3),
     (("run queue, double", 32), ("crossbeam-deque FIFO", 32), 1.0 / 5.0),
@@ -50,6 +50,10 @@ const TARGETS: [(Name, Name, f64); 7] = [
         ("two cores: rte_ring SP/SC", 32),
         1.3,
     ),
+    (("a busy lcore looks: sets", 64), ("a busy lcore looks: every queue", 64), 0.05),
+    (("an idle lcore looks: sets", 64), ("an idle lcore looks: every board", 64), 0.25),
+    // All together, per lcore that is stuck, of ten times as many.
+    (("1 of 8 stuck, all look: sets", 128), ("1 of 8 stuck, all look: sets", 10), 2.0),
 ];
 
 #[derive(Default)]
