@@ -152,9 +152,9 @@ fn main() {
     println!("cargo::metadata=link_args={}", link_args.join("\u{1f}"));
 }
 
-/// Prints one line: what is missing, and the package that provides it. Cargo
-/// prints it as an error of this package and gives up. If the script failed by
-/// itself, cargo would print all its other output too.
+/// Prints one line, with the missing thing and the package that provides it.
+/// Cargo prints it as an error of this package and gives up. If the script
+/// failed by itself, cargo would print all its other output, too.
 fn fail(line: &str) -> ! {
     println!("cargo::error={line}");
     exit(0)
@@ -248,7 +248,7 @@ fn shared_args() -> Vec<String> {
 }
 
 /// The drivers whole, then every archive and system library that pkg-config
-/// names; the linker picks what is referenced.
+/// names. The linker picks the referenced parts.
 fn static_args() -> Vec<String> {
     let lib_dir = pkg_config(&["--variable=libdir"]);
     let lib_dir = Path::new(lib_dir.trim());

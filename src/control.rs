@@ -31,15 +31,14 @@ pub use pools::PoolFitter;
 pub use ports::WatchedPorts;
 pub use reload::{Hangups, Reload};
 
-/// How often control wakes up. Seldom, because on a small machine it shares a
-/// CPU with an lcore.
+/// Interval at which control wakes up. Long, because on a small machine control
+/// shares a CPU with an lcore.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// How often drivers are asked for the state of links that they do not follow.
+/// Interval at which control asks drivers for links that they do not follow.
 const LINKS_EVERY: Duration = Duration::from_millis(500);
 
-/// How long lcores may finish what they have received. Then the rest is
-/// dropped.
+/// Time for lcores to finish received packets. Then the rest is dropped.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
 /// Counts SIGINT and SIGTERM, which end the run, and SIGUSR1, which prints the
@@ -77,7 +76,7 @@ impl Signals {
     }
 }
 
-/// What a run needs of the process around it.
+/// The state of the process that a run needs.
 pub struct Host {
     pub(crate) signals: Signals,
     /// The CPUs that the process may use.
@@ -145,7 +144,7 @@ impl IncidentReader<'_> {
     }
 }
 
-/// What control watches, and the run that it ends.
+/// Control, with all that it watches.
 pub struct Control<'a> {
     pub run: &'a RunState,
     pub signals: &'a Signals,

@@ -8,7 +8,7 @@ mod flows;
 use std::path::Path;
 
 use captures::{read_capture, write_capture};
-use common::{Outcome, count, dropped, lcores, rows, run};
+use common::{Outcome, count, dropped, lcores, rows, rule, run};
 use flows::{Flow, dscp, header_sum, ipv4_tcp, ipv6_udp};
 use serde_json::Value;
 
@@ -128,15 +128,6 @@ fn through(
     let outcome = run(&format!("{} {vdev}", lcores(lcore_count)), &own);
     let _ = outcome.good_report();
     (outcome, read_capture(&file("out.pcap")))
-}
-
-/// Matches, flows and packets of a rule.
-fn rule(report: &Value, name: &str) -> [u64; 3] {
-    let row = rows(&report["dpi"], "rules")
-        .iter()
-        .find(|row| row["name"] == name)
-        .expect("every rule is in the report");
-    ["hit_pkts", "flows", "pkts"].map(|key| count(row, key))
 }
 
 /// With one scanning lcore in order of arrival, the fate of every packet is

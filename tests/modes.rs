@@ -7,7 +7,7 @@ mod lab;
 
 use std::time::Duration;
 
-use common::{Running, as_json, assert_books_balance, count, dropped, lcores, modes, rows, start};
+use common::{Running, as_json, assert_all_sent, count, dropped, lcores, modes, rows, start};
 use lab::{Lab, pass_through};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -248,12 +248,7 @@ fn every_packet_comes_out_once_and_intact() {
             let (report, came) =
                 lab.run(&own, &mut wires, |rings, over| pass_through(packets, rings, over));
             let report = as_json(&report);
-            assert_books_balance(&report);
-            assert_eq!(
-                (count(&report, "rx_pkts"), count(&report, "tx_pkts")),
-                (u64::from(2 * PKTS), u64::from(2 * PKTS)),
-                "{own}: {report:#}"
-            );
+            assert_all_sent(&report, 2 * PKTS, &own);
             for (mut came, first) in came.into_iter().zip([PKTS, 0]) {
                 let mut wanted: Vec<Vec<u8>> = (first..first + PKTS).map(swapped).collect();
                 came.sort();

@@ -235,25 +235,31 @@ fn rounds_that_fail_are_said_and_the_others_kept() {
     );
 }
 
+/// Runs an experiment and interrupts it after this time. Returns whether it
+/// succeeded, its standard output and its standard error.
+fn interrupted(command: &str, args: &[&str], after_s: u64) -> (bool, String, String) {
+    let child = experiment(command, args)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("mplab starts");
+    std::thread::sleep(Duration::from_secs(after_s));
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("it runs");
+    let output = child.wait_with_output().expect("it ends");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.success(), text(&output.stdout), text(&output.stderr))
+}
+
 /// Ten seconds of measuring are not thrown away.
 #[test]
 fn an_interrupted_benchmark_shows_what_it_has_measured() {
     let args = ["--mode", "pools,single", "--packets", "100000000", "--p", "0.01"];
     for patience_s in [4, 20] {
-        let child = experiment("bimodal", &args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("mplab starts");
-        std::thread::sleep(Duration::from_secs(patience_s));
-        kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("it runs");
-        let output = child.wait_with_output().expect("it ends");
-        let (out, err) =
-            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        if !output.status.success() && err.contains("interrupted") {
+        let (success, out, err) = interrupted("bimodal", &args, patience_s);
+        if !success && err.contains("interrupted") {
             continue;
         }
-        assert!(output.status.success() && err.is_empty(), "{out}\n{err}");
+        assert!(success && err.is_empty(), "{out}\n{err}");
         assert_eq!(out.matches("warning: interrupted after ").count(), 1, "{out}");
         assert_eq!(
             out.matches("starting micropool a").count(),
@@ -271,27 +277,18 @@ fn an_interrupted_benchmark_shows_what_it_has_measured() {
     panic!("not one packet in 20 seconds");
 }
 
-/// What was measured until then is shown and written.
+/// The results until then are printed and written.
 #[test]
 fn an_interrupt_keeps_what_was_measured() {
     let folder = tempfile::tempdir().expect("a folder");
     let json_path = path(&folder, "c.json");
     let args = ["--modes", "rtc", "--rounds", "1000", "--round-time", "0.1", "--json", &json_path];
     for patience_s in [5, 20] {
-        let child = experiment("compare", &args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("mplab starts");
-        std::thread::sleep(Duration::from_secs(patience_s));
-        kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("it runs");
-        let output = child.wait_with_output().expect("it ends");
-        let (out, err) =
-            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let (success, out, err) = interrupted("compare", &args, patience_s);
         if err.contains("interrupted before the first round had ended") {
             continue;
         }
-        assert!(output.status.success() && out.contains("warning: interrupted"), "{out}\n{err}");
+        assert!(success && out.contains("warning: interrupted"), "{out}\n{err}");
         let all = json(Path::new(&json_path));
         assert!(
             all["interrupted"] == true

@@ -9,7 +9,7 @@ mod lab;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use common::{as_json, assert_books_balance, count, dropped, modes, rows};
+use common::{as_json, assert_all_sent, assert_books_balance, count, dropped, modes, rows};
 use lab::{Lab, pass_slowly, pass_through};
 use serde_json::Value;
 
@@ -107,12 +107,7 @@ fn run(lab: &mut Lab, sent: Sent, own: &str) -> (Value, [Vec<Vec<u8>>; 2]) {
     let (report, came) =
         lab.run(&own, &mut wires, |rings, over| pass_slowly(lists, rings, over, sent.pause));
     let report = as_json(&report);
-    assert_books_balance(&report);
-    assert_eq!(
-        (count(&report, "rx_pkts"), count(&report, "tx_pkts")),
-        (u64::from(2 * PKTS), u64::from(2 * PKTS)),
-        "{own}: {report:#}"
-    );
+    assert_all_sent(&report, 2 * PKTS, &own);
     let mut all: Vec<(u32, u32)> =
         came.iter().flatten().map(|bytes| flow_and_number(bytes)).collect();
     all.sort_unstable();

@@ -33,7 +33,7 @@ const STUCK: u8 = 2;
 static HELD: AtomicBool = AtomicBool::new(false);
 static STUCK_NOW: AtomicU32 = AtomicU32::new(0);
 
-/// Replaces the addresses of what it forwards, as a router does.
+/// Replaces the addresses of forwarded packets, as a router does.
 struct Router(Peers);
 
 impl Engine for Router {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{as_json, assert_books_balance, count, dropped, rows, start};
+use common::{as_json, assert_books_balance, dropped, rule, start};
 use flows::{Flow, dscp, ipv4_tcp};
 use lab::Lab;
 use mpfwd::dpdk::{BURST_MAX, Burst, Mbuf, RxTxRing};
@@ -195,14 +195,6 @@ fn routes_under_load(lab: &mut Lab, mode: &str) {
 }
 
 const RULES: &str = "drop passwd \"/etc/passwd\"\nmark=46 voice \"INVITE\"\n";
-
-fn rule(report: &Value, name: &str) -> [u64; 3] {
-    let row = rows(&report["dpi"], "rules")
-        .iter()
-        .find(|row| row["name"] == name)
-        .expect("every rule is in the report");
-    ["hit_pkts", "flows", "pkts"].map(|key| count(row, key))
-}
 
 fn rules(lab: &mut Lab, mode: &str) {
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,5 +1,5 @@
-//! A port that accepts nothing, for good or for a while: what is kept, what is
-//! dropped, and that both are counted.
+//! A port that accepts nothing, for good or for a while: which packets are
+//! kept, and which are dropped, and that both are counted.
 
 mod common;
 mod lab;

@@ -4,7 +4,7 @@ use clap::{Command, ValueEnum};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-/// What can be generated.
+/// The texts that can be generated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Generated {
     Man,
@@ -14,7 +14,7 @@ pub enum Generated {
 }
 
 impl Generated {
-    /// Its text for `command`. `section`: of the manual that the page is in.
+    /// The text for `command`. `section`: the section of the manual.
     pub fn of(self, mut command: Command, section: u8) -> String {
         let mut text = Vec::new();
         let shell = match self {

@@ -64,8 +64,8 @@ pub struct Incident {
     /// not say, without a rescuer, and before the lcore's return.
     pub kernel_ns: Option<u64>,
     pub returned: bool,
-    /// From the packet's start until a rescuer took the first packet that waited
-    /// behind it. None without a rescuer.
+    /// From the packet's start until a rescuer took the first packet that
+    /// waited behind it. None without a rescuer.
     pub rescued_after_ns: Option<u64>,
     /// The lcores that took packets, in the order of the map.
     pub rescuers: Vec<u32>,
@@ -80,8 +80,8 @@ pub struct Incident {
     pub saved_ns: u64,
 }
 
-/// What else a reader of latencies must know, a line each: packets without a
-/// stamp, and why counting ended early.
+/// Qualifications of latencies, a line each: packets without a stamp, and why
+/// counting ended early.
 pub fn qualified_by(censored_pkts: u64, off: Option<&str>) -> Vec<String> {
     let censored = (censored_pkts > 0).then(|| {
         format!(

@@ -1,4 +1,4 @@
-//! What all rounds of an experiment share (the mpfwd, the lcores, memory,
+//! The set-up of all rounds of an experiment (the mpfwd, lcores, memory,
 //! virtual ports), and the command line of one round.
 
 use std::num::NonZeroU64;

@@ -31,7 +31,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Why a round has no result.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// By a signal to this program.
+    /// A signal to this program ended the round.
     Interrupted,
     /// mpfwd refused its arguments, or the machine lacks something: mpfwd's
     /// line.

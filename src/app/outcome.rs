@@ -31,14 +31,14 @@ pub(super) fn name(value: &impl Serialize) -> String {
         .unwrap_or_default()
 }
 
-/// What engines add to the report.
+/// The engines' part of the report.
 #[derive(Default)]
 pub(super) struct EngineReports {
     pub dpi: Option<DpiReport>,
     pub prediction: Option<PredictionRow>,
 }
 
-/// What is known when the ports are closed.
+/// Results that are known when the ports are closed.
 pub(super) struct Ended<'a> {
     /// The engines' name and results.
     pub does: String,

@@ -1,4 +1,4 @@
-//! How large packet buffers are, and how many there are.
+//! Size and number of packet buffers.
 
 use super::{LcorePlan, Placement, PortPlan, WAITING_MAX, usage};
 use crate::cli::Cli;

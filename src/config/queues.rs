@@ -185,7 +185,7 @@ fn map_queues(
     Ok(rxqs)
 }
 
-/// That the map leaves out no port, and no queue below the highest one.
+/// Checks that the map leaves out no port, and no queue below the highest one.
 fn check_complete(map: &[QueueOf], ports: &[&PortInfo], rxqs: &[u16]) -> Result<()> {
     for (at, port) in ports.iter().enumerate() {
         if rxqs[at] == 0 {

@@ -1,4 +1,4 @@
-//! What `--timestamps` means for these ports.
+//! Resolves `--timestamps` for these ports.
 
 use super::{PortPlan, usage};
 use crate::cli::{Cli, Timestamps};

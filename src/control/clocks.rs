@@ -8,7 +8,7 @@ use crate::dpdk::{Port, StampClock};
 use crate::stats::{ClockModel, Distrust, PortClock, Published, Sample, StampClocks, Step, Unit};
 use mpfwd_common::error::{Error, Result};
 
-/// How often clocks are read. In between a clock drifts far less than a
+/// Interval at which clocks are read. In between a clock drifts far less than a
 /// microsecond.
 pub const FOLLOW_EVERY: Duration = Duration::from_millis(100);
 
@@ -162,8 +162,8 @@ impl Followed {
         published.version() > 0
     }
 
-    /// A sample of the clock, or none if it could not be read. Wide ones count
-    /// as none: what is known of a clock gets no better by them.
+    /// A sample of the clock, or none if it could not be read. Wide samples
+    /// count as none, because they do not improve the model.
     fn take(
         &mut self,
         sample: Option<Sample>,

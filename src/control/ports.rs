@@ -20,7 +20,7 @@ impl WatchedPorts {
         Self((0..ports).map(|_| Watched::default()).collect())
     }
 
-    /// What became of the ports, in their order.
+    /// The history of the ports, in their order.
     pub fn logs(&self) -> impl Iterator<Item = &PortLog> {
         self.0.iter().map(|watched| &watched.log)
     }

@@ -12,7 +12,7 @@ use crate::stats::Reloads;
 use mpfwd_common::error::{Error, Result};
 use mpfwd_common::output::{say, warn};
 
-/// How often the thread tries to free what was replaced.
+/// Interval at which the thread tries to free replaced contents.
 const SWEEP_EVERY: Duration = Duration::from_millis(20);
 
 /// A file that a run can read again.
@@ -21,7 +21,7 @@ pub trait Reload: Send + Sync {
     /// Returns a line about them.
     ///
     /// # Errors
-    /// What is wrong with the file. The old contents stay in force.
+    /// The file has a mistake. The old contents stay in force.
     fn reload(&self) -> Result<String>;
 
     /// Frees contents that no lcore uses any more. Returns whether some are

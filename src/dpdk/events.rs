@@ -132,7 +132,7 @@ impl PortState {
         self.word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
     }
 
-    /// The link when the port has started, which is no change.
+    /// Sets the link of a port that has started, which is no change.
     pub(super) fn begin(&self, link_up: bool) {
         self.change(|word| word.with_link(link_up, 0));
     }
@@ -167,7 +167,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Of a port that exists.
+    /// Watches a port, which must exist.
     ///
     /// # Errors
     /// When DPDK has no memory.

@@ -19,7 +19,7 @@ pub(super) struct HugePages {
 }
 
 impl HugePages {
-    /// Of the size that `/proc/sys/vm/nr_hugepages` counts.
+    /// Hugepages of the size that `/proc/sys/vm/nr_hugepages` counts.
     pub(super) fn of_default_size() -> Self {
         let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
         let kib = text.lines().find_map(|line| {
@@ -31,7 +31,7 @@ impl HugePages {
 
     const NONE: Self = Self { bytes: 2 << 20, total: 0, free: 0, on_demand: 0 };
 
-    /// Of each size that the kernel has.
+    /// Hugepages by size, for each size that the kernel has.
     pub(super) fn of_all_sizes() -> Vec<Self> {
         let sizes = std::fs::read_dir(BY_SIZE).into_iter().flatten().flatten();
         sizes.filter_map(|size| Self::in_folder(&size.path())).collect()

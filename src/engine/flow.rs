@@ -5,8 +5,7 @@ use super::headers::{
 };
 use crate::dpdk::Mbuf;
 
-/// What identifies a packet's flow, also after an engine has changed the
-/// packet.
+/// Identifies a packet's flow, also after an engine has changed the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flows {
     /// The engine keeps a packet's pair of MAC addresses, perhaps swapped.
@@ -17,8 +16,8 @@ pub struct Flows {
 impl Flows {
     /// A number for the packet's flow, the same for all packets of a flow and
     /// in both directions: the hash of its
-    /// [`FlowKey`](super::headers::FlowKey). The NIC's RSS hash would not do. It
-    /// chose the queue, so that a queue's flows share bits of it; with a
+    /// [`FlowKey`](super::headers::FlowKey). The NIC's RSS hash would not do.
+    /// It chose the queue, so that a queue's flows share bits of it; with a
     /// symmetric key it has 16 bits only; and whoever sends packets can compute
     /// it.
     #[inline(always)]

@@ -1,5 +1,5 @@
-//! What is done to a packet. An engine says what a packet costs and processes
-//! it; it does not know on which lcore.
+//! Engines. An engine tells the cost class of a packet and processes it; it
+//! does not know on which lcore.
 
 mod any;
 mod budget;
@@ -41,7 +41,7 @@ use crate::dpdk::clock::TscRate;
 use crate::dpdk::{Burst, MAX_PORTS, Mbuf};
 use crate::stats::{DropCause, Gaps};
 
-/// What the engine expects of a packet before it has processed it.
+/// The expected cost of a packet before it is processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// The cheap stage is enough.
@@ -78,8 +78,8 @@ impl Verdict {
 /// Your own engine runs in every mode by [`crate::app::main_with`];
 /// `examples/arp_guard.rs` is a whole program:
 ///
-/// * `classify` says what is known in advance. It is called for every packet of
-///   a burst before any of them is served
+/// * `classify` tells the cost class, as far as it is known in advance. It is
+///   called for every packet of a burst before any of them is served
 /// * `cheap` serves packets where they came in, mostly in bursts
 /// * `expensive` serves deferred packets, one by one and in most modes on other
 ///   lcores: what an engine learns in one stage, the other knows only if they
@@ -181,7 +181,7 @@ fn one_by_one<E: Engine + ?Sized>(
         .for_each(|(packet, verdict)| *verdict = engine.expensive(packet, from));
 }
 
-/// What an lcore's engine is made from.
+/// The parameters of an lcore's engine.
 #[derive(Clone, Copy, Debug)]
 pub struct EngineSetup<'a> {
     /// EAL's number of the lcore.

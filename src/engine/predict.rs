@@ -32,8 +32,7 @@ impl Estimate {
     }
 }
 
-/// What all lcores have learnt of flows' costs, and the threshold for
-/// expensive.
+/// All lcores' knowledge of flows' costs, and the threshold for expensive.
 #[derive(Clone)]
 pub struct Prediction {
     pub estimate: Estimate,

@@ -1,7 +1,7 @@
 //! The record of stuck lcores: which lcore, in which packet, how long, which
-//! lcores rescued, and what waited. Each lcore writes only what it did itself,
-//! as owner or as rescuer, into its own ring. Readers join the records. Neither
-//! side ever waits.
+//! lcores rescued, and which packets waited. Each lcore writes only its own
+//! actions, as owner or as rescuer, into its own ring. Readers join the
+//! records. Neither side ever waits.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +34,7 @@ pub struct Stuck {
     pub stage: IncidentStage,
 }
 
-/// What a rescuer took at one time.
+/// The packets that a rescuer took at one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rescued {
     /// When, in ticks.
@@ -106,12 +106,13 @@ impl Incidents {
         open.is_none()
     }
 
-    /// Records that the stuck lcore returned at `now_ticks`. Only that lcore may
-    /// call this, after an absence of more than `--rescue-after`. An incident
-    /// without a rescuer is kept only if it took `noteworthy_ticks`: on a shared
-    /// machine short stalls are frequent and would displace all others. Returns
-    /// how much longer the rescued packets would have waited, in ticks, summed
-    /// over packets. A record that is being written is left out.
+    /// Records that the stuck lcore returned at `now_ticks`. Only that lcore
+    /// may call this, after an absence of more than `--rescue-after`. An
+    /// incident without a rescuer is kept only if it took `noteworthy_ticks`:
+    /// on a shared machine short stalls are frequent and would displace all
+    /// others. Returns how much longer the rescued packets would have waited,
+    /// in ticks, summed over packets. A record that is being written is left
+    /// out.
     #[cold]
     pub fn returned(&self, stuck: Stuck, now_ticks: u64, noteworthy_ticks: u64) -> u64 {
         let rescuers = self.logs.iter().enumerate().filter(|(at, _)| *at != stuck.lcore);

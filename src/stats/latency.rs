@@ -15,9 +15,9 @@ use mpfwd_common::text::{grouped, table, time, wrapped};
 pub struct Latency {
     /// nic, emulated, software or open-loop.
     pub source: &'static str,
-    /// What stamped arrivals, and from where to where latency is measured.
+    /// The clock of arrivals, and the two ends of latency.
     pub clock: String,
-    /// What the figures exclude, and how exact they are.
+    /// The part of latency that the figures exclude, and their precision.
     pub bound: String,
     /// The largest error of NIC stamps after conversion. None with other
     /// clocks.

@@ -1,4 +1,4 @@
-//! What became of a port during the run: changes of its link, and its loss.
+//! A port's history during the run: changes of its link, and its loss.
 
 use std::collections::VecDeque;
 
@@ -31,7 +31,7 @@ pub struct LostAt {
     pub why: &'static str,
 }
 
-/// What became of one port.
+/// The history of one port.
 #[derive(Clone, Debug, Default)]
 pub struct PortLog {
     /// All changes of the link.

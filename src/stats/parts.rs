@@ -15,7 +15,8 @@ pub const PARTS_EVERY_BURSTS: u32 = 64;
 /// Longer times are recorded as this one: an hour.
 const LONGEST_NS: u64 = 3_600_000_000_000;
 
-/// What one lcore measured for one class of packets, in ticks. One writer.
+/// Parts of one lcore's latencies for one class of packets, in ticks. One
+/// writer.
 #[derive(Debug, Default)]
 pub struct Parts {
     /// From the packet's own stamp to the poll that received it, of every

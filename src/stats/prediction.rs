@@ -1,4 +1,5 @@
-//! How often `--predict` deferred a packet by its flow's history, and was wrong.
+//! How often `--predict` deferred a packet by its flow's history, and was
+//! wrong.
 
 use std::fmt;
 
@@ -7,12 +8,13 @@ use serde::Serialize;
 use super::Counter;
 use mpfwd_common::text::grouped;
 
-/// What one lcore counts. One writer.
+/// One lcore's counts. One writer.
 #[derive(Debug, Default)]
 pub struct PredictionCounts {
     /// Packets of unknown cost that this lcore deferred without trying them.
     pub predicted_pkts: Counter,
-    /// Predicted packets that this lcore ran and that cost less than the cutoff.
+    /// Predicted packets that this lcore ran and that cost less than the
+    /// cutoff.
     pub wrong_pkts: Counter,
 }
 

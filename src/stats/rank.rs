@@ -1,4 +1,4 @@
-//! How far a worker's dequeues from the shards are from the order of arrival.
+//! Rank errors: the distance of a worker's dequeues from the order of arrival.
 //! `shed::RankMeter` defines the counts.
 
 use serde::Serialize;
@@ -71,8 +71,8 @@ pub struct RankRow {
     pub shards: usize,
     /// Sampled dequeues.
     pub samples: u64,
-    /// Mean number of older packets in other shards at a dequeue: a lower and an
-    /// upper bound.
+    /// Mean number of older packets in other shards at a dequeue: a lower and
+    /// an upper bound.
     pub rank_error_at_least: f64,
     pub rank_error_at_most: f64,
     /// Mean number of times that a packet was overtaken: a lower bound.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Counter, Histogram};
 use mpfwd_common::text::{short, table, time};
 
-/// One writer: the lcore that it is of.
+/// Only that lcore writes it.
 #[derive(Debug, Default)]
 pub struct RescueStats {
     /// Successful steals, and the packets.
@@ -21,9 +21,9 @@ pub struct RescueStats {
     /// packets.
     pub takeovers: Counter,
     pub takeover_pkts: Counter,
-    /// From the time at which an lcore had been stuck for `--rescue-after` until
-    /// this lcore had served the first packet that it rescued, in ticks. Once
-    /// per incident and rescuer.
+    /// From the time at which an lcore had been stuck for `--rescue-after`
+    /// until this lcore had served the first packet that it rescued, in ticks.
+    /// Once per incident and rescuer.
     pub latency: Histogram,
     /// How much longer the packets that were rescued from this lcore would have
     /// waited for its return: ticks, summed over packets. Counted by this lcore

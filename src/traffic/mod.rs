@@ -3,8 +3,8 @@
 //! late or missed, never as packets that were not sent (no coordinated
 //! omission).
 //!
-//! `mpfwd_common::traffic` draws what is due; `queue` and `frame` make packets
-//! of it when a receive queue is polled.
+//! `mpfwd_common::traffic` draws due times, flows and costs; `queue` and
+//! `frame` make packets when a receive queue is polled.
 
 mod frame;
 mod queue;

@@ -1,5 +1,5 @@
-//! A virtual NIC's receive queue: makes packets of what is due whenever the
-//! queue is polled.
+//! A virtual NIC's receive queue: makes the due packets whenever the queue is
+//! polled.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,7 +31,7 @@ pub struct QueueCounts {
 }
 
 impl QueueCounts {
-    /// Packets that were due by the last poll, whatever became of them.
+    /// Packets that were due by the last poll, received or not.
     pub fn offered_pkts(&self) -> u64 {
         self.offered_pkts.load(Ordering::Relaxed)
     }

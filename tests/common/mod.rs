@@ -332,6 +332,15 @@ impl Outcome {
     }
 }
 
+/// Matches, flows and packets of a rule of `dpi`.
+pub fn rule(report: &Value, name: &str) -> [u64; 3] {
+    let row = rows(&report["dpi"], "rules")
+        .iter()
+        .find(|row| row["name"] == name)
+        .expect("every rule is in the report");
+    ["hit_pkts", "flows", "pkts"].map(|key| count(row, key))
+}
+
 /// A count of the report, or of one of its rows.
 #[track_caller]
 pub fn count(row: &Value, key: &str) -> u64 {
@@ -416,6 +425,13 @@ pub fn assert_books_balance(report: &Value) {
             false => assert!(stamped <= total("tx_pkts"), "latency of what was sent: {report:#}"),
         }
     }
+}
+
+/// A run that received and sent `pkts` packets, and no others.
+pub fn assert_all_sent(report: &Value, pkts: u32, own: &str) {
+    assert_books_balance(report);
+    let counts = ["rx_pkts", "tx_pkts"].map(|key| count(report, key));
+    assert_eq!(counts, [u64::from(pkts); 2], "{own}: {report:#}");
 }
 
 /// Prints why a test is skipped. Not by `eprintln`, which cargo shows only for

@@ -27,7 +27,7 @@ pub struct Lab {
     _leftovers: Leftovers,
 }
 
-/// Two net_ring ports: what came in by one leaves by the other.
+/// Two net_ring ports: packets that arrive by one leave by the other.
 pub struct Wires {
     pub rings: [RxTxRing; 2],
     pub ports: [PortInfo; 2],
@@ -135,7 +135,7 @@ impl Lab {
 }
 
 /// Puts all packets of each list into its port while taking out whatever comes,
-/// until the run is over. Returns what came out of each port, in order.
+/// until the run is over. Returns the packets that left each port, in order.
 pub fn pass_through(
     lists: [Vec<Mbuf>; 2],
     rings: &mut [RxTxRing; 2],

@@ -4,22 +4,22 @@
 //! business.
 //!
 //! The table is set-associative. A key belongs to one set, two cache lines with
-//! room for [`WAYS`] flows. A new flow whose set is full of live ones evicts the
-//! one that was looked up least recently.
+//! room for [`WAYS`] flows. A new flow whose set is full of live ones evicts
+//! the one that was looked up least recently.
 //!
 //! # Protocol
-//! * A set's version is that of a seqlock: odd while a writer is in the set. It is
-//!   also the writers' lock, so that a flow never has two entries, and no update
-//!   computed from the old value is lost.
+//! * A set's version is that of a seqlock: odd while a writer is in the set. It
+//!   is also the writers' lock, so that a flow never has two entries, and no
+//!   update computed from the old value is lost.
 //! * A reader loads the version, finds the key, loads the value, and loads the
-//!   version again: if that is unchanged and even, key and value belong together.
-//!   After [`READ_TRIES`] failures it gives up, and reports the flow as unknown.
-//!   It never waits.
-//! * A reader that finds an entry's time old replaces it by a compare-and-swap of
-//!   the whole word: value and time change together or not at all. It does so at
-//!   most once per flow and unit of time (1/256 to 1/128 of the timeout), so that
-//!   lines seldom move. If meanwhile another flow took over the entry with the
-//!   very same word, that flow seems a little younger than it is.
+//!   version again: if that is unchanged and even, key and value belong
+//!   together. After [`READ_TRIES`] failures it gives up, and reports the flow
+//!   as unknown. It never waits.
+//! * A reader that finds an entry's time old replaces it by a compare-and-swap
+//!   of the whole word: value and time change together or not at all. It does
+//!   so at most once per flow and unit of time (1/256 to 1/128 of the timeout),
+//!   so that lines seldom move. If meanwhile another flow took over the entry
+//!   with the very same word, that flow seems a little younger than it is.
 //!
 //! ```
 //! use micropools::flow_table::{FlowTable, Upsert};
@@ -58,8 +58,8 @@ const UNITS_MIN: u64 = 128;
 /// The key of a free entry.
 const EMPTY: u64 = 0;
 
-/// Two cache lines, which the adjacent-line prefetcher fetches together: a lookup
-/// compares keys in the first and reads a word of the second.
+/// Two cache lines, which the adjacent-line prefetcher fetches together: a
+/// lookup compares keys in the first and reads a word of the second.
 #[repr(align(128))]
 struct Set {
     version: AtomicU64,
@@ -88,10 +88,10 @@ pub struct FlowTable {
 }
 
 impl FlowTable {
-    /// Room for `flows` flows, rounded up to whole sets of 128 bytes. A flow that
-    /// is not looked up during `timeout_ticks` expires, a hundredth of that
-    /// earlier or later. Times wrap: an entry that was not touched for 32,768
-    /// timeouts counts as live again.
+    /// Room for `flows` flows, rounded up to whole sets of 128 bytes. A flow
+    /// that is not looked up during `timeout_ticks` expires, a hundredth of
+    /// that earlier or later. Times wrap: an entry that was not touched for
+    /// 32,768 timeouts counts as live again.
     pub fn new(flows: usize, timeout_ticks: u64) -> Self {
         let set = || Set {
             version: AtomicU64::new(0),
@@ -108,15 +108,17 @@ impl FlowTable {
         self.sets.len() * WAYS
     }
 
-    /// The value of the flow with that key, if the table has it. Renews its time.
+    /// The value of the flow with that key, if the table has it. Renews its
+    /// time.
     ///
-    /// The key stands for the flow: it must be a hash of all that identifies the
-    /// flow, with all 64 bits well spread.
+    /// The key stands for the flow: it must be a hash of all that identifies
+    /// the flow, with all 64 bits well spread.
     #[inline]
     pub fn get(&self, key: u64, now_ticks: u64) -> Option<u64> {
         let (key, set) = self.locate(key);
         for tries in 0..READ_TRIES {
-            // Acquire: sees what a writer wrote before it made the version even.
+            // Acquire: sees what a writer wrote before it made the version
+            // even.
             let version = set.version.load(Ordering::Acquire);
             if !version.is_multiple_of(2) {
                 crate::sync::back_off(tries);
@@ -124,8 +126,8 @@ impl FlowTable {
             }
             let way = set.way(key);
             let word = way.map_or(0, |way| set.words[way].load(Ordering::Relaxed));
-            // Acquire: pairs with the fence of `lock`: if a later writer wrote any
-            // of this, the version shows it.
+            // Acquire: pairs with the fence of `lock`: if a later writer wrote
+            // any of this, the version shows it.
             fence(Ordering::Acquire);
             if set.version.load(Ordering::Relaxed) == version {
                 return way.and_then(|way| self.live(&set.words[way], word, self.units(now_ticks)));
@@ -154,9 +156,10 @@ impl FlowTable {
         Some(word >> TIME_BITS)
     }
 
-    /// Gives the flow the value that `next` makes of its present one (`None`: it is
-    /// unknown), at most [`VALUE_MAX`]. Returns the new value, and what was done.
-    /// `next` should be short: other writers of the set wait for it.
+    /// Gives the flow the value that `next` makes of its present one (`None`:
+    /// it is unknown), at most [`VALUE_MAX`]. Returns the new value, and how it
+    /// was stored. `next` should be short: other writers of the set wait for
+    /// it.
     pub fn update(
         &self,
         key: u64,
@@ -174,10 +177,11 @@ impl FlowTable {
         };
         let value = next(known.map(|(_, word)| word >> TIME_BITS)).min(VALUE_MAX);
         set.keys[way].store(key, Ordering::Relaxed);
-        // A read-modify-write, as a reader's renewal is: that comes before this,
-        // or fails.
+        // A read-modify-write, as a reader's renewal is: that comes before
+        // this, or fails.
         set.words[way].swap(pack(value, now), Ordering::Relaxed);
-        // Release: a reader that sees the even version sees the key and the word.
+        // Release: a reader that sees the even version sees the key and the
+        // word.
         set.version.fetch_add(1, Ordering::Release);
         (value, done)
     }
@@ -225,8 +229,8 @@ impl Set {
         self.keys.iter().position(|at| at.load(Ordering::Relaxed) == key)
     }
 
-    /// Waits until no other writer is in the set, and makes the version odd. The
-    /// addition of one unlocks.
+    /// Waits until no other writer is in the set, and makes the version odd.
+    /// The addition of one unlocks.
     fn lock(&self) {
         let mut tries = 0;
         // Acquire: pairs with the last writer's release.
@@ -245,8 +249,8 @@ fn pack(value: u64, units: u64) -> u64 {
     value << TIME_BITS | units
 }
 
-/// For how many units a word was not looked up. Lcores' clocks may differ a little:
-/// a time in the future is new.
+/// The age of a word's last lookup, in units. Lcores' clocks may differ a
+/// little, so a time in the future has age 0.
 #[inline]
 fn age(word: u64, now: u64) -> u64 {
     let age = now.wrapping_sub(word) & TIME_MASK;

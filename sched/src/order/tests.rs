@@ -1,5 +1,5 @@
-//! Random schedules: in whatever order stages end and drivers accept, the packets
-//! of each bucket are sent in the order of arrival.
+//! Random schedules: in whatever order stages end and drivers accept, the
+//! packets of each bucket are sent in the order of arrival.
 
 use proptest::prelude::*;
 
@@ -18,12 +18,11 @@ struct Packet {
     number: u32,
 }
 
-/// What happens next. An index into a list of packets is taken modulo its
-/// length.
+/// The next event. An index into a list of packets is taken modulo its length.
 #[derive(Clone, Copy, Debug)]
 enum Event {
-    /// A packet arrives; with `away` it leaves the lease's holder, and so needs a
-    /// ticket in any case.
+    /// A packet arrives; with `away` it leaves the lease's holder, and so needs
+    /// a ticket in any case.
     Arrive { queue: usize, flow_hash: u32, away: bool },
     /// The stage of a packet ends.
     Finish(usize),

@@ -1,14 +1,15 @@
 //! Growing by appending: when the newest ring is full, another one is appended.
-//! Thieves choose a ring at random, so that several of them steal at once, each on
-//! lines of its own.
+//! Thieves choose a ring at random, so that several of them steal at once, each
+//! on lines of its own.
 //!
-//! The owner pushes to the newest ring and pops from the oldest. A drained ring is
-//! retired, and reused when another one is needed. Its indexes go on counting,
-//! which makes retiring safe: a late thief finds the ring empty, or finds items of
-//! this queue that it may steal. Which rings are active is therefore only a hint.
+//! The owner pushes to the newest ring and pops from the oldest. A drained ring
+//! is retired, and reused when another one is needed. Its indexes go on
+//! counting, which makes retiring safe: a late thief finds the ring empty, or
+//! finds items of this queue that it may steal. Which rings are active is
+//! therefore only a hint.
 //!
-//! Order: oldest first in each ring. A thief may steal from any ring, so an item
-//! may be overtaken by all that are queued behind it.
+//! Order: oldest first in each ring. A thief may steal from any ring, so an
+//! item may be overtaken by all that are queued behind it.
 
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
@@ -27,12 +28,13 @@ const RINGS_MAX: usize = if cfg!(loom) { 4 } else { 64 };
 /// So many rings hold `max` items: all rings do so half empty.
 const RINGS_WHEN_FULL: usize = RINGS_MAX / 2;
 
-/// What thieves share: the rings that were ever made, and which of them to try.
+/// Shared with thieves: the rings that were ever made, and which of them to
+/// try.
 pub struct Rings<T: Word> {
     /// A bit for each ring from the oldest to the newest.
     active: Line<AtomicU64>,
-    /// Each a clone of the owner's `Arc`, as a raw pointer; null until the ring is
-    /// first needed, then never changed.
+    /// Each a clone of the owner's `Arc`, as a raw pointer; null until the ring
+    /// is first needed, then never changed.
     rings: [AtomicPtr<Ring<T>>; RINGS_MAX],
 }
 
@@ -63,8 +65,8 @@ impl<T: Word> Drop for Rings<T> {
     }
 }
 
-/// Rings of one size, `capacity` or a 32nd of `max`, whichever is more; no item is
-/// ever copied.
+/// Rings of one size, `capacity` or a 32nd of `max`, whichever is more; no item
+/// is ever copied.
 pub struct Append<T: Word> {
     rings: Arc<Rings<T>>,
     /// In the order of `rings`.

@@ -1,4 +1,4 @@
-//! What a way of growing does for the queue above it.
+//! A way of growing, as the queue uses it.
 
 use std::mem::MaybeUninit;
 
@@ -14,8 +14,8 @@ pub enum Stolen {
     Items(usize),
     /// The queue was empty, or the batch had no room.
     Nothing,
-    /// The owner or another thief claimed items at the same moment: there may be
-    /// more.
+    /// The owner or another thief claimed items at the same moment: there may
+    /// be more.
     Contended,
 }
 
@@ -30,13 +30,14 @@ impl Stolen {
 /// Chosen once, by monomorphisation.
 ///
 /// # Safety
-/// `pop` and `steal` must initialise as many items as they return, from the front
-/// of `into` on, and no other caller may get these items.
+/// `pop` and `steal` must initialise as many items as they return, from the
+/// front of `into` on, and no other caller may get these items.
 pub unsafe trait Growth<T: Word>: Send + Sized {
     /// State that thieves share.
     type Shared: Send + Sync;
 
-    /// Room for `capacity` items without allocation, and for `max` after growing.
+    /// Room for `capacity` items without allocation, and for `max` after
+    /// growing.
     fn new(capacity: usize, max: usize) -> Self;
 
     /// State of this queue that thieves share.

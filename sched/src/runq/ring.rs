@@ -1,19 +1,20 @@
 //! One ring: what its owner and its thieves share, and the owner's private end.
 //!
 //! `head` and `tail` count items and never wrap within a machine's life. Items
-//! `head..tail` are queued. Only the owner writes slots and `tail`. The owner and
-//! the thieves claim items by moving `head` over them with a compare-and-swap,
-//! which is the only contended step.
+//! `head..tail` are queued. Only the owner writes slots and `tail`. The owner
+//! and the thieves claim items by moving `head` over them with a
+//! compare-and-swap, which is the only contended step.
 //!
 //! * The owner claims first and then reads the slots: only it could overwrite
 //!   them.
 //! * A thief reads first and then claims: once it has claimed, the owner may
-//!   overwrite the slots. A thief whose claim fails forgets what it read; another
-//!   claim succeeded. No lcore ever waits for a thief, wherever that is stopped.
+//!   overwrite the slots. A thief whose claim fails forgets what it read;
+//!   another claim succeeded. No lcore ever waits for a thief, wherever that is
+//!   stopped.
 //!
-//! Why a successful claim proves that the thief read the items at these indexes:
-//! to overwrite an item's slot the owner must have seen `head` beyond it, and
-//! `head` never moves back.
+//! Why a successful claim proves that the thief read the items at these
+//! indexes: to overwrite an item's slot the owner must have seen `head` beyond
+//! it, and `head` never moves back.
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -24,13 +25,13 @@ use super::slots::Slots;
 use super::word::Word;
 use crate::sync::{Arc, AtomicPtr, AtomicU64, Line, Ordering};
 
-/// What owner and thieves share, each word on lines of its own: a push writes none
-/// that a thief writes.
+/// Shared by owner and thieves, each word on lines of its own: a push writes
+/// none that a thief writes.
 pub struct Ring<T: Word> {
     /// The oldest item's index.
     head: Line<AtomicU64>,
-    /// The index behind the newest item's. Never less than a `head` that was read
-    /// before it.
+    /// The index behind the newest item's. Never less than a `head` that was
+    /// read before it.
     tail: Line<AtomicU64>,
     /// Written when the ring grows.
     slots: Line<AtomicPtr<Slots>>,
@@ -38,7 +39,8 @@ pub struct Ring<T: Word> {
 }
 
 impl<T: Word> Ring<T> {
-    /// Steals the oldest half, rounded up, but no more than `into` has room for.
+    /// Steals the oldest half, rounded up, but no more than `into` has room
+    /// for.
     pub(super) fn steal(&self, into: &mut [MaybeUninit<T>]) -> Stolen {
         prefetch_for_write(&self.head);
         // Acquire: pairs with the release of the claim that moved `head` here,
@@ -61,10 +63,10 @@ impl<T: Word> Ring<T> {
         // there are slots.
         let count = into.len().min(queued.div_ceil(2) as usize).min(slots.capacity());
         slots.peek(head, &mut into[..count]);
-        // Release: the owner, which acquires `head`, overwrites these slots only
-        // after we have read them; and the next thief, which acquires it too,
-        // sees the tail that we saw. No acquire: what the items point to was seen
-        // with the tail.
+        // Release: the owner, which acquires `head`, overwrites these slots
+        // only after we have read them; and the next thief, which acquires it
+        // too, sees the tail that we saw. No acquire: what the items point to
+        // was seen with the tail.
         match self.head.compare_exchange(
             head,
             head + count as u64,
@@ -90,8 +92,8 @@ fn prefetch_for_write(line: &AtomicU64) {
     // As assembly: without a newer target CPU the compiler falls back to a
     // prefetch for reading.
     #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
-    // SAFETY: a prefetch never faults; a CPU that does not know this one ignores
-    // it.
+    // SAFETY: a prefetch never faults; a CPU that does not know this one
+    // ignores it.
     unsafe {
         core::arch::asm!("prefetchw [{}]", in(reg) std::ptr::from_ref(line), options(nostack, preserves_flags, readonly));
     }
@@ -102,19 +104,21 @@ fn prefetch_for_write(line: &AtomicU64) {
 impl<T: Word> Drop for Ring<T> {
     fn drop(&mut self) {
         let (head, tail) = (self.head.load(Ordering::Relaxed), self.tail.load(Ordering::Relaxed));
-        // SAFETY: `OwnerEnd` made it from a box, and no user of the ring is left.
+        // SAFETY: `OwnerEnd` made it from a box, and no user of the ring is
+        // left.
         let slots = unsafe { Box::from_raw(self.slots.load(Ordering::Relaxed)) };
         for at in head..tail {
             let mut item = [MaybeUninit::<T>::uninit()];
             slots.move_out(at, &mut item);
-            // SAFETY: items between head and tail were pushed and never claimed.
+            // SAFETY: items between head and tail were pushed and never
+            // claimed.
             unsafe { item[0].assume_init_drop() };
         }
     }
 }
 
-/// The owner's end of a ring. It has private copies of what only the owner writes,
-/// so that it reads no shared line for that.
+/// The owner's end of a ring. It has private copies of what only the owner
+/// writes, so that it reads no shared line for that.
 pub(super) struct OwnerEnd<T: Word> {
     ring: Arc<Ring<T>>,
     /// The word that the owner published last.
@@ -174,8 +178,8 @@ impl<T: Word> OwnerEnd<T> {
         self.len_bound() == 0 || self.len() == 0
     }
 
-    /// How many of `want` items may be pushed so that at most `limit` are queued;
-    /// `limit` is at most the capacity.
+    /// How many of `want` items may be pushed so that at most `limit` are
+    /// queued; `limit` is at most the capacity.
     #[inline(always)]
     pub(super) fn room(&mut self, want: usize, limit: usize) -> usize {
         let free = limit.saturating_sub(self.len_bound());
@@ -185,13 +189,14 @@ impl<T: Word> OwnerEnd<T> {
     /// As `room`, after a read of the shared line.
     #[cold]
     fn room_now(&mut self, want: usize, limit: usize) -> usize {
-        // Acquire: pairs with the thieves' release: they have read the slots that
-        // we are about to overwrite.
+        // Acquire: pairs with the thieves' release: they have read the slots
+        // that we are about to overwrite.
         self.head_seen = self.ring.head.load(Ordering::Acquire);
         want.min(limit.saturating_sub(self.len_bound()))
     }
 
-    /// Pushes the items, all of which must have room. The caller must forget them.
+    /// Pushes the items, all of which must have room. The caller must forget
+    /// them.
     #[inline(always)]
     pub(super) fn push(&mut self, items: &[T]) {
         debug_assert!(self.len_bound() + items.len() <= self.capacity());
@@ -229,14 +234,14 @@ impl<T: Word> OwnerEnd<T> {
         }
     }
 
-    /// Replaces the slots by twice as many. Thieves that still read the old ones
-    /// find all items there that were queued until now: the old slots are never
-    /// written again, and are freed with the ring.
+    /// Replaces the slots by twice as many. Thieves that still read the old
+    /// ones find all items there that were queued until now: the old slots are
+    /// never written again, and are freed with the ring.
     #[cold]
     pub(super) fn double(&mut self) {
         self.head_seen = self.ring.head.load(Ordering::Acquire);
-        // SAFETY: the slots come from a box; only the owner writes slots, and it
-        // writes these no more.
+        // SAFETY: the slots come from a box; only the owner writes slots, and
+        // it writes these no more.
         let new = Box::new(unsafe { Slots::twice(self.slots, self.head_seen, self.tail) });
         self.slots = NonNull::from(Box::leak(new));
         // Release: a thief that sees these slots sees the copies.

@@ -28,7 +28,7 @@ use crate::dpdk::{Burst, Mbuf};
 use crate::stats::DropCause;
 use micropools::flow_table::{FlowTable, Upsert};
 
-/// What all lcores share.
+/// The part that all lcores share.
 pub struct Inspection {
     pub rules: Arc<Live<RuleSet>>,
     /// By flow, a [`FlowState`].
@@ -56,7 +56,7 @@ pub struct Dpi {
     bytes: Vec<u8>,
 }
 
-/// A packet's headers, and what is known of its flow.
+/// A packet's headers, and its flow's state.
 struct Seen {
     headers: Headers,
     flow_id: u64,
@@ -163,9 +163,9 @@ impl Dpi {
         }
     }
 
-    /// Stores what was found in another packet of the flow, a rule's number,
-    /// and returns what is now known of the flow. The state of an lcore that
-    /// uses later rules wins.
+    /// Stores the rule that matched another packet of the flow, if any, and
+    /// returns the flow's new state. The state of an lcore that uses later
+    /// rules wins.
     fn note(&self, flow_id: u64, found: Option<u16>) -> FlowState {
         let (rules, counts) = (&self.rules, self.rules.counts(self.lcore));
         let mut before = FlowState::Open(0);

@@ -15,7 +15,7 @@ use mpfwd_common::error::{Error, Result};
 /// decided it.
 pub const RULES_MAX: usize = u16::MAX as usize;
 
-/// What becomes of the packets of a flow from the first match on, the matching
+/// The treatment of a flow's packets from the first match on, the matching
 /// packet included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -37,7 +37,7 @@ impl fmt::Display for Action {
     }
 }
 
-/// What a payload is searched for.
+/// The pattern that a payload is searched for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Pattern {
     /// These bytes, at least one, anywhere.
@@ -107,7 +107,7 @@ impl Rules {
     }
 }
 
-/// A result, or a column and what is wrong there.
+/// A result, or a column and the mistake there.
 type At<T> = std::result::Result<T, (usize, String)>;
 
 fn not_utf8(bytes: &[u8], valid: usize) -> Mistake {

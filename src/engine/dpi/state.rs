@@ -1,4 +1,4 @@
-//! What the flow table stores of a flow.
+//! The flow table's value for a flow.
 
 use micropools::flow_table::VALUE_MAX;
 

@@ -1,12 +1,12 @@
-//! What the packets of a flow have in common, and its hash.
+//! The key that packets of a flow have in common, and its hash.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::LazyLock;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// Drawn at the start of the process. Whoever sends packets cannot compute which
-/// flows have the same hash, and so cannot make a flow wait for his own.
+/// Drawn at the start of the process. Whoever sends packets cannot compute
+/// which flows have the same hash, and so cannot make a flow wait for his own.
 static SECRET: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
 
 /// The kind of addresses in a key.
@@ -108,7 +108,7 @@ impl FlowKey {
 
 /// Hashes two ends, in any order: the port above an address of 6 bytes, or of
 /// 4. Only keys with addresses of 4 bytes have a protocol, which goes between
-/// the two. 16 bytes are hashed in half the time of 17.
+///    the two. 16 bytes are hashed in half the time of 17.
 #[inline(always)]
 pub(super) fn hash_short(a: u64, b: u64, protocol: u8) -> u32 {
     let (first, second) = (a.min(b) | u64::from(protocol) << 40, a.max(b));

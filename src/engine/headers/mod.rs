@@ -27,7 +27,7 @@ pub const ETHERNET_HEADER: usize = 14;
 
 const VLAN_TAG: usize = 4;
 
-/// What the link layer carries.
+/// The network protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
     Ipv4,
@@ -45,7 +45,7 @@ pub enum Layer {
     /// IP's fixed header with IPv4's options; also a packet that claims to be
     /// longer than its frame.
     Network,
-    /// What follows the addresses: IPv6's extension headers, TCP, UDP.
+    /// The headers behind the addresses: IPv6's extension headers, TCP, UDP.
     Transport,
 }
 
@@ -115,7 +115,7 @@ pub fn parse_front(front: &[u8], len: usize) -> Headers {
     }
 }
 
-/// What the frame carries, and where that begins; `None` if the frame ends
+/// The network protocol, and the offset of its header. `None` if the frame ends
 /// before.
 pub fn carried(front: &[u8]) -> Option<(Network, usize)> {
     let (_, l3, ether_type) = link(&front[..front.len().min(FRONT_MAX)]);
@@ -136,8 +136,8 @@ fn is_vlan(ether_type: u16) -> bool {
     matches!(ether_type, 0x8100 | 0x88a8 | 0x9100 | 0x9200 | 0x9300)
 }
 
-/// The number of tags, where their payload begins, and what it is; `None` if
-/// the frame ends before.
+/// The number of tags, and their payload's offset and EtherType. `None` if the
+/// frame ends before.
 fn link(front: &[u8]) -> (usize, usize, Option<u16>) {
     let Some(mut ether_type) = u16_at(front, ETHERNET_HEADER - 2) else {
         return (0, front.len(), None);

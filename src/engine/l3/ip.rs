@@ -1,6 +1,6 @@
-//! What a router does to an IP header: checks whether it may be forwarded (RFC
-//! 1812, 5.2 and 5.3; RFC 8200, 3), reads its destination, and counts the hop.
-//! Pure, and accepts any bytes.
+//! A router's work on an IP header: it checks whether the packet may be
+//! forwarded (RFC 1812, 5.2 and 5.3; RFC 8200, 3), reads its destination, and
+//! counts the hop. Pure, and accepts any bytes.
 
 use crate::engine::headers::{self, Network};
 
@@ -40,7 +40,7 @@ pub fn destination(front: &[u8], len: usize) -> Result<Destination, Unfit> {
     }
 }
 
-/// What the frame carries, and where that begins.
+/// The network protocol, and the offset of its header.
 #[inline(always)]
 fn locate(front: &[u8]) -> Result<(Network, usize), Unfit> {
     match front.get(12..14) {

@@ -5,32 +5,56 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::{INCIDENTS_MAX, Stuck};
 
-/// One record. Its fields are plain words, so that readers copy it word by word
-/// beside the writer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Record {
-    pub(super) victim: u64,
-    pub(super) started_ticks: u64,
-    pub(super) flow_hash: u64,
-    pub(super) stage: u64,
-    /// The owner's record: when it returned. A rescuer's: 0.
-    pub(super) ended_ticks: u64,
-    /// When the rescuer came first; and the sum over its packets of the time
-    /// from the start until each was taken.
-    pub(super) first_ticks: u64,
-    pub(super) sum_since_start_ticks: u64,
-    pub(super) stolen_pkts: u64,
-    pub(super) polled_pkts: u64,
-    pub(super) longest_wait_ticks: u64,
-    /// The stuck lcore's run delay: in the owner's record when it returned, in a
-    /// rescuer's when that came first. [`UNKNOWN`] where the kernel does not say.
-    pub(super) run_delay_ns: u64,
+/// Declares a record of words, which readers copy word by word beside the
+/// writer.
+macro_rules! record {
+    ($(#[$about:meta])* $name:ident { $($(#[$field_about:meta])* $field:ident),+ $(,)? }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub(super) struct $name {
+            $($(#[$field_about])* pub(super) $field: u64),+
+        }
+
+        const WORDS: usize = [$(stringify!($field)),+].len();
+
+        impl $name {
+            fn to_words(self) -> [u64; WORDS] {
+                [$(self.$field),+]
+            }
+
+            fn from_words([$($field),+]: [u64; WORDS]) -> Self {
+                Self { $($field),+ }
+            }
+        }
+    };
+}
+
+record! {
+    /// What one lcore knows of an incident.
+    Record {
+        victim,
+        started_ticks,
+        flow_hash,
+        stage,
+        /// The owner's record: when it returned. A rescuer's: 0.
+        ended_ticks,
+        /// Time of the first rescue.
+        first_ticks,
+        /// Sum over the rescued packets of the time from the start to their
+        /// rescue.
+        sum_since_start_ticks,
+        stolen_pkts,
+        polled_pkts,
+        longest_wait_ticks,
+        /// The stuck lcore's run delay: in the owner's record when it returned, in
+        /// a rescuer's when that came first. [`UNKNOWN`] where the kernel does not
+        /// say.
+        run_delay_ns,
+    }
 }
 
 /// No run delay.
 const UNKNOWN: u64 = u64::MAX;
-
-const WORDS: usize = 11;
 
 impl Record {
     pub(super) fn of(stuck: Stuck) -> Self {
@@ -65,54 +89,6 @@ impl Record {
         self.pkts()
             .saturating_mul(ended_ticks.saturating_sub(self.started_ticks))
             .saturating_sub(self.sum_since_start_ticks)
-    }
-
-    fn to_words(self) -> [u64; WORDS] {
-        let Self { victim, started_ticks, flow_hash, stage, ended_ticks, first_ticks, .. } = self;
-        let Self { sum_since_start_ticks, stolen_pkts, polled_pkts, longest_wait_ticks, .. } = self;
-        let Self { run_delay_ns, .. } = self;
-        [
-            victim,
-            started_ticks,
-            flow_hash,
-            stage,
-            ended_ticks,
-            first_ticks,
-            sum_since_start_ticks,
-            stolen_pkts,
-            polled_pkts,
-            longest_wait_ticks,
-            run_delay_ns,
-        ]
-    }
-
-    fn from_words(words: [u64; WORDS]) -> Self {
-        let [
-            victim,
-            started_ticks,
-            flow_hash,
-            stage,
-            ended_ticks,
-            first_ticks,
-            sum_since_start_ticks,
-            stolen_pkts,
-            polled_pkts,
-            longest_wait_ticks,
-            run_delay_ns,
-        ] = words;
-        Self {
-            victim,
-            started_ticks,
-            flow_hash,
-            stage,
-            ended_ticks,
-            first_ticks,
-            sum_since_start_ticks,
-            stolen_pkts,
-            polled_pkts,
-            longest_wait_ticks,
-            run_delay_ns,
-        }
     }
 }
 

@@ -80,21 +80,11 @@ impl Forward {
         mode: &str,
         cpus: Cpus,
     ) -> Result<Forwarder, Failure> {
-        self.start(Path::new(MPFWD), devices, mode, cpus)
+        self.start_mpfwd_of(Path::new(MPFWD), devices, mode, cpus)
     }
 
     /// Another mpfwd than the one that was built with this benchmark.
     pub fn start_mpfwd_of(
-        self,
-        binary: &Path,
-        devices: &str,
-        mode: &str,
-        cpus: Cpus,
-    ) -> Result<Forwarder, Failure> {
-        self.start(binary, devices, mode, cpus)
-    }
-
-    fn start(
         self,
         binary: &Path,
         devices: &str,
