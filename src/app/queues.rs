@@ -15,8 +15,8 @@ use mpfwd_common::error::{Error, Result};
 pub(super) struct Ends {
     /// By port.
     txqs: Vec<Vec<TxQueue>>,
-    /// The shard that the lcore enqueues to.
-    producers: Vec<Option<RingProducer>>,
+    /// The shard that the lcore enqueues to, and its place.
+    producers: Producers,
     /// The shards that it dequeues from.
     consumers: Vec<Vec<RingConsumer>>,
     inboxes: Vec<Inbox>,
@@ -113,7 +113,7 @@ fn own_rxqs<'q>(lcore: &LcorePlan, rxqs: &'q [RxQueue]) -> Result<Vec<&'q RxQueu
     lcore.rx.iter().map(find).collect()
 }
 
-type Producers = Vec<Option<RingProducer>>;
+type Producers = Vec<Option<(usize, RingProducer)>>;
 type Consumers = Vec<Vec<RingConsumer>>;
 
 /// The sharded queue. Returns by lcore the shard that it enqueues to, and the
@@ -128,7 +128,7 @@ fn shards(eal: &Eal, cli: &Cli, plan: &Plan) -> Result<(Producers, Consumers)> {
         let name = format!("mpfwd_shard{shard}");
         let (socket, size) = (plan.placement.shards[shard], cli.ring_size);
         let (puts, takes) = dpdk::ring(eal, socket, &name, size, shed.len(), take.len())?;
-        shed.into_iter().zip(puts).for_each(|(at, put)| producers[at] = Some(put));
+        shed.into_iter().zip(puts).for_each(|(at, put)| producers[at] = Some((shard, put)));
         take.into_iter().zip(takes).for_each(|(at, end)| consumers[at].push(end));
     }
     Ok((producers, consumers))

@@ -23,6 +23,7 @@ use crate::dpdk::{
 use crate::engine::Flows;
 use crate::order::{Counting, Keeping, Order};
 use crate::policy::{Permits, Pool, Split};
+use crate::shed::Heads;
 use crate::stats::{
     GAP_NS_MIN, Incident, Incidents, LcoreStats, OwnStats, PoolChange, Reloads, RunDelay,
     StampClocks, unseen_text,
@@ -161,6 +162,7 @@ impl<'e> Run<'e> {
         let boards = boards(plan, &self.rxqs, rate)?;
         let (split, permits) = self::split(plan);
         let attention = Attention::new(boards.len());
+        let heads = (plan.shards > 1).then(|| Heads::new(plan.shards));
         let incidents = Incidents::new(plan.lcores.len());
         let settings = self.settings(engines, rate);
         let lcore_ids = plan.lcores.iter().map(|lcore| lcore.lcore.id).collect();
@@ -179,6 +181,7 @@ impl<'e> Run<'e> {
             rxqs: &self.rxqs,
             order: &self.order,
             split: &split,
+            heads: heads.as_ref(),
             permits: &permits,
             incidents: &incidents,
             clocks: &self.clocks,

@@ -4,6 +4,7 @@
 use super::board::Board;
 use super::packet_queue::PacketQueue;
 use super::setup::Settings;
+use super::shard::ShardProducer;
 use crate::cli::OnFull;
 use crate::dpdk::{Burst, Mbuf, RingProducer};
 use crate::policy::{Deferral, Policy};
@@ -14,7 +15,7 @@ pub(super) struct Handoff<'a> {
     run_queue: PacketQueue,
     /// Deferred, to be run here.
     kept: PacketQueue,
-    shard: Option<RingProducer>,
+    shard: Option<ShardProducer<'a>>,
     inboxes: Vec<RingProducer>,
     /// Where an inbox's lcore shows whether it is busy.
     boards: &'a [Board<'a>],
@@ -32,7 +33,7 @@ pub(super) struct Handoff<'a> {
 impl<'a> Handoff<'a> {
     pub(super) fn new(
         (run_queue, kept): (PacketQueue, PacketQueue),
-        shard: Option<RingProducer>,
+        shard: Option<ShardProducer<'a>>,
         inboxes: Vec<RingProducer>,
         boards: &'a [Board<'a>],
         settings: &Settings,

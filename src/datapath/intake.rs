@@ -2,35 +2,17 @@
 //! lcore's inbox.
 
 use super::setup::Settings;
-use crate::dpdk::{Burst, Mbuf, RingConsumer, StampField};
-use crate::shed::{DequeueBudget, Pick, Picker, RankMeter, Shard};
+use super::shard::ShardConsumer;
+use crate::dpdk::{Burst, Mbuf, RingConsumer};
+use crate::shed::{DequeueBudget, Heads, Pick, Picker, RankMeter};
 use crate::stats::LcoreStats;
 
-/// A shard's consuming end, as the choice among shards sees it.
-struct ShardEnd {
-    ring: RingConsumer,
-    stamp: StampField,
-}
-
-impl Shard for ShardEnd {
-    #[inline]
-    fn head_stamp(&self) -> Option<u64> {
-        self.ring.head_stamp(self.stamp)
-    }
-
-    #[inline]
-    fn is_empty(&self) -> bool {
-        self.ring.is_empty()
-    }
-
-    #[inline]
-    fn len(&self) -> usize {
-        self.ring.len()
-    }
-}
-
 pub(super) struct Intake<'a> {
-    shards: Vec<ShardEnd>,
+    shards: Vec<ShardConsumer>,
+    /// What the shards show; `None` where there is at most one.
+    heads: Option<&'a Heads>,
+    /// Other lcores dequeue from the shards, too.
+    claims: bool,
     picker: Picker,
     rank: RankMeter,
     budget: DequeueBudget,
@@ -41,6 +23,7 @@ pub(super) struct Intake<'a> {
 impl<'a> Intake<'a> {
     pub(super) fn new(
         shards: Vec<RingConsumer>,
+        heads: Option<&'a Heads>,
         picker: Picker,
         inbox: Option<RingConsumer>,
         settings: &Settings,
@@ -48,7 +31,9 @@ impl<'a> Intake<'a> {
     ) -> Self {
         let stamp = settings.stamp;
         Self {
-            shards: shards.into_iter().map(|ring| ShardEnd { ring, stamp }).collect(),
+            claims: shards.iter().any(|ring| !ring.is_alone()),
+            shards: shards.into_iter().map(|ring| ShardConsumer::new(ring, stamp)).collect(),
+            heads,
             picker,
             rank: RankMeter::new(),
             budget: DequeueBudget::new(settings.take_budget_ticks, settings.burst.pkts()),
@@ -59,16 +44,42 @@ impl<'a> Intake<'a> {
 
     // ---- Shards ----
 
-    /// Whether a shard has packets.
+    /// Whether a shard has packets that this lcore may dequeue.
     #[inline]
     pub(super) fn shards_wait(&self) -> bool {
-        self.shards.iter().any(|shard| !shard.is_empty())
+        match self.heads {
+            Some(heads) => !self.shards.is_empty() && !heads.all_empty(),
+            None => self.shards_hold_packets(),
+        }
+    }
+
+    /// The same, by a look at each ring. At the end of the run that is certain: an
+    /// lcore that has just enqueued may not have said so yet.
+    pub(super) fn shards_hold_packets(&self) -> bool {
+        self.shards.iter().any(|shard| !shard.ring.is_empty())
     }
 
     /// The shard to dequeue from next, if any has packets.
     #[inline]
     pub(super) fn pick(&mut self) -> Option<usize> {
-        self.picker.pick(&self.shards)
+        match self.heads {
+            Some(heads) => self.picker.pick(heads),
+            None => self.shards_hold_packets().then_some(0),
+        }
+    }
+
+    /// Claims the shard that was picked, or picks another where a worker was
+    /// quicker. If that is so again, as where there are more workers than shards,
+    /// they dequeue from the same one: the ring allows that.
+    #[inline]
+    pub(super) fn claim(&mut self, picked: usize) -> usize {
+        let Some(heads) = self.heads.filter(|_| self.claims) else { return picked };
+        if heads.claim(picked) {
+            return picked;
+        }
+        let next = self.picker.pick(heads).unwrap_or(picked);
+        heads.claim(next);
+        next
     }
 
     /// How many packets the time budget allows to dequeue at once.
@@ -89,7 +100,7 @@ impl<'a> Intake<'a> {
     /// Dequeues packets that are about to be read. Returns how many.
     #[inline]
     pub(super) fn dequeue(&mut self, shard: usize, burst: &mut Burst, pkts_max: usize) -> usize {
-        self.shards[shard].ring.take_to_read(burst, pkts_max)
+        self.shards[shard].dequeue(shard, self.heads, burst, pkts_max)
     }
 
     /// Prefetches the headers of the next so many packets of a shard.

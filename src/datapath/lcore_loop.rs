@@ -14,6 +14,7 @@ use super::rescue::Rescue;
 use super::run_state::Call;
 use super::serve::Serve;
 use super::setup::{Queues, Settings, Shared};
+use super::shard::ShardProducer;
 use super::steps::{Held, Steps};
 use super::timing::{Laps, Timing};
 use super::transmit::Transmit;
@@ -91,9 +92,10 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         } = queues;
         let settings = &settings;
         let places = Places { order: shared.order, flows: settings.flows };
-        let boards = shared.boards;
         let excess = policy.excess();
         shared.incidents.run_delays()[me].begin();
+        let (boards, heads) = (shared.boards, shared.heads);
+        let shard = shard.map(|shard| ShardProducer::new(shard, settings.stamp, heads));
         let poller = Poller::new(me, P::SHARES, rx, settings, shared, stats);
         let adopts = P::RESCUES && poller.others() > 0;
         let adopt_every_ticks = if adopts { settings.adopt_every_ticks } else { u64::MAX };
@@ -106,7 +108,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
             piles: Piles::new(),
             serve: Serve::new(engine, stats),
             handoff: Handoff::new((run_queue, kept), shard, inboxes, boards, settings, stats),
-            intake: Intake::new(shards, picker, inbox, settings, stats),
+            intake: Intake::new(shards, heads, picker, inbox, settings, stats),
             rescue: Rescue::new(me, P::RESCUES, stealers, settings, shared, stats),
             pace: Pace::new(settings.burst, excess, |ns| settings.ticks(ns)),
             transmit: Transmit::new(tx, settings, shared, stats),
@@ -626,8 +628,9 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
     #[inline]
     fn work(&mut self) {
         self.pace.forget();
-        let Some(shard) = self.intake.pick() else { return self.found_shards_empty() };
+        let Some(picked) = self.intake.pick() else { return self.found_shards_empty() };
         let Some(permit) = self.steps.permit() else { return };
+        let shard = self.intake.claim(picked);
         self.intake.sample_rank(shard);
         let start = self.timing.now();
         self.timing.resume(start);
@@ -950,7 +953,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         let is_served = self.steps.pool() == Pool::B || self.intake.has_inbox();
         !is_served
             || self.shared.run.no_lcore_sheds()
-                && !self.intake.shards_wait()
+                && !self.intake.shards_hold_packets()
                 && self.intake.inbox_pkts() == 0
     }
 

@@ -100,6 +100,7 @@ mod rescue;
 mod run_state;
 mod serve;
 mod setup;
+mod shard;
 mod steps;
 mod timing;
 mod transmit;

@@ -12,7 +12,7 @@ use crate::dpdk::{
 use crate::engine::Flows;
 use crate::order::Order;
 use crate::policy::{Permits, Split};
-use crate::shed::Picker;
+use crate::shed::{Heads, Picker};
 use crate::stats::{Incidents, StampClocks};
 use micropools::attention::Attention;
 
@@ -80,8 +80,8 @@ pub struct Queues<'a> {
     pub buffers: Mempool,
     /// One transmit queue per port, in the order of its `LcoreStats::tx`.
     pub tx: Vec<TxQueue>,
-    /// The shard into which it enqueues deferred packets.
-    pub shard: Option<RingProducer>,
+    /// The shard into which it enqueues deferred packets, and its place.
+    pub shard: Option<(usize, RingProducer)>,
     /// The shards from which it dequeues them.
     pub shards: Vec<RingConsumer>,
     /// Its inbox, and the producing end of each lcore's.
@@ -112,6 +112,8 @@ pub struct Shared<'a> {
     pub order: &'a Order<Outgoing>,
     /// Which lcores are in which pool.
     pub split: &'a Split,
+    /// What the shards show, where there are several.
+    pub heads: Option<&'a Heads>,
     /// Rights to do expensive work, where the mode limits it.
     pub permits: &'a Permits,
     /// Where each lcore records that it was stuck, or helped one that was.

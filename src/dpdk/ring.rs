@@ -243,6 +243,12 @@ impl RingConsumer {
         self.asked = end;
     }
 
+    /// Whether it is the only taking end.
+    #[inline]
+    pub fn is_alone(&self) -> bool {
+        self.alone
+    }
+
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.inner.is_empty()

@@ -72,6 +72,13 @@ impl AtomicSet {
         }
     }
 
+    /// Whether each of the eight numbers from `8 * at` on is in the set, as bits.
+    #[inline(always)]
+    pub(crate) fn byte(&self, at: usize) -> u64 {
+        let bytes = WORD_BITS / 8;
+        self.words[at / bytes % WORDS].load(Ordering::Relaxed) >> (at % bytes * 8) & 0xff
+    }
+
     /// Whether the set has no members.
     #[inline]
     pub fn is_empty(&self) -> bool {

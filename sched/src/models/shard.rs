@@ -9,6 +9,7 @@ use loom::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use loom::thread;
 
 use super::explore;
+use crate::shed::Heads;
 
 const PKTS: usize = 2;
 /// A packet's stamp field before it was ever stamped.
@@ -115,4 +116,64 @@ fn look_and_dequeue() {
         got.sort_unstable();
         assert_eq!(got, [0, 1], "each packet once");
     });
+}
+
+/// As a worker of the datapath: looks at what the shards show, and dequeues where
+/// that is not empty.
+fn work_by_heads(shard: &Shard, heads: &Heads, tries: usize) -> Vec<usize> {
+    let mut got = Vec::new();
+    for _ in 0..tries {
+        if heads.nonempty_from(0).next().is_some() {
+            heads.claim(0);
+            got.extend(shard.dequeue());
+            heads.dequeued(0, || shard.head_stamp());
+        }
+    }
+    got
+}
+
+/// Packets are enqueued, and workers dequeue as often as they can: what is left
+/// must show, or no worker would ever look there again.
+fn what_is_left_shows(name: &str, pkts: usize, tries: [usize; 2]) {
+    explore(name, move || {
+        let shared = Arc::new((Shard::new(), Heads::new(1)));
+        let producer = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                for packet in 0..pkts {
+                    let stamp = 10 + packet as u64;
+                    shared.0.enqueue(packet, stamp);
+                    shared.1.enqueued(0, stamp);
+                }
+            })
+        };
+        let [mine, theirs] = tries;
+        let other = (theirs > 0).then(|| {
+            let shared = shared.clone();
+            thread::spawn(move || work_by_heads(&shared.0, &shared.1, theirs))
+        });
+        let (shard, heads) = &*shared;
+        let mut got = work_by_heads(shard, heads, mine);
+        got.extend(other.into_iter().flat_map(|other| other.join().unwrap()));
+        producer.join().unwrap();
+        if let Some(head) = shard.head_stamp() {
+            let shown = heads.stamp(0).expect("the shard has items, and shows none");
+            assert!(shown <= head, "the head shows as younger than it is");
+        }
+        while heads.nonempty_from(0).next().is_some() {
+            got.extend(work_by_heads(shard, heads, 1));
+        }
+        got.sort_unstable();
+        assert_eq!(got, (0..pkts).collect::<Vec<_>>(), "each packet once");
+    });
+}
+
+#[test]
+fn no_item_is_forgotten_by_one_worker() {
+    what_is_left_shows("shard heads, one worker", PKTS, [0, 3]);
+}
+
+#[test]
+fn no_item_is_forgotten_by_two_workers() {
+    what_is_left_shows("shard heads, two workers", PKTS, [1, 2]);
 }

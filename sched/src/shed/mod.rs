@@ -1,57 +1,52 @@
 //! The sharded queue between the lcores that shed and the workers: which shard to
 //! dequeue from, how many items, and how far that is from the order of arrival.
-//! Each shard is a queue in the order of its items' stamps; generic over the
-//! queue.
+//! Each shard is a queue in the order of its items' stamps; which kind of queue,
+//! the caller decides. [`Heads`] is what the shards show.
 //!
 //! ```
 //! use std::collections::VecDeque;
 //!
-//! use micropools::shed::{DequeueBudget, Oldest, Pick, Shard};
+//! use micropools::shed::{DequeueBudget, Heads, Oldest, Pick};
 //!
-//! /// Items are known by their stamps here.
-//! struct Queue(VecDeque<u64>);
-//!
-//! impl Shard for Queue {
-//!     fn head_stamp(&self) -> Option<u64> {
-//!         self.0.front().copied()
-//!     }
-//!     fn is_empty(&self) -> bool {
-//!         self.0.is_empty()
-//!     }
-//!     fn len(&self) -> usize {
-//!         self.0.len()
-//!     }
+//! // Items are known by their stamps here.
+//! let mut shards = [vec![30, 31, 33], vec![20, 32], vec![]].map(VecDeque::from);
+//! let heads = Heads::new(shards.len());
+//! // Whoever enqueues to a shard says so, once the items are there.
+//! for (at, shard) in shards.iter().enumerate() {
+//!     shard.front().into_iter().for_each(|&first| heads.enqueued(at, first));
 //! }
-//!
-//! let mut shards = [vec![30, 31, 33], vec![20, 32], vec![]].map(|stamps| Queue(stamps.into()));
 //! // As many items at a time as take 20,000 ticks. Without experience: one.
-//! let mut budget = DequeueBudget::new(20_000, 32);
+//! let (mut pick, mut budget) = (Oldest::default(), DequeueBudget::new(20_000, 32));
 //! let mut dequeued = Vec::new();
-//! while let Some(at) = Oldest.pick(&shards) {
+//! while let Some(at) = pick.pick(&heads) {
+//!     // Another worker that has claimed it is quicker.
+//!     if !heads.claim(at) {
+//!         continue;
+//!     }
 //!     let items = budget.items().min(shards[at].len());
-//!     dequeued.extend(shards[at].0.drain(..items));
+//!     dequeued.extend(shards[at].drain(..items));
+//!     heads.dequeued(at, || shards[at].front().copied());
 //!     budget.observe(items, 15_000 * items as u64);
 //! }
 //! assert_eq!(dequeued, [20, 30, 31, 32, 33]);
 //! ```
 
 mod budget;
+mod heads;
 mod pick;
 mod rank;
 
 pub use budget::DequeueBudget;
+pub use heads::Heads;
 pub use pick::{Affine, Oldest, Pick, Picker, Random, RoundRobin, ShardPick, TwoChoice};
 pub use rank::{RankMeter, RankSample, rank_error_bound};
 
-/// One shard, as a worker sees it before it dequeues. Where there are several
-/// workers, all of it is a hint.
+/// One shard itself, as [`RankMeter`] looks at it. Where there are several workers,
+/// all of it is a hint.
 pub trait Shard {
     /// The arrival of the item at the head, in ticks; `None` when the shard is
     /// empty.
     fn head_stamp(&self) -> Option<u64>;
-
-    /// As `head_stamp`, without reading the item.
-    fn is_empty(&self) -> bool;
 
     /// Items in the shard.
     fn len(&self) -> usize;
@@ -64,18 +59,47 @@ fn is_before(stamp: u64, other: u64) -> bool {
     (stamp.wrapping_sub(other) as i64) < 0
 }
 
-/// A shard for tests: items are known by their stamps.
 #[cfg(all(test, not(loom)))]
-impl Shard for std::collections::VecDeque<u64> {
-    fn head_stamp(&self) -> Option<u64> {
-        self.front().copied()
+mod testing {
+    use std::collections::VecDeque;
+
+    use super::{Heads, Shard};
+
+    impl Shard for VecDeque<u64> {
+        fn head_stamp(&self) -> Option<u64> {
+            self.front().copied()
+        }
+
+        fn len(&self) -> usize {
+            VecDeque::len(self)
+        }
     }
 
-    fn is_empty(&self) -> bool {
-        std::collections::VecDeque::is_empty(self)
+    /// Shards for tests: items are known by their stamps.
+    pub struct Sharded {
+        pub shards: Vec<VecDeque<u64>>,
+        pub heads: Heads,
     }
 
-    fn len(&self) -> usize {
-        std::collections::VecDeque::len(self)
+    impl Sharded {
+        pub fn new(shards: impl Iterator<Item = VecDeque<u64>>) -> Self {
+            let shards: Vec<_> = shards.collect();
+            let heads = Heads::new(shards.len());
+            for (at, shard) in shards.iter().enumerate() {
+                shard.front().into_iter().for_each(|&stamp| heads.enqueued(at, stamp));
+            }
+            Self { shards, heads }
+        }
+
+        pub fn push(&mut self, at: usize, stamp: u64) {
+            self.shards[at].push_back(stamp);
+            self.heads.enqueued(at, stamp);
+        }
+
+        pub fn pop(&mut self, at: usize) -> Option<u64> {
+            let item = self.shards[at].pop_front();
+            self.heads.dequeued(at, || self.shards[at].front().copied());
+            item
+        }
     }
 }

@@ -4,13 +4,13 @@
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use super::{Shard, is_before};
+use super::heads::{CLAIMED, GROUP};
+use super::{Heads, is_before};
 
-/// A way of choosing. All look at every shard before they report that all are
-/// empty.
+/// A way of choosing. `None` only if all shards are empty.
 pub trait Pick {
     /// The shard to dequeue from; `None` if all are empty.
-    fn pick<S: Shard>(&mut self, shards: &[S]) -> Option<usize>;
+    fn pick(&mut self, heads: &Heads) -> Option<usize>;
 }
 
 /// Names of the choices, as they are written on command lines and in reports.
@@ -39,11 +39,11 @@ impl ShardPick {
 /// Of the shards that `places` names, the one with the oldest head; of equals the
 /// first.
 #[inline]
-fn oldest_of<S: Shard>(shards: &[S], places: impl Iterator<Item = usize>) -> Option<usize> {
+fn oldest_of(heads: &Heads, places: impl Iterator<Item = usize>) -> Option<usize> {
     let mut best: Option<(usize, u64)> = None;
     for at in places {
-        if let Some(stamp) = shards[at].head_stamp()
-            && best.is_none_or(|(_, oldest)| is_before(stamp, oldest))
+        if let Some(stamp) = heads.stamp(at)
+            && best.is_none_or(|(_, oldest)| is_before(stamp << 1, oldest << 1))
         {
             best = Some((at, stamp));
         }
@@ -51,26 +51,113 @@ fn oldest_of<S: Shard>(shards: &[S], places: impl Iterator<Item = usize>) -> Opt
     best.map(|(at, _)| at)
 }
 
-/// The first non-empty shard from `first` on, round the end.
-#[inline]
-fn next_of<S: Shard>(shards: &[S], first: usize) -> Option<usize> {
-    (first..shards.len()).chain(0..first).find(|&at| !shards[at].is_empty())
-}
+/// A shard's place in the order of choice: claimed ones last, then by age. Lower
+/// comes first.
+type Rank = u64;
 
-/// The shard whose head has waited longest; of equals the first.
+/// Of a shard without items.
+const ABSENT: Rank = Rank::MAX;
+/// Of a claimed shard, beside its age.
+const LAST: Rank = 1 << (Rank::BITS - 1);
+
+/// The shard whose head has waited longest; of equals the first. A shard that
+/// another worker is about to dequeue from comes after all others.
 ///
 /// With one worker, and stamps read before items are enqueued, items are dequeued
-/// in the order of their stamps, of those that the shards show during one scan.
+/// in the order of their stamps, of those that the shards show during one choice.
+///
+/// It remembers for each eight shards how old the oldest head was. Heads only grow
+/// younger, so that is a bound: eight stamps are read again only if their bound is
+/// the lowest, or a shard among them has items that had none.
+#[derive(Clone, Debug, Default)]
+pub struct Oldest {
+    groups: Vec<Seen>,
+    /// Stamps are compared by their distance from here: the last choice.
+    origin: u64,
+}
+
+/// What was seen of eight shards when their stamps were read last.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Oldest;
+struct Seen {
+    /// Those that had items.
+    members: u64,
+    /// The oldest head, published.
+    oldest: u64,
+}
+
+impl Oldest {
+    /// The age of a published stamp.
+    #[inline(always)]
+    fn age(&self, published: u64) -> Rank {
+        let origin = self.origin.wrapping_sub(1 << (u64::BITS - 1));
+        (published & !CLAIMED).wrapping_sub(origin) >> 1
+    }
+
+    /// The first shard of a group by its rank.
+    #[inline(always)]
+    fn first_of(&mut self, heads: &Heads, group: usize, members: u64) -> (Rank, usize) {
+        let stamps = heads.published(group);
+        let (mut best, mut at, mut claimed) = (ABSENT, 0, 0);
+        for (place, stamp) in stamps.into_iter().enumerate() {
+            let absent = (members >> place & 1).wrapping_sub(1);
+            claimed |= stamp & !absent;
+            let rank = (self.age(stamp) | ((stamp & CLAIMED) * LAST)) | absent;
+            if rank < best {
+                (best, at) = (rank, place);
+            }
+        }
+        let oldest = if claimed & CLAIMED == 0 {
+            stamps[at]
+        } else {
+            // The bound counts claimed ones as what they will be again.
+            let is_member = |&(place, _): &(usize, &u64)| members >> place & 1 != 0;
+            let ages = stamps.iter().enumerate().filter(is_member).map(|(_, &stamp)| stamp);
+            ages.min_by_key(|&stamp| self.age(stamp)).unwrap_or(stamps[at])
+        };
+        self.groups[group] = Seen { members, oldest };
+        (best, GROUP * group + at)
+    }
+
+    /// The groups with the lowest bounds first, as long as these are lower than the
+    /// rank of what was found.
+    #[inline]
+    fn first_of_many(&mut self, heads: &Heads) -> (Rank, usize) {
+        let mut best = (ABSENT, 0);
+        let mut read = 0u64;
+        loop {
+            let mut next = (ABSENT, 0);
+            for (group, seen) in self.groups.iter().enumerate() {
+                let members = heads.members(group);
+                let bound = if members & !seen.members != 0 { 0 } else { self.age(seen.oldest) };
+                let out = u64::from(members == 0) | read >> group & 1;
+                next = next.min((bound | out.wrapping_neg(), group));
+            }
+            if next.0 == ABSENT || best < (next.0, GROUP * next.1) {
+                return best;
+            }
+            read |= 1 << next.1;
+            best = best.min(self.first_of(heads, next.1, heads.members(next.1)));
+        }
+    }
+}
 
 impl Pick for Oldest {
     #[inline]
-    fn pick<S: Shard>(&mut self, shards: &[S]) -> Option<usize> {
-        match shards {
-            [only] => (!only.is_empty()).then_some(0),
-            _ => oldest_of(shards, 0..shards.len()),
+    fn pick(&mut self, heads: &Heads) -> Option<usize> {
+        let groups = heads.shards().div_ceil(GROUP);
+        if self.groups.len() != groups {
+            self.groups = vec![Seen::default(); groups];
         }
+        let (rank, at) = match groups {
+            0 => return None,
+            1 => self.first_of(heads, 0, heads.members(0)),
+            _ => self.first_of_many(heads),
+        };
+        if rank == ABSENT {
+            return None;
+        }
+        self.origin = self.groups[at / GROUP].oldest;
+        Some(at)
     }
 }
 
@@ -79,16 +166,19 @@ impl Pick for Oldest {
 /// however many shards there are. Over shards that fill unevenly it starves the
 /// fullest: one of S shards is drawn in at most 1 - (1 - 1/S)^2 of the dequeues.
 #[derive(Clone, Debug)]
-pub struct TwoChoice(SmallRng);
+pub struct TwoChoice {
+    rng: SmallRng,
+    otherwise: Oldest,
+}
 
 impl Pick for TwoChoice {
     #[inline]
-    fn pick<S: Shard>(&mut self, shards: &[S]) -> Option<usize> {
-        if shards.is_empty() {
+    fn pick(&mut self, heads: &Heads) -> Option<usize> {
+        if heads.shards() == 0 {
             return None;
         }
-        let drawn = [0; 2].map(|_| self.0.random_range(0..shards.len()));
-        oldest_of(shards, drawn.into_iter()).or_else(|| Oldest.pick(shards))
+        let drawn = [0; 2].map(|_| self.rng.random_range(0..heads.shards()));
+        oldest_of(heads, drawn.into_iter()).or_else(|| self.otherwise.pick(heads))
     }
 }
 
@@ -98,12 +188,12 @@ pub struct Random(SmallRng);
 
 impl Pick for Random {
     #[inline]
-    fn pick<S: Shard>(&mut self, shards: &[S]) -> Option<usize> {
-        if shards.is_empty() {
+    fn pick(&mut self, heads: &Heads) -> Option<usize> {
+        if heads.shards() == 0 {
             return None;
         }
-        let first = self.0.random_range(0..shards.len());
-        next_of(shards, first)
+        let first = self.0.random_range(0..heads.shards());
+        heads.nonempty_from(first).next()
     }
 }
 
@@ -115,9 +205,9 @@ pub struct RoundRobin {
 
 impl Pick for RoundRobin {
     #[inline]
-    fn pick<S: Shard>(&mut self, shards: &[S]) -> Option<usize> {
-        let first = if self.next < shards.len() { self.next } else { 0 };
-        let at = next_of(shards, first)?;
+    fn pick(&mut self, heads: &Heads) -> Option<usize> {
+        let first = if self.next < heads.shards() { self.next } else { 0 };
+        let at = heads.nonempty_from(first).next()?;
         self.next = at + 1;
         Some(at)
     }
@@ -126,24 +216,25 @@ impl Pick for RoundRobin {
 /// The oldest head of the worker's own shards; of all shards when these are empty.
 /// With W workers, shard s belongs to worker s mod W; with fewer shards than
 /// workers some workers have none.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Affine {
     worker: usize,
     workers: usize,
+    otherwise: Oldest,
 }
 
 impl Affine {
     /// For the `worker`-th of `workers`, counted from 0.
     pub fn new(worker: usize, workers: usize) -> Self {
-        Self { worker, workers: workers.max(1) }
+        Self { worker, workers: workers.max(1), otherwise: Oldest::default() }
     }
 }
 
 impl Pick for Affine {
     #[inline]
-    fn pick<S: Shard>(&mut self, shards: &[S]) -> Option<usize> {
-        oldest_of(shards, (self.worker..shards.len()).step_by(self.workers))
-            .or_else(|| Oldest.pick(shards))
+    fn pick(&mut self, heads: &Heads) -> Option<usize> {
+        oldest_of(heads, (self.worker..heads.shards()).step_by(self.workers))
+            .or_else(|| self.otherwise.pick(heads))
     }
 }
 
@@ -167,8 +258,11 @@ impl Picker {
     /// between workers, so that they do not draw the same shards.
     pub fn new(choice: ShardPick, seed: u64, worker: usize, workers: usize) -> Self {
         match choice {
-            ShardPick::Oldest => Self::Oldest(Oldest),
-            ShardPick::TwoChoice => Self::TwoChoice(TwoChoice(SmallRng::seed_from_u64(seed))),
+            ShardPick::Oldest => Self::Oldest(Oldest::default()),
+            ShardPick::TwoChoice => Self::TwoChoice(TwoChoice {
+                rng: SmallRng::seed_from_u64(seed),
+                otherwise: Oldest::default(),
+            }),
             ShardPick::Random => Self::Random(Random(SmallRng::seed_from_u64(seed))),
             ShardPick::RoundRobin => Self::RoundRobin(RoundRobin::default()),
             ShardPick::Affine => Self::Affine(Affine::new(worker, workers)),
@@ -178,13 +272,13 @@ impl Picker {
 
 impl Pick for Picker {
     #[inline]
-    fn pick<S: Shard>(&mut self, shards: &[S]) -> Option<usize> {
+    fn pick(&mut self, heads: &Heads) -> Option<usize> {
         match self {
-            Self::Oldest(pick) => pick.pick(shards),
-            Self::TwoChoice(pick) => pick.pick(shards),
-            Self::Random(pick) => pick.pick(shards),
-            Self::RoundRobin(pick) => pick.pick(shards),
-            Self::Affine(pick) => pick.pick(shards),
+            Self::Oldest(pick) => pick.pick(heads),
+            Self::TwoChoice(pick) => pick.pick(heads),
+            Self::Random(pick) => pick.pick(heads),
+            Self::RoundRobin(pick) => pick.pick(heads),
+            Self::Affine(pick) => pick.pick(heads),
         }
     }
 }
@@ -195,9 +289,13 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::heads::published;
+    use super::super::testing::Sharded;
     use super::*;
 
-    type TestShard = VecDeque<u64>;
+    fn sharded<const N: usize>(shards: [Vec<u64>; N]) -> Sharded {
+        Sharded::new(shards.into_iter().map(VecDeque::from))
+    }
 
     fn all_picks(seed: u64, worker: usize, workers: usize) -> impl Iterator<Item = Picker> {
         ShardPick::ALL.iter().map(move |&choice| Picker::new(choice, seed, worker, workers))
@@ -205,42 +303,62 @@ mod tests {
 
     #[test]
     fn stamps_may_wrap() {
-        assert_eq!(Oldest.pick(&[TestShard::from([3]), TestShard::from([u64::MAX - 5])]), Some(1));
+        for wrap in [0u64, 1 << 62, 1 << 63] {
+            let stamps = [wrap.wrapping_add(3), wrap.wrapping_sub(5), wrap.wrapping_sub(4)];
+            let sharded = sharded(stamps.map(|stamp| vec![stamp]));
+            let mut pick = Oldest::default();
+            pick.origin = published(wrap.wrapping_sub(9));
+            assert_eq!(pick.pick(&sharded.heads), Some(1), "{wrap}");
+        }
     }
 
     #[test]
     fn round_robin_skips_empty_shards() {
-        let shards: Vec<TestShard> =
-            [vec![1], vec![], vec![2], vec![3]].map(TestShard::from).into();
+        let sharded = sharded([vec![1], vec![], vec![2], vec![3]]);
         let mut pick = RoundRobin::default();
-        assert_eq!([0; 4].map(|_| pick.pick(&shards)), [Some(0), Some(2), Some(3), Some(0)]);
+        let picked = [0; 4].map(|_| pick.pick(&sharded.heads));
+        assert_eq!(picked, [Some(0), Some(2), Some(3), Some(0)]);
     }
 
     #[test]
     fn affine_dequeues_from_others_only_when_its_own_are_empty() {
-        let mut shards: Vec<TestShard> =
-            [vec![9], vec![2], vec![8], vec![1]].map(TestShard::from).into();
+        let mut sharded = sharded([vec![9], vec![2], vec![8], vec![1]]);
         let mut pick = Affine::new(0, 2);
         let mut order = Vec::new();
-        while let Some(at) = pick.pick(&shards) {
+        while let Some(at) = pick.pick(&sharded.heads) {
             order.push(at);
-            shards[at].pop_front();
+            sharded.pop(at);
         }
         assert_eq!(order, [2, 0, 3, 1]);
+    }
+
+    #[test]
+    fn a_claimed_shard_is_picked_if_there_is_no_other() {
+        let mut sharded = sharded([vec![1, 2, 9], vec![5], vec![7]]);
+        let (mut pick, mut other) = (Oldest::default(), Oldest::default());
+        assert!(sharded.heads.claim(0));
+        assert_eq!(pick.pick(&sharded.heads), Some(1));
+        sharded.pop(1);
+        sharded.pop(2);
+        assert_eq!(pick.pick(&sharded.heads), Some(0), "its worker may have lost its CPU");
+        sharded.pop(0);
+        sharded.push(1, 6);
+        assert_eq!(pick.pick(&sharded.heads), Some(0), "it is no longer claimed");
+        assert_eq!(other.pick(&sharded.heads), Some(0));
     }
 
     #[test]
     #[cfg_attr(miri, ignore = "many draws of safe code")]
     fn two_choices_starve_the_fullest_and_oldest_does_not() {
         let served = |choice| {
-            let mut shards: Vec<TestShard> = (0..8)
-                .map(|at| if at == 0 { (0..8_000).collect() } else { (100_000..108_000).collect() })
-                .collect();
+            let mut sharded = Sharded::new((0..8).map(|at| {
+                if at == 0 { (0..8_000).collect() } else { (100_000..108_000).collect() }
+            }));
             let mut pick = Picker::new(choice, 3, 0, 1);
             let mut of_first = 0;
             for _ in 0..8_000 {
-                let at = pick.pick(&shards).expect("there are more items than dequeues");
-                shards[at].pop_front();
+                let at = pick.pick(&sharded.heads).expect("there are more items than dequeues");
+                sharded.pop(at);
                 of_first += usize::from(at == 0);
             }
             of_first as f64 / 8_000.0
@@ -258,24 +376,54 @@ mod tests {
         #![proptest_config(crate::cases())]
 
         #[test]
-        fn oldest_picks_the_first_of_the_smallest(heads in prop::collection::vec(prop::option::of(0..1000u64), 0..40)) {
-            let shards: Vec<TestShard> = heads.iter().map(|head| head.iter().copied().collect()).collect();
+        fn oldest_picks_the_first_of_the_smallest(heads in prop::collection::vec(prop::option::of(0..1000u64), 0..100)) {
+            let sharded = Sharded::new(heads.iter().map(|head| head.iter().copied().collect()));
             let expected = heads.iter().enumerate().filter_map(|(at, stamp)| stamp.map(|stamp| (stamp, at))).min().map(|(_, at)| at);
-            prop_assert_eq!(Oldest.pick(&shards), expected);
+            prop_assert_eq!(Oldest::default().pick(&sharded.heads), expected);
+        }
+
+        /// What it remembers never hides an older head, though other workers
+        /// dequeue, and shards run empty and fill again.
+        #[test]
+        fn oldest_picks_the_oldest_after_whatever_happened(
+            count in 1..100usize,
+            events in prop::collection::vec((any::<prop::sample::Index>(), 0..3u8, 0..20u64), 1..300),
+        ) {
+            let mut sharded = Sharded::new((0..count).map(|_| VecDeque::new()));
+            let (mut pick, mut now) = (Oldest::default(), 1_000);
+            for (index, event, late) in events {
+                let at = index.index(count);
+                match event {
+                    0 => {
+                        now += 10;
+                        // A shard's stamps grow; two producers' may differ.
+                        let stamp = sharded.shards[at].back().map_or(0, |&last| last + 1);
+                        sharded.push(at, stamp.max(now - late));
+                    }
+                    1 => { sharded.pop(at); }
+                    _ => {
+                        let fronts = sharded.shards.iter().enumerate();
+                        let oldest = fronts.filter_map(|(at, shard)| Some((*shard.front()?, at))).min();
+                        let picked = pick.pick(&sharded.heads);
+                        prop_assert_eq!(picked, oldest.map(|(_, at)| at));
+                        if let Some(at) = picked { sharded.pop(at); }
+                    }
+                }
+            }
         }
 
         #[test]
         fn no_pick_overlooks_an_item_or_picks_an_empty_shard(
-            filled in prop::collection::vec(prop::collection::vec(0..1000u64, 0..3), 0..12), seed: u64, worker in 0..4usize, workers in 0..5usize,
+            filled in prop::collection::vec(prop::collection::vec(0..1000u64, 0..3), 0..20), seed: u64, worker in 0..4usize, workers in 0..5usize,
         ) {
             for mut pick in all_picks(seed, worker, workers) {
-                let mut shards: Vec<TestShard> = filled.iter().cloned().map(TestShard::from).collect();
-                let items: usize = shards.iter().map(VecDeque::len).sum();
+                let mut sharded = Sharded::new(filled.iter().cloned().map(VecDeque::from));
+                let items: usize = sharded.shards.iter().map(VecDeque::len).sum();
                 for _ in 0..items {
-                    let at = pick.pick(&shards);
-                    prop_assert!(at.and_then(|at| shards[at].pop_front()).is_some(), "{:?}", pick);
+                    let at = pick.pick(&sharded.heads);
+                    prop_assert!(at.and_then(|at| sharded.pop(at)).is_some(), "{:?}", pick);
                 }
-                prop_assert_eq!(pick.pick(&shards), None);
+                prop_assert_eq!(pick.pick(&sharded.heads), None);
             }
         }
     }

@@ -86,8 +86,10 @@ impl Default for RankMeter {
 /// The rank error to expect of `choice` over `shards` shards, where that is
 /// known.
 ///
-/// * `Oldest`: 0 while nobody else enqueues or dequeues; else at most what is
-///   published during one scan of the heads.
+/// * `Oldest`: 0 while nobody else enqueues or dequeues. Else it errs by what is
+///   enqueued during one choice, by the older items of shards that other workers
+///   have claimed, and by what is dequeued between another worker's dequeue and its
+///   publication of the new head.
 /// * `TwoChoice`: 5S/6 - 1 + 1/(6S) in the mean (Walzer and Williams, A Simple
 ///   yet Exact Analysis of the MultiQueue, ESA'25). Their model: each item goes
 ///   to a random shard, one item is dequeued at a time, and no shard runs empty.
@@ -113,6 +115,7 @@ mod tests {
     use rand::{Rng, SeedableRng};
 
     use super::*;
+    use crate::shed::testing::Sharded;
     use crate::shed::{Pick, Picker};
 
     /// Sums over samples.
@@ -156,19 +159,19 @@ mod tests {
     fn simulate(choice: ShardPick, count: usize) -> (f64, f64, Counts) {
         const ITEMS: u64 = 40_000;
         let mut rng = SmallRng::seed_from_u64(1);
-        let mut shards = vec![VecDeque::new(); count];
-        (0..1_000 * count as u64)
-            .for_each(|stamp| shards[rng.random_range(0..count)].push_back(stamp));
+        let mut sharded = Sharded::new((0..count).map(|_| VecDeque::new()));
+        (0..1_000 * count as u64).for_each(|stamp| sharded.push(rng.random_range(0..count), stamp));
         let mut pick = Picker::new(choice, 2, 0, 1);
         let (mut meter, mut counts) = (RankMeter::new(), Counts::default());
         let mut dequeued = vec![];
         let mut rank_errors = 0;
         for stamp in (1_000 * count as u64..).take(ITEMS as usize) {
-            shards[rng.random_range(0..count)].push_back(stamp);
-            let at = pick.pick(&shards).expect("they never run empty");
-            counts.add(meter.before_dequeue(&shards, at));
-            let item = shards[at].pop_front().expect("it is not empty");
-            rank_errors += shards
+            sharded.push(rng.random_range(0..count), stamp);
+            let at = pick.pick(&sharded.heads).expect("they never run empty");
+            counts.add(meter.before_dequeue(&sharded.shards, at));
+            let item = sharded.pop(at).expect("it is not empty");
+            rank_errors += sharded
+                .shards
                 .iter()
                 .map(|shard| shard.partition_point(|&other| other < item))
                 .sum::<usize>();

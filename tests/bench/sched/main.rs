@@ -10,6 +10,7 @@
 mod growth;
 mod looks;
 mod one_core;
+mod shards;
 mod table;
 mod two_cores;
 
@@ -72,6 +73,7 @@ fn run(args: &Args) -> Result<(), Error> {
     one_core::measure(&eal, args.rounds, &mut figures)?;
     two_cores::measure(&eal, cpus, args.rounds, &mut figures)?;
     growth::measure(cpus, args.rounds, &mut figures);
+    shards::measure(&eal, cpus, args.rounds, &mut figures)?;
     looks::measure(args.rounds, &mut figures);
     figures.print();
     if let Some(file) = &args.json {

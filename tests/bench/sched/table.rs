@@ -26,7 +26,7 @@ pub struct Row {
 }
 
 /// `(mine, other, factor)`: mine may cost at most `factor` times the other.
-const TARGETS: [(Name, Name, f64); 10] = [
+const TARGETS: [(Name, Name, f64); 13] = [
     (("run queue, double", 32), ("rte_ring MP/MC", 32), 1.0),
     (("run queue, double", 32), ("rte_ring SP/SC", 32), 1.3),
     (("run queue, double", 32), ("crossbeam-deque FIFO", 32), 1.0 / 5.0),
@@ -49,6 +49,17 @@ const TARGETS: [(Name, Name, f64); 10] = [
         ("two cores: sharded queue, 1 producer, 1 worker", 32),
         ("two cores: rte_ring SP/SC", 32),
         1.3,
+    ),
+    (("shard choice: published heads", 64), ("shard choice: published heads", 4), 2.0),
+    (
+        ("shard choice, dequeue, enqueue: published heads", 64),
+        ("shard choice, dequeue, enqueue: published heads", 4),
+        2.0,
+    ),
+    (
+        ("shard choice, dequeue, beside another: published heads", 64),
+        ("shard choice, dequeue, beside another: published heads", 4),
+        2.0,
     ),
     (("a busy lcore looks: sets", 64), ("a busy lcore looks: every queue", 64), 0.05),
     (("an idle lcore looks: sets", 64), ("an idle lcore looks: every board", 64), 0.25),

@@ -7,12 +7,9 @@ use std::thread;
 
 use crossbeam_deque::Worker;
 use mpfwd::dpdk::clock::tsc;
-use mpfwd::dpdk::{
-    Burst, Eal, Mempool, PoolSize, Reuse, RingConsumer, RingProducer, StampField, ring,
-};
+use mpfwd::dpdk::{Burst, Eal, Mempool, PoolSize, Reuse, RingConsumer, RingProducer, ring};
 use mpfwd::error::Result;
 use mpfwd::runq::{Append, Double, Growth, RunQueue};
-use mpfwd::shed::{Oldest, Pick, Shard};
 
 use crate::one_core::{BURST, Item, SLOTS, burst_of, items};
 use crate::pin;
@@ -40,12 +37,10 @@ pub fn measure(eal: &Eal, cpus: [usize; 2], rounds: u16, figures: &mut Figures) 
         PoolSize { mbufs: 2 * (BURSTS * BURST) as u32 + 1, cache: 0, room: 128 },
         Reuse::Default,
     )?;
-    let stamp = StampField::register()?;
     let (mut puts, mut takes) = ring(eal, 0, "bare", SLOTS, 1, 1)?;
     let mut bare = Through::new(puts.remove(0), takes.remove(0), &pool);
     let (mut puts, mut takes) = ring(eal, 0, "shard", SLOTS, 1, 1)?;
-    let mut sharded =
-        Through::new(puts.remove(0), OnlyShard([Waiting { ring: takes.remove(0), stamp }]), &pool);
+    let mut sharded = Through::new(puts.remove(0), OnlyShard(takes.remove(0)), &pool);
     // By placement: the figures of the rounds in which it did not change.
     let mut kept: [Vec<Vec<_>>; PLACES.len()] = Default::default();
     for _ in 0..rounds {
@@ -114,7 +109,7 @@ impl Turn {
 
 /// Runs `owner` and `thief` alternately, on a CPU each; returns the thief's
 /// cycles. The turn tells the thief when its work starts.
-fn in_turns(
+pub fn in_turns(
     cpus: [usize; 2],
     turns: u64,
     mut owner: impl FnMut() + Send,
@@ -217,31 +212,12 @@ impl Taker for RingConsumer {
     }
 }
 
-struct Waiting {
-    ring: RingConsumer,
-    stamp: StampField,
-}
-
-impl Shard for Waiting {
-    fn head_stamp(&self) -> Option<u64> {
-        self.ring.head_stamp(self.stamp)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.ring.is_empty()
-    }
-
-    fn len(&self) -> usize {
-        self.ring.len()
-    }
-}
-
-/// The sharded queue with one shard.
-struct OnlyShard([Waiting; 1]);
+/// The sharded queue with one shard: a worker looks whether the ring has items.
+struct OnlyShard(RingConsumer);
 
 impl Taker for OnlyShard {
     fn take(&mut self, burst: &mut Burst) -> usize {
-        Oldest.pick(&self.0).map_or(0, |at| self.0[at].ring.take(burst, BURST))
+        if self.0.is_empty() { 0 } else { self.0.take(burst, BURST) }
     }
 }
 

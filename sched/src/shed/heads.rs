@@ -1,0 +1,170 @@
+//! What the shards show of themselves, together: which have items, and the stamps
+//! of their heads. A worker chooses by this, and reads no ring that it does not
+//! dequeue from.
+
+use crate::attention::AtomicSet;
+use crate::sync::{AtomicU64, Ordering, fence};
+
+/// Shards whose stamps lie on one cache line.
+pub(super) const GROUP: usize = 8;
+
+/// Of a published stamp: a worker is about to dequeue there.
+pub(super) const CLAIMED: u64 = 1;
+
+/// A stamp as it is published. The highest bit makes room for [`CLAIMED`]: stamps
+/// are compared by their distance.
+#[inline(always)]
+pub(super) fn published(stamp: u64) -> u64 {
+    stamp << 1
+}
+
+#[repr(align(64))]
+#[derive(Debug)]
+struct Group([AtomicU64; GROUP]);
+
+/// The published heads of the shards of one sharded queue.
+///
+/// A shard that holds items is a member, and stays one until a worker has found it
+/// empty. Its stamp is that of its head, or of an earlier one: of the dequeues of
+/// other workers, the last ones may be missing. It is a hint. That a shard with
+/// items becomes a member is none:
+///
+/// * A producer enqueues and then calls [`Heads::enqueued`].
+/// * A worker dequeues and then calls [`Heads::dequeued`], also if it found
+///   nothing.
+///
+/// Each changes its side first, has a fence, and then looks at the other's. Of a
+/// producer that has enqueued and a worker that has removed the member, at least
+/// one sees what the other did, and adds the member again.
+///
+/// ```
+/// use std::collections::VecDeque;
+///
+/// use micropools::shed::Heads;
+///
+/// let (heads, mut shard) = (Heads::new(4), VecDeque::from([70, 80]));
+/// heads.enqueued(2, 70);
+/// assert_eq!((heads.stamp(2), heads.stamp(3)), (Some(70), None));
+/// assert!(heads.claim(2) && !heads.claim(2), "one worker at a time");
+/// shard.pop_front();
+/// heads.dequeued(2, || shard.front().copied());
+/// assert_eq!(heads.stamp(2), Some(80));
+/// shard.pop_front();
+/// heads.dequeued(2, || shard.front().copied());
+/// assert!(heads.all_empty());
+/// ```
+#[derive(Debug)]
+pub struct Heads {
+    groups: Box<[Group]>,
+    nonempty: AtomicSet,
+    shards: usize,
+}
+
+impl Heads {
+    /// Of so many shards, all empty.
+    ///
+    /// # Panics
+    /// When there are more than [`SET_MAX`](crate::attention::SET_MAX).
+    pub fn new(shards: usize) -> Self {
+        let group = |_| Group(std::array::from_fn(|_| AtomicU64::new(0)));
+        Self {
+            groups: (0..shards.div_ceil(GROUP)).map(group).collect(),
+            nonempty: AtomicSet::new(shards),
+            shards,
+        }
+    }
+
+    /// How many shards there are.
+    #[inline]
+    pub fn shards(&self) -> usize {
+        self.shards
+    }
+
+    #[inline]
+    fn slot(&self, shard: usize) -> &AtomicU64 {
+        &self.groups[shard / GROUP].0[shard % GROUP]
+    }
+
+    /// Whether no shard is a member.
+    #[inline]
+    pub fn all_empty(&self) -> bool {
+        self.nonempty.is_empty()
+    }
+
+    /// The members from `first` on, round the end.
+    #[inline]
+    pub fn nonempty_from(&self, first: usize) -> impl Iterator<Item = usize> {
+        self.nonempty.iter_from(first)
+    }
+
+    /// The stamp of a shard's head; `None` if the shard is empty.
+    #[inline]
+    pub fn stamp(&self, shard: usize) -> Option<u64> {
+        let has_items = self.nonempty.contains(shard);
+        // The highest bit is lost: a distance is all that is asked for.
+        has_items.then(|| self.slot(shard).load(Ordering::Relaxed) >> 1)
+    }
+
+    /// The members of the eight shards from `GROUP * group` on, as bits.
+    #[inline(always)]
+    pub(super) fn members(&self, group: usize) -> u64 {
+        self.nonempty.byte(group)
+    }
+
+    /// The published stamps of these shards.
+    #[inline(always)]
+    pub(super) fn published(&self, group: usize) -> [u64; GROUP] {
+        self.groups[group].0.each_ref().map(|slot| slot.load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    fn publish(&self, shard: usize, stamp: u64) {
+        self.slot(shard).store(published(stamp), Ordering::Relaxed);
+    }
+
+    /// A producer has enqueued items to that shard, the first of which has this
+    /// stamp.
+    #[inline]
+    pub fn enqueued(&self, shard: usize, stamp: u64) {
+        // Pairs with the fence in `dequeued`: either we see that the member is
+        // gone, or the worker that removed it sees the items.
+        fence(Ordering::SeqCst);
+        if !self.nonempty.contains(shard) {
+            self.publish(shard, stamp);
+            self.nonempty.insert(shard);
+        }
+    }
+
+    /// A worker is about to dequeue from that shard. False if another one is, or
+    /// has been meanwhile: there may be an older head elsewhere. It may dequeue all
+    /// the same.
+    #[inline]
+    pub fn claim(&self, shard: usize) -> bool {
+        let slot = self.slot(shard);
+        let seen = slot.load(Ordering::Relaxed);
+        // Relaxed: the ring orders what is dequeued.
+        let claim = |seen| {
+            slot.compare_exchange(seen, seen | CLAIMED, Ordering::Relaxed, Ordering::Relaxed)
+        };
+        seen & CLAIMED == 0 && claim(seen).is_ok()
+    }
+
+    /// A worker has dequeued from that shard, or tried to. `head_stamp` reads the
+    /// stamp of the ring's head now; acquire, as for a dequeue.
+    #[inline]
+    pub fn dequeued(&self, shard: usize, head_stamp: impl Fn() -> Option<u64>) {
+        if let Some(stamp) = head_stamp() {
+            self.publish(shard, stamp);
+            // Another worker may have removed it, and not yet looked again.
+            self.nonempty.insert(shard);
+            return;
+        }
+        self.nonempty.remove(shard);
+        // Pairs with the fence in `enqueued`.
+        fence(Ordering::SeqCst);
+        if let Some(stamp) = head_stamp() {
+            self.publish(shard, stamp);
+            self.nonempty.insert(shard);
+        }
+    }
+}
