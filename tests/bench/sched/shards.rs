@@ -144,6 +144,7 @@ pub fn measure(eal: &Eal, cpus: [usize; 2], rounds: u16, figures: &mut Figures) 
             figures.add(("shard choice, dequeue, enqueue: each ring", shards), cycles);
         }
         drop((producers, worker));
+        let heads = Heads::new(shards);
         let (mut producers, [mut mine, mut other]) = world::<2>(eal, &pool, "two", &heads)?;
         for _ in 0..rounds {
             for (by_rings, name) in [
