@@ -74,7 +74,7 @@ impl Shard for ShardConsumer {
     }
 
     #[inline]
-    fn len(&self) -> usize {
+    fn items(&self) -> usize {
         self.ring.len()
     }
 }

@@ -18,6 +18,7 @@ mod signs;
 mod watch;
 
 pub use adoption::Adoption;
+pub(crate) use set::ones;
 pub use set::{AtomicSet, SET_MAX};
 pub use signs::Signs;
 pub use watch::{BEATS_PER_LOOK, BOARDS_PER_LOOK, Watch};

@@ -110,7 +110,7 @@ impl AtomicSet {
 
 /// The places of the ones in a word, from the lowest on.
 #[inline]
-fn ones(mut word: u64) -> impl Iterator<Item = usize> {
+pub(crate) fn ones(mut word: u64) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let bit = word.trailing_zeros() as usize;
         word &= word.wrapping_sub(1);

@@ -8,14 +8,30 @@ use crate::sync::{AtomicU64, Ordering, fence};
 /// Shards whose stamps lie on one cache line.
 pub(super) const GROUP: usize = 8;
 
-/// Of a published stamp: a worker is about to dequeue there.
-pub(super) const CLAIMED: u64 = 1;
+/// A published stamp: so many of its bits are the shard's own, its number below
+/// [`CLAIMED`]. The highest bits of the stamp make room for these: published stamps
+/// are compared by their distance, which may be 80 days.
+const OWN_BITS: u32 = 9;
 
-/// A stamp as it is published. The highest bit makes room for [`CLAIMED`]: stamps
-/// are compared by their distance.
+/// A worker is about to dequeue there.
+const CLAIMED: u64 = 1 << (OWN_BITS - 1);
+
+/// A claimed head counts as younger by so many ticks, so that others choose
+/// another: a millisecond or two. A worker that loses its CPU with a claim holds
+/// the shard back no longer than that.
+const CLAIM_TICKS: u64 = 1 << 22;
+const CLAIM: u64 = CLAIM_TICKS << OWN_BITS | CLAIMED;
+
+/// The shard whose published stamp that is.
 #[inline(always)]
-pub(super) fn published(stamp: u64) -> u64 {
-    stamp << 1
+pub(super) fn shard_of(published: u64) -> usize {
+    (published & (CLAIMED - 1)) as usize
+}
+
+/// A published stamp, of no shard.
+#[inline(always)]
+pub(super) fn without_own_bits(published: u64) -> u64 {
+    published >> OWN_BITS << OWN_BITS
 }
 
 #[repr(align(64))]
@@ -100,9 +116,15 @@ impl Heads {
     /// The stamp of a shard's head; `None` if the shard is empty.
     #[inline]
     pub fn stamp(&self, shard: usize) -> Option<u64> {
-        let has_items = self.nonempty.contains(shard);
-        // The highest bit is lost: a distance is all that is asked for.
-        has_items.then(|| self.slot(shard).load(Ordering::Relaxed) >> 1)
+        let published = self.published_of(shard)?;
+        let claim = if published & CLAIMED == 0 { 0 } else { CLAIM };
+        Some(published.wrapping_sub(claim) >> OWN_BITS)
+    }
+
+    /// A member's stamp as it is published.
+    #[inline]
+    pub(super) fn published_of(&self, shard: usize) -> Option<u64> {
+        self.nonempty.contains(shard).then(|| self.slot(shard).load(Ordering::Relaxed))
     }
 
     /// The members of the eight shards from `GROUP * group` on, as bits.
@@ -119,7 +141,7 @@ impl Heads {
 
     #[inline]
     fn publish(&self, shard: usize, stamp: u64) {
-        self.slot(shard).store(published(stamp), Ordering::Relaxed);
+        self.slot(shard).store(stamp << OWN_BITS | shard as u64, Ordering::Relaxed);
     }
 
     /// A producer has enqueued items to that shard, the first of which has this
@@ -142,11 +164,10 @@ impl Heads {
     pub fn claim(&self, shard: usize) -> bool {
         let slot = self.slot(shard);
         let seen = slot.load(Ordering::Relaxed);
+        let claimed = seen.wrapping_add(CLAIM);
         // Relaxed: the ring orders what is dequeued.
-        let claim = |seen| {
-            slot.compare_exchange(seen, seen | CLAIMED, Ordering::Relaxed, Ordering::Relaxed)
-        };
-        seen & CLAIMED == 0 && claim(seen).is_ok()
+        let claim = || slot.compare_exchange(seen, claimed, Ordering::Relaxed, Ordering::Relaxed);
+        seen & CLAIMED == 0 && claim().is_ok()
     }
 
     /// A worker has dequeued from that shard, or tried to. `head_stamp` reads the

@@ -49,7 +49,7 @@ pub trait Shard {
     fn head_stamp(&self) -> Option<u64>;
 
     /// Items in the shard.
-    fn len(&self) -> usize;
+    fn items(&self) -> usize;
 }
 
 /// Whether `stamp` is before `other`. Stamps wrap after centuries, and two
@@ -70,7 +70,7 @@ mod testing {
             self.front().copied()
         }
 
-        fn len(&self) -> usize {
+        fn items(&self) -> usize {
             VecDeque::len(self)
         }
     }

@@ -4,8 +4,9 @@
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use super::heads::{CLAIMED, GROUP};
+use super::heads::{self, GROUP, shard_of};
 use super::{Heads, is_before};
+use crate::attention::ones;
 
 /// A way of choosing. `None` only if all shards are empty.
 pub trait Pick {
@@ -40,124 +41,58 @@ impl ShardPick {
 /// first.
 #[inline]
 fn oldest_of(heads: &Heads, places: impl Iterator<Item = usize>) -> Option<usize> {
-    let mut best: Option<(usize, u64)> = None;
+    let mut best = None;
     for at in places {
-        if let Some(stamp) = heads.stamp(at)
-            && best.is_none_or(|(_, oldest)| is_before(stamp << 1, oldest << 1))
+        if let Some(stamp) = heads.published_of(at)
+            && best.is_none_or(|oldest| is_before(stamp, oldest))
         {
-            best = Some((at, stamp));
+            best = Some(stamp);
         }
     }
-    best.map(|(at, _)| at)
+    best.map(shard_of)
 }
 
-/// A shard's place in the order of choice: claimed ones last, then by age. Lower
-/// comes first.
-type Rank = u64;
-
-/// Of a shard without items.
-const ABSENT: Rank = Rank::MAX;
-/// Of a claimed shard, beside its age.
-const LAST: Rank = 1 << (Rank::BITS - 1);
-
 /// The shard whose head has waited longest; of equals the first. A shard that
-/// another worker is about to dequeue from comes after all others.
+/// another worker is about to dequeue from counts as a little younger.
 ///
 /// With one worker, and stamps read before items are enqueued, items are dequeued
 /// in the order of their stamps, of those that the shards show during one choice.
 ///
-/// It remembers for each eight shards how old the oldest head was. Heads only grow
-/// younger, so that is a bound: eight stamps are read again only if their bound is
-/// the lowest, or a shard among them has items that had none.
+/// Reads a line for each eight shards that are not all empty. The loads do not
+/// depend on each other, so that lines which other cores have written since arrive
+/// together.
 #[derive(Clone, Debug, Default)]
 pub struct Oldest {
-    groups: Vec<Seen>,
-    /// Stamps are compared by their distance from here: the last choice.
+    /// Published stamps are compared by their distance from here: half of all
+    /// distances before the last choice.
     origin: u64,
 }
 
-/// What was seen of eight shards when their stamps were read last.
-#[derive(Clone, Copy, Debug, Default)]
-struct Seen {
-    /// Those that had items.
-    members: u64,
-    /// The oldest head, published.
-    oldest: u64,
-}
-
-impl Oldest {
-    /// The age of a published stamp.
-    #[inline(always)]
-    fn age(&self, published: u64) -> Rank {
-        let origin = self.origin.wrapping_sub(1 << (u64::BITS - 1));
-        (published & !CLAIMED).wrapping_sub(origin) >> 1
-    }
-
-    /// The first shard of a group by its rank.
-    #[inline(always)]
-    fn first_of(&mut self, heads: &Heads, group: usize, members: u64) -> (Rank, usize) {
-        let stamps = heads.published(group);
-        let (mut best, mut at, mut claimed) = (ABSENT, 0, 0);
-        for (place, stamp) in stamps.into_iter().enumerate() {
-            let absent = (members >> place & 1).wrapping_sub(1);
-            claimed |= stamp & !absent;
-            let rank = (self.age(stamp) | ((stamp & CLAIMED) * LAST)) | absent;
-            if rank < best {
-                (best, at) = (rank, place);
-            }
-        }
-        let oldest = if claimed & CLAIMED == 0 {
-            stamps[at]
-        } else {
-            // The bound counts claimed ones as what they will be again.
-            let is_member = |&(place, _): &(usize, &u64)| members >> place & 1 != 0;
-            let ages = stamps.iter().enumerate().filter(is_member).map(|(_, &stamp)| stamp);
-            ages.min_by_key(|&stamp| self.age(stamp)).unwrap_or(stamps[at])
-        };
-        self.groups[group] = Seen { members, oldest };
-        (best, GROUP * group + at)
-    }
-
-    /// The groups with the lowest bounds first, as long as these are lower than the
-    /// rank of what was found.
-    #[inline]
-    fn first_of_many(&mut self, heads: &Heads) -> (Rank, usize) {
-        let mut best = (ABSENT, 0);
-        let mut read = 0u64;
-        loop {
-            let mut next = (ABSENT, 0);
-            for (group, seen) in self.groups.iter().enumerate() {
-                let members = heads.members(group);
-                let bound = if members & !seen.members != 0 { 0 } else { self.age(seen.oldest) };
-                let out = u64::from(members == 0) | read >> group & 1;
-                next = next.min((bound | out.wrapping_neg(), group));
-            }
-            if next.0 == ABSENT || best < (next.0, GROUP * next.1) {
-                return best;
-            }
-            read |= 1 << next.1;
-            best = best.min(self.first_of(heads, next.1, heads.members(next.1)));
-        }
-    }
-}
+/// So many minima are kept at a time: each has to wait for its last comparison.
+const LANES: usize = 4;
 
 impl Pick for Oldest {
     #[inline]
     fn pick(&mut self, heads: &Heads) -> Option<usize> {
-        let groups = heads.shards().div_ceil(GROUP);
-        if self.groups.len() != groups {
-            self.groups = vec![Seen::default(); groups];
+        let mut oldest = [u64::MAX; LANES];
+        for group in 0..heads.shards().div_ceil(GROUP) {
+            let members = heads.members(group);
+            if members == 0 {
+                continue;
+            }
+            let ages = heads.published(group).map(|stamp| stamp.wrapping_sub(self.origin));
+            if members == (1 << GROUP) - 1 {
+                ages.iter().enumerate().for_each(|(place, &age)| {
+                    oldest[place % LANES] = oldest[place % LANES].min(age);
+                });
+            } else {
+                ones(members).for_each(|place| oldest[0] = oldest[0].min(ages[place % GROUP]));
+            }
         }
-        let (rank, at) = match groups {
-            0 => return None,
-            1 => self.first_of(heads, 0, heads.members(0)),
-            _ => self.first_of_many(heads),
-        };
-        if rank == ABSENT {
-            return None;
-        }
-        self.origin = self.groups[at / GROUP].oldest;
-        Some(at)
+        let oldest = oldest.into_iter().min().filter(|&age| age != u64::MAX)?;
+        let published = oldest.wrapping_add(self.origin);
+        self.origin = heads::without_own_bits(published).wrapping_sub(1 << (u64::BITS - 1));
+        Some(shard_of(published))
     }
 }
 
@@ -289,7 +224,6 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::heads::published;
     use super::super::testing::Sharded;
     use super::*;
 
@@ -303,11 +237,11 @@ mod tests {
 
     #[test]
     fn stamps_may_wrap() {
-        for wrap in [0u64, 1 << 62, 1 << 63] {
+        for wrap in [0u64, 1 << 54, 1 << 55, 1 << 63] {
             let stamps = [wrap.wrapping_add(3), wrap.wrapping_sub(5), wrap.wrapping_sub(4)];
             let sharded = sharded(stamps.map(|stamp| vec![stamp]));
             let mut pick = Oldest::default();
-            pick.origin = published(wrap.wrapping_sub(9));
+            pick.origin = (wrap << 9).wrapping_sub(1 << 63);
             assert_eq!(pick.pick(&sharded.heads), Some(1), "{wrap}");
         }
     }
@@ -333,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claimed_shard_is_picked_if_there_is_no_other() {
+    fn a_claimed_shard_is_picked_if_there_is_no_older_one() {
         let mut sharded = sharded([vec![1, 2, 9], vec![5], vec![7]]);
         let (mut pick, mut other) = (Oldest::default(), Oldest::default());
         assert!(sharded.heads.claim(0));

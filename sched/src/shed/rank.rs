@@ -69,7 +69,7 @@ impl RankMeter {
         for (_, shard) in shards.iter().enumerate().filter(is_older) {
             older_shards += 1;
             // It may have been emptied since; its head was older all the same.
-            older_items += shard.len().max(1) as u64;
+            older_items += shard.items().max(1) as u64;
         }
         let overtakes =
             self.stamps[..WINDOW - 1].iter().filter(|&&before| is_before(stamp, before)).count();

@@ -5,7 +5,9 @@ use std::hint::black_box;
 use std::sync::Mutex;
 
 use mpfwd::dpdk::clock::tsc;
-use mpfwd::dpdk::{Burst, Eal, Mbuf, Mempool, PoolSize, Reuse, RingConsumer, RingProducer, StampField, ring};
+use mpfwd::dpdk::{
+    Burst, Eal, Mbuf, Mempool, PoolSize, Reuse, RingConsumer, RingProducer, StampField, ring,
+};
 use mpfwd::error::Result;
 use mpfwd::shed::{Heads, Oldest, Pick};
 
