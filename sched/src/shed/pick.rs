@@ -240,8 +240,7 @@ mod tests {
         for wrap in [0u64, 1 << 54, 1 << 55, 1 << 63] {
             let stamps = [wrap.wrapping_add(3), wrap.wrapping_sub(5), wrap.wrapping_sub(4)];
             let sharded = sharded(stamps.map(|stamp| vec![stamp]));
-            let mut pick = Oldest::default();
-            pick.origin = (wrap << 9).wrapping_sub(1 << 63);
+            let mut pick = Oldest { origin: (wrap << 9).wrapping_sub(1 << 63) };
             assert_eq!(pick.pick(&sharded.heads), Some(1), "{wrap}");
         }
     }
