@@ -59,7 +59,7 @@ fn without_expensive_work_pool_b_has_one_lcore() {
 #[test]
 fn the_pools_follow_a_load_that_comes_and_goes() {
     let outcome = auto(
-        "--duration 9 --source open-loop:rate=1500,flows=512,arrivals=on-off,on=1s,off=2s \
+        "--duration 9 --source open-loop:rate=530,flows=512,arrivals=on-off,on=500ms,off=4s \
          --work spin:cheap=1us,expensive=1ms,p=0.5",
     );
     let changes = changes(&outcome);
