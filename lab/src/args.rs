@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use super::lcores::Lcores;
 use super::mode::LabMode;
@@ -45,14 +45,14 @@ pub(super) enum Command {
 /// The machine's part of the arguments.
 #[derive(Debug, clap::Args)]
 pub(super) struct MachineArgs {
-    /// The lcores, as EAL takes them: 0-1, 0@2,1@3, (0-9)@(0-1) [default: one
-    /// per CPU, up to ten]
+    /// Lcores in EAL's notation: 0-1, 0@2,1@3, (0-9)@(0-1) [default: one per
+    /// CPU, up to ten]
     #[arg(short = 'l', long, value_name = "LIST")]
     pub lcores: Option<Lcores>,
-    /// How modes with two pools split them [default: about four to one]
+    /// Split of the lcores in modes with pools [default: about four to one]
     #[arg(long, value_name = "A:B")]
     pub pools: Option<Pools>,
-    /// With mode steal-every: try to steal every N packets
+    /// Mode steal-every: packets between two attempts to steal
     #[arg(long, value_name = "N", default_value = "61")]
     pub steal_every: NonZeroU64,
     /// Descriptors of each virtual receive queue, a power of two. Packets
@@ -78,13 +78,13 @@ pub(super) struct TrafficArgs {
     /// Ignored if --source has rate= or load=
     #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
     pub load: f64,
-    /// What a cheap packet costs
+    /// Cost of a cheap packet
     #[arg(long, value_name = "TIME", default_value = "200ns", value_parser = parse_time)]
     pub cheap: Duration,
-    /// What an expensive packet costs
+    /// Cost of an expensive packet
     #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = parse_time)]
     pub expensive: Duration,
-    /// The share of packets that are expensive
+    /// Share of packets that are expensive
     #[arg(long, value_name = "SHARE", conflicts_with = "expensive_load", value_parser = parse_share)]
     pub p: Option<f64>,
     /// Instead of --p: the number of lcores that expensive work keeps busy on
@@ -106,12 +106,12 @@ pub(super) struct TrafficArgs {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CompareArgs {
-    /// The modes
+    /// Modes to compare
     #[arg(
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "rtc,steal,steal-every,steal-rx,shared,shed-random,pools,hybrid"
+        default_values_t = LabMode::value_variants().to_vec()
     )]
     pub modes: Vec<LabMode>,
     #[command(flatten)]
@@ -144,19 +144,19 @@ pub(super) struct BimodalArgs {
     pub mode: Vec<LabMode>,
     #[command(flatten)]
     pub machine: MachineArgs,
-    /// Packets
+    /// Number of packets
     #[arg(long, value_name = "N", default_value_t = 5_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub packets: u64,
     /// The share of all lcores' time that the packets' costs take
     #[arg(long, value_name = "SHARE", default_value_t = 0.3)]
     pub load: f64,
-    /// What a cheap packet costs
+    /// Cost of a cheap packet
     #[arg(long, value_name = "TIME", default_value = "1us", value_parser = parse_time)]
     pub cheap: Duration,
-    /// What an expensive packet costs
+    /// Cost of an expensive packet
     #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = parse_time)]
     pub expensive: Duration,
-    /// The share of packets that are expensive
+    /// Share of packets that are expensive
     #[arg(long, value_name = "SHARE", default_value_t = 0.0001, value_parser = parse_share)]
     pub p: f64,
 }
@@ -179,10 +179,10 @@ pub(super) struct PlotArgs {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct RoutesArgs {
-    /// IPv4 prefixes
+    /// Number of IPv4 prefixes
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(0..=4_000_000))]
     pub count: u32,
-    /// IPv6 prefixes
+    /// Number of IPv6 prefixes
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub ipv6_count: u32,
     /// Number of ports that routes lead to, from port 0
@@ -191,7 +191,7 @@ pub(super) struct RoutesArgs {
     /// The same seed makes the same routes
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// The file [default: standard output]
+    /// File to write [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 }
@@ -271,6 +271,11 @@ mod tests {
             panic!("bimodal")
         };
         assert_eq!(args.mode, [Mode::Pools.into(), Mode::Steal.into()]);
+        let Command::Compare(args) = Args::try_parse_from(["mplab", "compare"]).unwrap().command
+        else {
+            panic!("compare")
+        };
+        assert_eq!(args.modes, LabMode::value_variants());
     }
 
     #[test]
