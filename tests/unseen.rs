@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{sleep, yield_now};
 use std::time::Duration;
 
-use common::{as_json, assert_books_balance, count};
+use common::{as_json, assert_books_balance, count, rows};
 use lab::Lab;
 use mpfwd::dpdk::{Burst, Mbuf, RxTxRing};
 use nix::sys::signal::{Signal, kill};
@@ -55,6 +55,10 @@ fn longest_wait(lab: &mut Lab, bursts: &[u32]) -> Duration {
     });
     let report = as_json(&report);
     assert_books_balance(&report);
+    // A sample of the bursts, and the longest wait.
+    let bursts: u64 = rows(&report, "lcores").iter().map(|row| count(row, "rx_bursts")).sum();
+    let sampled = count(&report["latency"]["unseen_wait"], "bursts");
+    assert!((1..=bursts + 1).contains(&sampled), "{report:#}");
     drop(wires);
     lab.assert_has_all_its_buffers();
     Duration::from_nanos(count(&report["latency"]["unseen_wait"], "max_ns"))

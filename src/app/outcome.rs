@@ -15,8 +15,8 @@ use crate::dpdk::clock::{TscRate, tsc};
 use crate::policy::Pool;
 use crate::shed::rank_error_bound;
 use crate::stats::{
-    self, DeviceStats, DpiReport, DropCause, Histogram, HostGapRow, Incident, Lap, Latency,
-    LatencyParts, LatencyRow, LcoreLatency, LcoreRow, LcoreStats, OrderRow, OwnStats,
+    self, BurstTimeRow, DeviceStats, DpiReport, DropCause, Histogram, HostGapRow, Incident, Lap,
+    Latency, LatencyParts, LatencyRow, LcoreLatency, LcoreRow, LcoreStats, OrderRow, OwnStats,
     PARTS_EVERY_BURSTS, PartRows, Parts, PoolChange, PortLog, PortRow, PredictionRow, QueueRow,
     RankCounts, RankRow, Reloads, Report, SourceReport, StepCycles, TimeRow, TscRow,
 };
@@ -251,9 +251,10 @@ fn latency(
     }
 }
 
-/// How long packets may have waited before the poll that received them.
-pub(super) fn unseen_wait(lcores: &[OwnStats], rate: TscRate) -> TimeRow {
-    TimeRow::of(lcores.iter().map(|lcore| &lcore.unseen_wait), |ticks| rate.ns(ticks))
+/// How long the packets of sampled bursts may have waited before the poll that
+/// received them.
+pub(super) fn unseen_wait(lcores: &[OwnStats], rate: TscRate) -> BurstTimeRow {
+    BurstTimeRow::of(lcores.iter().map(|lcore| &lcore.unseen_wait), |ticks| rate.ns(ticks))
 }
 
 /// Per packet, over all lcores. Each lap contains one reading of the clock,

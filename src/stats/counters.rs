@@ -145,8 +145,9 @@ pub struct LcoreStats {
     /// The parts of these times, for sampled packets.
     pub cheap_parts: Parts,
     pub expensive_parts: Parts,
-    /// How long packets may have waited before the poll that received them: the
-    /// time since the last poll that emptied the same queue. In ticks.
+    /// How long the packets of sampled bursts may have waited before the poll
+    /// that received them: the time since the last poll that emptied the same
+    /// queue. In ticks; counts bursts.
     pub unseen_wait: Histogram,
     /// Bounds of the latency of packets in sampled bursts where that wait is
     /// known: from their poll, and from the start of that wait.

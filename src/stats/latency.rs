@@ -5,7 +5,7 @@ use std::fmt;
 use comfy_table::Table;
 use serde::Serialize;
 
-use super::parts::{LatencyParts, TimeRow, parts_table};
+use super::parts::{BurstTimeRow, LatencyParts, TimeRow, parts_table};
 use mpfwd_common::latency::LatencyRow;
 use mpfwd_common::report::qualified_by;
 use mpfwd_common::text::{grouped, table, time, wrapped};
@@ -26,9 +26,9 @@ pub struct Latency {
     pub off: Option<String>,
     /// Packets that were lost before they had a stamp.
     pub censored_pkts: u64,
-    /// Software stamps only: how long packets may have waited before the poll
-    /// that received them.
-    pub unseen_wait: Option<TimeRow>,
+    /// Software stamps only: how long the packets of sampled bursts may have
+    /// waited before the poll that received them.
+    pub unseen_wait: Option<BurstTimeRow>,
     /// Software stamps only: bounds of the latency of cheap packets in sampled
     /// bursts. The lower bound starts at the poll, the upper bound at the
     /// earliest time at which the packet can have arrived.
@@ -55,14 +55,14 @@ impl Latency {
 
 /// Whether the wait before the poll has a bound. It has none if a poll never
 /// emptied its queue: then the wait counts from the start of the run.
-pub fn is_bounded(unseen: &TimeRow, elapsed_s: f64) -> bool {
-    unseen.pkts > 0 && (unseen.max_ns as f64) < elapsed_s * 1e9
+pub fn is_bounded(unseen: &BurstTimeRow, elapsed_s: f64) -> bool {
+    unseen.bursts > 0 && (unseen.max_ns as f64) < elapsed_s * 1e9
 }
 
 /// How long packets may have waited before the poll that received them, in
 /// words. `elapsed_s` is the length of the run.
-pub fn unseen_text(unseen: &TimeRow, elapsed_s: f64) -> String {
-    match unseen.pkts {
+pub fn unseen_text(unseen: &BurstTimeRow, elapsed_s: f64) -> String {
+    match unseen.bursts {
         0 => "of unknown length: none was measured".into(),
         _ if !is_bounded(unseen, elapsed_s) => {
             "of unknown length: no poll emptied its queue".into()
@@ -158,19 +158,19 @@ mod tests {
 
     #[test]
     fn what_polls_do_not_see_has_numbers_or_a_reason() {
-        let unseen = TimeRow {
-            pkts: 3,
+        let unseen = BurstTimeRow {
+            bursts: 3,
             p50_ns: 1_500,
             p99_ns: 20_000,
             max_ns: 40_000,
-            ..TimeRow::default()
+            ..BurstTimeRow::default()
         };
         assert_eq!(
             unseen_text(&unseen, 1.0),
             "at most 1.50 us (p50), 20.0 us (p99), 40.0 us (max)"
         );
         assert!(unseen_text(&unseen, 1e-5).contains("no poll emptied its queue"));
-        assert!(unseen_text(&TimeRow::default(), 1.0).contains("none was measured"));
+        assert!(unseen_text(&BurstTimeRow::default(), 1.0).contains("none was measured"));
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub use links::{LINK_CHANGES_MAX, LinkChange, LostAt, PortLog, run_time};
 pub use mpfwd_common::latency::{Bucket, LatencyRow, hgrm, histogram_ns, of_buckets};
 pub use mpfwd_common::report::{HostGapRow, Incident, IncidentStage};
 pub use order::{OrderCounts, OrderRow};
-pub use parts::{LatencyParts, PARTS_EVERY_BURSTS, PartRows, Parts, TimeRow};
+pub use parts::{BurstTimeRow, LatencyParts, PARTS_EVERY_BURSTS, PartRows, Parts, TimeRow};
 pub use pools::{PoolChange, WorkTicks};
 pub use prediction::{PredictionCounts, PredictionRow};
 pub use rank::{RankCounts, RankRow};

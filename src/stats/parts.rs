@@ -67,6 +67,28 @@ impl TimeRow {
     }
 }
 
+/// Percentiles of a time that all packets of a burst share.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct BurstTimeRow {
+    pub bursts: u64,
+    pub p50_ns: u64,
+    pub p99_ns: u64,
+    pub p999_ns: u64,
+    pub max_ns: u64,
+}
+
+impl BurstTimeRow {
+    /// As [`TimeRow::of`].
+    pub fn of<'h>(
+        histograms: impl IntoIterator<Item = &'h Histogram>,
+        to_ns: impl Fn(u64) -> u64,
+    ) -> Self {
+        let TimeRow { pkts: bursts, p50_ns, p99_ns, p999_ns, max_ns } =
+            TimeRow::of(histograms, to_ns);
+        Self { bursts, p50_ns, p99_ns, p999_ns, max_ns }
+    }
+}
+
 /// The parts of one class.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct PartRows {
