@@ -35,6 +35,9 @@ enum {
 	MPFWD_MBUF_BUF_LEN = offsetof(struct rte_mbuf, buf_len),
 	MPFWD_MBUF_NEXT = offsetof(struct rte_mbuf, next),
 	MPFWD_MBUF_TX_OFFLOAD = offsetof(struct rte_mbuf, tx_offload),
+	MPFWD_MBUF_REFCNT = offsetof(struct rte_mbuf, refcnt),
+	MPFWD_MBUF_SHINFO = offsetof(struct rte_mbuf, shinfo),
+	MPFWD_SHINFO_REFCNT = offsetof(struct rte_mbuf_ext_shared_info, refcnt),
 	/* A ring's consumer and producer positions and the start of its items: to read the head. */
 	MPFWD_RING_PROD_TAIL = offsetof(struct rte_ring, prod.tail),
 	MPFWD_RING_CONS_HEAD = offsetof(struct rte_ring, cons.head),
@@ -42,6 +45,8 @@ enum {
 };
 
 static const uint64_t MPFWD_MBUF_HAS_RSS_HASH = RTE_MBUF_F_RX_RSS_HASH;
+static const uint64_t MPFWD_MBUF_INDIRECT = RTE_MBUF_F_INDIRECT;
+static const uint64_t MPFWD_MBUF_EXTERNAL = RTE_MBUF_F_EXTERNAL;
 static const unsigned int MPFWD_RING_SP_ENQ = RING_F_SP_ENQ;
 static const unsigned int MPFWD_RING_SC_DEQ = RING_F_SC_DEQ;
 static const unsigned int MPFWD_RING_HTS = RING_F_MP_HTS_ENQ | RING_F_MC_HTS_DEQ;

@@ -52,7 +52,7 @@ impl Engine for Router {
                 std::thread::yield_now();
             }
         }
-        packet.data_mut()[..12].fill(0x77);
+        packet.data_mut().expect("nobody else has it")[..12].fill(0x77);
         Verdict::Forward(self.0.out(from))
     }
 

@@ -3,7 +3,7 @@
 
 use std::ffi::c_char;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use dpdk_sys as sys;
 
@@ -130,12 +130,47 @@ impl Mbuf {
         unsafe { std::slice::from_raw_parts(self.data_ptr(), self.data_len() as usize) }
     }
 
-    /// The bytes of the first segment, to change.
-    #[inline]
-    pub fn data_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as `data`, and we own the mbuf; drivers hand out buffers that
-        // nobody else refers to.
-        unsafe { std::slice::from_raw_parts_mut(self.data_ptr(), self.data_len() as usize) }
+    /// The bytes of the first segment, to change. `None` where other packets
+    /// may have the same buffer: then it must not be changed.
+    #[inline(always)]
+    pub fn data_mut(&mut self) -> Option<&mut [u8]> {
+        if !self.has_own_buffer() {
+            return None;
+        }
+        // SAFETY: as `data`; we own the mbuf, and no other refers to its buffer.
+        let data =
+            unsafe { std::slice::from_raw_parts_mut(self.data_ptr(), self.data_len() as usize) };
+        Some(data)
+    }
+
+    /// Whether no other packet has the first segment's buffer. If so, no other
+    /// can get it while we own this one.
+    #[inline(always)]
+    fn has_own_buffer(&self) -> bool {
+        let elsewhere = sys::MPFWD_MBUF_INDIRECT | sys::MPFWD_MBUF_EXTERNAL;
+        // SAFETY: inside the mbuf, aligned, and only ever accessed atomically.
+        let refcnt = unsafe { AtomicU16::from_ptr(self.field(sys::MPFWD_MBUF_REFCNT)) };
+        // Acquire: what others read from the buffer they have read.
+        refcnt.load(Ordering::Acquire) == 1
+            && (self.flags() & elsewhere == 0 || self.has_own_external_buffer())
+    }
+
+    /// As `has_own_buffer`, of an mbuf whose buffer is not its own memory. An
+    /// external buffer counts its references. An indirect one is another mbuf's.
+    #[cold]
+    fn has_own_external_buffer(&self) -> bool {
+        if self.flags() & sys::MPFWD_MBUF_INDIRECT != 0 {
+            return false;
+        }
+        let Some(shared) = NonNull::new(self.get::<*mut u8>(sys::MPFWD_MBUF_SHINFO)) else {
+            return false;
+        };
+        // SAFETY: DPDK keeps the count as long as an mbuf refers to the buffer;
+        // it is aligned, and only ever accessed atomically.
+        let refcnt = unsafe {
+            AtomicU16::from_ptr(shared.as_ptr().add(sys::MPFWD_SHINFO_REFCNT as usize).cast())
+        };
+        refcnt.load(Ordering::Acquire) == 1
     }
 
     /// Prefetches both cache lines of the packet's header.
@@ -200,18 +235,31 @@ impl Mbuf {
         &front[..filled]
     }
 
-    /// Overwrites the packet's first bytes, across segments. Ignores bytes
-    /// beyond the packet's end.
-    pub fn write_front(&mut self, mut front: &[u8]) {
+    /// Writes over the packet's first bytes, in as many segments as they lie
+    /// in; what is longer than the packet is left out. Returns `false`, and
+    /// writes nothing, where other packets may have one of these buffers.
+    #[must_use]
+    pub fn write_front(&mut self, mut front: &[u8]) -> bool {
+        let mut bytes = front.len();
         let mut segment = Some(self.0);
+        while let Some(at) = segment.filter(|_| bytes > 0) {
+            let view = std::mem::ManuallyDrop::new(Mbuf(at));
+            if !view.has_own_buffer() {
+                return false;
+            }
+            bytes = bytes.saturating_sub(view.data().len());
+            segment = NonNull::new(view.get::<*mut sys::rte_mbuf>(sys::MPFWD_MBUF_NEXT));
+        }
+        segment = Some(self.0);
         while let Some(at) = segment.filter(|_| !front.is_empty()) {
             let mut view = std::mem::ManuallyDrop::new(Mbuf(at));
-            let data = view.data_mut();
+            let Some(data) = view.data_mut() else { return false };
             let (here, behind) = front.split_at(front.len().min(data.len()));
             data[..here.len()].copy_from_slice(here);
             front = behind;
             segment = NonNull::new(view.get::<*mut sys::rte_mbuf>(sys::MPFWD_MBUF_NEXT));
         }
+        true
     }
 
     /// Writes `bytes` as the whole content of this single-segment packet.
@@ -425,5 +473,113 @@ impl TicketField {
         } else {
             mbuf.set_four_bytes(self.offset, bits as u32)
         }
+    }
+}
+
+/// Packets outside of any pool, for tests without EAL. Never freed.
+#[cfg(test)]
+pub(crate) mod forged {
+    use std::mem::{ManuallyDrop, MaybeUninit};
+
+    use super::*;
+
+    /// A packet of these segments, whose buffers nobody else has.
+    pub(crate) fn packet(segments: &[&[u8]]) -> ManuallyDrop<Mbuf> {
+        let mut next = std::ptr::null_mut();
+        for bytes in segments.iter().rev() {
+            let data = Box::leak(bytes.to_vec().into_boxed_slice());
+            let header = Box::leak(Box::new(MaybeUninit::<sys::rte_mbuf>::zeroed()));
+            let mbuf = ManuallyDrop::new(Mbuf(NonNull::from(header).cast()));
+            let len = data.len() as u16;
+            // SAFETY: the header is a whole mbuf of our own, and the offsets are
+            // those of the types written.
+            unsafe {
+                mbuf.field::<*mut u8>(sys::MPFWD_MBUF_BUF_ADDR).write(data.as_mut_ptr());
+                mbuf.field::<u16>(sys::MPFWD_MBUF_BUF_LEN).write(len);
+                mbuf.field::<u16>(sys::MPFWD_MBUF_DATA_LEN).write(len);
+                mbuf.field::<u16>(sys::MPFWD_MBUF_REFCNT).write(1);
+                mbuf.field::<*mut sys::rte_mbuf>(sys::MPFWD_MBUF_NEXT).write(next);
+            }
+            next = mbuf.0.as_ptr();
+        }
+        let head = NonNull::new(next).expect("at least one segment");
+        let mbuf = ManuallyDrop::new(Mbuf(head));
+        let bytes: usize = segments.iter().map(|segment| segment.len()).sum();
+        // SAFETY: as above.
+        unsafe {
+            mbuf.field::<u32>(sys::MPFWD_MBUF_PKT_LEN).write(bytes as u32);
+            mbuf.field::<u16>(sys::MPFWD_MBUF_NB_SEGS).write(segments.len() as u16);
+        }
+        mbuf
+    }
+
+    /// Whom the buffer of a packet's segment belongs to, too.
+    #[derive(Clone, Copy, Debug)]
+    pub(crate) enum Sharing {
+        /// Another reference to the mbuf itself.
+        Mbuf,
+        /// Another mbuf, to which this one is attached.
+        Attached,
+        /// Nobody, or others: an external buffer with so many references.
+        External(u16),
+    }
+
+    /// Makes the packet's segment `at` one whose buffer is shared.
+    pub(crate) fn share(packet: &Mbuf, at: usize, how: Sharing) {
+        let mut segment = packet.0;
+        for _ in 0..at {
+            let view = ManuallyDrop::new(Mbuf(segment));
+            segment = NonNull::new(view.get(sys::MPFWD_MBUF_NEXT)).expect("so many segments");
+        }
+        let mut view = ManuallyDrop::new(Mbuf(segment));
+        match how {
+            // SAFETY: the packet is forged, and the offset that of a u16.
+            Sharing::Mbuf => unsafe { view.field::<u16>(sys::MPFWD_MBUF_REFCNT).write(2) },
+            Sharing::Attached => view.set_flags(sys::MPFWD_MBUF_INDIRECT),
+            Sharing::External(refcnt) => {
+                view.set_flags(sys::MPFWD_MBUF_EXTERNAL);
+                let shared = Box::leak(Box::new([0u64; 4])).as_mut_ptr().cast::<u8>();
+                // SAFETY: the count lies inside, and the offset of `shinfo` is
+                // that of a pointer.
+                unsafe {
+                    shared.add(sys::MPFWD_SHINFO_REFCNT as usize).cast::<u16>().write(refcnt);
+                    view.field::<*mut u8>(sys::MPFWD_MBUF_SHINFO).write(shared);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::forged::{Sharing, packet, share};
+
+    const SHARED: [Sharing; 3] = [Sharing::Mbuf, Sharing::Attached, Sharing::External(2)];
+
+    #[test]
+    fn a_shared_buffer_is_not_to_be_changed() {
+        assert_eq!(packet(&[b"abc"]).data_mut().map(|data| data.to_vec()), Some(b"abc".to_vec()));
+        for how in SHARED {
+            let mut packet = packet(&[b"abc"]);
+            share(&packet, 0, how);
+            assert!(packet.data_mut().is_none(), "{how:?}");
+        }
+        let mut own = packet(&[b"abc"]);
+        share(&own, 0, Sharing::External(1));
+        assert!(own.data_mut().is_some(), "an external buffer of its own");
+    }
+
+    #[test]
+    fn nothing_is_written_if_one_segment_is_shared() {
+        for how in SHARED {
+            let mut packet = packet(&[b"abc", b"def", b"ghi"]);
+            share(&packet, 1, how);
+            assert!(packet.write_front(b"12"), "{how:?}: the first segment is its own");
+            assert!(!packet.write_front(b"3456"), "{how:?}");
+            assert_eq!(packet.to_vec(), b"12cdefghi", "{how:?}");
+        }
+        let mut own = packet(&[b"abc", b"def", b"ghi"]);
+        assert!(own.write_front(b"1234567"));
+        assert_eq!(own.to_vec(), b"1234567hi");
     }
 }

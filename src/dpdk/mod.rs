@@ -29,6 +29,8 @@ pub use eal::{Eal, Lcore};
 pub(crate) use events::tests::{has_received, raise_removal};
 pub use events::{Loss, PortView};
 pub use fib::{Fib4, Fib6, FibSize};
+#[cfg(test)]
+pub(crate) use mbuf::forged;
 pub use mbuf::{CostField, Mbuf, StampField, TicketField};
 pub use mempool::{Mempool, Mempools, PoolSize, Reuse};
 pub use note::NoteField;

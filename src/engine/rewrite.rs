@@ -4,7 +4,7 @@
 use std::marker::PhantomData;
 
 use super::{Class, Engine, Peers, Verdict};
-use crate::dpdk::{Burst, Mbuf};
+use crate::dpdk::{BURST_MAX, Burst, Mbuf};
 use crate::stats::DropCause;
 
 /// A way of changing a frame's destination and source address, its first 12
@@ -37,8 +37,8 @@ impl<A: Addresses> Engine for Rewrite<A> {
     #[inline]
     fn cheap(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
         match frame(packet) {
-            Some(frame) => A::change(frame, self.peers.header(from)),
-            None => return Verdict::Drop(DropCause::Runt),
+            Ok(frame) => A::change(frame, self.peers.header(from)),
+            Err(cause) => return Verdict::Drop(cause),
         }
         Verdict::Forward(self.peers.out(from))
     }
@@ -64,33 +64,88 @@ impl<A: Addresses> Engine for Rewrite<A> {
 /// Bytes of an Ethernet header.
 const ETHERNET_HEADER: usize = 14;
 
-/// Changes the addresses of every frame of a burst, and drops those without an
-/// Ethernet header. Does not prefetch: the few instructions per packet are
-/// independent of the other packets', so the CPU overlaps a burst's misses by
-/// itself.
+/// Changes the addresses of every frame of a burst, and drops those that have
+/// no Ethernet header, or not for themselves. Does not prefetch: the few
+/// instructions per packet are independent of the other packets', so the CPU
+/// overlaps a burst's misses by itself.
 #[inline(always)]
 fn rewrite_burst(
     burst: &mut Burst,
     mut rewrite: impl FnMut(&mut [u8]),
-    mut dropped: impl FnMut(Mbuf, DropCause),
+    dropped: impl FnMut(Mbuf, DropCause),
 ) {
-    let mut runts = 0;
-    for packet in burst.packets_mut() {
-        match frame(packet) {
-            Some(frame) => rewrite(frame),
-            None => runts += 1,
-        }
-    }
-    if runts > 0 {
-        burst.retain(
-            |packet| usize::from(packet.data_len()) >= ETHERNET_HEADER,
-            |packet| dropped(packet, DropCause::Runt),
-        );
+    let is_unfit = |packet: &mut Mbuf| frame(packet).map(&mut rewrite).is_err();
+    if let Some(first) = burst.packets_mut().iter_mut().position(is_unfit) {
+        rewrite_rest(burst, first, rewrite, dropped);
     }
 }
 
+/// As `rewrite_burst`, of all packets from `first` on. Looks at each once: a
+/// buffer may stop being shared at any moment.
+#[cold]
+fn rewrite_rest(
+    burst: &mut Burst,
+    first: usize,
+    mut rewrite: impl FnMut(&mut [u8]),
+    mut dropped: impl FnMut(Mbuf, DropCause),
+) {
+    let mut causes = [None; BURST_MAX];
+    for (cause, packet) in causes.iter_mut().zip(burst.packets_mut()).skip(first) {
+        match frame(packet) {
+            Ok(frame) => rewrite(frame),
+            Err(why) => *cause = Some(why),
+        }
+    }
+    let mut kept = causes.iter();
+    let mut whys = causes.iter().flatten();
+    burst.retain(
+        |_| kept.next().is_some_and(Option::is_none),
+        |packet| dropped(packet, *whys.next().unwrap_or(&DropCause::Runt)),
+    );
+}
+
 /// The first segment, if it holds the whole Ethernet header.
+///
+/// # Errors
+/// With why its packet is dropped instead.
 #[inline(always)]
-fn frame(packet: &mut Mbuf) -> Option<&mut [u8]> {
-    Some(packet.data_mut()).filter(|data| data.len() >= ETHERNET_HEADER)
+fn frame(packet: &mut Mbuf) -> Result<&mut [u8], DropCause> {
+    let data = packet.data_mut().ok_or(DropCause::SharedBuffer)?;
+    if data.len() >= ETHERNET_HEADER { Ok(data) } else { Err(DropCause::Runt) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::ManuallyDrop;
+
+    use super::*;
+    use crate::dpdk::forged::{Sharing, packet, share};
+    use crate::engine::macswap::Swap;
+
+    const FRAME: [u8; 16] = *b"dDdDdDsSsSsS..xx";
+
+    #[test]
+    fn only_frames_that_nobody_else_has_are_changed() {
+        let mut burst = Burst::new();
+        let shared = packet(&[&FRAME]);
+        share(&shared, 0, Sharing::Mbuf);
+        let packets = [packet(&[&FRAME]), shared, packet(&[&FRAME[..13]]), packet(&[&FRAME])];
+        packets.into_iter().for_each(|packet| burst.push(ManuallyDrop::into_inner(packet)));
+        let mut causes = Vec::new();
+        rewrite_burst(
+            &mut burst,
+            |frame| Swap::change(frame, &[0; 12]),
+            |packet, cause| {
+                assert_eq!(packet.data(), &FRAME[..packet.data().len()], "{cause:?}: unchanged");
+                // It is of no pool, and must not be freed.
+                std::mem::forget(packet);
+                causes.push(cause);
+            },
+        );
+        assert_eq!(causes, [DropCause::SharedBuffer, DropCause::Runt]);
+        assert_eq!(burst.len(), 2);
+        for packet in burst.drain().map(ManuallyDrop::new) {
+            assert_eq!(packet.data(), b"sSsSsSdDdDdD..xx");
+        }
+    }
 }

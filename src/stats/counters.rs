@@ -41,6 +41,9 @@ pub enum DropCause {
     /// Its first segment is shorter than the Ethernet header, which the forward
     /// mode changes.
     Runt,
+    /// The engine changes its packets, and other packets may have this one's
+    /// buffer.
+    SharedBuffer,
     /// Not an IP packet, in a forward mode that routes.
     NotIp,
     /// Its IP header is truncated, contradicts itself or the frame, or has a
@@ -62,11 +65,12 @@ pub enum DropCause {
 }
 
 impl DropCause {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ShardFull,
         Self::TxFull,
         Self::LinkDown,
         Self::Runt,
+        Self::SharedBuffer,
         Self::NotIp,
         Self::BadHeader,
         Self::TtlExpired,
@@ -84,6 +88,7 @@ impl DropCause {
             Self::TxFull => "tx_full",
             Self::LinkDown => "link_down",
             Self::Runt => "runt",
+            Self::SharedBuffer => "shared_buffer",
             Self::NotIp => "not_ip",
             Self::BadHeader => "bad_header",
             Self::TtlExpired => "ttl_expired",

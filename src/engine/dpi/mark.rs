@@ -1,9 +1,38 @@
 //! Writes a DSCP into an IP header (RFC 2474) and adjusts its checksum; the ECN
 //! bits stay.
 
+use crate::dpdk::Mbuf;
+use crate::engine::headers::FRONT_MAX;
+
 /// Bytes of the shortest IPv4 header, and of IPv6's fixed one.
 const IPV4_HEADER: usize = 20;
 const IPV6_HEADER: usize = 40;
+
+/// All that changes lies in the first bytes of either header.
+const CHANGED: usize = 12;
+
+/// As [`set_dscp`], for the packet whose IP header begins at `l3`, in as many
+/// segments as it lies in. Returns `false`, and changes nothing, where other
+/// packets may have one of their buffers. A packet that ends inside the header
+/// has no DSCP, and is left as it is.
+pub(super) fn mark(packet: &mut Mbuf, l3: usize, dscp: u8) -> bool {
+    if packet.segments() > 1 && usize::from(packet.data_len()) < l3 + IPV6_HEADER {
+        return mark_across_segments(packet, l3, dscp);
+    }
+    let Some(data) = packet.data_mut() else { return false };
+    if let Some(header) = data.get_mut(l3..) {
+        set_dscp(header, dscp);
+    }
+    true
+}
+
+#[cold]
+fn mark_across_segments(packet: &mut Mbuf, l3: usize, dscp: u8) -> bool {
+    let mut front = [0; FRONT_MAX];
+    let len = packet.copy_front(&mut front).len();
+    let is_marked = front[..len].get_mut(l3..).is_some_and(|header| set_dscp(header, dscp));
+    !is_marked || packet.write_front(&front[..l3 + CHANGED])
+}
 
 /// Sets the DSCP, 0 to 63, of the packet whose IP header begins at `header`.
 /// Returns whether the whole header is there.
@@ -39,6 +68,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::dpdk::forged::{Sharing, packet, share};
 
     /// RFC 791: all ones for a header with a correct checksum.
     fn sum(header: &[u8]) -> u16 {
@@ -46,6 +76,62 @@ mod tests {
         let sum: u32 = words.sum();
         let folded = (sum & 0xffff) + (sum >> 16);
         ((folded & 0xffff) + (folded >> 16)) as u16
+    }
+
+    const ETHERNET: usize = 14;
+
+    /// A frame with an IP header of that version, and a correct checksum.
+    fn frame(version: u8) -> Vec<u8> {
+        let mut frame: Vec<u8> = (0..80).collect();
+        frame[ETHERNET] = if version == 4 { 0x45 } else { 0x60 };
+        if version == 4 {
+            frame[ETHERNET + 10..ETHERNET + 12].fill(0);
+            let checksum = !sum(&frame[ETHERNET..ETHERNET + 20]);
+            frame[ETHERNET + 10..ETHERNET + 12].copy_from_slice(&checksum.to_be_bytes());
+        }
+        frame
+    }
+
+    #[test]
+    fn a_header_across_segments_is_marked_wherever_it_is_cut() {
+        for version in [4, 6] {
+            let before = frame(version);
+            let mut wanted = before.clone();
+            assert!(set_dscp(&mut wanted[ETHERNET..], 46));
+            for cut in 1..before.len() {
+                let (first, second) = before.split_at(cut);
+                let mut packet = packet(&[first, second]);
+                assert!(mark(&mut packet, ETHERNET, 46));
+                assert_eq!(packet.to_vec(), wanted, "IPv{version}, cut at {cut}");
+            }
+        }
+        assert_eq!(sum(&frame(4)[ETHERNET..ETHERNET + 20]), 0xffff);
+    }
+
+    #[test]
+    fn a_header_in_a_shared_buffer_is_refused() {
+        let before = frame(4);
+        let (first, second) = before.split_at(ETHERNET + 5);
+        for at in 0..2 {
+            let mut packet = packet(&[first, second]);
+            share(&packet, at, Sharing::Mbuf);
+            assert!(!mark(&mut packet, ETHERNET, 46), "segment {at}");
+            assert_eq!(packet.to_vec(), before, "segment {at}");
+        }
+        let mut whole = packet(&[&before]);
+        share(&whole, 0, Sharing::Attached);
+        assert!(!mark(&mut whole, ETHERNET, 46));
+    }
+
+    #[test]
+    fn a_packet_that_ends_inside_the_header_is_left_as_it_is() {
+        let short = &frame(6)[..ETHERNET + 30];
+        let (first, second) = short.split_at(20);
+        for segments in [vec![short], vec![first, second]] {
+            let mut packet = packet(&segments);
+            assert!(mark(&mut packet, ETHERNET, 46));
+            assert_eq!(packet.to_vec(), short);
+        }
     }
 
     proptest! {

@@ -13,6 +13,7 @@ mod state;
 
 use std::sync::Arc;
 
+use mark::mark;
 pub use mark::set_dscp;
 pub use rule_set::{RuleNames, RuleSet};
 pub use rules::{Action, Pattern, RULES_MAX, Rule, Rules};
@@ -120,10 +121,8 @@ impl Dpi {
             Action::Drop => return Verdict::Drop(DropCause::Denied),
             Action::Mark(dscp) => {
                 // A packet without IP has no DSCP, and is forwarded as it is.
-                if headers.network != Network::Other
-                    && let Some(header) = packet.data_mut().get_mut(headers.l3..)
-                {
-                    set_dscp(header, dscp);
+                if headers.network != Network::Other && !mark(packet, headers.l3, dscp) {
+                    return Verdict::Drop(DropCause::SharedBuffer);
                 }
             }
         }

@@ -175,9 +175,12 @@ impl L3 {
         };
         let Some(egress) = egress else { return Verdict::Drop(DropCause::NoRoute) };
         if holds_headers(packet) {
-            hop(packet.data_mut(), &egress.addresses);
-        } else {
-            hop_across_segments(packet, &egress.addresses);
+            let Some(data) = packet.data_mut() else {
+                return Verdict::Drop(DropCause::SharedBuffer);
+            };
+            hop(data, &egress.addresses);
+        } else if !hop_across_segments(packet, &egress.addresses) {
+            return Verdict::Drop(DropCause::SharedBuffer);
         }
         Verdict::Forward(egress.port)
     }
@@ -232,8 +235,11 @@ impl Engine for L3 {
             return None;
         };
         let mut drops = 0;
-        for (packet, &found) in burst.packets_mut().iter_mut().zip(&self.lookup.found) {
-            drops += usize::from(matches!(self.forward(packet, found), Verdict::Drop(_)));
+        for (at, packet) in burst.packets_mut().iter_mut().enumerate() {
+            if let Verdict::Drop(cause) = self.forward(packet, self.lookup.found[at]) {
+                self.lookup.found[at] = Found::Drop(cause);
+                drops += 1;
+            }
         }
         if drops > 0 {
             let (mut asked, mut causes) = (self.lookup.found.iter(), self.lookup.found.iter());
@@ -269,10 +275,12 @@ fn destination_across_segments(packet: &Mbuf) -> Result<Destination, Unfit> {
     destination(packet.copy_front(&mut front), packet.pkt_len() as usize)
 }
 
+/// Returns `false`, and changes nothing, where other packets may have one of
+/// its buffers.
 #[cold]
-fn hop_across_segments(packet: &mut Mbuf, addresses: &[u8; 12]) {
+fn hop_across_segments(packet: &mut Mbuf, addresses: &[u8; 12]) -> bool {
     let mut front = [0; FRONT_MAX];
     let len = packet.copy_front(&mut front).len();
     hop(&mut front[..len], addresses);
-    packet.write_front(&front[..len]);
+    packet.write_front(&front[..len])
 }
