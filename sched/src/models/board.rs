@@ -4,7 +4,7 @@ use loom::sync::Arc;
 use loom::thread;
 
 use super::explore;
-use crate::attention::LcoreSet;
+use crate::attention::AtomicSet;
 use crate::board::{Beat, Board};
 use crate::heartbeat::{Busy, Cost, Heartbeat};
 use crate::policy::Pool;
@@ -54,7 +54,7 @@ fn a_silence_grows_by_time_alone() {
         let other = looks(&beat, Beat::shown_ticks);
         // The second is too soon after the first to be written.
         let counted_from = [20, 25, 30].map(|now| beat.show(now));
-        assert_eq!(counted_from, [10, 20, 20], "what others count its silence from");
+        assert_eq!(counted_from, [Some(10), None, Some(20)], "others count its silence from then");
         let seen = other.join().unwrap();
         assert!(seen.is_sorted() && seen.iter().all(|ticks| [10, 20, 30].contains(ticks)));
         assert_eq!(beat.age_ticks(31), 1);
@@ -73,27 +73,40 @@ fn pressure_is_of_one_episode_and_none_comes_back() {
         let episodes: Vec<u64> = seen.into_iter().flatten().collect();
         assert!(episodes.iter().all(|since| [5, 9].contains(since)), "its first tick: {seen:?}");
         assert!(episodes.is_sorted(), "a later look shows no earlier episode: {seen:?}");
-        assert_eq!((board.pressed_since_ticks(), board.hint(9).pressed), (Some(9), true));
+        assert_eq!((board.pressed_since_ticks(), board.hint(0, 9).pressed), (Some(9), true));
     });
 }
 
 #[test]
-fn lcores_of_one_word_do_not_undo_each_other() {
-    explore("lcore set", || {
-        let set = Arc::new(LcoreSet::new(3));
-        let lcore = |number: usize| {
+fn members_of_one_word_do_not_undo_each_other() {
+    explore("set", || {
+        let set = Arc::new(AtomicSet::new(2));
+        let other = {
             let set = set.clone();
             thread::spawn(move || {
-                set.insert(number);
-                set.remove(number);
-                set.insert(number);
+                set.insert(0);
+                set.remove(0);
+                set.insert(0);
             })
         };
-        let others = [lcore(0), lcore(1)];
-        set.insert(2);
-        assert!(set.contains(2));
-        set.remove(2);
-        others.into_iter().for_each(|other| other.join().unwrap());
-        assert!(set.contains(0) && set.contains(1) && !set.contains(2));
+        set.insert(1);
+        assert!(set.contains(1));
+        set.remove(1);
+        other.join().unwrap();
+        assert!(set.contains(0) && !set.contains(1));
+    });
+}
+
+#[test]
+fn one_helper_gets_the_claim() {
+    explore("claim", || {
+        let board = Arc::new(Board::new(Pool::A, 1, 1));
+        let other = {
+            let board = board.clone();
+            thread::spawn(move || board.claim_help(1, 50_000, 10_000))
+        };
+        let claimed = board.claim_help(0, 50_000, 10_000);
+        assert!(claimed != other.join().unwrap(), "one polls, and the other does not");
+        assert!(board.claim_help(0, 70_000, 10_000), "a claim does not outlast its time");
     });
 }
