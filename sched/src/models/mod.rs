@@ -23,16 +23,21 @@ const PREEMPTIONS: usize = 3;
 
 /// Explores `model`, and prints how many executions that took.
 fn explore(name: &str, model: impl Fn() + Sync + Send + 'static) {
+    explore_up_to(PREEMPTIONS, name, model);
+}
+
+/// With fewer forced switches, where [`PREEMPTIONS`] take minutes.
+fn explore_up_to(preemptions: usize, name: &str, model: impl Fn() + Sync + Send + 'static) {
     let executions = std::sync::Arc::new(AtomicU64::new(0));
     let counted = executions.clone();
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(PREEMPTIONS);
+    builder.preemption_bound = Some(preemptions);
     builder.check(move || {
         counted.fetch_add(1, Ordering::Relaxed);
         model();
     });
     println!(
-        "{name}: {} executions with up to {PREEMPTIONS} preemptions",
+        "{name}: {} executions with up to {preemptions} preemptions",
         executions.load(Ordering::Relaxed)
     );
 }

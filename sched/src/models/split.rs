@@ -3,7 +3,7 @@
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 
-use super::explore;
+use super::explore_up_to;
 use crate::board::Board;
 use crate::policy::{Permits, Pool, Split};
 
@@ -53,7 +53,7 @@ impl World {
 
 /// Lcore 0 is in pool A, lcore 2 in pool B, lcore 1 moves.
 fn moves(name: &str, from: usize, to: usize) {
-    explore(name, move || {
+    explore_up_to(2, name, move || {
         let pool = |at: usize| if at < from { Pool::A } else { Pool::B };
         let world = Arc::new(World {
             split: Split::new(from),
@@ -68,7 +68,9 @@ fn moves(name: &str, from: usize, to: usize) {
             let world = world.clone();
             thread::spawn(move || (0..=me).for_each(|_| world.step(me)))
         });
-        (0..2).for_each(|_| drop(world.advance(to)));
+        for _ in 0..2 {
+            world.advance(to);
+        }
         lcores.into_iter().for_each(|lcore| lcore.join().unwrap());
         assert!(!world.advance(to) || world.boards[1].pool() == pool_of(to));
         [0, 1].into_iter().for_each(|me| world.step(me));
