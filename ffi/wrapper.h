@@ -49,7 +49,8 @@ static const uint64_t MPFWD_MBUF_INDIRECT = RTE_MBUF_F_INDIRECT;
 static const uint64_t MPFWD_MBUF_EXTERNAL = RTE_MBUF_F_EXTERNAL;
 static const unsigned int MPFWD_RING_SP_ENQ = RING_F_SP_ENQ;
 static const unsigned int MPFWD_RING_SC_DEQ = RING_F_SC_DEQ;
-static const unsigned int MPFWD_RING_HTS = RING_F_MP_HTS_ENQ | RING_F_MC_HTS_DEQ;
+static const unsigned int MPFWD_RING_HTS_ENQ = RING_F_MP_HTS_ENQ;
+static const unsigned int MPFWD_RING_HTS_DEQ = RING_F_MC_HTS_DEQ;
 /* Flags of a port: its driver reports changes of the link, and that the device is gone. */
 static const uint32_t MPFWD_PORT_INTR_LSC = RTE_ETH_DEV_INTR_LSC;
 static const uint32_t MPFWD_PORT_INTR_RMV = RTE_ETH_DEV_INTR_RMV;

@@ -127,7 +127,7 @@ fn shards(eal: &Eal, cli: &Cli, plan: &Plan) -> Result<(Producers, Consumers)> {
         let take: Vec<_> = lcores().filter(|&at| plan.lcores[at].takes).collect();
         let name = format!("mpfwd_shard{shard}");
         let (socket, size) = (plan.placement.shards[shard], cli.ring_size);
-        let (puts, takes) = dpdk::ring(eal, socket, &name, size, shed.len(), take.len())?;
+        let (puts, takes) = dpdk::ring(eal, socket, &name, size, (shed.len(), take.len()))?;
         shed.into_iter().zip(puts).for_each(|(at, put)| producers[at] = Some((shard, put)));
         take.into_iter().zip(takes).for_each(|(at, end)| consumers[at].push(end));
     }
@@ -144,7 +144,7 @@ fn inboxes(eal: &Eal, cli: &Cli, plan: &Plan) -> Result<Vec<Inbox>> {
     for at in 0..lcores {
         let name = format!("mpfwd_inbox{at}");
         let socket = plan.lcores[at].memory;
-        let (puts, takes) = dpdk::ring(eal, socket, &name, cli.ring_size, lcores, 1)?;
+        let (puts, takes) = dpdk::ring(eal, socket, &name, cli.ring_size, (lcores, 1))?;
         inboxes[at].own = takes.into_iter().next();
         inboxes.iter_mut().zip(puts).for_each(|(inbox, put)| inbox.all.push(put));
     }

@@ -35,7 +35,7 @@ pub use mbuf::{CostField, Mbuf, StampField, TicketField};
 pub use mempool::{Mempool, Mempools, PoolSize, Reuse};
 pub use note::NoteField;
 pub use port::{MAX_PORTS, Port, PortConfig, PortInfo, find_ports};
-pub use ring::{RingConsumer, RingProducer, RxTxRing, hts_ring, ring};
+pub use ring::{ManyEnds, RingConsumer, RingProducer, RxTxRing, ring, ring_of};
 pub use rx_stamp::{EmulatedStamps, RxStampField, StampClock};
 pub use rxq::{Lease, RxQueue};
 pub use source::{Room, RxSource};

@@ -3,7 +3,7 @@
 use crossbeam_deque::{Steal, Worker};
 use crossbeam_queue::ArrayQueue;
 use mpfwd::dpdk::clock::tsc;
-use mpfwd::dpdk::{Burst, Eal, Mbuf, Mempool, PoolSize, Reuse, hts_ring, ring};
+use mpfwd::dpdk::{Burst, Eal, ManyEnds, Mbuf, Mempool, PoolSize, Reuse, ring_of};
 use mpfwd::error::Result;
 use mpfwd::runq::{Append, Double, Growth, RunQueue};
 
@@ -38,10 +38,13 @@ pub fn measure(eal: &Eal, rounds: u16, figures: &mut Figures) -> Result<()> {
     for count in [BURST, 1] {
         candidates.push((("run queue, double", count), run_queue::<Double<Mbuf>>(&pool, count)));
         candidates.push((("run queue, append", count), run_queue::<Append<Mbuf>>(&pool, count)));
-        for (name, short, ends) in [("rte_ring SP/SC", "sp_sc", 1), ("rte_ring MP/MC", "mp_mc", 2)]
-        {
-            let (mut puts, mut takes) =
-                ring(eal, 0, &format!("{short}_{count}"), SLOTS, ends, ends)?;
+        for (name, ends, many) in [
+            ("rte_ring SP/SC", 1, ManyEnds::Default),
+            ("rte_ring MP/MC", 2, ManyEnds::Default),
+            ("rte_ring HTS", 2, ManyEnds::HeadTail),
+        ] {
+            let ring_name = format!("{many:?}{ends}_{count}");
+            let (mut puts, mut takes) = ring_of(eal, 0, &ring_name, SLOTS, (ends, ends), many)?;
             let (mut put, mut take) = (puts.remove(0), takes.remove(0));
             let mut burst = burst_of(&pool, count);
             let window = move || {
@@ -52,15 +55,6 @@ pub fn measure(eal: &Eal, rounds: u16, figures: &mut Figures) -> Result<()> {
             };
             candidates.push(((name, count), Box::new(window)));
         }
-        let (mut put, mut take) = hts_ring(eal, &format!("hts_{count}"), SLOTS)?;
-        let mut burst = burst_of(&pool, count);
-        let window = move || {
-            cycles_per_item(count, || {
-                put.put(&mut burst);
-                take.take(&mut burst, count);
-            })
-        };
-        candidates.push((("rte_ring HTS", count), Box::new(window)));
         candidates.push((("crossbeam-deque FIFO", count), deque(count)));
         candidates.push((("crossbeam ArrayQueue", count), array_queue(count)));
     }

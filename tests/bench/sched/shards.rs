@@ -101,7 +101,7 @@ fn world<'a, const WORKERS: usize>(
     for at in 0..heads.shards() {
         let room = 4 * (PKTS + OTHERS).next_power_of_two() as u32;
         let (puts, takes) =
-            ring(eal, 0, &format!("{name}_{}_{at}", heads.shards()), room, 1, WORKERS.max(2))?;
+            ring(eal, 0, &format!("{name}_{}_{at}", heads.shards()), room, (1, WORKERS.max(2)))?;
         producers.puts.extend(puts);
         workers.iter_mut().zip(takes).for_each(|(worker, take)| worker.takes.push(take));
     }

@@ -37,9 +37,9 @@ pub fn measure(eal: &Eal, cpus: [usize; 2], rounds: u16, figures: &mut Figures) 
         PoolSize { mbufs: 2 * (BURSTS * BURST) as u32 + 1, cache: 0, room: 128 },
         Reuse::Default,
     )?;
-    let (mut puts, mut takes) = ring(eal, 0, "bare", SLOTS, 1, 1)?;
+    let (mut puts, mut takes) = ring(eal, 0, "bare", SLOTS, (1, 1))?;
     let mut bare = Through::new(puts.remove(0), takes.remove(0), &pool);
-    let (mut puts, mut takes) = ring(eal, 0, "shard", SLOTS, 1, 1)?;
+    let (mut puts, mut takes) = ring(eal, 0, "shard", SLOTS, (1, 1))?;
     let mut sharded = Through::new(puts.remove(0), OnlyShard(takes.remove(0)), &pool);
     // By placement: the figures of the rounds in which it did not change.
     let mut kept: [Vec<Vec<_>>; PLACES.len()] = Default::default();
