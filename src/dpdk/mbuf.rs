@@ -137,7 +137,8 @@ impl Mbuf {
         if !self.has_own_buffer() {
             return None;
         }
-        // SAFETY: as `data`; we own the mbuf, and no other refers to its buffer.
+        // SAFETY: as `data`; we own the mbuf, and no other refers to its
+        // buffer.
         let data =
             unsafe { std::slice::from_raw_parts_mut(self.data_ptr(), self.data_len() as usize) };
         Some(data)
@@ -156,7 +157,8 @@ impl Mbuf {
     }
 
     /// As `has_own_buffer`, of an mbuf whose buffer is not its own memory. An
-    /// external buffer counts its references. An indirect one is another mbuf's.
+    /// external buffer counts its references. An indirect one is another
+    /// mbuf's.
     #[cold]
     fn has_own_external_buffer(&self) -> bool {
         if self.flags() & sys::MPFWD_MBUF_INDIRECT != 0 {
@@ -235,9 +237,9 @@ impl Mbuf {
         &front[..filled]
     }
 
-    /// Writes over the packet's first bytes, in as many segments as they lie
-    /// in; what is longer than the packet is left out. Returns `false`, and
-    /// writes nothing, where other packets may have one of these buffers.
+    /// Overwrites the packet's first bytes, across segments. Ignores bytes
+    /// beyond the packet's end. Returns `false`, and writes nothing, if other
+    /// packets may have one of these buffers.
     #[must_use]
     pub fn write_front(&mut self, mut front: &[u8]) -> bool {
         let mut bytes = front.len();
@@ -491,8 +493,8 @@ pub(crate) mod forged {
             let header = Box::leak(Box::new(MaybeUninit::<sys::rte_mbuf>::zeroed()));
             let mbuf = ManuallyDrop::new(Mbuf(NonNull::from(header).cast()));
             let len = data.len() as u16;
-            // SAFETY: the header is a whole mbuf of our own, and the offsets are
-            // those of the types written.
+            // SAFETY: the header is a whole mbuf of our own, and the offsets
+            // are those of the types written.
             unsafe {
                 mbuf.field::<*mut u8>(sys::MPFWD_MBUF_BUF_ADDR).write(data.as_mut_ptr());
                 mbuf.field::<u16>(sys::MPFWD_MBUF_BUF_LEN).write(len);
