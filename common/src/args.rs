@@ -50,13 +50,15 @@ pub fn in_utf8(args: impl IntoIterator<Item = OsString>) -> Result<Vec<String>> 
     args.into_iter().map(text).collect()
 }
 
-/// One line of clap's message, which has several and then the usage.
+/// clap's message on one line: without the usage, and with its tips behind
+/// semicolons.
 pub fn one_line(text: &str) -> String {
     let text = text
         .split("Usage:")
         .next()
         .unwrap_or(text)
-        .replace("For more information, try '--help'.", "");
+        .replace("For more information, try '--help'.", "")
+        .replace("\n\n  tip: ", "; ");
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     line.strip_prefix("error: ").unwrap_or(&line).trim_end().to_owned()
 }

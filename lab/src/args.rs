@@ -281,8 +281,8 @@ mod tests {
     #[test]
     fn mistakes_are_one_line_with_the_nearest_word() {
         for (line, says) in [
-            ("compare --modes rtc,hybird", "'hybrid'"),
-            ("comprae", "'compare'"),
+            ("compare --modes rtc,hybird", "; a similar value exists: 'hybrid'"),
+            ("comprae", "; a similar subcommand exists: 'compare'"),
             ("compare --p 2", "from 0 to 1"),
             ("compare --p 0.1 --expensive-load 1", "cannot be used with"),
             ("compare --rounds 0", "0 is not in 1.."),

@@ -33,7 +33,7 @@ fn bad_input_is_one_line_that_says_what_to_write() {
         ("--pools 8", "A:B"),
         ("--pools 0:2", "each pool needs an lcore"),
         ("--mode pool", "'pools'"),
-        ("--mode stael", "'steal'"),
+        ("--mode stael", "; a similar value exists: 'steal'"),
         ("--mode steal --steal-every 0", "61"),
         ("--mode steal --steal-every x", "61"),
         ("--grow triple", "double, append"),

@@ -114,14 +114,12 @@ mod tests {
     /// Toeplitz with the key 6d5a repeated: equal in both directions, and its
     /// upper half is its lower.
     fn rss(frame: &[u8; 60]) -> u32 {
-        let mut hash = 0u16;
-        for (at, &byte) in frame[26..38].iter().enumerate() {
-            for bit in 0..8 {
-                if byte >> (7 - bit) & 1 == 1 {
-                    hash ^= 0x6d5au16.rotate_left((8 * at + bit) as u32 % 16);
-                }
-            }
-        }
+        // The key repeats after 16 bits, so all words meet the same one.
+        let words =
+            frame[26..38].chunks_exact(2).map(|word| u16::from_be_bytes([word[0], word[1]]));
+        let word = words.fold(0, |sum, word| sum ^ word);
+        let bits = (0..16).filter(|bit| word << bit & 0x8000 != 0);
+        let hash = bits.fold(0, |hash, bit| hash ^ 0x6d5au16.rotate_left(bit));
         u32::from(hash) << 16 | u32::from(hash)
     }
 
