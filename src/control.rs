@@ -36,7 +36,7 @@ pub use reload::{Hangups, Reload};
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Interval at which control asks drivers for links that they do not follow.
-const LINKS_EVERY: Duration = Duration::from_millis(500);
+const LINKS_EVERY: Duration = Duration::from_millis(100);
 
 /// Time for lcores to finish received packets. Then the rest is dropped.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(5);

@@ -23,6 +23,8 @@ pub(super) struct Backlog {
     /// A bit per outlet whose driver accepted nothing for so long that what it
     /// refuses does not wait any more.
     stuck: u64,
+    /// What the outlet had sent when it was found stuck.
+    stuck_at_pkts: Vec<u64>,
 }
 
 impl Backlog {
@@ -33,6 +35,7 @@ impl Backlog {
             held: 0,
             unplaced: 0,
             stuck: 0,
+            stuck_at_pkts: vec![0; outlets],
         }
     }
 
@@ -67,12 +70,14 @@ impl Backlog {
         self.queues[at].push_back(packet);
     }
 
-    /// At `now` the driver was offered packets, and accepted so many. Returns
-    /// whether it has accepted none for `patience_ticks`.
+    /// At `now` the driver was offered packets. It accepted so many, and
+    /// `sent_pkts` since the run began. Returns whether it has accepted none for
+    /// `patience_ticks`.
     pub(super) fn note_offer(
         &mut self,
         at: usize,
         accepted: usize,
+        sent_pkts: u64,
         now: u64,
         patience_ticks: u64,
     ) -> bool {
@@ -82,23 +87,19 @@ impl Backlog {
             return false;
         }
         *since = if *since == 0 { now } else { *since };
-        let is_stuck = now.wrapping_sub(*since) > patience_ticks;
-        self.stuck |= u64::from(is_stuck) << at;
+        let is_stuck = now.wrapping_sub(*since) >= patience_ticks;
+        if is_stuck {
+            self.stuck |= 1 << at;
+            self.stuck_at_pkts[at] = sent_pkts;
+        }
         is_stuck
     }
 
-    /// The outlet's port is lost: it will accept nothing more.
-    pub(super) fn give_up(&mut self, at: usize) {
-        // Before any clock's reading: patience with it is over.
-        self.refused_since[at] = 1;
-        self.stuck |= 1 << at;
-    }
-
-    /// Whether the outlet's driver was found stuck, and has not been seen to
-    /// accept anything since.
+    /// Whether the outlet's driver was found stuck, and has accepted nothing
+    /// since. `sent_pkts`: since the run began.
     #[inline]
-    pub(super) fn is_stuck(&self, at: usize) -> bool {
-        self.stuck >> at & 1 == 1
+    pub(super) fn is_stuck(&self, at: usize, sent_pkts: u64) -> bool {
+        self.stuck >> at & 1 == 1 && self.stuck_at_pkts[at] == sent_pkts
     }
 
     /// The oldest packets, at most so many.

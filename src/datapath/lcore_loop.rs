@@ -354,7 +354,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
     #[cold]
     fn refuse_burst(&mut self, port: u16, sent: usize, polled: Polled) {
         self.timing.detach_refused(&mut self.burst, sent, polled.arrival);
-        self.transmit.refuse(port, &mut self.burst, polled.queue, &self.timing);
+        self.transmit.refuse(port, sent, &mut self.burst, polled.queue, &self.timing);
     }
 
     /// Sorts the burst into piles, sheds what is deferred, serves what is

@@ -17,12 +17,9 @@ use crate::stats::{Counter, DropCause, LcoreStats, PortQueue};
 const SENT_AT_ONCE: usize = 8;
 
 /// A port whose link is up, and whose driver accepts nothing for so long, is
-/// stuck: what it refuses is dropped at once until it accepts something.
+/// stuck: what it refuses is dropped at once until it accepts something. So is,
+/// without delay, what a driver refuses whose link is down.
 const STUCK_NS: u64 = 200_000_000;
-
-/// The same where the link is down. What is known of a link may be half a
-/// second old.
-const STUCK_DOWN_NS: u64 = 5_000_000;
 
 /// A bit of a word stands for each port.
 const _: () = assert!(MAX_PORTS <= u64::BITS as usize);
@@ -72,9 +69,9 @@ pub(super) struct Transmit<'a> {
     places: Places<'a>,
     stats: &'a LcoreStats,
     burst_pkts: usize,
-    /// How long a driver may accept nothing before its port is stuck: where the
-    /// link is up, and where it is down.
-    patience_ticks: [u64; 2],
+    /// How long a driver may accept nothing before its port is stuck, if its
+    /// link is up.
+    patience_ticks: u64,
 }
 
 impl<'a> Transmit<'a> {
@@ -108,7 +105,7 @@ impl<'a> Transmit<'a> {
             places: Places { order: shared.order, flows: settings.flows },
             stats,
             burst_pkts: settings.burst.pkts(),
-            patience_ticks: [STUCK_NS, STUCK_DOWN_NS].map(|ns| settings.ticks(ns)),
+            patience_ticks: settings.ticks(STUCK_NS),
         }
     }
 
@@ -144,15 +141,23 @@ impl<'a> Transmit<'a> {
         if self.backlog.holds(at) { 0 } else { self.outlets[at].send(burst) }
     }
 
-    /// What the driver refused of a burst that came by this receive queue waits
-    /// in the backlog. Its packets carry their arrival.
+    /// The driver accepted the first `sent` packets of a burst that came by this
+    /// receive queue. The rest, which is still in the burst, waits in the
+    /// backlog. Its packets carry their arrival.
     #[cold]
-    pub(super) fn refuse(&mut self, port: u16, burst: &mut Burst, queue: u16, timing: &Timing<'_>) {
+    pub(super) fn refuse(
+        &mut self,
+        port: u16,
+        sent: usize,
+        burst: &mut Burst,
+        queue: u16,
+        timing: &Timing<'_>,
+    ) {
         let at = self.at(port);
         let times = timing.times(Stage::Cheap);
         let marks = timing.marks();
         let mut dropped = 0;
-        if self.backlog.is_stuck(at) {
+        if sent == 0 && self.is_hopeless(at) {
             dropped = burst.free() as u64;
         }
         for packet in burst.drain() {
@@ -340,7 +345,7 @@ impl<'a> Transmit<'a> {
     /// Staged packets behind the first `sent` wait in the backlog.
     #[cold]
     fn refuse_staged(&mut self, at: usize, sent: usize, times: Times, timing: &Timing<'_>) {
-        let hopeless = sent == 0 && self.backlog.is_stuck(at);
+        let hopeless = sent == 0 && self.is_hopeless(at);
         let Outlet { txq, staged, stamps, passes, .. } = &mut self.outlets[at];
         let (offered, port) = (sent + staged.len(), txq.port());
         let mut dropped = if hopeless { staged.free() } else { 0 };
@@ -431,9 +436,9 @@ impl<'a> Transmit<'a> {
             self.accepted.extend(times[..sent].iter().map(|&times| Accepted { times, pkts: 1 }));
         }
         self.staged_were_sent(at, sent, timing);
-        let [if_up, if_down] = self.patience_ticks;
-        let patience = if self.cause(at) == DropCause::LinkDown { if_down } else { if_up };
-        if self.backlog.note_offer(at, sent, timing.now(), patience) {
+        let patience = if self.link_is_up(at) { self.patience_ticks } else { 0 };
+        let sent_pkts = self.outlets[at].sent_pkts.get();
+        if self.backlog.note_offer(at, sent, sent_pkts, timing.now(), patience) {
             self.drop_backlog_of(at, timing);
         }
     }
@@ -519,9 +524,22 @@ impl<'a> Transmit<'a> {
         self.stats.tx_pkts()
     }
 
+    /// Whether the link was up when it was seen last. That of a lost port is not.
+    #[inline]
+    fn link_is_up(&self, at: usize) -> bool {
+        self.outlets[at].txq.link_is_up()
+    }
+
+    /// Whether it is in vain to keep what the driver refuses. Packets that wait
+    /// for a dead port would hold up others of their buckets.
+    #[inline]
+    fn is_hopeless(&self, at: usize) -> bool {
+        !self.link_is_up(at) || self.backlog.is_stuck(at, self.outlets[at].sent_pkts.get())
+    }
+
     /// Why a port accepts nothing.
     fn cause(&self, at: usize) -> DropCause {
-        if self.outlets[at].txq.link_is_up() { DropCause::TxFull } else { DropCause::LinkDown }
+        if self.link_is_up(at) { DropCause::TxFull } else { DropCause::LinkDown }
     }
 
     /// Drops the backlog, and all whose turn comes by that.
@@ -538,7 +556,6 @@ impl<'a> Transmit<'a> {
         for at in 0..self.outlets.len() {
             if self.outlets[at].txq.is_lost() {
                 self.outlets[at].txq.leave();
-                self.backlog.give_up(at);
                 self.drop_backlog_of(at, timing);
             }
         }
