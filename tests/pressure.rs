@@ -1,9 +1,14 @@
 //! Too few buffers, full shards, ports that accept nothing: every packet still
 //! ends in one counter, under its true cause.
 
+mod captures;
 mod common;
 
+use std::path::Path;
+
+use captures::write_capture;
 use common::{count, dropped, lcores, rate, rows, run, start};
+use etherparse::PacketBuilder;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -107,11 +112,10 @@ fn packets_for_a_port_without_a_link_are_counted_as_link_down() {
         let outcome = run(&eal, &format!("--packets 50000 --duration 30 {own}"));
         let report = outcome.good_report();
         assert_eq!(count(report, "tx_pkts"), 0, "{own}: {report:#}");
-        // A flow's packets wait for their predecessors, and fill records and
-        // shards meanwhile.
-        let others = dropped(report, "shard_full") + dropped(report, "order_full");
+        // net_null's packets are one flow: behind a deferred one the others wait,
+        // and fill the shard meanwhile.
         assert_eq!(
-            dropped(report, "link_down") + others,
+            dropped(report, "link_down") + dropped(report, "shard_full"),
             count(report, "rx_pkts"),
             "{own}: {report:#}"
         );
@@ -152,5 +156,117 @@ fn a_port_without_a_link_leaves_the_others_alone() {
             .find(|row| row["name"] == name)
             .expect("all ports are reported");
         assert_eq!(count(&port["device"], "opackets") > 0, sends, "{name}: {report:#}");
+    }
+}
+
+/// All modes. Each of them gives packets places in their flows under this work,
+/// whether or not it tells beforehand what a packet costs.
+const MODES: [&str; 8] = [
+    "--mode rtc",
+    "--mode steal",
+    "--mode steal --steal-every 61",
+    "--mode steal --steal-rx",
+    "--mode shed-random",
+    "--mode shared",
+    "--mode pools --pools 1:1",
+    "--mode hybrid --pools 1:1",
+];
+
+/// Writes a capture of 1,024 flows, half of them to 10.0.0.0/16 and half to
+/// 10.1.0.0/16.
+fn write_flows(path: &Path) {
+    let frame = |flow: u16| {
+        let [high, low] = flow.to_be_bytes();
+        let mut frame = Vec::new();
+        PacketBuilder::ethernet2([2; 6], [2, 0, 0, 0, 0, 9])
+            .ipv4([192, 0, 2, 1], [10, low % 2, high, low], 64)
+            .udp(1000 + flow, 2000)
+            .write(&mut frame, &[0; 18])
+            .expect("a vector takes all");
+        frame
+    };
+    write_capture(path, &(0..1024).map(frame).collect::<Vec<_>>());
+}
+
+/// A capture replayed as fast as it is polled: packets that would find no place
+/// in their flows stay in the receive queue.
+#[test]
+fn a_replay_at_full_speed_loses_nothing_as_order_full() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let capture = folder.path().join("flows.pcap");
+    write_flows(&capture);
+    let eal = format!(
+        "{} --vdev net_pcap0,rx_pcap={},infinite_rx=1 --vdev net_null0,no-rx=1",
+        lcores(2),
+        capture.display()
+    );
+    for mode in MODES {
+        for known in ["yes", "no"] {
+            let own = format!(
+                "{mode} --mbufs 4095 --duration 1 --work spin:cheap=0ns,expensive=200us,p=0.03,mark=hash,known={known}"
+            );
+            let outcome = run(&eal, &own);
+            let report = outcome.good_report();
+            assert_eq!(dropped(report, "order_full"), 0, "{own}: {report:#}");
+            assert!(count(report, "tx_pkts") > 0, "{own}: {report:#}");
+            assert_eq!(count(&report["order"], "reordered_pkts"), 0, "{own}: {report:#}");
+        }
+    }
+}
+
+/// Half of the packets are for a port that is dead or takes all. Returns what
+/// the healthy port beside it sent, and checks that only the dead one's were
+/// lost.
+fn sent_beside(folder: &Path, port: &str, is_dead: bool, mode: &str) -> u64 {
+    let path = |name: &str| folder.join(name).display().to_string();
+    let eal = format!(
+        "{} --vdev net_pcap0,rx_pcap={},infinite_rx=1 --vdev {port} --vdev net_null1,no-rx=1",
+        lcores(2),
+        path("flows.pcap")
+    );
+    let own = format!(
+        "{mode} --duration 1 --forward-mode l3 --routes {} --work spin:cheap=0ns,expensive=50us,p=0.01,mark=hash,known=no",
+        path("routes")
+    );
+    let outcome = run(&eal, &own);
+    let report = outcome.good_report();
+    let sent = |name: &str| -> u64 {
+        let ports = rows(report, "ports");
+        let port =
+            ports.iter().find(|row| row["name"] == name).expect("it is reported")["port"].clone();
+        let queues = rows(report, "queues").iter();
+        let is_of = |row: &&Value| row["direction"] == "tx" && row["port"] == port;
+        queues.filter(is_of).map(|row| count(row, "pkts")).sum()
+    };
+    assert_eq!(dropped(report, "order_full"), 0, "{own}: {report:#}");
+    assert_eq!(dropped(report, "link_down") > 0, is_dead, "{own}: {report:#}");
+    let others =
+        ["link_down", "shard_full"].map(|cause| dropped(report, cause)).iter().sum::<u64>();
+    assert_eq!(count(report, "tx_pkts") + others, count(report, "rx_pkts"), "{own}: {report:#}");
+    assert_eq!(count(&report["order"], "reordered_pkts"), 0, "{own}: {report:#}");
+    sent("net_null1")
+}
+
+/// Packets in order for a port that accepts nothing hold up no others.
+#[test]
+fn a_dead_port_costs_its_own_packets_only() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write_flows(&folder.path().join("flows.pcap"));
+    std::fs::write(folder.path().join("routes"), "10.0.0.0/16 1\n10.1.0.0/16 2\n").expect("a file");
+    let dead = format!(
+        "net_memif0,role=server,socket={},socket-abstract=no",
+        folder.path().join("s").display()
+    );
+    for mode in MODES {
+        let share = || {
+            let healthy = sent_beside(folder.path(), "net_null0,no-rx=1", false, mode);
+            sent_beside(folder.path(), &dead, true, mode) as f64 / healthy as f64
+        };
+        // The host may take the CPU away in any of them.
+        let is_enough = |share: f64| {
+            println!("{mode}: {share:.2}");
+            share >= 0.8
+        };
+        assert!((0..3).any(|_| is_enough(share())), "{mode}: less than 0.8, three times");
     }
 }

@@ -102,6 +102,12 @@ impl Backlog {
         self.stuck >> at & 1 == 1 && self.stuck_at_pkts[at] == sent_pkts
     }
 
+    /// How many packets without a place wait, at most.
+    pub(super) fn unplaced_pkts_max(&self) -> usize {
+        let queues = self.queues.iter().enumerate();
+        queues.filter(|(at, _)| self.unplaced >> at & 1 == 1).map(|(_, queue)| queue.len()).sum()
+    }
+
     /// The oldest packets, at most so many.
     pub(super) fn dequeue(&mut self, at: usize, pkts_max: usize) -> Drain<'_, Outgoing> {
         let queue = &mut self.queues[at];

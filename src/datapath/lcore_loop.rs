@@ -7,7 +7,7 @@ use super::classify::{Pile, Piles};
 use super::handoff::Handoff;
 use super::intake::Intake;
 use super::pace::Pace;
-use super::packet::{Alone, Arrival, Origin, Stage};
+use super::packet::{Alone, Arrival, Origin, Outgoing, Stage};
 use super::places::Places;
 use super::poller::{Polled, Poller};
 use super::rescue::Rescue;
@@ -21,7 +21,7 @@ use super::transmit::Transmit;
 use super::work_time::WorkTime;
 use crate::dpdk::{Burst, BurstSize, Mempool};
 use crate::engine::{Engine, Verdict, flow_hash};
-use crate::order::{Counting, Order};
+use crate::order::{Counting, Keeping, Order};
 use crate::policy::{Deferral, Help, Policy, Pool, Step, Why};
 use crate::stats::{DropCause, Lap, LcoreStats};
 use micropools::attention::Adoption;
@@ -275,13 +275,18 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
     /// the queue instead of being dropped.
     #[inline(always)]
     fn wanted(&self, at: usize) -> Option<BurstSize> {
-        if !P::SHARES {
-            return Some(self.burst_size);
-        }
-        let want = self.pace.burst();
+        let want = if P::SHARES { self.pace.burst() } else { self.burst_size };
         let Order::Keeping(keeping) = self.shared.order else { return Some(want) };
         let queue = self.poller.number(at);
-        (keeping.is_idle(queue) || keeping.room(queue) >= want.pkts()).then_some(want)
+        (keeping.is_idle(queue) || self.has_room(keeping, queue, want)).then_some(want)
+    }
+
+    /// Whether there are places for so many packets of that queue, and for all
+    /// that must get theirs before them. A queue without packets in flight is
+    /// polled in any case: nothing would make more room.
+    #[inline(never)]
+    fn has_room(&self, keeping: &Keeping<Outgoing>, queue: usize, want: BurstSize) -> bool {
+        keeping.room(queue) >= want.pkts() + self.transmit.unplaced_pkts_max()
     }
 
     /// Counts a burst, and serves it. Returns as `poll`.

@@ -524,6 +524,12 @@ impl<'a> Transmit<'a> {
         self.stats.tx_pkts()
     }
 
+    /// How many packets are here that may need a place before others can have
+    /// theirs, at most.
+    pub(super) fn unplaced_pkts_max(&self) -> usize {
+        self.backlog.unplaced_pkts_max()
+    }
+
     /// Whether the link was up when it was seen last. That of a lost port is not.
     #[inline]
     fn link_is_up(&self, at: usize) -> bool {

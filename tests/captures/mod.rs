@@ -1,4 +1,5 @@
-//! Capture files for net_pcap.
+//! Capture files that net_pcap reads and writes.
+#![allow(dead_code)] // each test file is a program of its own, and uses only some of this
 
 use std::fs::File;
 use std::path::Path;
