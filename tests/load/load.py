@@ -27,6 +27,8 @@ MODES = {
     "rtc": (1, ["--mode", "rtc"]),
     "steal": (2, ["--mode", "steal"]),
     "steal 61": (2, ["--mode", "steal", "--steal-every", "61"]),
+    "steal rx": (2, ["--mode", "steal", "--steal-rx"]),
+    "shared": (2, ["--mode", "shared"]),
     "shed-random": (2, ["--mode", "shed-random"]),
     "pools": (2, ["--mode", "pools", "--pools", "1:1"]),
     "hybrid": (2, ["--mode", "hybrid", "--pools", "1:1"]),
