@@ -113,12 +113,6 @@ fn hybrid_rescues_stopped_lcores() {
     let outcome = run_with_stops("--pools 1:1", 22);
     let report = outcome.good_report();
     assert!(rescued_stalls(report).any(|incident| !is_by_kernel(incident)), "{report:#}");
-    let lcores_ns = 2e9 * report["elapsed_s"].as_f64().expect("a time");
-    if report["run_delay_ns"].as_f64() > Some(0.1 * lcores_ns) {
-        return skipped("the other lcore's CPU was busy too: latency says nothing");
-    }
-    let p99_ns = count(&report["latency"]["cheap"], "p99_ns");
-    assert!(p99_ns < STOP_US_MAX * 1_000 / 2, "{:#}", report["latency"]);
 }
 
 /// A process that always has work, on one CPU.
