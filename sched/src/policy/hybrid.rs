@@ -204,17 +204,22 @@ mod tests {
 
     fn help(pool: Pool, peer: PeerHint) -> Help {
         let peers = [PeerHint::calm(0, Pool::A), peer];
-        let view = PeersView {
+        let view = PeersView { shards_nonempty: true, ..view(2, pool, &peers) };
+        Hybrid::new(1, HELP).help(&view)
+    }
+
+    /// Lcore 0, in `pool`, looks around. The shards are empty.
+    fn view(lcores: usize, pool: Pool, peers: &[PeerHint]) -> PeersView<'_> {
+        PeersView {
             me: 0,
-            lcores: 2,
+            lcores,
             pool,
             draining: false,
             permit_refused: false,
-            shards_nonempty: true,
+            shards_nonempty: false,
             permit_available: true,
-            peers: &peers,
-        };
-        Hybrid::new(1, HELP).help(&view)
+            peers,
+        }
     }
 
     #[test]
@@ -240,16 +245,7 @@ mod tests {
         let stuck = PeerHint { away_ticks: Some(1), expensive: true, ..BUSY };
         let stalled = PeerHint { lcore: 2, silent_ticks: STALL_AFTER + 1, ..BUSY };
         let peers = [stuck, stalled, PeerHint { lcore: 3, pressed: true, ..BUSY }];
-        let view = PeersView {
-            me: 0,
-            lcores: 4,
-            pool: Pool::A,
-            draining: false,
-            permit_refused: false,
-            shards_nonempty: false,
-            permit_available: true,
-            peers: &peers,
-        };
+        let view = view(4, Pool::A, &peers);
         let mut hybrid = Hybrid::new(1, HELP);
         let looks: Vec<Help> = (0..100).map(|_| hybrid.help(&view)).collect();
         for (victim, why) in [(1, Why::Rescue), (2, Why::Stalled), (3, Why::Pressed)] {
@@ -268,16 +264,7 @@ mod tests {
             (Excess::Leave, 8, Help::Rest),
         ] {
             let peers = [PeerHint { pressed: true, queued_pkts, ..BUSY }];
-            let view = PeersView {
-                me: 0,
-                lcores: 2,
-                pool: Pool::A,
-                draining: false,
-                permit_refused: false,
-                shards_nonempty: false,
-                permit_available: true,
-                peers: &peers,
-            };
+            let view = view(2, Pool::A, &peers);
             let mut hybrid = Hybrid::new(1, HelpAfter { excess, ..HELP });
             assert_eq!(hybrid.help(&view), expected, "{excess:?}");
         }
