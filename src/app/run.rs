@@ -367,7 +367,7 @@ fn attach(
     source.map(|spec| Sources::attach(spec, cli, plan, rxqs, ends, rate)).transpose()
 }
 
-/// Who is in which pool, and the permits for expensive work.
+/// The split of lcores into pools, and the permits for expensive work.
 fn split(plan: &Plan) -> (Split, Permits) {
     let workers = plan.lcores.iter().filter(|lcore| lcore.pool == Pool::B).count();
     let pool_a = plan.lcores.len() - workers;

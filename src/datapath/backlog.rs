@@ -23,7 +23,7 @@ pub(super) struct Backlog {
     /// A bit per outlet whose driver accepted nothing for so long that what it
     /// refuses does not wait any more.
     stuck: u64,
-    /// What the outlet had sent when it was found stuck.
+    /// Packets that the outlet had sent when it was found stuck.
     stuck_at_pkts: Vec<u64>,
 }
 

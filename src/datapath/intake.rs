@@ -9,7 +9,7 @@ use crate::stats::LcoreStats;
 
 pub(super) struct Intake<'a> {
     shards: Vec<ShardConsumer>,
-    /// What the shards show; `None` where there is at most one.
+    /// The shards' published heads; `None` where there is at most one.
     heads: Option<&'a Heads>,
     /// Other lcores dequeue from the shards, too.
     claims: bool,

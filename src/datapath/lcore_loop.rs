@@ -805,7 +805,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
             let helps = self.rescue.claim(owner, Why::Rescue, now);
             self.adoption.note_stuck(helps);
             if helps && let Some(is_full) = self.poll_first(owner) {
-                // What it brought may have taken long.
+                // The burst may have taken long.
                 self.adoption.note_burst(self.timing.now(), is_full);
                 return true;
             }

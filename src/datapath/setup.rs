@@ -112,7 +112,7 @@ pub struct Shared<'a> {
     pub order: &'a Order<Outgoing>,
     /// Which lcores are in which pool.
     pub split: &'a Split,
-    /// What the shards show, where there are several.
+    /// The shards' published heads, where there are several.
     pub heads: Option<&'a Heads>,
     /// Rights to do expensive work, where the mode limits it.
     pub permits: &'a Permits,

@@ -30,7 +30,7 @@ pub struct Watch {
     next_beat: usize,
     /// Lcores that were stalled in the last look.
     stalled: Vec<usize>,
-    /// What was seen in the last look, each lcore once.
+    /// Hints from the last look, each lcore once.
     hints: Vec<PeerHint>,
     /// How many boards and beats were read for it.
     reads: usize,
