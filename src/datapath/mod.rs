@@ -3,13 +3,17 @@
 //!
 //! # Owners
 //!
-//! The loop is made of owners. Each has one file and private fields. The loop
-//! passes values down and gets values back; an owner calls no other owner, but
-//! that `transmit` and `serve` read the clock of `timing`.
+//! The loop is made of owners. Each has one file and private fields. The first
+//! four contain the others, pass values down and get values back. No other
+//! owner calls another one, but that `transmit` and `serve` read the clock of
+//! `timing`.
 //!
 //! | owner | owns | verbs |
 //! |---|---|---|
-//! | `lcore_loop` | all owners, and packets on their way between them | poll, classify, finish; work; look around |
+//! | `lcore_loop` | `runner`, and when to look for stuck lcores | run; poll; look around, adopt, take over |
+//! | `runner` | `stages`, and all that an lcore knows of itself and others | next step; receive, serve, work; steal; begin busy, end busy |
+//! | `stages` | the burst on its way through `admission`, `classify`, `serve`, `handoff` and `sender` | send whole; classify, finish; serve alone |
+//! | `sender` | `transmit` and `timing` | follow, flush, close |
 //! | `steps` | the policy, permits, what was found in vain | next, help, permit |
 //! | `poller` | leases of own and borrowed queues | poll, release |
 //! | `classify` | the piles of a burst: cheap, deferred | push, drain |
@@ -35,7 +39,7 @@
 //! the clock closes its latency in `timing`. Nothing is asked of a single
 //! packet.
 //!
-//! *Any other*: `LcoreLoop::classify` gives each packet the engine's class, a
+//! *Any other*: `Stages::classify` gives each packet the engine's class, a
 //! place in its flow and a pile. Deferred packets carry their arrival and
 //! place, and `handoff` sheds them. The cheap pile is served and staged, and
 //! the stage flushed. A packet of unknown cost, or a deferred one that the mode
@@ -98,9 +102,12 @@ mod poller;
 mod release;
 mod rescue;
 mod run_state;
+mod runner;
+mod sender;
 mod serve;
 mod setup;
 mod shard;
+mod stages;
 mod steps;
 mod timing;
 mod transmit;
