@@ -22,7 +22,8 @@
 //! | `handoff` | run queue, kept packets, shard, inboxes of others | shed, requeue |
 //! | `intake` | shards of others, own inbox | pick, dequeue, unbox |
 //! | `rescue` | what this lcore shows, hints of others, thieves' ends, records of help | begin busy, end busy, look, steal |
-//! | `transmit` | a stage per port, and the two below | send, follow, flush |
+//! | `transmit` | the three below | send, follow, flush |
+//! | `outlets` | a stage per port | send, stage, send staged |
 //! | `backlog` | what drivers refused | push, dequeue, put back |
 //! | `release` | tickets of packets that are sent or dropped | finish, sent, dropped |
 //! | `timing` | every clock: laps, latency, its parts, unseen waits, host gaps, stamps | now, close |
@@ -94,6 +95,7 @@ mod classify;
 mod handoff;
 mod intake;
 mod lcore_loop;
+mod outlets;
 mod pace;
 mod packet;
 mod packet_queue;
