@@ -4,7 +4,7 @@
 use dpdk_sys as sys;
 
 use super::Mbuf;
-use super::mbuf::{dynamic_name, reserved_bytes};
+use super::fields::{dynamic_name, reserved_bytes};
 use mpfwd_common::error::Result;
 
 /// The mbuf field for a note of four bytes, and the flag that is set while
