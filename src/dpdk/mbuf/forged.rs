@@ -10,8 +10,8 @@ pub(crate) fn packet(segments: &[&[u8]]) -> ManuallyDrop<Mbuf> {
         let header = Box::leak(Box::new(MaybeUninit::<sys::rte_mbuf>::zeroed()));
         let mbuf = ManuallyDrop::new(Mbuf(NonNull::from(header).cast()));
         let len = data.len() as u16;
-        // SAFETY: the header is a whole mbuf of our own, and the offsets
-        // are those of the types written.
+        // SAFETY: the header is a whole mbuf of our own, and the offsets are
+        // those of the types written.
         unsafe {
             mbuf.field::<*mut u8>(sys::MPFWD_MBUF_BUF_ADDR).write(data.as_mut_ptr());
             mbuf.field::<u16>(sys::MPFWD_MBUF_BUF_LEN).write(len);
@@ -58,8 +58,8 @@ pub(crate) fn share(packet: &Mbuf, at: usize, how: Sharing) {
         Sharing::External(refcnt) => {
             view.set_flags(sys::MPFWD_MBUF_EXTERNAL);
             let shared = Box::leak(Box::new([0u64; 4])).as_mut_ptr().cast::<u8>();
-            // SAFETY: the count lies inside, and the offset of `shinfo` is
-            // that of a pointer.
+            // SAFETY: the count lies inside, and the offset of `shinfo` is that
+            // of a pointer.
             unsafe {
                 shared.add(sys::MPFWD_SHINFO_REFCNT as usize).cast::<u16>().write(refcnt);
                 view.field::<*mut u8>(sys::MPFWD_MBUF_SHINFO).write(shared);
