@@ -19,7 +19,7 @@ mod sync;
 #[allow(unsafe_code)]
 mod models;
 
-pub use sync::Line;
+pub use sync::{Line, change};
 
 /// How property tests run: under Miri, which is slow and has no file system, with
 /// few cases and without the memory of failed ones.
