@@ -8,6 +8,7 @@ pub mod flow_table;
 pub mod heartbeat;
 pub mod lease;
 pub mod order;
+pub mod pace;
 pub mod policy;
 #[allow(unsafe_code)]
 pub mod runq;

@@ -6,7 +6,6 @@ use super::admission::Admission;
 use super::classify::{Pile, Piles};
 use super::handoff::Handoff;
 use super::intake::Intake;
-use super::pace::Pace;
 use super::packet::{Alone, Arrival, Origin, Outgoing, Stage};
 use super::places::Places;
 use super::poller::{Polled, Poller};
@@ -25,6 +24,7 @@ use crate::order::{Counting, Keeping, Order};
 use crate::policy::{Deferral, Help, Policy, Pool, Step, Why};
 use crate::stats::{DropCause, Lap, LcoreStats};
 use micropools::attention::Adoption;
+use micropools::pace::Pace;
 
 /// How many times an lcore rests that has no queues to poll and nobody to help.
 /// With `--idle pause` half a microsecond at most.
@@ -110,7 +110,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
             handoff: Handoff::new((run_queue, kept), shard, inboxes, boards, settings, stats),
             intake: Intake::new(shards, heads, picker, inbox, settings, stats),
             rescue: Rescue::new(me, P::RESCUES, stealers, settings, shared, stats),
-            pace: Pace::new(settings.burst, excess, |ns| settings.ticks(ns)),
+            pace: Pace::new(settings.burst.pkts(), excess, |ns| settings.ticks(ns)),
             transmit: Transmit::new(tx, settings, shared, stats),
             timing: Timing::new(settings, shared, stats),
             work_time: WorkTime::new(settings, &stats.work_ticks),
@@ -205,7 +205,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
             return self.found_nothing();
         };
         if P::SHARES {
-            self.rescue.show_pressure(now, self.pace.is_pressed(polled.pkts, want));
+            self.rescue.show_pressure(now, self.pace.is_pressed(polled.pkts, want.pkts()));
         }
         if let Some(asked) = polled.source_asked {
             self.timing.source_asked(asked, now, 2 * self.adoption.looks_since(now) as u64);
@@ -275,7 +275,8 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
     /// the queue instead of being dropped.
     #[inline(always)]
     fn wanted(&self, at: usize) -> Option<BurstSize> {
-        let want = if P::SHARES { self.pace.burst() } else { self.burst_size };
+        let want =
+            if P::SHARES { BurstSize::of(self.pace.burst() as u16) } else { self.burst_size };
         let Order::Keeping(keeping) = self.shared.order else { return Some(want) };
         let queue = self.poller.number(at);
         (keeping.is_idle(queue) || self.has_room(keeping, queue, want)).then_some(want)

@@ -90,7 +90,6 @@ mod classify;
 mod handoff;
 mod intake;
 mod lcore_loop;
-mod pace;
 mod packet;
 mod packet_queue;
 mod places;
