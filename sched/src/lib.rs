@@ -14,6 +14,8 @@ pub mod policy;
 pub mod runq;
 pub mod seqlock;
 pub mod shed;
+#[cfg(all(not(loom), any(test, feature = "sim")))]
+pub mod sim;
 mod sync;
 
 #[cfg(all(test, loom))]
