@@ -8,11 +8,14 @@ pub mod flow_table;
 pub mod heartbeat;
 pub mod lease;
 pub mod order;
+pub mod pace;
 pub mod policy;
 #[allow(unsafe_code)]
 pub mod runq;
 pub mod seqlock;
 pub mod shed;
+#[cfg(all(not(loom), any(test, feature = "sim")))]
+pub mod sim;
 mod sync;
 
 #[cfg(all(test, loom))]

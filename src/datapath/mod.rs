@@ -96,7 +96,6 @@ mod handoff;
 mod intake;
 mod lcore_loop;
 mod outlets;
-mod pace;
 mod packet;
 mod packet_queue;
 mod places;

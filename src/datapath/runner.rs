@@ -3,7 +3,6 @@
 
 use super::handoff::Handoff;
 use super::intake::Intake;
-use super::pace::Pace;
 use super::packet::{Alone, Arrival, Origin, Outgoing, Stage};
 use super::poller::{Polled, Poller};
 use super::rescue::Rescue;
@@ -19,6 +18,7 @@ use crate::engine::{Engine, flow_hash};
 use crate::order::{Keeping, Order};
 use crate::policy::{Deferral, Help, Policy, Pool, Step};
 use crate::stats::{Lap, LcoreStats};
+use micropools::pace::Pace;
 
 pub(super) struct Runner<'a, E, P> {
     steps: Steps<'a, P>,
@@ -71,7 +71,7 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
             poller: Poller::new(me, P::SHARES, rx, settings, shared, stats),
             intake: Intake::new(shards, heads, picker, inbox, settings, stats),
             rescue: Rescue::new(me, P::RESCUES, stealers, settings, shared, stats),
-            pace: Pace::new(settings.burst, excess, |ns| settings.ticks(ns)),
+            pace: Pace::new(settings.burst.pkts(), excess, |ns| settings.ticks(ns)),
             work_time: WorkTime::new(settings, &stats.work_ticks),
             run: shared.run,
             order: shared.order,
@@ -150,7 +150,7 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
     /// wanted so many packets.
     #[inline(always)]
     pub(super) fn show_pressure(&mut self, now: u64, pkts: usize, want: BurstSize) {
-        self.rescue.show_pressure(now, self.pace.is_pressed(pkts, want));
+        self.rescue.show_pressure(now, self.pace.is_pressed(pkts, want.pkts()));
     }
 
     /// Ends the burst before, if queues are shared, and shows the others that
@@ -188,7 +188,8 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
     /// the queue instead of being dropped.
     #[inline(always)]
     pub(super) fn wanted(&mut self, at: usize) -> Option<BurstSize> {
-        let want = if P::SHARES { self.pace.burst() } else { self.burst_size };
+        let want =
+            if P::SHARES { BurstSize::of(self.pace.burst() as u16) } else { self.burst_size };
         let Order::Keeping(keeping) = self.order else { return Some(want) };
         let queue = self.poller.number(at);
         (keeping.is_idle(queue) || self.has_room(keeping, queue, want)).then_some(want)

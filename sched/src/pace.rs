@@ -1,7 +1,20 @@
 //! How fast this lcore serves bursts. By that it decides how long a lease is
 //! held, how large a burst may be, and whether the lcore is pressed.
+//!
+//! ```
+//! use micropools::pace::Pace;
+//! use micropools::policy::Excess;
+//!
+//! // Times are in nanoseconds here. Each packet takes 2 us.
+//! let mut pace = Pace::new(32, Excess::Pull, |ns| ns);
+//! for _ in 0..100 {
+//!     pace.begin_polled(0, 8);
+//!     pace.end(16_000);
+//! }
+//! assert_eq!(pace.burst(), 4, "others can help with what it does not poll");
+//! assert!(pace.is_pressed(4, 4), "the queue was not emptied");
+//! ```
 
-use crate::dpdk::BurstSize;
 use crate::policy::Excess;
 
 /// A burst that takes no longer than this is served under its lease: to give
@@ -45,7 +58,7 @@ const GROUP_PKTS: u64 = 4;
 const MEAN_SHIFT: u32 = 3;
 
 /// Thresholds in ticks.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Limits {
     short: u64,
     wary_short: u64,
@@ -57,9 +70,12 @@ struct Limits {
     tried: u64,
 }
 
-pub(super) struct Pace {
+/// One lcore's pace. The lcore says when it begins and ends a burst of cheap
+/// packets.
+#[derive(Clone, Debug)]
+pub struct Pace {
     limits: Limits,
-    burst_max: BurstSize,
+    burst_max: usize,
     excess: Excess,
     /// Mean cost of a packet without a place, in ticks.
     pkt_ticks: u64,
@@ -77,9 +93,10 @@ pub(super) struct Pace {
 }
 
 impl Pace {
+    /// Of an lcore that polls up to `burst_max` packets at a time, from 1.
     /// `excess`: how idle lcores help with a backlog. `ticks`: converts
     /// nanoseconds.
-    pub(super) fn new(burst_max: BurstSize, excess: Excess, ticks: impl Fn(u64) -> u64) -> Self {
+    pub fn new(burst_max: usize, excess: Excess, ticks: impl Fn(u64) -> u64) -> Self {
         let limits = Limits {
             short: ticks(SHORT_NS),
             wary_short: ticks(WARY_SHORT_NS),
@@ -106,14 +123,14 @@ impl Pace {
 
     /// A burst of cheap packets that have places begins at `now`.
     #[inline(always)]
-    pub(super) fn begin(&mut self, now: u64, pkts: usize) {
+    pub fn begin(&mut self, now: u64, pkts: usize) {
         (self.began_ticks, self.pkts, self.placed) = (now, pkts as u64, true);
     }
 
     /// At `now` the burst has been served, if there was one. A host gap counts
     /// no more than a burst of several times the mean.
     #[inline(always)]
-    pub(super) fn end(&mut self, now: u64) {
+    pub fn end(&mut self, now: u64) {
         if let Some(pkt_ticks) = now.wrapping_sub(self.began_ticks).checked_div(self.pkts) {
             self.observe(pkt_ticks);
         }
@@ -134,7 +151,7 @@ impl Pace {
 
     /// Leaves the burst in service out of the mean.
     #[inline(always)]
-    pub(super) fn forget(&mut self) {
+    pub fn forget(&mut self) {
         self.pkts = 0;
     }
 
@@ -142,7 +159,7 @@ impl Pace {
     /// under its lease, without places; if not, the lcore serves at most
     /// `own_pkts` of it at once.
     #[inline(always)]
-    pub(super) fn begin_polled(&mut self, now: u64, pkts: usize) -> bool {
+    pub fn begin_polled(&mut self, now: u64, pkts: usize) -> bool {
         let whole = self.is_short(now, pkts) || self.tries_without_places();
         self.begin(now, if whole { pkts } else { pkts.min(self.own_pkts()) });
         self.placed = !whole;
@@ -160,7 +177,7 @@ impl Pace {
         let ticks = self.pkt_ticks * pkts as u64;
         // Full bursts of packets that cost next to nothing: nobody could serve
         // the queue as fast with places.
-        let is_full = pkts == self.burst_max.pkts();
+        let is_full = pkts == self.burst_max;
         let wary = self.pressed_polls > 0 || now < self.wary_until && !is_full;
         ticks <= if wary { self.limits.wary_short } else { self.limits.short }
     }
@@ -169,7 +186,7 @@ impl Pace {
     /// happened once may happen again: until it has not for a while, bursts in
     /// service hold up nothing but their own flows.
     #[cold]
-    pub(super) fn note_silence(&mut self, now: u64, ticks: u64) {
+    pub fn note_silence(&mut self, now: u64, ticks: u64) {
         if ticks > self.limits.wary_after {
             self.wary_until = now + self.limits.wary;
         }
@@ -177,8 +194,8 @@ impl Pace {
 
     /// How many packets to poll: fewer where they take long.
     #[inline(always)]
-    pub(super) fn burst(&self) -> BurstSize {
-        let max = self.burst_max.pkts() as u64;
+    pub fn burst(&self) -> usize {
+        let max = self.burst_max as u64;
         if self.pkt_ticks * max <= self.limits.burst || self.excess == Excess::Push {
             self.burst_max
         } else {
@@ -187,16 +204,16 @@ impl Pace {
     }
 
     #[cold]
-    fn few(&self) -> BurstSize {
+    fn few(&self) -> usize {
         let groups = self.fitting_pkts() / GROUP_PKTS;
-        let max = self.burst_max.pkts() as u64;
-        BurstSize::of((groups.max(1) * GROUP_PKTS).min(max) as u16)
+        let max = self.burst_max as u64;
+        (groups.max(1) * GROUP_PKTS).min(max) as usize
     }
 
     /// How many packets of a burst the lcore serves at once. While it is
     /// pressed, the others are for idle lcores.
     #[inline(always)]
-    pub(super) fn own_pkts(&self) -> usize {
+    pub fn own_pkts(&self) -> usize {
         if self.pressed_polls == 0 || self.excess == Excess::Leave {
             usize::MAX
         } else {
@@ -213,9 +230,9 @@ impl Pace {
     /// Whether the lcore is pressed after a poll for `want` packets that brought
     /// `pkts`.
     #[inline(always)]
-    pub(super) fn is_pressed(&mut self, pkts: usize, want: BurstSize) -> bool {
+    pub fn is_pressed(&mut self, pkts: usize, want: usize) -> bool {
         let ticks = self.pkt_ticks * pkts as u64;
-        let limit = if pkts == want.pkts() { self.limits.pressed } else { self.limits.burst };
+        let limit = if pkts == want { self.limits.pressed } else { self.limits.burst };
         if ticks > limit {
             self.pressed_polls = RELIEVED_POLLS;
         } else {
@@ -225,12 +242,12 @@ impl Pace {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
     fn pace(pkt_ns: u64) -> Pace {
-        let mut pace = Pace::new(BurstSize::of(32), Excess::Pull, |ns| ns);
+        let mut pace = Pace::new(32, Excess::Pull, |ns| ns);
         for _ in 0..200 {
             let placed = !pace.begin_polled(0, 1);
             pace.end(pkt_ns + u64::from(placed) * PLACE_NS);
@@ -241,7 +258,7 @@ mod tests {
     #[test]
     fn an_lcore_finds_out_that_only_places_take_long() {
         let mut pace = pace(400);
-        let want = BurstSize::of(32);
+        let want = 32;
         let placed = (0..1_000).filter(|_| {
             pace.is_pressed(32, want);
             let placed = !pace.begin_polled(0, 32);
@@ -254,9 +271,9 @@ mod tests {
 
     #[test]
     fn bursts_shrink_where_packets_take_long() {
-        assert_eq!(pace(10).burst().pkts(), 32);
-        assert!((4..=12).contains(&pace(1_000).burst().pkts()));
-        assert_eq!(pace(100_000).burst().pkts(), 4);
+        assert_eq!(pace(10).burst(), 32);
+        assert!((4..=12).contains(&pace(1_000).burst()));
+        assert_eq!(pace(100_000).burst(), 4);
     }
 
     #[test]
@@ -265,8 +282,8 @@ mod tests {
             let mut pace = Pace { excess, ..pace(pkt_ns) };
             assert_eq!(pace.own_pkts(), usize::MAX, "it is not pressed");
             let want = pace.burst();
-            assert!(pace.is_pressed(want.pkts(), want));
-            (want.pkts(), pace.own_pkts())
+            assert!(pace.is_pressed(want, want));
+            (want, pace.own_pkts())
         };
         assert!(matches!(pressed(Excess::Push, 1_000), (32, 6..=12)));
         assert_eq!(pressed(Excess::Push, 20_000), (32, 1));
@@ -295,7 +312,7 @@ mod tests {
     #[test]
     fn pressure_ends_when_the_queue_was_empty_several_times() {
         let mut pace = pace(1_000);
-        let want = BurstSize::of(8);
+        let want = 8;
         assert!(!pace.is_pressed(7, want) && pace.is_pressed(8, want));
         let still = (0..20).filter(|_| pace.is_pressed(0, want)).count();
         assert_eq!(still as u32, RELIEVED_POLLS - 1);
