@@ -59,9 +59,10 @@ fn start<W: Engines>(
     if cli.check_args {
         return Ok(());
     }
+    // From here on no signal kills the process halfway.
+    let host = Host::before_eal()?;
     outcome::check_files(&cli)?;
     let mut engines = engines(&cli)?;
-    let host = Host::before_eal()?;
     let eal = Eal::start(eal_args)?;
     let report = run_with(&eal, &cli, &host, &mut engines, &stamping::replaying(eal_args))?;
     drop(eal);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use crate::datapath::{Board, RunState};
 use crate::dpdk::clock::{TscRate, tsc};
@@ -41,12 +41,13 @@ const LINKS_EVERY: Duration = Duration::from_millis(100);
 /// Time for lcores to finish received packets. Then the rest is dropped.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
-/// Counts SIGINT and SIGTERM, which end the run, and SIGUSR1, which prints the
-/// record of stuck lcores.
+/// Counts SIGINT and SIGTERM, which end the run, SIGUSR1, which prints the
+/// record of stuck lcores, and SIGHUP, which reads files again.
 #[derive(Clone)]
 pub struct Signals {
     end: Arc<AtomicUsize>,
     record: Arc<AtomicUsize>,
+    hangup: Arc<AtomicUsize>,
 }
 
 impl Signals {
@@ -56,13 +57,15 @@ impl Signals {
     /// # Errors
     /// When the kernel refuses a handler.
     pub fn catch() -> Result<Self> {
-        let [end, record] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
-        for (signal, flag) in [(SIGINT, &end), (SIGTERM, &end), (SIGUSR1, &record)] {
+        let [end, record, hangup] = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
+        for (signal, flag) in
+            [(SIGINT, &end), (SIGTERM, &end), (SIGUSR1, &record), (SIGHUP, &hangup)]
+        {
             signal_hook::flag::register_usize(signal, flag.clone(), 1).map_err(|error| {
                 Error::Setup(format!("no handler for signal {signal}: {error}"))
             })?;
         }
-        Ok(Self { end, record })
+        Ok(Self { end, record, hangup })
     }
 
     /// Whether SIGINT or SIGTERM came since the last call.
@@ -73,6 +76,11 @@ impl Signals {
     /// Whether SIGUSR1 came since the last call.
     fn record_requested(&self) -> bool {
         self.record.swap(0, Ordering::Relaxed) > 0
+    }
+
+    /// Whether SIGHUP came since the last call.
+    fn hangup_requested(&self) -> bool {
+        self.hangup.swap(0, Ordering::Relaxed) > 0
     }
 }
 

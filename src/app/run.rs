@@ -384,7 +384,7 @@ fn beside(
     engines: &dyn Engines,
     launch: impl FnOnce() -> Result<EngineReports>,
 ) -> Result<(EngineReports, Duration, Option<Reloads>)> {
-    let (rereads, hangups) = (engines.rereads(), Hangups::catch()?);
+    let (rereads, hangups) = (engines.rereads(), Hangups::catch(control.signals)?);
     let no_more_hangups = hangups.handle();
     let failed = |what: &str| Error::Setup(format!("the thread that {what} failed"));
     std::thread::scope(|scope| {
