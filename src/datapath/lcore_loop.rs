@@ -2,6 +2,7 @@
 //! them, passes values down, and gets values back. No owner knows another,
 //! except that some read `timing`.
 
+use super::activity::Activities;
 use super::admission::Admission;
 use super::classify::{Pile, Piles};
 use super::handoff::Handoff;
@@ -18,12 +19,11 @@ use super::shard::ShardProducer;
 use super::steps::{Held, Steps};
 use super::timing::{Laps, Timing};
 use super::transmit::Transmit;
-use super::work_time::WorkTime;
 use crate::dpdk::{Burst, BurstSize, Mempool};
 use crate::engine::{Engine, Verdict, flow_hash};
 use crate::order::{Counting, Keeping, Order};
 use crate::policy::{Deferral, Help, Policy, Pool, Step, Why};
-use crate::stats::{DropCause, Lap, LcoreStats};
+use crate::stats::{Activity, DropCause, Lap, LcoreStats};
 use micropools::attention::Adoption;
 
 /// How many times an lcore rests that has no queues to poll and nobody to help.
@@ -52,7 +52,7 @@ pub struct LcoreLoop<'a, E, P> {
     pace: Pace,
     transmit: Transmit<'a>,
     timing: Timing<'a>,
-    work_time: WorkTime<'a>,
+    activities: Activities<'a>,
     laps: Laps<'a>,
     /// The pool that drivers receive into, for this lcore.
     buffers: Mempool,
@@ -113,7 +113,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
             pace: Pace::new(settings.burst, excess, |ns| settings.ticks(ns)),
             transmit: Transmit::new(tx, settings, shared, stats),
             timing: Timing::new(settings, shared, stats),
-            work_time: WorkTime::new(settings, &stats.work_ticks),
+            activities: Activities::new(settings, &stats.activity_ticks),
             laps: Laps::new(&stats.steps, settings.metered),
             buffers,
             shared,
@@ -154,10 +154,11 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         self.wind_up();
     }
 
-    /// Control has called: ports may be lost.
+    /// Control has called: ports may be lost, or somebody watches.
     #[cold]
     fn answer(&mut self) {
         self.answered = self.shared.run.answer();
+        self.activities.answer(self.shared.run);
         self.poller.leave_lost_ports();
         self.transmit.leave_lost_ports(&self.timing);
         if self.transmit.has_backlog() {
@@ -191,6 +192,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         self.close(now);
         self.laps.lap(Lap::Statistics);
         self.timing.resume(now);
+        self.activities.enter(now, Activity::Poll);
         self.show_running(now);
         self.steps.forget_refusal();
         if P::RESCUES && self.adoption.is_due(now) && self.adopt(now) {
@@ -228,18 +230,9 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         if !P::SHARES {
             return;
         }
-        self.work_time.stop(now);
         self.pace.end(now);
         if let Some(silent_ticks) = self.rescue.show_running(now) {
             self.pace.note_silence(now, silent_ticks);
-        }
-    }
-
-    /// Work in `stage` begins, where the pools may follow the load.
-    #[inline(always)]
-    fn start_work(&mut self, now: u64, stage: Stage) {
-        if P::WORKERS_POLL {
-            self.work_time.start(now, stage);
         }
     }
 
@@ -264,7 +257,9 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
             self.rescue.welcome_help(owner, why);
         }
         self.rescue.record_takeover(owner, now, polled.pkts);
+        self.activities.set_helping(true);
         self.receive(polled);
+        self.activities.set_helping(false);
         // Whoever polls next would overtake what has not been sent.
         self.release_burst();
         Some(is_full)
@@ -299,7 +294,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         }
         self.laps.lap(Lap::Rx);
         self.steps.found_something();
-        self.start_work(polled.arrival.polled_ticks, Stage::Cheap);
+        self.activities.enter(polled.arrival.polled_ticks, Activity::Cheap);
         self.timing.received(polled.emptied_ticks, polled.arrival.polled_ticks);
         self.shared.run.count_received(polled.pkts as u64);
         self.laps.count(polled.pkts);
@@ -534,7 +529,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         self.laps.start();
         let now = self.timing.now();
         self.show_running(now);
-        self.start_work(now, Stage::Cheap);
+        self.activities.enter(now, Activity::Cheap);
         self.close(now);
         let alone = self.classify_left_over();
         if P::SHARES {
@@ -594,8 +589,11 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         self.timing.begin_work();
         self.laps.start();
         self.close(start);
-        let stage = if unknown { Stage::Cheap } else { Stage::Expensive };
-        self.start_work(start, stage);
+        let (stage, activity) = match unknown {
+            true => (Stage::Cheap, Activity::Cheap),
+            false => (Stage::Expensive, Activity::Expensive),
+        };
+        self.activities.enter(start, activity);
         if Self::IS_SEEN {
             self.begin_busy(start, flow_hash(&packet), stage);
         }
@@ -615,7 +613,9 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         let end = if Self::IS_SEEN || counts { self.timing.now() } else { 0 };
         if Self::IS_SEEN {
             self.end_busy(end);
-            self.work_time.stop(end);
+        }
+        if end != 0 {
+            self.activities.enter(end, Activity::Poll);
         }
         if counts {
             self.timing.end_stage_at(end, start, stage, served);
@@ -639,7 +639,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         self.intake.sample_rank(shard);
         let start = self.timing.now();
         self.timing.resume(start);
-        self.start_work(start, Stage::Expensive);
+        self.activities.enter(start, Activity::Expensive);
         self.close(start);
         self.laps.start();
         let pkts_max = self.intake.pkts_max();
@@ -688,7 +688,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         if may_be_long {
             self.end_busy(end);
         }
-        self.work_time.stop(end);
+        self.activities.enter(end, Activity::Poll);
         self.steps.found_something();
         if dequeued > 0 {
             self.intake.finish(dequeued, end.wrapping_sub(start));
@@ -765,6 +765,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
     fn look_around(&mut self) {
         let now = self.timing.now();
         self.timing.resume(now);
+        self.activities.enter(now, Activity::Idle);
         self.show_running(now);
         self.rescue.settle(now);
         self.close(now);
@@ -853,7 +854,9 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         let oldest = self.timing.marks().oldest(&self.burst);
         self.handoff.receive_stolen(&mut self.burst);
         self.rescue.record_steal(victim, (since, self.timing.now()), stolen, oldest);
+        self.activities.set_helping(true);
         self.serve_run_queue();
+        self.activities.set_helping(false);
     }
 
     /// Steals one packet that another lcore keeps, which is known to be
@@ -917,7 +920,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
     fn found_shards_empty(&mut self) {
         let now = self.timing.now();
         self.timing.resume(now);
-        self.work_time.stop(now);
+        self.activities.enter(now, Activity::Poll);
         self.timing.polled_in_vain(now, None);
         self.found_nothing();
     }
