@@ -12,6 +12,7 @@ use crate::stats::Report;
 use mpfwd_common::error::{Error, Result};
 use mpfwd_common::output;
 
+mod asked;
 mod engines;
 mod launch;
 mod near;
@@ -59,15 +60,17 @@ fn start<W: Engines>(
     if cli.check_args {
         return Ok(());
     }
+    // From here on no signal kills the process halfway.
+    let mut host = Host::before_eal()?;
     outcome::check_files(&cli)?;
     let mut engines = engines(&cli)?;
-    let host = Host::before_eal()?;
+    host.listen(cli.api.as_ref(), &dpdk::file_prefix(eal_args))?;
     let eal = Eal::start(eal_args)?;
     let report = run_with(&eal, &cli, &host, &mut engines, &stamping::replaying(eal_args))?;
     drop(eal);
     output::say(&report);
     outcome::write_files(&cli, &report)?;
-    if report.conserved { Ok(()) } else { Err(Error::Conservation) }
+    if report.conserved == Some(true) { Ok(()) } else { Err(Error::Conservation) }
 }
 
 /// One run on the ports that EAL has now: plans, sets up, forwards until the

@@ -19,6 +19,7 @@ use mpfwd_common::error::{Error, Result};
 use mpfwd_common::generate::Generated;
 use mpfwd_common::output::print;
 
+pub use mpfwd_common::api::ApiArg;
 pub use mpfwd_common::args::Pools;
 pub(crate) use mpfwd_common::args::{in_utf8, one_line, parse_seconds, parse_time};
 pub use mpfwd_common::work::{Mark, Work};
@@ -290,6 +291,21 @@ pub struct Cli {
     /// See docs/report.md.
     #[arg(long, help_heading = RUN, value_name = "FILE")]
     pub report: Option<PathBuf>,
+    /// Control socket: unix:PATH, 127.0.0.1:PORT, or off [default: by EAL's
+    /// --file-prefix]
+    ///
+    /// By default /run/mpfwd/PREFIX.sock for root, and
+    /// $XDG_RUNTIME_DIR/mpfwd/PREFIX.sock for others. mpctl and Prometheus use
+    /// it. See docs/api.md.
+    #[arg(long, help_heading = RUN, value_name = "ADDRESS")]
+    pub api: Option<ApiArg>,
+    /// On SIGTERM go on for up to this time, until little arrives [default: end
+    /// at once]
+    ///
+    /// The API says at once that the run is not ready. See docs/operating.md.
+    #[arg(long, help_heading = RUN, value_name = "TIME",
+          allow_negative_numbers = true, value_parser = parse_time)]
+    pub drain: Option<Duration>,
     /// Check these arguments, and end before EAL starts
     #[arg(long, hide = true)]
     pub check_args: bool,

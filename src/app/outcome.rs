@@ -15,10 +15,11 @@ use crate::dpdk::clock::{TscRate, tsc};
 use crate::policy::Pool;
 use crate::shed::rank_error_bound;
 use crate::stats::{
-    self, BurstTimeRow, DeviceStats, DpiReport, DropCause, Histogram, HostGapRow, Incident, Lap,
-    Latency, LatencyParts, LatencyRow, LcoreLatency, LcoreRow, LcoreStats, OrderRow, OwnStats,
-    PARTS_EVERY_BURSTS, PartRows, Parts, PoolChange, PortLog, PortRow, PredictionRow, QueueRow,
-    RankCounts, RankRow, Reloads, Report, SourceReport, StepCycles, TimeRow, TscRow,
+    self, Activity, BurstTimeRow, DeviceStats, DpiReport, DropCause, Histogram, HostGapRow,
+    Incident, Lap, Latency, LatencyParts, LatencyRow, LcoreLatency, LcoreRow, LcoreStats, LiveRow,
+    OrderRow, OwnStats, PARTS_EVERY_BURSTS, PartRows, Parts, PoolChange, PortLog, PortRow,
+    PredictionRow, QueueRow, RankCounts, RankRow, Reloads, Report, SourceReport, StepCycles,
+    TimeRow, TscRow,
 };
 use mpfwd_common::error::{Error, Result};
 use mpfwd_common::output;
@@ -60,6 +61,9 @@ pub(super) struct Ended<'a> {
     /// How the rate was measured.
     pub tsc: TscRow,
     pub pools: &'a Mempools,
+    /// The run goes on: packets may be in flight, and nothing can be said of
+    /// conservation.
+    pub live: Option<LiveRow>,
 }
 
 pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
@@ -89,7 +93,7 @@ pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
         elapsed_s,
         rx_pkts,
         tx_pkts,
-        conserved: rx_pkts == tx_pkts + dropped && buffers_are_back,
+        conserved: ended.live.is_none().then_some(rx_pkts == tx_pkts + dropped && buffers_are_back),
         drops: drops.into_iter().collect(),
         mbufs,
         mbufs_free,
@@ -115,6 +119,7 @@ pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
         queues: queue_rows(plan, stats),
         ports: port_rows(plan, ended.devices, ended.watched),
         incidents: ended.incidents,
+        live: ended.live,
     }
 }
 
@@ -159,6 +164,9 @@ fn lcore_row(
         },
         polls: stats.rx_bursts.get() + stats.empty_polls.get(),
         rx_bursts: stats.rx_bursts.get(),
+        activity_ns: Activity::ALL
+            .map(|activity| (activity.name(), rate.ns(stats.activity_ticks.get(activity))))
+            .into(),
     }
 }
 

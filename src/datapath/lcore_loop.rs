@@ -84,11 +84,11 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         self.runner.wind_up();
     }
 
-    /// Control has called: ports may be lost.
+    /// Control has called: ports may be lost, or somebody watches.
     #[cold]
     fn answer(&mut self) {
         self.answered = self.shared.run.answer();
-        self.runner.leave_lost_ports();
+        self.runner.answer();
     }
 
     // ---- A burst of a receive queue ----
@@ -141,7 +141,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
             self.runner.rescue().welcome_help(owner, why);
         }
         self.runner.rescue().record_takeover(owner, now, polled.pkts);
-        self.runner.receive(polled);
+        self.runner.receive_for(polled);
         // Whoever polls next would overtake what has not been sent.
         self.runner.release_burst();
         Some(is_full)

@@ -27,7 +27,7 @@
 //! | `backlog` | what drivers refused | push, dequeue, put back |
 //! | `release` | tickets of packets that are sent or dropped | finish, sent, dropped |
 //! | `timing` | every clock: laps, latency, its parts, unseen waits, host gaps, stamps | now, close |
-//! | `work_time` | the stage that the lcore is in, for `--pools auto` | start, stop |
+//! | `activity` | what the lcore does with its time, if that is metered | enter |
 //!
 //! `packet` and `setup` hold plain values, `places` the arithmetic of places in
 //! flows. `board` and `run_state` are what lcores and control show each other.
@@ -88,6 +88,7 @@
 //! Every packet ends in exactly one counter: accepted by a driver, or dropped
 //! under one cause.
 
+mod activity;
 mod admission;
 mod backlog;
 mod board;
@@ -112,7 +113,6 @@ mod stages;
 mod steps;
 mod timing;
 mod transmit;
-mod work_time;
 
 pub use board::Board;
 pub use lcore_loop::LcoreLoop;

@@ -14,6 +14,7 @@ pub struct RunState {
     draining: AtomicBool,
     drained_at: OnceLock<Instant>,
     abandoned: AtomicBool,
+    metered: AtomicBool,
     /// Lcores that may still put something where others take it.
     shedding: AtomicUsize,
     limit_pkts: Option<u64>,
@@ -37,6 +38,7 @@ impl RunState {
             draining: AtomicBool::new(false),
             drained_at: OnceLock::new(),
             abandoned: AtomicBool::new(false),
+            metered: AtomicBool::new(false),
             shedding: AtomicUsize::new(lcores),
             limit_pkts,
             received: Received::default(),
@@ -90,6 +92,17 @@ impl RunState {
 
     pub fn is_abandoned(&self) -> bool {
         self.abandoned.load(Ordering::Relaxed)
+    }
+
+    /// Somebody watches: the lcores meter their activities from now on.
+    pub fn meter(&self) {
+        if !self.metered.swap(true, Ordering::Relaxed) {
+            self.call();
+        }
+    }
+
+    pub(super) fn is_metered(&self) -> bool {
+        self.metered.load(Ordering::Relaxed)
     }
 
     /// Counts towards the limit, if there is one, and ends the run when it is

@@ -1,6 +1,7 @@
 //! Runs what this lcore has polled, keeps or dequeues, and shows the other
 //! lcores meanwhile whether they can help.
 
+use super::activity::Activities;
 use super::handoff::Handoff;
 use super::intake::Intake;
 use super::packet::{Alone, Arrival, Origin, Outgoing, Stage};
@@ -12,12 +13,11 @@ use super::shard::ShardProducer;
 use super::stages::Stages;
 use super::steps::{Held, Steps};
 use super::timing::Timing;
-use super::work_time::WorkTime;
 use crate::dpdk::BurstSize;
 use crate::engine::{Engine, flow_hash};
 use crate::order::{Keeping, Order};
 use crate::policy::{Deferral, Help, Policy, Pool, Step};
-use crate::stats::{Lap, LcoreStats};
+use crate::stats::{Activity, Lap, LcoreStats};
 use micropools::pace::Pace;
 
 pub(super) struct Runner<'a, E, P> {
@@ -27,7 +27,7 @@ pub(super) struct Runner<'a, E, P> {
     intake: Intake<'a>,
     rescue: Rescue<'a>,
     pace: Pace,
-    work_time: WorkTime<'a>,
+    activities: Activities<'a>,
     run: &'a RunState,
     order: &'a Order<Outgoing>,
     burst_size: BurstSize,
@@ -72,7 +72,7 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
             intake: Intake::new(shards, heads, picker, inbox, settings, stats),
             rescue: Rescue::new(me, P::RESCUES, stealers, settings, shared, stats),
             pace: Pace::new(settings.burst.pkts(), excess, |ns| settings.ticks(ns)),
-            work_time: WorkTime::new(settings, &stats.work_ticks),
+            activities: Activities::new(settings, &stats.activity_ticks),
             run: shared.run,
             order: shared.order,
             burst_size: settings.burst,
@@ -135,6 +135,7 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
         self.stages.sender().close(now);
         self.stages.laps().lap(Lap::Statistics);
         self.stages.timing().resume(now);
+        self.activities.enter(now, Activity::Poll);
         self.show_running(now);
         self.steps.forget_refusal();
         now
@@ -160,18 +161,9 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
         if !P::SHARES {
             return;
         }
-        self.work_time.stop(now);
         self.pace.end(now);
         if let Some(silent_ticks) = self.rescue.show_running(now) {
             self.pace.note_silence(now, silent_ticks);
-        }
-    }
-
-    /// Work in `stage` begins, where the pools may follow the load.
-    #[inline(always)]
-    fn start_work(&mut self, now: u64, stage: Stage) {
-        if P::WORKERS_POLL {
-            self.work_time.start(now, stage);
         }
     }
 
@@ -214,7 +206,7 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
         }
         self.stages.laps().lap(Lap::Rx);
         self.steps.found_something();
-        self.start_work(polled.arrival.polled_ticks, Stage::Cheap);
+        self.activities.enter(polled.arrival.polled_ticks, Activity::Cheap);
         self.stages.timing().received(polled.emptied_ticks, polled.arrival.polled_ticks);
         self.run.count_received(polled.pkts as u64);
         self.stages.laps().count(polled.pkts);
@@ -295,7 +287,7 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
         self.stages.laps().start();
         let now = self.stages.now();
         self.show_running(now);
-        self.start_work(now, Stage::Cheap);
+        self.activities.enter(now, Activity::Cheap);
         self.stages.sender().close(now);
         let pkts_max = if P::SHARES { self.pace.own_pkts() } else { usize::MAX };
         let alone = self.stages.classify_left_over(pkts_max);
@@ -337,7 +329,11 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
     fn run_alone(&mut self, alone: Alone) {
         self.pace.forget();
         let (start, stage) = (self.stages.begin_alone(), alone.stage());
-        self.start_work(start, stage);
+        let activity = match stage {
+            Stage::Cheap => Activity::Cheap,
+            Stage::Expensive => Activity::Expensive,
+        };
+        self.activities.enter(start, activity);
         if Self::IS_SEEN {
             self.begin_busy(start, flow_hash(&alone.packet), stage);
         }
@@ -346,7 +342,9 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
         let end = if Self::IS_SEEN || counts { self.stages.now() } else { 0 };
         if Self::IS_SEEN {
             self.end_busy(end);
-            self.work_time.stop(end);
+        }
+        if end != 0 {
+            self.activities.enter(end, Activity::Poll);
         }
         if counts {
             self.stages.timing().end_stage_at(end, start, stage, served);
@@ -367,7 +365,7 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
         self.intake.sample_rank(shard);
         let start = self.stages.now();
         self.stages.timing().resume(start);
-        self.start_work(start, Stage::Expensive);
+        self.activities.enter(start, Activity::Expensive);
         self.stages.sender().close(start);
         self.stages.laps().start();
         let pkts_max = self.intake.pkts_max();
@@ -409,7 +407,7 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
         if may_be_long {
             self.end_busy(end);
         }
-        self.work_time.stop(end);
+        self.activities.enter(end, Activity::Poll);
         self.steps.found_something();
         if dequeued > 0 {
             self.intake.finish(dequeued, end.wrapping_sub(start));
@@ -453,11 +451,19 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
     pub(super) fn choose_help(&mut self) -> (Help, u64) {
         let now = self.stages.now();
         self.stages.timing().resume(now);
+        self.activities.enter(now, Activity::Idle);
         self.show_running(now);
         self.rescue.settle(now);
         self.stages.sender().close(now);
         let (shards_wait, draining) = (self.intake.shards_wait(), self.run.is_draining());
         (self.steps.help(self.rescue.look(now), shards_wait, draining), now)
+    }
+
+    /// As [`receive`](Self::receive), of another lcore's queue.
+    pub(super) fn receive_for(&mut self, polled: Polled) {
+        self.activities.set_helping(true);
+        self.receive(polled);
+        self.activities.set_helping(false);
     }
 
     /// Nobody needs help, by a look around that began at `now`.
@@ -481,7 +487,9 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
         }
         let oldest = self.stages.receive_stolen();
         self.rescue.record_steal(victim, (since, self.stages.now()), stolen, oldest);
+        self.activities.set_helping(true);
         self.serve_run_queue();
+        self.activities.set_helping(false);
     }
 
     /// Steals one packet that another lcore keeps, which is known to be
@@ -502,7 +510,7 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
     fn found_shards_empty(&mut self) {
         let now = self.stages.now();
         self.stages.timing().resume(now);
-        self.work_time.stop(now);
+        self.activities.enter(now, Activity::Poll);
         self.stages.timing().polled_in_vain(now, None);
         self.found_nothing();
     }
@@ -535,7 +543,8 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
 
     /// Polls lost ports no longer, and sends nothing by them.
     #[cold]
-    pub(super) fn leave_lost_ports(&mut self) {
+    pub(super) fn answer(&mut self) {
+        self.activities.answer(self.run);
         self.poller.leave_lost_ports();
         self.stages.sender().leave_lost_ports();
     }

@@ -32,8 +32,8 @@ pub struct Settings {
     pub idle: Idle,
     /// Whether each step of the loop is metered.
     pub metered: bool,
-    /// Whether the time in each stage is.
-    pub metered_work: bool,
+    /// Whether the lcore's activities are, from the start.
+    pub metered_activity: bool,
     /// Whether latency is counted.
     pub stamping: bool,
     /// Where a packet's arrival is written once it leaves its burst.

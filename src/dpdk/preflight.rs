@@ -7,6 +7,7 @@ use nix::unistd::{AccessFlags, eaccess};
 
 use super::hugepages::HugePages;
 use super::leftovers;
+use mpfwd_common::api::DEFAULT_PREFIX;
 use mpfwd_common::error::{Error, Result};
 
 /// The way without hugepages.
@@ -156,6 +157,17 @@ fn asked_by_socket(args: &[String]) -> Option<(&'static str, Vec<u64>)> {
     })
 }
 
+/// The prefix of EAL's files, by its arguments. EAL accepts shortened names.
+pub fn file_prefix(args: &[String]) -> String {
+    let is_it = |name: &str| name.len() >= "--fi".len() && "--file-prefix".starts_with(name);
+    let next = args.iter().skip(1).map(Some).chain([None]);
+    let given = args.iter().zip(next).filter_map(|(arg, next)| match arg.split_once('=') {
+        Some((name, value)) => is_it(name).then_some(value),
+        None => next.filter(|_| is_it(arg)).map(String::as_str),
+    });
+    given.last().unwrap_or(DEFAULT_PREFIX).to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,6 +204,20 @@ mod tests {
         ] {
             let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
             assert_eq!(asked(&args), wanted, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_last_file_prefix_counts() {
+        for (line, prefix) in [
+            ("mpfwd -l 0", "rte"),
+            ("mpfwd --file-prefix a -l 0", "a"),
+            ("mpfwd --file-prefix=a --file-pre b", "b"),
+            ("mpfwd --file-prefix", "rte"),
+            ("mpfwd --force-max-simd-bitwidth=256", "rte"),
+        ] {
+            let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            assert_eq!(file_prefix(&args), prefix, "{line}");
         }
     }
 

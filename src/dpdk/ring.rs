@@ -225,6 +225,10 @@ impl RingProducer {
         self.0.enqueue(burst)
     }
 
+    pub fn view(&self) -> RingView {
+        RingView(self.0.clone())
+    }
+
     /// Packets in the ring: a hint.
     #[inline]
     pub fn len(&self) -> usize {
@@ -293,6 +297,20 @@ impl RingConsumer {
     #[inline]
     pub fn head_stamp(&self, field: StampField) -> Option<u64> {
         self.inner.head_stamp(field)
+    }
+}
+
+/// A look at a ring from outside. It keeps the ring alive.
+pub struct RingView(Arc<Inner>);
+
+impl RingView {
+    /// Packets in the ring: a hint.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 

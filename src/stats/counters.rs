@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{
-    Histogram, HostGaps, OrderCounts, Parts, RankCounts, RescueStats, StepMeter, WorkTicks,
+    ActivityTicks, Histogram, HostGaps, OrderCounts, Parts, RankCounts, RescueStats, StepMeter,
 };
 
 /// A count that one lcore writes.
@@ -166,8 +166,8 @@ pub struct LcoreStats {
     pub rescue: RescueStats,
     /// Time that the host took.
     pub host_gaps: HostGaps,
-    /// How long it worked, if `--pools auto`.
-    pub work_ticks: WorkTicks,
+    /// What it did with its time, if that is metered.
+    pub activity_ticks: ActivityTicks,
     /// Cycles by step, if `--record-core-cycles`.
     pub steps: StepMeter,
 }
@@ -206,7 +206,7 @@ impl LcoreStats {
             order: OrderCounts::default(),
             rescue: RescueStats::default(),
             host_gaps: HostGaps::default(),
-            work_ticks: WorkTicks::default(),
+            activity_ticks: ActivityTicks::default(),
             steps: StepMeter::default(),
         }
     }

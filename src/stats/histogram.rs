@@ -84,6 +84,19 @@ impl HistogramCounts {
         sums
     }
 
+    /// The same counts in few buckets: as many values as are not above each of
+    /// the rising `bounds_ns` and above the one before, then the rest. Each value
+    /// counts as the highest of its bucket, as in reports.
+    pub fn coarse(&self, bounds_ns: &[u64], to_ns: impl Fn(u64) -> u64) -> CoarseCounts {
+        let mut coarse = CoarseCounts { counts: vec![0; bounds_ns.len() + 1], sum_ns: 0 };
+        for (at, &count) in self.0.iter().enumerate().filter(|(_, count)| **count > 0) {
+            let ns = to_ns(highest(at));
+            coarse.counts[bounds_ns.partition_point(|&bound| bound < ns)] += count;
+            coarse.sum_ns += u128::from(ns) * u128::from(count);
+        }
+        coarse
+    }
+
     /// The quantile `share`, from 0 to 1, of the values counted since `before`,
     /// in ticks. Rounded up to the end of the bucket. `None` without values.
     pub fn quantile_since(&self, before: &Self, share: f64) -> Option<u64> {
@@ -98,6 +111,13 @@ impl HistogramCounts {
             })
             .map(highest)
     }
+}
+
+/// See [`HistogramCounts::coarse`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoarseCounts {
+    pub counts: Vec<u64>,
+    pub sum_ns: u128,
 }
 
 impl Default for HistogramCounts {
