@@ -76,17 +76,25 @@ impl Inner {
         unsafe { AtomicU32::from_ptr(self.ring.as_ptr().byte_add(offset as usize).cast()) }
     }
 
+    /// The position of the oldest item, and how many items there are. Both are of
+    /// no one moment: other consumers may have moved the head, and nothing says
+    /// that the tail that is read then is not older still.
+    #[inline(always)]
+    fn span(&self) -> (u32, u32) {
+        let head = self.position(sys::MPFWD_RING_CONS_HEAD).load(Ordering::Relaxed);
+        // Acquire: pairs with the producer's release of its tail, so that the
+        // items and their stamps are seen as written.
+        let tail = self.position(sys::MPFWD_RING_PROD_TAIL).load(Ordering::Acquire);
+        let items = tail.wrapping_sub(head).cast_signed().max(0).cast_unsigned();
+        (head, items.min(self.mask + 1))
+    }
+
     fn is_empty(&self) -> bool {
-        self.position(sys::MPFWD_RING_CONS_HEAD).load(Ordering::Relaxed)
-            == self.position(sys::MPFWD_RING_PROD_TAIL).load(Ordering::Acquire)
+        self.span().1 == 0
     }
 
     fn len(&self) -> usize {
-        let head = self.position(sys::MPFWD_RING_CONS_HEAD).load(Ordering::Relaxed);
-        let tail = self.position(sys::MPFWD_RING_PROD_TAIL).load(Ordering::Acquire);
-        // Consumers may have gone past the head that was read: the tail never
-        // is behind it, but both are not of one moment.
-        tail.wrapping_sub(head).min(self.mask + 1) as usize
+        self.span().1 as usize
     }
 
     /// A look at what stands at a position between head and tail, which stays
@@ -110,10 +118,8 @@ impl Inner {
     }
 
     fn head_stamp(&self, field: StampField) -> Option<u64> {
-        let head = self.position(sys::MPFWD_RING_CONS_HEAD).load(Ordering::Relaxed);
-        // Acquire: pairs with the producer's release of its tail, so that the
-        // item and its stamp are seen as written.
-        if head == self.position(sys::MPFWD_RING_PROD_TAIL).load(Ordering::Acquire) {
+        let (head, items) = self.span();
+        if items == 0 {
             return None;
         }
         self.look_at(head).map(|view| field.read(&view))

@@ -5,8 +5,8 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
 
-use super::explore;
 use super::order::Forwarder;
+use super::{explore, let_others_begin};
 use crate::heartbeat::{Busy, Cost, Heartbeat};
 use crate::lease::{Held, Lease};
 use crate::order::Ticket;
@@ -89,6 +89,7 @@ fn a_lease_goes_from_hand_to_hand() {
                 poll(rxq);
             })
         });
+        let_others_begin();
         poll(&rxq);
         others.into_iter().for_each(|other| other.join().unwrap());
         let polled = poll(&rxq);
@@ -104,6 +105,7 @@ fn lcores_that_share_a_queue_send_in_order_of_their_polls() {
             rxq.poll_and_share();
             rxq.poll_and_share();
         });
+        let_others_begin();
         rxq.poll_and_share();
         rxq.poll_and_share();
         other.join().unwrap();
@@ -119,6 +121,7 @@ fn a_short_burst_needs_no_place_where_nobody_is_ahead() {
             rxq.poll_and_keep();
             rxq.poll_and_share();
         });
+        let_others_begin();
         rxq.poll_and_share();
         rxq.poll_and_keep();
         other.join().unwrap();
@@ -158,6 +161,7 @@ fn whoever_polls_for_a_busy_lcore_sees_what_it_left() {
                 drop(held);
             })
         };
+        let_others_begin();
         // The first packet runs alone, the second one waits behind it.
         let alone = (rxq.forwarder.enter(), rxq.poll(&held));
         let mut left = vec![Box::new((rxq.forwarder.enter(), rxq.poll(&held)))];
