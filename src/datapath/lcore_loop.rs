@@ -204,8 +204,9 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
             }
             return self.found_nothing();
         };
+        let pressed = P::SHARES && self.pace.is_pressed(polled.pkts, want);
         if P::SHARES {
-            self.rescue.show_pressure(now, self.pace.is_pressed(polled.pkts, want));
+            self.rescue.show_pressure(now, pressed);
         }
         if let Some(asked) = polled.source_asked {
             self.timing.source_asked(asked, now, 2 * self.adoption.looks_since(now) as u64);
@@ -216,7 +217,13 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         }
         let left_whole = self.receive(polled);
         if P::SHARES {
-            self.release_burst();
+            // Others could not serve a queue faster that this lcore finds full
+            // and is not pressed by.
+            if left_whole && polled.pkts == want.pkts() && !pressed {
+                self.poller.keep_borrowed();
+            } else {
+                self.release_burst();
+            }
         }
         left_whole
     }
