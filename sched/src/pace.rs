@@ -57,6 +57,10 @@ const GROUP_PKTS: u64 = 4;
 /// The mean moves by one part in two to the power of this per burst.
 const MEAN_SHIFT: u32 = 3;
 
+/// It stays where a burst took as long as expected, give or take the same part:
+/// that saves a division.
+const AS_EXPECTED_SHIFT: u32 = 3;
+
 /// Thresholds in ticks.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
@@ -77,8 +81,10 @@ pub struct Pace {
     limits: Limits,
     burst_max: usize,
     excess: Excess,
-    /// Mean cost of a packet without a place, in ticks.
+    /// Mean cost of a packet without a place, in ticks, and the cost in the last
+    /// two bursts that it was measured by.
     pkt_ticks: u64,
+    before: [u64; 2],
     /// The burst that is being served: when it began, how many packets, and
     /// whether they have places.
     began_ticks: u64,
@@ -112,6 +118,7 @@ impl Pace {
             burst_max,
             excess,
             pkt_ticks: 0,
+            before: [0; 2],
             began_ticks: 0,
             pkts: 0,
             placed: false,
@@ -127,26 +134,37 @@ impl Pace {
         (self.began_ticks, self.pkts, self.placed) = (now, pkts as u64, true);
     }
 
-    /// At `now` the burst has been served, if there was one. A host gap counts
-    /// no more than a burst of several times the mean.
+    /// At `now` the burst has been served, if there was one.
     #[inline(always)]
     pub fn end(&mut self, now: u64) {
-        if let Some(pkt_ticks) = now.wrapping_sub(self.began_ticks).checked_div(self.pkts) {
-            self.observe(pkt_ticks);
-        }
-    }
-
-    #[inline]
-    fn observe(&mut self, pkt_ticks: u64) {
-        self.pkts = 0;
-        if self.placed && self.pkt_ticks <= self.limits.tried {
+        let pkts = std::mem::take(&mut self.pkts);
+        if pkts == 0 || self.placed && self.pkt_ticks <= self.limits.tried {
             return;
         }
         let place_ticks = if self.placed { self.limits.place } else { 0 };
-        let pkt_ticks =
-            pkt_ticks.saturating_sub(place_ticks).min(4 * self.pkt_ticks + self.limits.short);
+        let (took, expected) = (now.wrapping_sub(self.began_ticks), self.pkt_ticks + place_ticks);
+        if took.abs_diff(expected * pkts) <= expected * pkts >> AS_EXPECTED_SHIFT {
+            self.before = [self.pkt_ticks; 2];
+        } else {
+            self.observe((took / pkts).saturating_sub(place_ticks));
+        }
+    }
+
+    /// Moves the mean by the median of three bursts. One burst that a host gap
+    /// falls into takes a hundred times as long as others, and would make the
+    /// lcore look pressed for hundreds of bursts.
+    #[inline(never)]
+    fn observe(&mut self, pkt_ticks: u64) {
+        let [a, b] = self.before;
+        self.before = [b, pkt_ticks];
+        let median = a.min(b).max(a.max(b).min(pkt_ticks));
         let mean = self.pkt_ticks;
-        self.pkt_ticks = mean + (pkt_ticks >> MEAN_SHIFT) - (mean >> MEAN_SHIFT);
+        let part = |ticks: u64| ticks.div_ceil(1 << MEAN_SHIFT);
+        self.pkt_ticks = if median < mean {
+            mean - part(mean - median)
+        } else {
+            mean + part((median - mean).min(3 * mean + self.limits.place))
+        };
     }
 
     /// Leaves the burst in service out of the mean.
@@ -267,6 +285,16 @@ mod tests {
         });
         assert!((100..900).contains(&placed.count()));
         assert!(pace.begin_polled(0, 32) && !pace.is_pressed(32, want));
+    }
+
+    #[test]
+    fn a_host_gap_presses_nobody() {
+        let mut pace = pace(10);
+        let want = 32;
+        for burst in 0..100 {
+            assert!(!pace.is_pressed(32, want) && pace.begin_polled(0, 32));
+            pace.end(if burst % 4 == 0 { 50_000 } else { 320 });
+        }
     }
 
     #[test]

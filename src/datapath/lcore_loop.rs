@@ -110,9 +110,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
             }
             return self.runner.found_nothing();
         };
-        if P::SHARES {
-            self.runner.show_pressure(now, polled.pkts, want);
-        }
+        let pressed = P::SHARES && self.runner.show_pressure(now, polled.pkts, want);
         if let Some(asked) = polled.source_asked {
             let looks = 2 * self.adoption.looks_since(now) as u64;
             self.runner.timing().source_asked(asked, now, looks);
@@ -123,7 +121,13 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         }
         let left_whole = self.runner.receive(polled);
         if P::SHARES {
-            self.runner.release_burst();
+            // Others could not serve a queue faster that this lcore finds full
+            // and is not pressed by.
+            if left_whole && polled.pkts == want.pkts() && !pressed {
+                self.runner.poller().keep_borrowed();
+            } else {
+                self.runner.release_burst();
+            }
         }
         left_whole
     }

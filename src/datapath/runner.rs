@@ -148,10 +148,12 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
     }
 
     /// Shows whether this lcore is pressed, by a poll of an own queue that
-    /// wanted so many packets.
+    /// wanted so many packets. Returns that.
     #[inline(always)]
-    pub(super) fn show_pressure(&mut self, now: u64, pkts: usize, want: BurstSize) {
-        self.rescue.show_pressure(now, self.pace.is_pressed(pkts, want.pkts()));
+    pub(super) fn show_pressure(&mut self, now: u64, pkts: usize, want: BurstSize) -> bool {
+        let pressed = self.pace.is_pressed(pkts, want.pkts());
+        self.rescue.show_pressure(now, pressed);
+        pressed
     }
 
     /// Ends the burst before, if queues are shared, and shows the others that
