@@ -7,6 +7,7 @@ use std::process::{Command, exit};
 const FUNCTIONS: &[&str] = &[
     "hs_alloc_scratch",
     "hs_close_stream",
+    "hs_compile_lit_multi",
     "hs_compile_multi",
     "hs_database_size",
     "hs_expression_info",

@@ -111,6 +111,16 @@ fn c_string(expression: &str) -> Result<CString, CompileError> {
     CString::new(expression).map_err(|_| CompileError::of("expected no zero byte, write \\x00"))
 }
 
+fn check_cpu() -> Result<(), CompileError> {
+    // SAFETY: has no preconditions.
+    let valid = unsafe { sys::hs_valid_platform() } == sys::HS_SUCCESS as c_int;
+    valid.then_some(()).ok_or_else(|| CompileError::of("Vectorscan does not support this CPU"))
+}
+
+fn count(patterns: usize) -> Result<c_uint, CompileError> {
+    c_uint::try_from(patterns).map_err(|_| CompileError::of("too many patterns"))
+}
+
 /// Compiled expressions. Immutable, and shared by all threads.
 #[derive(Debug)]
 pub struct Database {
@@ -131,10 +141,7 @@ impl Database {
     /// # Errors
     /// When an expression is not supported or too large, and which one.
     pub fn compile(expressions: &[(&str, u32)], mode: Mode) -> Result<Self, CompileError> {
-        // SAFETY: has no preconditions.
-        if unsafe { sys::hs_valid_platform() } != sys::HS_SUCCESS as c_int {
-            return Err(CompileError::of("Vectorscan does not support this CPU"));
-        }
+        check_cpu()?;
         let texts = expressions
             .iter()
             .map(|(text, _)| c_string(text))
@@ -142,8 +149,7 @@ impl Database {
         let pointers: Vec<*const c_char> = texts.iter().map(|text| text.as_ptr()).collect();
         let flags = vec![sys::HS_FLAG_SINGLEMATCH; texts.len()];
         let ids: Vec<c_uint> = expressions.iter().map(|&(_, id)| id).collect();
-        let count = c_uint::try_from(texts.len())
-            .map_err(|_| CompileError::of("too many expressions"))?;
+        let count = count(texts.len())?;
         let (mut raw, mut error) = (null_mut(), null_mut());
         // SAFETY: three arrays of `count` elements that outlive the call, the
         // first of strings that end in a zero; both results may be written.
@@ -159,6 +165,49 @@ impl Database {
                 &mut error,
             )
         };
+        Self::own(status, raw, error, mode)
+    }
+
+    /// As [`Database::compile`], for literals of any bytes. Takes about a
+    /// seventh of the time.
+    ///
+    /// # Errors
+    /// When a literal is empty or too long, and which one.
+    pub fn compile_literals(literals: &[(&[u8], u32)], mode: Mode) -> Result<Self, CompileError> {
+        check_cpu()?;
+        let pointers: Vec<*const c_char> =
+            literals.iter().map(|(bytes, _)| bytes.as_ptr().cast()).collect();
+        let lengths: Vec<usize> = literals.iter().map(|(bytes, _)| bytes.len()).collect();
+        let flags = vec![sys::HS_FLAG_SINGLEMATCH; literals.len()];
+        let ids: Vec<c_uint> = literals.iter().map(|&(_, id)| id).collect();
+        let count = count(literals.len())?;
+        let (mut raw, mut error) = (null_mut(), null_mut());
+        // SAFETY: four arrays of `count` elements that outlive the call, the
+        // first of pointers to as many bytes as the third one says; both
+        // results may be written.
+        let status = unsafe {
+            sys::hs_compile_lit_multi(
+                pointers.as_ptr(),
+                flags.as_ptr(),
+                ids.as_ptr(),
+                lengths.as_ptr(),
+                count,
+                mode.flag(),
+                null(),
+                &mut raw,
+                &mut error,
+            )
+        };
+        Self::own(status, raw, error, mode)
+    }
+
+    /// Takes ownership of what the compiler has returned.
+    fn own(
+        status: c_int,
+        raw: *mut sys::hs_database_t,
+        error: *mut sys::hs_compile_error_t,
+        mode: Mode,
+    ) -> Result<Self, CompileError> {
         match NonNull::new(raw) {
             Some(raw) if status == sys::HS_SUCCESS as c_int => Ok(Self { raw, mode }),
             _ => Err(CompileError::take(error)),
@@ -337,8 +386,7 @@ impl Drop for Stream {
     }
 }
 
-type Handler =
-    unsafe extern "C" fn(c_uint, c_ulonglong, c_ulonglong, c_uint, *mut c_void) -> c_int;
+type Handler = unsafe extern "C" fn(c_uint, c_ulonglong, c_ulonglong, c_uint, *mut c_void) -> c_int;
 
 /// The handler for a pointer to such a closure. A panic in it aborts.
 fn handler<F: FnMut(u32) -> ControlFlow<()>>(_: &F) -> Handler {
@@ -368,6 +416,19 @@ mod tests {
         });
         all.sort_unstable();
         all
+    }
+
+    #[test]
+    fn literals_may_hold_any_byte() {
+        let literals = [(&b"a.c"[..], 1), (b"\0\xff", 2)];
+        let database = Database::compile_literals(&literals, Mode::Block).expect("a database");
+        let mut scratch = Scratch::new(vec![Arc::new(database)]).expect("memory");
+        assert_eq!(found(&mut scratch, b"abc \0\0\xff"), [2]);
+        assert_eq!(found(&mut scratch, b"a.ca.c"), [1], "once");
+        assert_eq!(
+            Database::compile_literals(&[(b"", 0)], Mode::Block).unwrap_err().expression,
+            Some(0)
+        );
     }
 
     fn compile(mode: Mode) -> Arc<Database> {
