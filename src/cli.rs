@@ -206,14 +206,21 @@ pub struct Cli {
     pub routes: Option<RouteFile>,
     /// Engine dpi: the rules
     ///
-    /// One per line: an action, a name, and "bytes" or /an expression/. See
-    /// docs/dpi.md.
+    /// One per line: an action, a name, and "bytes", /an expression/ or names
+    /// of hosts. See docs/dpi.md.
     #[arg(long, help_heading = ENGINE, value_name = "FILE")]
     pub rules: Option<PathBuf>,
     /// Engine dpi: packets with a payload to scan per flow [default: 8]
     #[arg(long, help_heading = ENGINE, value_name = "N",
           value_parser = clap::value_parser!(u16).range(1..))]
     pub dpi_pkts: Option<u16>,
+    /// Engine dpi: memory for TCP streams [default: 64]
+    ///
+    /// Patterns across segments are found in as many streams at once. 0: each
+    /// payload is scanned by itself.
+    #[arg(long, help_heading = ENGINE, value_name = "MIB",
+          value_parser = clap::value_parser!(u32).range(0..=1 << 20))]
+    pub stream_memory: Option<u32>,
     /// Flows that dpi and --predict remember [default: 65536]
     #[arg(long, help_heading = ENGINE, value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..=1 << 28))]

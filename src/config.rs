@@ -15,7 +15,7 @@ mod source;
 mod stamping;
 
 use buffers::{buffer_room, buffers, order_records};
-pub use inspection::{Inspecting, check_forward_mode};
+pub use inspection::{Inspecting, check_forward_mode, stream_bytes};
 use queues::Queues;
 pub use scheduling::Scheduling;
 use scheduling::scheduling;

@@ -67,7 +67,7 @@ impl BuiltIn {
         config::check_forward_mode(cli)?;
         let read = cli.rules.as_ref().map(|path| {
             let rules = Rules::read(path)?;
-            let automata = Automata::compile(&rules)?;
+            let automata = Automata::compile(&rules, path, config::stream_bytes(cli))?;
             Ok((rules, automata))
         });
         Ok(Self { read: read.transpose()?, ruling: None, routing: None })
@@ -96,8 +96,12 @@ impl Engines for BuiltIn {
             self.routing = Some((Arc::new(routing), NoteField::register()?));
         }
         if let (Some(path), Some((rules, automata))) = (&cli.rules, self.read.take()) {
-            self.ruling =
-                Some(Arc::new(Ruling::new(path.clone(), rules, automata, plan.lcores.len())?));
+            self.ruling = Some(Arc::new(Ruling::new(
+                (path.clone(), config::stream_bytes(cli)),
+                rules,
+                automata,
+                plan.lcores.len(),
+            )?));
         }
         Ok(())
     }
@@ -221,8 +225,8 @@ fn inspect<'a>(
     let dpi = DpiReport::of(
         rules.into_iter(),
         &counted,
-        shared.flows.capacity(),
-        shared.flows.live_flows(tsc()),
+        (shared.flows.capacity(), shared.flows.live_flows(tsc())),
+        shared.rules.hold().streams_max(),
     );
     Ok(EngineReports { dpi: Some(dpi), prediction: predictor.report() })
 }

@@ -76,6 +76,7 @@ impl Reload for Routing {
 /// The rules that all lcores use.
 pub(super) struct Ruling {
     path: PathBuf,
+    stream_bytes: usize,
     lcores: usize,
     names: Mutex<RuleNames>,
     pub(super) rules: Arc<Live<RuleSet>>,
@@ -88,8 +89,10 @@ pub(super) struct Ruling {
 impl Ruling {
     /// # Errors
     /// As [`RuleSet::new`].
+    ///
+    /// `stream_bytes`: the most memory for TCP streams.
     pub(super) fn new(
-        path: PathBuf,
+        (path, stream_bytes): (PathBuf, usize),
         rules: Rules,
         automata: Automata,
         lcores: usize,
@@ -99,6 +102,7 @@ impl Ruling {
         let (names, counted) = (Mutex::new(names), Mutex::new(DpiCounts::new(0)));
         Ok(Self {
             path,
+            stream_bytes,
             lcores,
             names,
             rules: Arc::new(Live::new(rules)),
@@ -138,7 +142,7 @@ impl Ruling {
 impl Reload for Ruling {
     fn reload(&self) -> Result<String> {
         let rules = Rules::read(&self.path)?;
-        let automata = Automata::compile(&rules)?;
+        let automata = Automata::compile(&rules, &self.path, self.stream_bytes)?;
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         let set = RuleSet::new(
             rules,

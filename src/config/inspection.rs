@@ -11,6 +11,7 @@ use mpfwd_common::error::Result;
 const FLOWS: u32 = 65_536;
 const FLOW_TIMEOUT: Duration = Duration::from_secs(60);
 const DPI_PKTS: u16 = 8;
+const STREAM_MIB: u32 = 64;
 
 /// A shorter budget is over before the work has begun.
 const YIELD_AFTER_MIN: Duration = Duration::from_micros(1);
@@ -60,6 +61,11 @@ impl Inspecting {
     }
 }
 
+/// The most bytes for TCP streams.
+pub fn stream_bytes(cli: &Cli) -> usize {
+    (cli.stream_memory.unwrap_or(STREAM_MIB) as usize) << 20
+}
+
 /// Checks the arguments of a built-in engine.
 ///
 /// # Errors
@@ -72,9 +78,11 @@ pub fn check_forward_mode(cli: &Cli) -> Result<()> {
     if is_dpi && cli.work.is_some() {
         return usage("--forward-mode dpi can't be combined with --work: leave out --work, or change the forward mode".into());
     }
-    for (argument, given) in
-        [("--rules", cli.rules.is_some()), ("--dpi-pkts", cli.dpi_pkts.is_some())]
-    {
+    for (argument, given) in [
+        ("--rules", cli.rules.is_some()),
+        ("--dpi-pkts", cli.dpi_pkts.is_some()),
+        ("--stream-memory", cli.stream_memory.is_some()),
+    ] {
         if given && !is_dpi {
             return usage(format!(
                 "{argument} is for --forward-mode dpi: leave it out, or change the forward mode"
@@ -137,6 +145,7 @@ mod tests {
             ("--forward-mode dpi --rules x --work spin:p=0", "--work"),
             ("--rules x", "--forward-mode dpi"),
             ("--dpi-pkts 1", "--forward-mode dpi"),
+            ("--stream-memory 1", "--forward-mode dpi"),
             ("--yield-after 10us", "known=no"),
             ("--yield-after 10us --work spin:p=0", "known=no"),
             ("--flows 9", "--predict"),

@@ -33,6 +33,11 @@ pub struct DpiCounts {
     pub evicted_flows: Counter,
     /// Flows that passed after the full number of scanned packets without a hit.
     pub passed_flows: Counter,
+    /// TCP segments that came early and were held, and gaps that were given up.
+    pub held_segments: Counter,
+    pub stream_gaps: Counter,
+    /// TCP streams that another one has replaced.
+    pub evicted_streams: Counter,
 }
 
 impl DpiCounts {
@@ -44,6 +49,9 @@ impl DpiCounts {
             new_flows: Counter::default(),
             evicted_flows: Counter::default(),
             passed_flows: Counter::default(),
+            held_segments: Counter::default(),
+            stream_gaps: Counter::default(),
+            evicted_streams: Counter::default(),
         }
     }
 
@@ -59,8 +67,14 @@ impl DpiCounts {
         self.new_flows.add(other.new_flows.get());
         self.evicted_flows.add(other.evicted_flows.get());
         self.passed_flows.add(other.passed_flows.get());
+        self.held_segments.add(other.held_segments.get());
+        self.stream_gaps.add(other.stream_gaps.get());
+        self.evicted_streams.add(other.evicted_streams.get());
     }
 }
+
+/// The text shows rules without hits only in smaller files; JSON shows all.
+const ROWS_MAX: usize = 100;
 
 /// One rule in the report.
 #[derive(Clone, Debug, Serialize)]
@@ -86,6 +100,11 @@ pub struct DpiReport {
     pub new_flows: u64,
     pub evicted_flows: u64,
     pub passed_flows: u64,
+    /// TCP streams that there is memory for, under the last rules.
+    pub streams_max: usize,
+    pub held_segments: u64,
+    pub stream_gaps: u64,
+    pub evicted_streams: u64,
 }
 
 impl DpiReport {
@@ -93,8 +112,8 @@ impl DpiReport {
     pub fn of(
         rules: impl Iterator<Item = (String, String)>,
         counts: &DpiCounts,
-        flows_max: usize,
-        live_flows: usize,
+        (flows_max, live_flows): (usize, usize),
+        streams_max: usize,
     ) -> Self {
         let row = |((name, action), rule): ((String, String), &RuleCounts)| RuleRow {
             name,
@@ -112,12 +131,23 @@ impl DpiReport {
             new_flows: counts.new_flows.get(),
             evicted_flows: counts.evicted_flows.get(),
             passed_flows: counts.passed_flows.get(),
+            streams_max,
+            held_segments: counts.held_segments.get(),
+            stream_gaps: counts.stream_gaps.get(),
+            evicted_streams: counts.evicted_streams.get(),
         }
+    }
+
+    /// The rules without hits, if they are left out.
+    fn hidden_rules(&self) -> usize {
+        let hidden = self.rules.iter().filter(|row| row.pkts == 0).count();
+        if self.rules.len() > ROWS_MAX { hidden } else { 0 }
     }
 
     fn rule_table(&self) -> Table {
         let mut table = table(&["rule", "action", "hits", "flows", "packets"]);
-        for row in &self.rules {
+        let is_shown = |row: &&RuleRow| self.rules.len() <= ROWS_MAX || row.pkts > 0;
+        for row in self.rules.iter().filter(is_shown) {
             let mut cells = vec![row.name.clone(), row.action.clone()];
             cells.extend([row.hit_pkts, row.flows, row.pkts].map(grouped));
             table.add_row(cells);
@@ -129,10 +159,14 @@ impl DpiReport {
 impl fmt::Display for DpiReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.rule_table())?;
+        if self.hidden_rules() > 0 {
+            writeln!(f, "{} rules without a hit", grouped(self.hidden_rules() as u64))?;
+        }
         write!(
             f,
             "dpi: scanned {} packets, {} bytes; flow table {} of {} at the end\n  \
-             flows: {} new, {} passed without a hit, {} evicted",
+             flows: {} new, {} passed without a hit, {} evicted\n  \
+             TCP streams: room for {}, {} evicted; segments held {}, gaps given up {}",
             grouped(self.scanned_pkts),
             grouped(self.scanned_bytes),
             grouped(self.live_flows as u64),
@@ -140,6 +174,10 @@ impl fmt::Display for DpiReport {
             grouped(self.new_flows),
             grouped(self.passed_flows),
             grouped(self.evicted_flows),
+            grouped(self.streams_max as u64),
+            grouped(self.evicted_streams),
+            grouped(self.held_segments),
+            grouped(self.stream_gaps),
         )
     }
 }
@@ -156,7 +194,7 @@ mod tests {
         let names = ["a", "b"].map(|name| (name.to_owned(), "drop".to_owned()));
         let all = DpiCounts::new(2);
         lcores.iter().for_each(|lcore| all.add(lcore));
-        let report = DpiReport::of(names.into_iter(), &all, 7, 2);
+        let report = DpiReport::of(names.into_iter(), &all, (7, 2), 4);
         assert_eq!(
             (report.rules[0].hit_pkts, report.rules[1].hit_pkts, report.scanned_pkts),
             (0, 6, 1_234)

@@ -2,32 +2,46 @@
 //! packets of a flow that have a payload for the patterns of a rules file, and
 //! stores the decision in a table. The cheap stage only looks there.
 //!
-//! Each payload is scanned by itself: a pattern across two packets is not
-//! found, and streams are not reassembled.
+//! The segments of a TCP stream are scanned one after the other, so that a
+//! pattern across them is found. Other payloads are scanned by themselves.
 
+mod expression;
+mod hosts;
+mod literals;
 mod mark;
+mod names;
 mod rule_set;
 mod rules;
 mod scan;
 mod state;
+mod streams;
 
 use std::sync::Arc;
 
+pub use expression::Expression;
+use hosts::DNS_PORT;
+pub use hosts::Place;
 use mark::mark;
 pub use mark::set_dscp;
+pub use names::Name;
 pub use rule_set::{RuleNames, RuleSet};
 pub use rules::{Action, Pattern, RULES_MAX, Rule, Rules};
-pub use scan::{Automata, Progress, Scanner};
+pub use scan::{Automata, Progress, Protocol, Scanner, Subject};
 pub use state::FlowState;
 use state::is_later;
+pub use streams::{Segment, StreamEvents};
 
 use super::flow_id::FlowIds;
-use super::headers::{Headers, Network};
+use super::headers::{FlowKey, Headers, Network};
 use super::{Budget, Class, Cutoff, Engine, Held, Live, Peers, Verdict, headers_of};
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{Burst, Mbuf};
 use crate::stats::DropCause;
 use micropools::flow_table::{FlowTable, Upsert};
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const TCP_HEADER: usize = 20;
 
 /// The part that all lcores share.
 pub struct Inspection {
@@ -68,6 +82,33 @@ impl Seen {
     /// Whether the packet must be scanned.
     fn is_open(&self) -> bool {
         matches!(self.state, FlowState::Open(_)) && self.headers.payload < self.headers.end
+    }
+
+    /// The place of the payload in its TCP stream, from the packet's first
+    /// bytes. `None` if it is not TCP, or a fragment.
+    #[inline]
+    fn segment(&self, front: &[u8]) -> Option<Segment> {
+        let headers = &self.headers;
+        if headers.protocol != TCP || headers.fragment || headers.truncated.is_some() {
+            return None;
+        }
+        let header: &[u8; TCP_HEADER] = front.get(headers.l4..)?.first_chunk()?;
+        let seq = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
+        // A SYN takes a sequence number.
+        let syn = u32::from(header[13] >> 1 & 1);
+        let back = headers.key.source > headers.key.destination;
+        Some(Segment { stream: stream(self.flow_id, back), seq: seq.wrapping_add(syn) })
+    }
+
+    fn protocol(&self) -> Protocol {
+        let FlowKey { source, destination, .. } = self.headers.key;
+        let is_dns = [source.port, destination.port].contains(&DNS_PORT);
+        match self.headers.protocol {
+            TCP if is_dns => Protocol::DnsOverTcp,
+            TCP => Protocol::Tcp,
+            UDP if is_dns => Protocol::Dns,
+            _ => Protocol::Other,
+        }
     }
 }
 
@@ -111,11 +152,11 @@ impl Dpi {
     }
 
     /// Applies the rule of this number to the packet.
-    fn apply(&self, rule: u16, packet: &mut Mbuf, headers: &Headers, from: u16) -> Verdict {
+    fn apply(&self, rule: u32, packet: &mut Mbuf, headers: &Headers, from: u16) -> Verdict {
         let Some(action) = self.rules.action(rule) else {
             return Verdict::Forward(self.peers.out(from));
         };
-        self.rules.counts(self.lcore).rules[usize::from(rule)].pkts.add(1);
+        self.rules.counts(self.lcore).rules[rule as usize].pkts.add(1);
         match action {
             Action::Forward => {}
             Action::Drop => return Verdict::Drop(DropCause::Denied),
@@ -139,12 +180,14 @@ impl Dpi {
         from: u16,
         budget: Option<(Cutoff, Budget)>,
     ) -> Verdict {
-        let payload = payload(packet, &seen.headers, &mut self.bytes);
+        let all = whole(packet, &mut self.bytes);
+        let payload = all.get(seen.headers.payload..seen.headers.end).unwrap_or_default();
+        let subject = Subject { payload, segment: seen.segment(all), protocol: seen.protocol() };
         let yield_point = || budget.is_some_and(|(_, budget)| budget.yield_point());
         let scan = self
             .scanner
             .as_mut()
-            .map_or(Ok(None), |scanner| scanner.scan(payload, progress, yield_point));
+            .map_or(Ok(None), |scanner| scanner.scan(&subject, progress, yield_point));
         let found = match (scan, budget) {
             (Ok(found), _) => found.map(|place| self.rules.number(place)),
             (Err(progress), Some((cutoff, _))) => {
@@ -153,10 +196,22 @@ impl Dpi {
             }
             (Err(_), None) => None,
         };
+        let (segment, scanned_bytes) = (subject.segment, payload.len() as u64);
+        let after = self.note(seen.flow_id, found);
         let counts = self.rules.counts(self.lcore);
         counts.scanned_pkts.add(1);
-        counts.scanned_bytes.add(payload.len() as u64);
-        match self.note(seen.flow_id, found) {
+        counts.scanned_bytes.add(scanned_bytes);
+        if let Some(scanner) = &mut self.scanner {
+            let events = std::mem::take(&mut scanner.events);
+            counts.held_segments.add(events.held);
+            counts.stream_gaps.add(events.gaps);
+            counts.evicted_streams.add(events.evicted);
+            if segment.is_some() && !matches!(after, FlowState::Open(_)) {
+                scanner.forget(stream(seen.flow_id, false));
+                scanner.forget(stream(seen.flow_id, true));
+            }
+        }
+        match after {
             FlowState::Decided(rule) => self.apply(rule, packet, &seen.headers, from),
             FlowState::Open(_) | FlowState::Passed => Verdict::Forward(self.peers.out(from)),
         }
@@ -165,7 +220,7 @@ impl Dpi {
     /// Stores the rule that matched another packet of the flow, if any, and
     /// returns the flow's new state. The state of an lcore that uses later
     /// rules wins.
-    fn note(&self, flow_id: u64, found: Option<u16>) -> FlowState {
+    fn note(&self, flow_id: u64, found: Option<u32>) -> FlowState {
         let (rules, counts) = (&self.rules, self.rules.counts(self.lcore));
         let mut before = FlowState::Open(0);
         let (bits, done) = self.shared.flows.update(flow_id, tsc(), |old| {
@@ -177,11 +232,11 @@ impl Dpi {
         });
         let after = rules.state(bits);
         if let Some(rule) = found {
-            counts.rules[usize::from(rule)].hit_pkts.add(1);
+            counts.rules[rule as usize].hit_pkts.add(1);
         }
         match after {
             FlowState::Decided(rule) if !matches!(before, FlowState::Decided(_)) => {
-                counts.rules[usize::from(rule)].flows.add(1)
+                counts.rules[rule as usize].flows.add(1)
             }
             FlowState::Passed if before != after => counts.passed_flows.add(1),
             _ => {}
@@ -192,23 +247,34 @@ impl Dpi {
     }
 }
 
-/// The bytes behind the packet's headers, of all segments.
-fn payload<'p>(packet: &'p Mbuf, headers: &Headers, bytes: &'p mut Vec<u8>) -> &'p [u8] {
-    let all = if packet.segments() == 1 {
-        packet.data()
-    } else {
-        bytes.clear();
-        packet.append_to(bytes);
-        bytes.as_slice()
-    };
-    all.get(headers.payload..headers.end).unwrap_or_default()
+/// The identifier of one direction of a flow.
+fn stream(flow_id: u64, back: bool) -> u64 {
+    // Any number that changes the upper bits, too.
+    flow_id ^ if back { 0x9e37_79b9_7f4a_7c15 } else { 0 }
+}
+
+/// The packet's bytes, of all segments.
+fn whole<'p>(packet: &'p Mbuf, bytes: &'p mut Vec<u8>) -> &'p [u8] {
+    if packet.segments() == 1 {
+        return packet.data();
+    }
+    bytes.clear();
+    packet.append_to(bytes);
+    bytes.as_slice()
 }
 
 impl Engine for Dpi {
     #[inline]
     fn classify(&mut self, packet: &Mbuf, _: u16) -> Class {
         self.follow();
-        match self.look(packet).is_open() {
+        let seen = self.look(packet);
+        // In the order of arrival, which scans need not keep.
+        if seen.is_open()
+            && let (Some(segment), Some(scanner)) = (seen.segment(packet.data()), &mut self.scanner)
+        {
+            scanner.announce(segment);
+        }
+        match seen.is_open() {
             false => Class::Cheap,
             true if self.cutoff.is_some() => Class::Unknown,
             true => Class::Defer,

@@ -19,7 +19,7 @@ use mpfwd_common::error::{Error, Result};
 /// All names of rules in this run, with the last action of each.
 #[derive(Debug, Default)]
 pub struct RuleNames {
-    numbers: HashMap<String, u16>,
+    numbers: HashMap<String, u32>,
     named: Vec<(String, Action)>,
 }
 
@@ -28,7 +28,7 @@ impl RuleNames {
     ///
     /// # Errors
     /// When the run has had too many names; nothing has changed then.
-    fn number(&mut self, rules: &Rules) -> Result<Vec<u16>> {
+    fn number(&mut self, rules: &Rules) -> Result<Vec<u32>> {
         let new = rules.0.iter().filter(|rule| !self.numbers.contains_key(&rule.name)).count();
         if self.named.len() + new > RULES_MAX {
             let (had, most) = (self.named.len(), RULES_MAX);
@@ -37,12 +37,12 @@ impl RuleNames {
             )));
         }
         let number = |rule: &super::Rule| {
-            let next = self.named.len() as u16;
+            let next = self.named.len() as u32;
             let number = *self.numbers.entry(rule.name.clone()).or_insert(next);
             if number == next {
                 self.named.push((rule.name.clone(), rule.action));
             }
-            self.named[usize::from(number)].1 = rule.action;
+            self.named[number as usize].1 = rule.action;
             number
         };
         Ok(rules.0.iter().map(number).collect())
@@ -59,12 +59,13 @@ pub struct RuleSet {
     generation: u32,
     rules: Rules,
     /// By position in the file.
-    numbers: Vec<u16>,
+    numbers: Vec<u32>,
     /// By number: the position in the file, if the rule is there.
-    places: Vec<Option<u16>>,
+    places: Vec<Option<u32>>,
     /// By lcore. Built beforehand, and left here when they are replaced, so
     /// that lcores neither allocate nor free.
     scanners: Vec<Mutex<Option<Scanner>>>,
+    streams_max: usize,
     /// By lcore; each has a single writer.
     counts: Vec<DpiCounts>,
 }
@@ -73,9 +74,8 @@ impl RuleSet {
     /// `generation`: counts the rule sets of a run. `automata`: those of
     /// `rules`.
     ///
-    ///
     /// # Errors
-    /// When the run has had too many rules.
+    /// When the run has had too many rules, or memory runs out.
     pub fn new(
         rules: Rules,
         automata: Automata,
@@ -84,17 +84,23 @@ impl RuleSet {
         names: &mut RuleNames,
     ) -> Result<Self> {
         let automata = Arc::new(automata);
+        let streams_max = automata.streams_max();
         let numbers = names.number(&rules)?;
         let mut places = vec![None; names.named.len()];
-        (0..).zip(&numbers).for_each(|(place, &number)| places[usize::from(number)] = Some(place));
-        let scanners =
-            (0..lcores).map(|_| Mutex::new(Some(Scanner::new(automata.clone())))).collect();
+        (0..).zip(&numbers).for_each(|(place, &number)| places[number as usize] = Some(place));
+        let scanner = |_| Scanner::new(automata.clone()).map(|scanner| Mutex::new(Some(scanner)));
+        let scanners = (0..lcores).map(scanner).collect::<Result<_>>()?;
         let counts = (0..lcores).map(|_| DpiCounts::new(places.len())).collect();
-        Ok(Self { generation, rules, numbers, places, scanners, counts })
+        Ok(Self { generation, rules, numbers, places, scanners, streams_max, counts })
     }
 
     pub fn generation(&self) -> u32 {
         self.generation
+    }
+
+    /// TCP streams that there is memory for.
+    pub fn streams_max(&self) -> usize {
+        self.streams_max
     }
 
     /// The number of rules in the file.
@@ -108,15 +114,15 @@ impl RuleSet {
 
     /// The number of the rule at this position.
     #[inline]
-    pub(super) fn number(&self, place: u16) -> u16 {
-        self.numbers[usize::from(place)]
+    pub(super) fn number(&self, place: u32) -> u32 {
+        self.numbers[place as usize]
     }
 
     /// The action of the rule of this number; `None` if it is not in this file.
     #[inline]
-    pub(super) fn action(&self, number: u16) -> Option<Action> {
-        let place = self.places.get(usize::from(number)).copied().flatten()?;
-        Some(self.rules.0[usize::from(place)].action)
+    pub(super) fn action(&self, number: u32) -> Option<Action> {
+        let place = self.places.get(number as usize).copied().flatten()?;
+        Some(self.rules.0[place as usize].action)
     }
 
     /// The state of a flow under these rules.
@@ -148,11 +154,13 @@ impl RuleSet {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn set(text: &str, generation: u32, names: &mut RuleNames) -> RuleSet {
-        let rules = Rules::parse(text.as_bytes()).expect("rules");
-        let automata = Automata::compile(&rules).expect("automata");
+        let rules = Rules::parse(text.as_bytes(), Path::new(".")).expect("rules");
+        let automata = Automata::compile(&rules, Path::new("rules"), 0).expect("automata");
         RuleSet::new(rules, automata, generation, 1, names).expect("a set")
     }
 

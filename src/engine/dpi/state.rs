@@ -1,5 +1,6 @@
 //! The flow table's value for a flow.
 
+use super::rules::RULES_MAX;
 use micropools::flow_table::VALUE_MAX;
 
 /// How far a flow has been scanned.
@@ -11,17 +12,20 @@ pub enum FlowState {
     /// No match in as many packets as are scanned.
     Passed,
     /// The rule of this number decided it.
-    Decided(u16),
+    Decided(u32),
 }
 
-/// Layout, from the top: 22 bits for the generation of the rules, two for the
-/// kind, 16 for the count or rule.
-const GENERATION_SHIFT: u32 = 18;
-const GENERATION_BITS: u32 = 22;
+/// Layout, from the top: 18 bits for the generation of the rules, two for the
+/// kind, 20 for the count or rule.
+const RULE_BITS: u32 = 20;
+const GENERATION_SHIFT: u32 = RULE_BITS + 2;
+const GENERATION_BITS: u32 = 18;
 const GENERATION_MASK: u64 = (1 << GENERATION_BITS) - 1;
-const PASSED: u64 = 1 << 16;
-const DECIDED: u64 = 2 << 16;
-const _: () = assert!((GENERATION_MASK << GENERATION_SHIFT) + DECIDED + 0xffff <= VALUE_MAX);
+const RULE_MASK: u64 = (1 << RULE_BITS) - 1;
+const PASSED: u64 = 1 << RULE_BITS;
+const DECIDED: u64 = 2 << RULE_BITS;
+const _: () = assert!((GENERATION_MASK << GENERATION_SHIFT) + DECIDED + RULE_MASK <= VALUE_MAX);
+const _: () = assert!(RULES_MAX as u64 <= RULE_MASK);
 
 /// Whether the state is of later rules than those of `generation`. Correct for
 /// half of all generations ahead.
@@ -46,7 +50,7 @@ impl FlowState {
     pub fn from_bits(bits: u64, generation: u32) -> Self {
         let is_of_these = bits >> GENERATION_SHIFT == u64::from(generation) & GENERATION_MASK;
         match bits & ((1 << GENERATION_SHIFT) - 1) {
-            DECIDED.. => Self::Decided(bits as u16),
+            DECIDED.. => Self::Decided((bits & RULE_MASK) as u32),
             _ if !is_of_these => Self::Open(0),
             PASSED => Self::Passed,
             _ => Self::Open(bits as u16),
@@ -57,7 +61,7 @@ impl FlowState {
     /// matched. A decision stays, whoever comes late. Of a flow without a match
     /// `pkts_max` packets are scanned; a packet beyond those that was already
     /// deferred still counts.
-    pub fn after(self, found: Option<u16>, pkts_max: u16) -> Self {
+    pub fn after(self, found: Option<u32>, pkts_max: u16) -> Self {
         match (self, found) {
             (Self::Decided(rule), _) | (_, Some(rule)) => Self::Decided(rule),
             (Self::Open(pkts), None) if pkts.saturating_add(1) < pkts_max => Self::Open(pkts + 1),
@@ -75,7 +79,7 @@ mod tests {
     #[test]
     fn states_survive_the_round_trip() {
         for generation in [0, 1, GENERATION_MASK as u32, u32::MAX] {
-            for state in [Open(0), Open(u16::MAX), Passed, Decided(0), Decided(u16::MAX)] {
+            for state in [Open(0), Open(u16::MAX), Passed, Decided(0), Decided(RULE_MASK as u32)] {
                 let bits = state.to_bits(generation);
                 assert_eq!(FlowState::from_bits(bits, generation), state);
                 let later = if let Decided(rule) = state { Decided(rule) } else { Open(0) };
