@@ -7,6 +7,7 @@ pub mod api;
 pub mod args;
 pub mod error;
 pub mod generate;
+pub mod incidents;
 pub mod latency;
 pub mod output;
 pub mod report;

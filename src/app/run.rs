@@ -333,7 +333,8 @@ struct Living<'a> {
 impl Living<'_> {
     /// The report so far. Engines report at the end only.
     fn report(&self, moment: &Moment<'_>) -> crate::stats::Report {
-        let (rate, tsc) = self.meter.rate();
+        // Always the same rate: who compares two reports finds the same buckets.
+        let (rate, (_, tsc)) = (self.reader.rate, self.meter.rate());
         let devices = devices(self.ports, self.sources);
         let elapsed = moment.elapsed;
         let stamped_by =

@@ -360,7 +360,7 @@ impl<'c> Collect<'c> {
             |port: &Port| (named(port), Value::Gauge(f64::from(u8::from(port.view().link_up))));
         self.family("port_link_up", "Whether the link is up.", ports.iter().map(up).collect());
         let lost = |port: &Port| {
-            (label(port), Value::Gauge(f64::from(u8::from(port.view().loss.is_some()))))
+            (named(port), Value::Gauge(f64::from(u8::from(port.view().loss.is_some()))))
         };
         let help = "Whether the port was reset or removed.";
         self.family("port_lost", help, ports.iter().map(lost).collect());

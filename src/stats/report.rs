@@ -9,7 +9,6 @@ use serde::Serialize;
 
 use super::SourceReport;
 use super::dpi::DpiReport;
-use super::incidents::incident_table;
 use super::latency::{Latency, LcoreLatency, lcore_table};
 use super::links::{LinkChange, PortLog};
 use super::order::OrderRow;
@@ -17,7 +16,7 @@ use super::pools::PoolChange;
 use super::prediction::PredictionRow;
 use super::rank::RankRow;
 use super::rescue::{RescueRow, rescue_table};
-use super::{HostGapRow, Incident};
+use super::{HostGapRow, Incident, incident_table};
 use mpfwd_common::text::{grouped, ranges, short, table, time, wrapped};
 
 /// The whole run.
