@@ -6,8 +6,12 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use micropools::policy::Excess;
+
 use super::lcores::Lcores;
 use super::mode::LabMode;
+use super::sim_mode::SimMode;
+use super::simulate::Backlog;
 use mpfwd_common::args::{Pools, parse_seconds, parse_time};
 use mpfwd_common::generate::Generated;
 
@@ -25,6 +29,9 @@ pub(super) enum Command {
     /// Measure modes in short interleaved rounds, and show their latencies side
     /// by side
     Compare(CompareArgs),
+    /// The same as compare in virtual time, on lcores that this machine need not
+    /// have
+    Simulate(SimulateArgs),
     /// 5,000,000 packets, of which one in ten thousand is expensive, in two
     /// pools and in a single one
     Bimodal(BimodalArgs),
@@ -126,6 +133,96 @@ pub(super) struct CompareArgs {
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub rounds: u32,
     /// Length of a round: seconds, or with a unit
+    #[arg(long, value_name = "SECONDS", default_value = "1s", value_parser = parse_seconds)]
+    pub round_time: Duration,
+    /// Write the result as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Draw the result: a file that ends in .svg or .png
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+}
+
+/// Those arguments of mpfwd that a simulation follows.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct ModeArgs {
+    /// How long an lcore may be in one packet before others rescue it [default:
+    /// 20us]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub rescue_after: Option<Duration>,
+    /// How long an lcore may not be seen to run before others poll for it
+    /// [default: 50us]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub stall_after: Option<Duration>,
+    /// How many lcores may be in expensive work at a time [default: pool B's
+    /// size]
+    #[arg(long, value_name = "N")]
+    pub expensive_cap: Option<usize>,
+    /// How idle lcores share the backlog of one that is pressed [default: pull]
+    #[arg(long, value_enum)]
+    pub excess: Option<ExcessArg>,
+    /// Most packets of a poll [default: 32]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub burst: Option<u16>,
+}
+
+/// mpfwd's `--excess`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum ExcessArg {
+    /// They poll its receive queues, burst by burst
+    Pull,
+    /// It polls, and they steal the rest of its bursts from its run queue
+    Push,
+    /// They leave it alone
+    None,
+}
+
+impl From<ExcessArg> for Excess {
+    fn from(excess: ExcessArg) -> Self {
+        match excess {
+            ExcessArg::Pull => Self::Pull,
+            ExcessArg::Push => Self::Push,
+            ExcessArg::None => Self::Leave,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct SimulateArgs {
+    /// Modes to compare, and ideals
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_values_t = SimMode::value_variants().to_vec()
+    )]
+    pub modes: Vec<SimMode>,
+    /// Number of simulated lcores, from 2 to 256
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub lcores_sim: usize,
+    /// Split of the lcores in modes with pools [default: about four to one]
+    #[arg(long, value_name = "A:B")]
+    pub pools: Option<Pools>,
+    /// What the lcores' own work takes: a file that mplab calibrate wrote
+    #[arg(long, value_name = "FILE")]
+    pub profile: Option<PathBuf>,
+    /// Mode steal-every: packets between two attempts to steal
+    #[arg(long, value_name = "N", default_value = "61")]
+    pub steal_every: NonZeroU64,
+    /// Descriptors of each receive queue
+    #[arg(long, value_name = "N", default_value_t = 32_768, value_parser = clap::value_parser!(u32).range(32..=1 << 24))]
+    pub rxd: u32,
+    #[command(flatten)]
+    pub traffic: TrafficArgs,
+    /// Packets that wait in a receive queue at the start, by their work: 9:200ms
+    #[arg(long, value_name = "QUEUE:TIME")]
+    pub backlog: Option<Backlog>,
+    #[command(flatten)]
+    pub mode: ModeArgs,
+    /// Rounds per mode, each with seeds of its own
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub rounds: u32,
+    /// Virtual length of a round: seconds, or with a unit
     #[arg(long, value_name = "SECONDS", default_value = "1s", value_parser = parse_seconds)]
     pub round_time: Duration,
     /// Write the result as JSON

@@ -8,6 +8,7 @@
 //! * `args`, `mode`, `lcores`, `workload`: the command line
 //! * `bench`, `memory`, `child`, `measured`: an mpfwd process and its report
 //! * `compare`, `comparison`, `tables`; `bimodal`, `log2`: the experiments
+//! * `simulate`, `sim_mode`, `profile`: the same in virtual time
 //! * `plot`: pictures of their results and of reports
 //! * `routes`: a routes file for `l3`
 
@@ -24,7 +25,10 @@ mod memory;
 mod mode;
 mod neighbour;
 mod plot;
+mod profile;
 mod routes;
+mod sim_mode;
+mod simulate;
 mod tables;
 mod workload;
 
@@ -52,6 +56,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<()> {
     };
     match args.command {
         args::Command::Compare(args) => compare::compare(&args),
+        args::Command::Simulate(args) => simulate::simulate(&args),
         args::Command::Bimodal(args) => bimodal::bimodal(&args),
         args::Command::Plot(args) => plot::plot(&args),
         args::Command::Routes(args) => routes::routes(&args),
