@@ -35,6 +35,8 @@ mod budget;
 mod heads;
 mod pick;
 mod rank;
+#[cfg(all(test, not(loom)))]
+mod stress;
 
 pub use budget::DequeueBudget;
 pub use heads::Heads;
