@@ -222,7 +222,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         for _ in 0..self.runner.poller().queues_of(victim) {
             let at = self.runner.poller().next_of(victim);
             found |= self.poll_for(at, victim, why).is_some();
-            if self.runner.waiting_pkts() > 0 || self.shared.run.is_draining() {
+            if self.runner.stealable_pkts() > 0 || self.shared.run.is_draining() {
                 break;
             }
         }

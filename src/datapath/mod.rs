@@ -119,4 +119,4 @@ pub use lcore_loop::LcoreLoop;
 pub use packet::Outgoing;
 pub use packet_queue::{PacketQueue, PacketStealer};
 pub use run_state::RunState;
-pub use setup::{ADOPT_EVERY_NS, Queues, Settings, Shared, TAKE_BUDGET_NS};
+pub use setup::{ADOPT_EVERY_NS, DEQUEUE_BUDGET_NS, Queues, Settings, Shared};

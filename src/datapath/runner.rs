@@ -109,8 +109,8 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
         &mut self.rescue
     }
 
-    pub(super) fn waiting_pkts(&mut self) -> usize {
-        self.stages.waiting_pkts()
+    pub(super) fn stealable_pkts(&mut self) -> usize {
+        self.stages.stealable_pkts()
     }
 
     #[inline(always)]
@@ -228,7 +228,7 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
         if P::SHARES {
             let whole = self.pace.begin_polled(polled_ticks, polled.pkts);
             if !whole {
-                self.stages.ask_nobody();
+                self.stages.place_all();
                 return self.serve_piles(polled, measured.is_some());
             }
         }
@@ -444,7 +444,7 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
 
     #[inline]
     fn show_waiting(&mut self) {
-        self.rescue.show_waiting(self.stages.waiting_pkts());
+        self.rescue.show_waiting(self.stages.stealable_pkts());
     }
 
     // ---- Help for others ----
@@ -547,8 +547,8 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
     #[cold]
     pub(super) fn answer(&mut self) {
         self.activities.answer(self.run);
-        self.poller.leave_lost_ports();
-        self.stages.sender().leave_lost_ports();
+        self.poller.give_up_lost_ports();
+        self.stages.sender().give_up_lost_ports();
     }
 
     /// Asked only while draining: whether all that this lcore could still get
@@ -560,7 +560,7 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
         if self.run.is_abandoned() {
             self.abandon();
         }
-        if self.stages.waiting_pkts() > 0 {
+        if self.stages.stealable_pkts() > 0 {
             return false;
         }
         if self.stages.handoff().close() {

@@ -84,8 +84,8 @@ impl<'a, E: Engine, P: Policy> Stages<'a, E, P> {
 
     /// How many packets others can steal.
     #[inline]
-    pub(super) fn waiting_pkts(&mut self) -> usize {
-        self.handoff.waiting_pkts()
+    pub(super) fn stealable_pkts(&mut self) -> usize {
+        self.handoff.stealable_pkts()
     }
 
     #[inline(always)]
@@ -146,11 +146,11 @@ impl<'a, E: Engine, P: Policy> Stages<'a, E, P> {
 
     // ---- Any other burst ----
 
-    /// Each packet of the burst gets a place in any case: nobody needs to know
-    /// who is ahead.
+    /// Each packet of the burst gets a place in any case, also where no packet
+    /// is ahead of it.
     #[inline(always)]
-    pub(super) fn ask_nobody(&mut self) {
-        self.admission.ask_nobody();
+    pub(super) fn place_all(&mut self) {
+        self.admission.place_all();
     }
 
     /// The burst is taken apart. Returns how many packets it has.
