@@ -249,8 +249,7 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
             None => self.classify(polled.arrival),
         };
         if P::SHARES {
-            // Each packet has its place: anybody may poll the queue from now
-            // on.
+            // Each packet has its place: any lcore may poll the queue now.
             self.poller.release_borrowed();
         }
         self.stages.laps().lap(Lap::Classify);
@@ -385,9 +384,9 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
         let next = if pkts_max > 1 { pkts_max } else { 0 };
         let at_once = self.stages.counts_places();
         if at_once {
-            // A core has about 24 lines on their way at once, and whoever asks
-            // for more waits: the next packets' headers are prefetched a third
-            // at a time, here and while these are sent.
+            // A core has about 24 outstanding misses, and stalls beyond that:
+            // the next packets' headers are prefetched a third at a time, here
+            // and while these are sent.
             self.intake.prefetch(shard, next / 3);
             self.stages.serve_expensive_burst();
         } else {
@@ -434,8 +433,8 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
         }
     }
 
-    /// Shows that it is no longer busy. Its queues are polled by whoever gets
-    /// their leases first.
+    /// Shows that this lcore is no longer busy. It acquires its leases again
+    /// with its next polls.
     #[inline]
     fn end_busy(&mut self, now: u64) {
         self.rescue.end_busy(now);
@@ -468,7 +467,7 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
         self.activities.set_helping(false);
     }
 
-    /// Nobody needs help, by a look around that began at `now`.
+    /// A look around that began at `now` found no lcore that needs help.
     pub(super) fn looked_in_vain(&mut self, now: u64) {
         self.stages.timing().looked_in_vain(now, self.rescue.looks());
     }

@@ -16,8 +16,8 @@ use crate::shed::{Heads, Picker};
 use crate::stats::{Incidents, StampClocks};
 use micropools::attention::Attention;
 
-/// Time budget of one dequeue from a shard, in nanoseconds: nobody can help
-/// with what a worker holds.
+/// Time budget of one dequeue from a shard, in nanoseconds: other lcores cannot
+/// help with packets that a worker has dequeued.
 pub const DEQUEUE_BUDGET_NS: u64 = 20_000;
 
 /// How often an lcore that has work itself looks for one that is away, in

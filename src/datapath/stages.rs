@@ -124,9 +124,9 @@ impl<'a, E: Engine, P: Policy> Stages<'a, E, P> {
         self.sender.timing().check_stamps(field, &mut self.burst, arrival, before)
     }
 
-    /// Serves and sends the burst at once, if nobody is ahead of any packet and
-    /// all are cheap. `measured`: when it began, if the parts of its packets'
-    /// latency are measured. Returns whether it has left so.
+    /// Serves and sends the burst at once, if no packet is ahead of any of
+    /// these and all are cheap. `measured`: when it began, if the parts of its
+    /// packets' latency are measured. Returns whether it has left so.
     #[inline(always)]
     pub(super) fn send_whole(&mut self, polled: Polled, measured: Option<u64>) -> bool {
         let Arrival { port: from, polled_ticks, .. } = polled.arrival;

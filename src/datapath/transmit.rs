@@ -365,7 +365,7 @@ impl<'a> Transmit<'a> {
     }
 
     /// As `drop_placed`, all packets of a burst. Consecutive numbers are
-    /// counted at once: whoever sends counts in the same place.
+    /// counted at once: the lcores that send write the same line.
     #[cold]
     pub(super) fn drop_all_placed(
         &mut self,

@@ -76,9 +76,9 @@ impl Inner {
         unsafe { AtomicU32::from_ptr(self.ring.as_ptr().byte_add(offset as usize).cast()) }
     }
 
-    /// The position of the oldest item, and how many items there are. Both are of
-    /// no one moment: other consumers may have moved the head, and nothing says
-    /// that the tail that is read then is not older still.
+    /// The position of the oldest item, and how many items there are. Both are
+    /// of no one moment: other consumers may have moved the head, and nothing
+    /// says that the tail that is read then is not older still.
     #[inline(always)]
     fn span(&self) -> (u32, u32) {
         let head = self.position(sys::MPFWD_RING_CONS_HEAD).load(Ordering::Relaxed);
@@ -162,7 +162,7 @@ pub enum ManyEnds {
     /// turn, each for as long as it takes until its predecessor runs again.
     Default,
     /// Head and tail move together (HTS): one end at a time. Where it loses its
-    /// CPU nobody else has begun, and nobody waits for anybody but it.
+    /// CPU no other end has begun, and the others wait for this one alone.
     HeadTail,
 }
 
