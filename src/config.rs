@@ -25,7 +25,7 @@ pub use source::SOURCE_PORT_HINT;
 pub use stamping::Stamping;
 
 /// Packets that an lcore keeps per port when the driver refuses them.
-pub const WAITING_MAX: usize = 1024;
+pub const BACKLOG_MAX: usize = 1024;
 
 /// One lcore's part.
 #[derive(Clone, Debug)]

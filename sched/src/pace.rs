@@ -40,8 +40,8 @@ const WARY_AFTER_NS: u64 = 2_000_000;
 const WARY_NS: u64 = 200_000_000;
 
 /// Bursts are made no longer than this where packets take long: what a burst
-/// holds, no other lcore can help with. An lcore that gets one that takes longer
-/// is pressed.
+/// holds, no other lcore can help with. An lcore that gets one that takes
+/// longer is pressed.
 const BURST_NS: u64 = 8_000;
 
 /// An lcore whose queue was not emptied by a poll is pressed, too, if what it
@@ -81,8 +81,8 @@ pub struct Pace {
     limits: Limits,
     burst_max: usize,
     excess: Excess,
-    /// Mean cost of a packet without a place, in ticks, and the cost in the last
-    /// two bursts that it was measured by.
+    /// Mean cost of a packet without a place, in ticks, and the cost in the
+    /// last two bursts that it was measured by.
     pkt_ticks: u64,
     before: [u64; 2],
     /// The burst that is being served: when it began, how many packets, and
@@ -193,8 +193,8 @@ impl Pace {
     #[inline(always)]
     fn is_short(&self, now: u64, pkts: usize) -> bool {
         let ticks = self.pkt_ticks * pkts as u64;
-        // Full bursts of packets that cost next to nothing: nobody could serve
-        // the queue as fast with places.
+        // Full bursts of packets that cost next to nothing: with places no
+        // lcore could serve the queue as fast.
         let is_full = pkts == self.burst_max;
         let wary = self.pressed_polls > 0 || now < self.wary_until && !is_full;
         ticks <= if wary { self.limits.wary_short } else { self.limits.short }
@@ -245,8 +245,8 @@ impl Pace {
         self.limits.burst / self.pkt_ticks.max(1)
     }
 
-    /// Whether the lcore is pressed after a poll for `want` packets that brought
-    /// `pkts`.
+    /// Whether the lcore is pressed after a poll for `want` packets that
+    /// brought `pkts`.
     #[inline(always)]
     pub fn is_pressed(&mut self, pkts: usize, want: usize) -> bool {
         let ticks = self.pkt_ticks * pkts as u64;

@@ -170,7 +170,7 @@ fn lcore_row(
     }
 }
 
-/// One row per queue of every port, whoever polls it or sends by it.
+/// One row per queue of every port, summed over the lcores that use it.
 fn queue_rows(plan: &Plan, stats: &[OwnStats]) -> Vec<QueueRow> {
     let mut rows: BTreeMap<(u16, &'static str, u16), QueueRow> = BTreeMap::new();
     for (lcore, stats) in plan.lcores.iter().zip(stats) {

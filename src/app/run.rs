@@ -17,7 +17,7 @@ use crate::control::{
     self, BELOW_PPS, Control, Desk, DrainFor, FollowedClocks, Hangups, Host, IncidentReader,
     Moment, PoolFitter, Seen, Watch, WatchedPorts,
 };
-use crate::datapath::{ADOPT_EVERY_NS, Outgoing, RunState, Settings, Shared, TAKE_BUDGET_NS};
+use crate::datapath::{ADOPT_EVERY_NS, DEQUEUE_BUDGET_NS, Outgoing, RunState, Settings, Shared};
 use crate::dpdk::clock::{RateMeter, TscRate, tsc};
 use crate::dpdk::{
     BurstSize, Eal, EmulatedStamps, Mempools, PoolSize, Port, PortConfig, Reuse, RingView, RxQueue,
@@ -271,7 +271,7 @@ impl<'e> Run<'e> {
             started_ticks: self.started_ticks,
             // Lcores that share CPUs yield to each other: gaps are intended.
             gap_ticks: if cli.idle == Idle::Yield { u64::MAX } else { rate.ticks(GAP_NS_MIN) },
-            take_budget_ticks: rate.ticks(TAKE_BUDGET_NS),
+            dequeue_budget_ticks: rate.ticks(DEQUEUE_BUDGET_NS),
             adopt_every_ticks: rate.ticks(ADOPT_EVERY_NS),
             rescue_after_ticks: rate.ticks(plan.scheduling.rescue_after.as_nanos() as u64),
             stall_after_ticks: rate.ticks(plan.scheduling.stall_after.as_nanos() as u64),

@@ -132,7 +132,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         left_whole
     }
 
-    /// Polls another lcore's queue, unless somebody else does, and serves the
+    /// Polls another lcore's queue, unless its lease is held, and serves the
     /// burst. `None` if there was none; else whether there may be more.
     fn poll_for(&mut self, at: usize, owner: usize, why: Why) -> Option<bool> {
         let now = self.runner.timing().now();
@@ -146,7 +146,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         }
         self.runner.rescue().record_takeover(owner, now, polled.pkts);
         self.runner.receive_for(polled);
-        // Whoever polls next would overtake what has not been sent.
+        // The backlog gets places: the next holder would overtake it otherwise.
         self.runner.release_burst();
         Some(is_full)
     }
@@ -172,16 +172,16 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         }
     }
 
-    /// Nobody needs help. To look around takes far more of a core than a poll
-    /// does, and the core's other hyperthread may be one that polls: an lcore
-    /// that has no queues to poll in between rests longer.
+    /// No lcore needs help. A look around uses far more of a core than a poll
+    /// does, and the core's other hyperthread may be polling. Therefore an
+    /// lcore without queues of its own rests longer.
     fn rest_unneeded(&mut self) {
         let rests = if self.runner.poller().own() == 0 { RESTS_WITHOUT_QUEUES } else { 1 };
         (0..rests).for_each(|_| self.runner.rest());
     }
 
     /// Polls a burst for an lcore that the policy adopts, if there is one that
-    /// nobody else helps. Returns whether there was a burst.
+    /// no other lcore helps. Returns whether there was a burst.
     #[cold]
     fn adopt(&mut self, now: u64) -> bool {
         let away = &self.shared.attention.away;
@@ -222,7 +222,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         for _ in 0..self.runner.poller().queues_of(victim) {
             let at = self.runner.poller().next_of(victim);
             found |= self.poll_for(at, victim, why).is_some();
-            if self.runner.waiting_pkts() > 0 || self.shared.run.is_draining() {
+            if self.runner.stealable_pkts() > 0 || self.shared.run.is_draining() {
                 break;
             }
         }

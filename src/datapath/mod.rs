@@ -35,10 +35,10 @@
 //! # A packet's life
 //!
 //! *Cheap, in a burst that is cheap as a whole* (the fast path): `poller`
-//! polls; `admission` finds that nobody is ahead; `serve` runs the cheap stage
-//! on the burst; `transmit` hands the burst to the driver; the next reading of
-//! the clock closes its latency in `timing`. Nothing is asked of a single
-//! packet.
+//! polls; `admission` finds that no packet is ahead; `serve` runs the cheap
+//! stage on the burst; `transmit` hands the burst to the driver; the next
+//! reading of the clock closes its latency in `timing`. Nothing is asked of a
+//! single packet.
 //!
 //! *Any other*: `Stages::classify` gives each packet the engine's class, a
 //! place in its flow and a pile. Deferred packets carry their arrival and
@@ -52,19 +52,18 @@
 //!
 //! # The lease protocol
 //!
-//! Nobody polls a receive queue without its lease. `poller` acquires the lease
-//! with the first poll and keeps it at no further cost.
+//! No lcore polls a receive queue without its lease. `poller` acquires the
+//! lease with the first poll and keeps it at no further cost.
 //!
 //! * The owner releases all leases before it runs a packet of unknown or
 //!   expensive cost (`begin_busy`), where the mode has lcores rescued. First
 //!   the run queue shows its length and the heartbeat begins; then the backlog
-//!   gets places in flows; only then the leases are released. So whoever gets a
-//!   lease finds everything before it in order.
+//!   gets places in flows; only then the leases are released. So the next
+//!   holder finds everything before it in order.
 //! * A helper borrows a lease for a burst. It releases the lease when each
 //!   packet of the burst was accepted by its driver or has a place.
-//! * The time of the last poll that emptied the queue goes along with the
-//!   lease: the holder writes it at release, the next one reads it when it
-//!   acquires.
+//! * The time of the last poll that emptied the queue belongs to the lease: the
+//!   holder writes it at release, the next one reads it when it acquires.
 //!
 //! # The order protocol
 //!
@@ -80,8 +79,8 @@
 //! * A place is released once: when the driver has accepted the packet, or when
 //!   it was dropped. The lcore that releases it gets the next packet of the
 //!   flow if that is ready, puts it into its own backlog and offers it.
-//! * Where no order is kept, places are numbers: nobody waits for a turn, and
-//!   what was late is counted.
+//! * Where no order is kept, places are numbers: no packet waits for a turn,
+//!   and late ones are counted.
 //!
 //! # Accounting
 //!
@@ -119,4 +118,4 @@ pub use lcore_loop::LcoreLoop;
 pub use packet::Outgoing;
 pub use packet_queue::{PacketQueue, PacketStealer};
 pub use run_state::RunState;
-pub use setup::{ADOPT_EVERY_NS, Queues, Settings, Shared, TAKE_BUDGET_NS};
+pub use setup::{ADOPT_EVERY_NS, DEQUEUE_BUDGET_NS, Queues, Settings, Shared};

@@ -82,11 +82,11 @@ impl<'a> Outlets<'a> {
 
     /// Gives up the transmit queue if its port is lost. Returns whether it is.
     #[cold]
-    pub(super) fn leave_if_lost(&mut self, at: usize) -> bool {
+    pub(super) fn give_up_if_lost(&mut self, at: usize) -> bool {
         let txq = &mut self.outlets[at].txq;
         let is_lost = txq.is_lost();
         if is_lost {
-            txq.leave();
+            txq.give_up();
         }
         is_lost
     }

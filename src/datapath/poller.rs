@@ -266,7 +266,7 @@ impl<'a> Poller<'a> {
 
     /// Polls lost ports no longer, and keeps none of their leases.
     #[cold]
-    pub(super) fn leave_lost_ports(&mut self) {
+    pub(super) fn give_up_lost_ports(&mut self) {
         self.release_borrowed();
         let lost = |queue: &Queue<'_>| queue.rxq.is_lost();
         let own = self.queues[..self.own].iter().filter(|queue| !lost(queue)).count();

@@ -117,7 +117,7 @@ impl RunState {
     }
 
     /// Release: what this lcore has put into shards and inboxes is visible to
-    /// whoever sees that it is done.
+    /// an lcore that sees that it is done.
     pub(super) fn lcore_sheds_no_more(&self) {
         self.shedding.fetch_sub(1, Ordering::Release);
     }

@@ -109,8 +109,8 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
         &mut self.rescue
     }
 
-    pub(super) fn waiting_pkts(&mut self) -> usize {
-        self.stages.waiting_pkts()
+    pub(super) fn stealable_pkts(&mut self) -> usize {
+        self.stages.stealable_pkts()
     }
 
     #[inline(always)]
@@ -228,7 +228,7 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
         if P::SHARES {
             let whole = self.pace.begin_polled(polled_ticks, polled.pkts);
             if !whole {
-                self.stages.ask_nobody();
+                self.stages.place_all();
                 return self.serve_piles(polled, measured.is_some());
             }
         }
@@ -249,8 +249,7 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
             None => self.classify(polled.arrival),
         };
         if P::SHARES {
-            // Each packet has its place: anybody may poll the queue from now
-            // on.
+            // Each packet has its place: any lcore may poll the queue now.
             self.poller.release_borrowed();
         }
         self.stages.laps().lap(Lap::Classify);
@@ -385,9 +384,9 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
         let next = if pkts_max > 1 { pkts_max } else { 0 };
         let at_once = self.stages.counts_places();
         if at_once {
-            // A core has about 24 lines on their way at once, and whoever asks
-            // for more waits: the next packets' headers are prefetched a third
-            // at a time, here and while these are sent.
+            // A core has about 24 outstanding misses, and stalls beyond that:
+            // the next packets' headers are prefetched a third at a time, here
+            // and while these are sent.
             self.intake.prefetch(shard, next / 3);
             self.stages.serve_expensive_burst();
         } else {
@@ -434,8 +433,8 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
         }
     }
 
-    /// Shows that it is no longer busy. Its queues are polled by whoever gets
-    /// their leases first.
+    /// Shows that this lcore is no longer busy. It acquires its leases again
+    /// with its next polls.
     #[inline]
     fn end_busy(&mut self, now: u64) {
         self.rescue.end_busy(now);
@@ -444,7 +443,7 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
 
     #[inline]
     fn show_waiting(&mut self) {
-        self.rescue.show_waiting(self.stages.waiting_pkts());
+        self.rescue.show_waiting(self.stages.stealable_pkts());
     }
 
     // ---- Help for others ----
@@ -468,7 +467,7 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
         self.activities.set_helping(false);
     }
 
-    /// Nobody needs help, by a look around that began at `now`.
+    /// A look around that began at `now` found no lcore that needs help.
     pub(super) fn looked_in_vain(&mut self, now: u64) {
         self.stages.timing().looked_in_vain(now, self.rescue.looks());
     }
@@ -547,8 +546,8 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
     #[cold]
     pub(super) fn answer(&mut self) {
         self.activities.answer(self.run);
-        self.poller.leave_lost_ports();
-        self.stages.sender().leave_lost_ports();
+        self.poller.give_up_lost_ports();
+        self.stages.sender().give_up_lost_ports();
     }
 
     /// Asked only while draining: whether all that this lcore could still get
@@ -560,7 +559,7 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
         if self.run.is_abandoned() {
             self.abandon();
         }
-        if self.stages.waiting_pkts() > 0 {
+        if self.stages.stealable_pkts() > 0 {
             return false;
         }
         if self.stages.handoff().close() {

@@ -169,10 +169,10 @@ impl<'a> Sender<'a> {
         self.transmit.drop_all_placed(burst, cause, &self.timing);
     }
 
-    /// Leaves lost ports, and offers what came of that.
+    /// Gives up lost ports, and offers the packets whose turn came by that.
     #[cold]
-    pub(super) fn leave_lost_ports(&mut self) {
-        self.transmit.leave_lost_ports(&self.timing);
+    pub(super) fn give_up_lost_ports(&mut self) {
+        self.transmit.give_up_lost_ports(&self.timing);
         if self.transmit.has_backlog() {
             self.offer_backlog();
         }

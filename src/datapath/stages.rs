@@ -84,8 +84,8 @@ impl<'a, E: Engine, P: Policy> Stages<'a, E, P> {
 
     /// How many packets others can steal.
     #[inline]
-    pub(super) fn waiting_pkts(&mut self) -> usize {
-        self.handoff.waiting_pkts()
+    pub(super) fn stealable_pkts(&mut self) -> usize {
+        self.handoff.stealable_pkts()
     }
 
     #[inline(always)]
@@ -124,9 +124,9 @@ impl<'a, E: Engine, P: Policy> Stages<'a, E, P> {
         self.sender.timing().check_stamps(field, &mut self.burst, arrival, before)
     }
 
-    /// Serves and sends the burst at once, if nobody is ahead of any packet and
-    /// all are cheap. `measured`: when it began, if the parts of its packets'
-    /// latency are measured. Returns whether it has left so.
+    /// Serves and sends the burst at once, if no packet is ahead of any of
+    /// these and all are cheap. `measured`: when it began, if the parts of its
+    /// packets' latency are measured. Returns whether it has left so.
     #[inline(always)]
     pub(super) fn send_whole(&mut self, polled: Polled, measured: Option<u64>) -> bool {
         let Arrival { port: from, polled_ticks, .. } = polled.arrival;
@@ -146,11 +146,11 @@ impl<'a, E: Engine, P: Policy> Stages<'a, E, P> {
 
     // ---- Any other burst ----
 
-    /// Each packet of the burst gets a place in any case: nobody needs to know
-    /// who is ahead.
+    /// Each packet of the burst gets a place in any case, also where no packet
+    /// is ahead of it.
     #[inline(always)]
-    pub(super) fn ask_nobody(&mut self) {
-        self.admission.ask_nobody();
+    pub(super) fn place_all(&mut self) {
+        self.admission.place_all();
     }
 
     /// The burst is taken apart. Returns how many packets it has.

@@ -365,7 +365,7 @@ impl<'a> Transmit<'a> {
     }
 
     /// As `drop_placed`, all packets of a burst. Consecutive numbers are
-    /// counted at once: whoever sends counts in the same place.
+    /// counted at once: the lcores that send write the same line.
     #[cold]
     pub(super) fn drop_all_placed(
         &mut self,
@@ -454,9 +454,9 @@ impl<'a> Transmit<'a> {
     /// Sends by lost ports no longer. What waits for them is dropped, and so
     /// will be what still comes for them.
     #[cold]
-    pub(super) fn leave_lost_ports(&mut self, timing: &Timing<'_>) {
+    pub(super) fn give_up_lost_ports(&mut self, timing: &Timing<'_>) {
         for at in 0..self.outlets.len() {
-            if self.outlets.leave_if_lost(at) {
+            if self.outlets.give_up_if_lost(at) {
                 self.drop_backlog_of(at, timing);
             }
         }

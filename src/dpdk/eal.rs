@@ -183,8 +183,8 @@ impl Eal {
 type Job<'a> = Box<dyn FnOnce() + Send + 'a>;
 
 /// Aborts the process if the job panics, on any lcore and in any build.
-/// Otherwise the other lcores would wait for this one, and nobody would poll
-/// its queues.
+/// Otherwise the other lcores would wait for this one, and its queues would not
+/// be polled.
 fn or_abort(lcore: u32, job: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(job)).is_err() {
         eprintln!("mpfwd: lcore {lcore} panicked in its loop, see above: the process ends");

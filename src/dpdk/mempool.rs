@@ -98,7 +98,7 @@ impl Mempool {
         self.0.capacity
     }
 
-    /// How many buffers nobody holds; exact only while no packets flow.
+    /// How many buffers are free; exact only while no packets flow.
     pub fn available(&self) -> u32 {
         // SAFETY: the pool is alive as long as `self`.
         unsafe { sys::rte_mempool_avail_count(self.as_ptr()) }
@@ -159,17 +159,17 @@ impl Mempools {
         self.0.iter().map(|(_, pool)| pool.capacity()).sum()
     }
 
-    /// How many of them nobody holds; exact only while no packets flow.
+    /// How many of them are free; exact only while no packets flow.
     pub fn available(&self) -> u32 {
         self.0.iter().map(|(_, pool)| pool.available()).sum()
     }
 }
 
 /// Writes to both cache lines of a free buffer's header, where nothing counts
-/// before the buffer is given out. Nobody waits for a store, so that the lines
-/// come side by side. Instructions that prefetch to write were tried: on Zen 4,
-/// with two lcores far apart, the driver waited for each line all the same, and
-/// half as many packets went.
+/// before the buffer is given out. The core does not wait for a store, so the
+/// lines are fetched side by side. Instructions that prefetch to write were
+/// tried: on Zen 4, with two lcores far apart, the driver waited for each line
+/// all the same, and half as many packets went.
 #[inline(always)]
 fn claim(buffer: *mut sys::rte_mbuf) {
     // SAFETY: the buffer is free, and so the thread's in whose cache it is; the

@@ -53,8 +53,8 @@ impl NoteField {
         packet.flags() & self.flag != 0
     }
 
-    /// Removes the note from the packet and returns it, so that nobody reads it
-    /// twice.
+    /// Removes the note from the packet and returns it, so that it is read
+    /// once.
     #[inline(always)]
     pub fn take(self, packet: &mut Mbuf) -> Option<u32> {
         let flags = packet.flags();

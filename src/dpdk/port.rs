@@ -166,7 +166,7 @@ impl Opened {
     /// Closes the port, unless it is closed.
     ///
     /// # Safety
-    /// Nobody polls or sends, now or later.
+    /// No thread polls or sends, now or later.
     unsafe fn close(&self) {
         if self.closed.swap(true, Ordering::Relaxed) {
             return;
@@ -350,7 +350,7 @@ impl Port {
         fence(Ordering::Acquire);
         self.last_stats.get_or_init(|| self.read_stats());
         // SAFETY: the receive queues are retired, and there is no transmit
-        // handle: nobody can make another one.
+        // handle, and none can be made.
         unsafe { self.opened.close() };
         true
     }

@@ -18,8 +18,7 @@ impl Flows {
     /// in both directions: the hash of its
     /// [`FlowKey`](super::headers::FlowKey). The NIC's RSS hash would not do.
     /// It chose the queue, so that a queue's flows share bits of it; with a
-    /// symmetric key it has 16 bits only; and whoever sends packets can compute
-    /// it.
+    /// symmetric key it has 16 bits only; and a sender can compute it.
     #[inline(always)]
     pub fn hash(self, packet: &Mbuf) -> u32 {
         let front = packet.data();

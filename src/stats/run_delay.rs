@@ -6,8 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::OnceLock;
 
-/// Time on a CPU in nanoseconds, run delay in nanoseconds, times it was put on a
-/// CPU. It stays the opening thread's, whoever reads it.
+/// Time on a CPU in nanoseconds, run delay in nanoseconds, times it was put on
+/// a CPU: of the thread that opened the file, whichever thread reads it.
 const OWN_SCHEDSTAT: &str = "/proc/thread-self/schedstat";
 
 /// One lcore's run delay, as the kernel counts it. The kernel adds a delay when
@@ -34,8 +34,9 @@ impl RunDelay {
         }
     }
 
-    /// The run delay since the beginning. `None` where the kernel does not count
-    /// it, or nothing has begun. Any thread may ask; it costs a system call.
+    /// The run delay since the beginning. `None` where the kernel does not
+    /// count it, or nothing has begun. Any thread may ask; it costs a system
+    /// call.
     #[cold]
     pub fn ns(&self) -> Option<u64> {
         let Opened { schedstat, begin_ns } = self.0.get()?;

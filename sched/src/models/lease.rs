@@ -1,5 +1,5 @@
-//! The lease: one holder at a time, and nothing that was polled before it changed
-//! hands is overtaken by what the next holder polls.
+//! The lease: one holder at a time, and nothing that was polled before it
+//! changed hands is overtaken by what the next holder polls.
 
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
@@ -13,14 +13,15 @@ use crate::order::Ticket;
 use crate::runq::{RunQueue, Stealer};
 
 /// A receive queue with packets of one flow, numbered from 1 in the order of
-/// their arrival. Loom reports a poll that does not come after all earlier ones.
+/// their arrival. Loom reports a poll that does not come after all earlier
+/// ones.
 struct RxQueue {
     lease: Lease,
     polled: UnsafeCell<u32>,
     forwarder: Arc<Forwarder>,
 }
 
-// SAFETY: whoever uses `polled` holds the lease; loom checks that this suffices.
+// SAFETY: the user of `polled` holds the lease; loom checks that this suffices.
 unsafe impl Sync for RxQueue {}
 // SAFETY: as above.
 unsafe impl Send for RxQueue {}

@@ -58,9 +58,9 @@ impl FlowState {
     }
 
     /// The state after another packet was scanned to the end and `found`
-    /// matched. A decision stays, whoever comes late. Of a flow without a match
-    /// `pkts_max` packets are scanned; a packet beyond those that was already
-    /// deferred still counts.
+    /// matched. A decision stays, also if a later scan ends in another. Of a
+    /// flow without a match `pkts_max` packets are scanned; a packet beyond
+    /// those that was already deferred still counts.
     pub fn after(self, found: Option<u32>, pkts_max: u16) -> Self {
         match (self, found) {
             (Self::Decided(rule), _) | (_, Some(rule)) => Self::Decided(rule),

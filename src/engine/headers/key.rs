@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// Drawn at the start of the process. Whoever sends packets cannot compute
-/// which flows have the same hash, and so cannot make a flow wait for his own.
+/// Drawn at the start of the process. A sender cannot compute which flows have
+/// the same hash, and so cannot make another flow wait for its own.
 static SECRET: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
 
 /// The kind of addresses in a key.
