@@ -221,6 +221,18 @@ pub struct Cli {
     #[arg(long, help_heading = ENGINE, value_name = "MIB",
           value_parser = clap::value_parser!(u32).range(0..=1 << 20))]
     pub stream_memory: Option<u32>,
+    /// Engine dpi: which packet's addresses and ports make a flow
+    ///
+    /// inner: the innermost IP packet of a tunnel. See docs/dpi.md.
+    #[arg(long, help_heading = ENGINE, value_name = "WHICH", value_enum,
+          default_value_t = FlowKeyArg::Inner)]
+    pub flow_key: FlowKeyArg,
+    /// Engine dpi: whether flows in different VLANs are different flows
+    ///
+    /// ignore: for links on which the directions of a flow have different tags.
+    #[arg(long, help_heading = ENGINE, value_name = "HOW", value_enum,
+          default_value_t = FlowVlan::Use)]
+    pub flow_vlan: FlowVlan,
     /// Flows that dpi and --predict remember [default: 65536]
     #[arg(long, help_heading = ENGINE, value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..=1 << 28))]
@@ -350,6 +362,20 @@ impl Cli {
             Err(error) => Err(Error::Usage(one_line(&error.to_string()))),
         }
     }
+}
+
+/// `--flow-key`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FlowKeyArg {
+    Inner,
+    Outer,
+}
+
+/// `--flow-vlan`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FlowVlan {
+    Use,
+    Ignore,
 }
 
 /// `--pools`.
