@@ -540,7 +540,12 @@ impl FromStr for EthPeer {
         let parts = text.split_once(',').and_then(|(port, mac)| {
             Some(Self { port: port.trim().parse().ok()?, mac: mac.trim().parse().ok()? })
         });
-        parts.ok_or_else(|| "write PORT,MAC, for example 0,02:00:00:00:00:01".into())
+        let peer: Self =
+            parts.ok_or("write PORT,MAC, for example 0,02:00:00:00:00:01".to_owned())?;
+        if peer.mac.is_nil() || peer.mac.is_multicast() {
+            return Err(format!("{} is not the address of one station", peer.mac));
+        }
+        Ok(peer)
     }
 }
 

@@ -125,7 +125,7 @@ impl Engines for BuiltIn {
             (ForwardMode::Mac, _) => Any::Mac(Mac::new(peers)),
             (ForwardMode::MacSwap, _) => Any::MacSwap(MacSwap::new(peers)),
             (ForwardMode::L3, Some((routing, note))) => {
-                Any::L3(L3::new(routing.tables.hold(), *note))
+                Any::L3(L3::new(routing.tables.hold(), &routing.ports, *note))
             }
             // `config` has refused l3 without routes, and dpi without rules.
             (ForwardMode::Io | ForwardMode::L3 | ForwardMode::Dpi, _) => Any::Io(Io::new(peers)),

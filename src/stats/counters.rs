@@ -53,6 +53,19 @@ pub enum DropCause {
     TtlExpired,
     /// No route leads to its destination.
     NoRoute,
+    /// Its frame is for another station, in a forward mode that routes.
+    OtherStation,
+    /// Its frame or packet is for all, or for a group, in a forward mode that
+    /// routes.
+    Group,
+    /// It comes from or goes to an address that no host on a network can have.
+    Martian,
+    /// It comes from or goes to an address that is only valid on its link.
+    LinkLocal,
+    /// Its route drops it.
+    Blackhole,
+    /// Its route drops it, and says that its destination is unreachable.
+    Unreachable,
     /// The engine's verdict: a rule of `dpi`, or the user's own engine.
     Denied,
     /// It had to wait in a run queue that was full.
@@ -65,7 +78,7 @@ pub enum DropCause {
 }
 
 impl DropCause {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 19] = [
         Self::ShardFull,
         Self::TxFull,
         Self::LinkDown,
@@ -75,6 +88,12 @@ impl DropCause {
         Self::BadHeader,
         Self::TtlExpired,
         Self::NoRoute,
+        Self::OtherStation,
+        Self::Group,
+        Self::Martian,
+        Self::LinkLocal,
+        Self::Blackhole,
+        Self::Unreachable,
         Self::Denied,
         Self::RunQueueFull,
         Self::OrderFull,
@@ -93,6 +112,12 @@ impl DropCause {
             Self::BadHeader => "bad_header",
             Self::TtlExpired => "ttl_expired",
             Self::NoRoute => "no_route",
+            Self::OtherStation => "other_station",
+            Self::Group => "group",
+            Self::Martian => "martian",
+            Self::LinkLocal => "link_local",
+            Self::Blackhole => "blackhole",
+            Self::Unreachable => "unreachable",
             Self::Denied => "denied",
             Self::RunQueueFull => "run_queue_full",
             Self::OrderFull => "order_full",
