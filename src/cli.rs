@@ -223,13 +223,11 @@ pub struct Cli {
     pub stream_memory: Option<u32>,
     /// Engine dpi: which packet's addresses and ports make a flow
     ///
-    /// inner: the innermost IP packet of a tunnel. See docs/dpi.md.
+    /// See docs/dpi.md.
     #[arg(long, help_heading = ENGINE, value_name = "WHICH", value_enum,
           default_value_t = FlowKeyArg::Inner)]
     pub flow_key: FlowKeyArg,
     /// Engine dpi: whether flows in different VLANs are different flows
-    ///
-    /// ignore: for links on which the directions of a flow have different tags.
     #[arg(long, help_heading = ENGINE, value_name = "HOW", value_enum,
           default_value_t = FlowVlan::Use)]
     pub flow_vlan: FlowVlan,
@@ -367,14 +365,18 @@ impl Cli {
 /// `--flow-key`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FlowKeyArg {
+    /// The innermost IP packet of a tunnel
     Inner,
+    /// The outermost IP packet
     Outer,
 }
 
 /// `--flow-vlan`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FlowVlan {
+    /// They are different flows
     Use,
+    /// They are one flow, for links whose directions have different tags
     Ignore,
 }
 

@@ -91,9 +91,7 @@ impl<'a> Release<'a> {
         port: u16,
         goes: impl FnOnce(&mut Mbuf) -> bool,
     ) -> Option<Turn> {
-        self.order
-            .keeping()
-            .follower(ticket, |next| next.port == port && goes(&mut next.packet))
+        self.order.keeping().follower(ticket, |next| next.port == port && goes(&mut next.packet))
     }
 
     /// Whether packets are sent in order, and not only counted.

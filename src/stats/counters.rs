@@ -38,6 +38,8 @@ pub enum DropCause {
     TxFull,
     /// As `TxFull`, but the link was down.
     LinkDown,
+    /// It is longer than its port can pass on whole.
+    TooLong,
     /// Its first segment is shorter than the Ethernet header, which the forward
     /// mode changes.
     Runt,
@@ -78,10 +80,11 @@ pub enum DropCause {
 }
 
 impl DropCause {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::ShardFull,
         Self::TxFull,
         Self::LinkDown,
+        Self::TooLong,
         Self::Runt,
         Self::SharedBuffer,
         Self::NotIp,
@@ -106,6 +109,7 @@ impl DropCause {
             Self::ShardFull => "shard_full",
             Self::TxFull => "tx_full",
             Self::LinkDown => "link_down",
+            Self::TooLong => "too_long",
             Self::Runt => "runt",
             Self::SharedBuffer => "shared_buffer",
             Self::NotIp => "not_ip",

@@ -39,8 +39,7 @@ fn place(headers: &Headers) -> Option<usize> {
     };
     const IPV6_HEADER: usize = 40;
     // A routing header may have another destination than the checksum has.
-    let has_extensions =
-        headers.network == Network::Ipv6 && headers.l4 != headers.l3 + IPV6_HEADER;
+    let has_extensions = headers.network == Network::Ipv6 && headers.l4 != headers.l3 + IPV6_HEADER;
     let is_whole = !headers.fragment && headers.truncated.is_none() && !has_extensions;
     is_whole.then_some(headers.l4 + at)
 }

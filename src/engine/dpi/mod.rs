@@ -25,8 +25,8 @@ pub use expression::Expression;
 pub use fragments::Fragments;
 use hosts::DNS_PORT;
 pub use hosts::Place;
-use mark::{dscp_of, mark};
 pub use mark::set_dscp;
+use mark::{dscp_of, mark};
 pub use names::Name;
 pub use rule_set::{RuleNames, RuleSet};
 pub use rules::{Action, Pattern, RULES_MAX, Rule, Rules};
@@ -204,8 +204,7 @@ impl Dpi {
             Life::Ends => is_decided && !has_ended(bits),
             Life::Goes => false,
         };
-        let sound =
-            || Checksum::of(packet, &judged.headers, judged.tunnels) != Checksum::Wrong;
+        let sound = || Checksum::of(packet, &judged.headers, judged.tunnels) != Checksum::Wrong;
         if !changes || !sound() {
             return state;
         }
@@ -214,10 +213,9 @@ impl Dpi {
             _ => ended(bits),
         };
         if let (Life::Begins, Some(scanner)) = (life, &self.scanner) {
-            [false, true].map(|back| scanner.forget(stream(flow_id, back)));
+            [false, true].into_iter().for_each(|back| scanner.forget(stream(flow_id, back)));
         }
-        let change =
-            |old: Option<u64>| if old == Some(bits) { next } else { old.unwrap_or(next) };
+        let change = |old: Option<u64>| if old == Some(bits) { next } else { old.unwrap_or(next) };
         self.rules.state(self.shared.flows.update(flow_id, tsc(), change).0)
     }
 

@@ -259,7 +259,10 @@ impl<'f> Walk<'f> {
         let is_sound = match found.network {
             Network::Ipv4 => ip::has_sound_checksum(self.front, found.l3),
             Network::Ipv6 => true,
-            Network::Other => matches!(found.ether_type, ARP | RARP),
+            // What is inside these has to prove itself.
+            Network::Other => {
+                matches!(found.ether_type, ARP | RARP) || tunnel::is_link(found.ether_type)
+            }
         };
         let is_whole = match found.truncated {
             None => true,
@@ -313,3 +316,6 @@ impl<'f> Walk<'f> {
 
 const ARP: u16 = 0x0806;
 const RARP: u16 = 0x8035;
+
+#[cfg(test)]
+mod tests;

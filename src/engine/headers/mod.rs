@@ -8,6 +8,8 @@
 //! and a key that exists for every frame. It takes about 1.7 times as long,
 //! without the key. The tests use it as the second opinion.
 
+#[cfg(any(test, fuzzing))]
+pub mod enclosed;
 mod ip;
 mod judged;
 mod key;

@@ -66,17 +66,17 @@ const PORT_MPLS: u16 = 6635;
 /// Linux's default before VXLAN had a port of its own.
 const PORT_VXLAN_LINUX: u16 = 8472;
 
+/// Whether labels or a session follow this EtherType.
+pub(super) fn is_link(ether_type: u16) -> bool {
+    matches!(ether_type, ETHER_MPLS | ETHER_MPLS_UPSTREAM | ETHER_PPPOE_SESSION)
+}
+
 /// Whether UDP to this port usually encloses packets.
 #[inline]
 pub(super) fn is_tunnel_port(port: u16) -> bool {
     matches!(
         port,
-        PORT_GTP_USER
-            | PORT_VXLAN
-            | PORT_VXLAN_GPE
-            | PORT_GENEVE
-            | PORT_MPLS
-            | PORT_VXLAN_LINUX
+        PORT_GTP_USER | PORT_VXLAN | PORT_VXLAN_GPE | PORT_GENEVE | PORT_MPLS | PORT_VXLAN_LINUX
     )
 }
 
@@ -87,9 +87,13 @@ pub(super) fn inside(front: &[u8], headers: &Headers) -> Option<Inner> {
     if headers.network == Network::Other {
         let (at, end) = (headers.l3, headers.end);
         return match headers.ether_type {
-            ETHER_MPLS | ETHER_MPLS_UPSTREAM => {
-                Some(Inner { content: Content::Mpls, at, end, domain: None, trust: Trust::Announced })
-            }
+            ETHER_MPLS | ETHER_MPLS_UPSTREAM => Some(Inner {
+                content: Content::Mpls,
+                at,
+                end,
+                domain: None,
+                trust: Trust::Announced,
+            }),
             ETHER_PPPOE_SESSION => Some(pppoe(front, at, end)),
             _ => None,
         };
@@ -219,8 +223,11 @@ fn geneve(front: &[u8], at: usize) -> Option<(Content, usize, Option<Domain>)> {
     let (ether_type, network) = (u16_at(front, at + 2)?, u32_at(front, at + 4)? >> 8);
     let content = of_ether_type(ether_type);
     let at = at + 8 + usize::from(version & 0x3f) * 4;
-    (version >> 6 == 0 && content != Content::Opaque)
-        .then_some((content, at, Some(Domain::Geneve(network))))
+    (version >> 6 == 0 && content != Content::Opaque).then_some((
+        content,
+        at,
+        Some(Domain::Geneve(network)),
+    ))
 }
 
 /// GTP's user plane (3GPP TS 29.281): 8 bytes, four more if any of three flags

@@ -96,9 +96,11 @@ impl Routes {
             Some(_) => words.next().ok_or_else(|| line.ends("a prefix"))?,
         };
         let prefixes = parse_prefixes(prefix).map_err(|what| line.mistake(prefix, what))?;
-        let kind = kind.or_else(|| words.peek().and_then(|word| special(word)).inspect(|_| {
-            words.next();
-        }));
+        let kind = kind.or_else(|| {
+            words.peek().and_then(|word| special(word)).inspect(|_| {
+                words.next();
+            })
+        });
         let hop = match kind {
             Some(hop) => hop,
             None => self.hop(line, &mut words, known)?,
@@ -152,8 +154,8 @@ fn special(word: &str) -> Option<u32> {
 
 /// A number as this file has them: digits, without a sign or zeros in front.
 fn parse_number<N: FromStr>(word: &str) -> Option<N> {
-    let is_plain = word.bytes().all(|byte| byte.is_ascii_digit())
-        && (word == "0" || !word.starts_with('0'));
+    let is_plain =
+        word.bytes().all(|byte| byte.is_ascii_digit()) && (word == "0" || !word.starts_with('0'));
     word.parse().ok().filter(|_| is_plain)
 }
 
@@ -282,8 +284,7 @@ impl RouteFile {
                 + 1;
             format!("{}:{line}:1: expected text in UTF-8", path.display())
         })?;
-        let routes =
-            Routes::parse(&text).map_err(|mistakes| all_of(path, &mistakes))?;
+        let routes = Routes::parse(&text).map_err(|mistakes| all_of(path, &mistakes))?;
         if routes.ipv4.is_empty() && routes.ipv6.is_empty() {
             return Err(format!(
                 "{}: it has no routes; write one a line, for example: 10.0.0.0/8 0",

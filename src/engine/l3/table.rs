@@ -199,7 +199,9 @@ fn ipv4(
         default_hop,
     };
     let mut fib = Fib4::create(eal, socket, size)?;
-    routes.iter().try_for_each(|route| fib.add(route.prefix, route.length, hop_number(route.hop, hops)))?;
+    routes
+        .iter()
+        .try_for_each(|route| fib.add(route.prefix, route.length, hop_number(route.hop, hops)))?;
     Ok(Some(fib))
 }
 
@@ -224,6 +226,8 @@ fn ipv6(
         default_hop,
     };
     let mut fib = Fib6::create(eal, socket, size)?;
-    routes.iter().try_for_each(|route| fib.add(route.prefix, route.length, hop_number(route.hop, hops)))?;
+    routes
+        .iter()
+        .try_for_each(|route| fib.add(route.prefix, route.length, hop_number(route.hop, hops)))?;
     Ok(Some(fib))
 }
