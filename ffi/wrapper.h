@@ -45,6 +45,10 @@ enum {
 };
 
 static const uint64_t MPFWD_MBUF_HAS_RSS_HASH = RTE_MBUF_F_RX_RSS_HASH;
+/* The NIC has looked at the outermost TCP or UDP checksum: it is right, or wrong. */
+static const uint64_t MPFWD_MBUF_L4_CHECKSUM_MASK = RTE_MBUF_F_RX_L4_CKSUM_MASK;
+static const uint64_t MPFWD_MBUF_L4_CHECKSUM_GOOD = RTE_MBUF_F_RX_L4_CKSUM_GOOD;
+static const uint64_t MPFWD_MBUF_L4_CHECKSUM_BAD = RTE_MBUF_F_RX_L4_CKSUM_BAD;
 static const uint64_t MPFWD_MBUF_INDIRECT = RTE_MBUF_F_INDIRECT;
 static const uint64_t MPFWD_MBUF_EXTERNAL = RTE_MBUF_F_EXTERNAL;
 static const unsigned int MPFWD_RING_SP_ENQ = RING_F_SP_ENQ;

@@ -221,6 +221,16 @@ pub struct Cli {
     #[arg(long, help_heading = ENGINE, value_name = "MIB",
           value_parser = clap::value_parser!(u32).range(0..=1 << 20))]
     pub stream_memory: Option<u32>,
+    /// Engine dpi: which packet's addresses and ports make a flow
+    ///
+    /// See docs/dpi.md.
+    #[arg(long, help_heading = ENGINE, value_name = "WHICH", value_enum,
+          default_value_t = FlowKeyArg::Inner)]
+    pub flow_key: FlowKeyArg,
+    /// Engine dpi: whether flows in different VLANs are different flows
+    #[arg(long, help_heading = ENGINE, value_name = "HOW", value_enum,
+          default_value_t = FlowVlan::Use)]
+    pub flow_vlan: FlowVlan,
     /// Flows that dpi and --predict remember [default: 65536]
     #[arg(long, help_heading = ENGINE, value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..=1 << 28))]
@@ -350,6 +360,24 @@ impl Cli {
             Err(error) => Err(Error::Usage(one_line(&error.to_string()))),
         }
     }
+}
+
+/// `--flow-key`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FlowKeyArg {
+    /// The innermost IP packet of a tunnel
+    Inner,
+    /// The outermost IP packet
+    Outer,
+}
+
+/// `--flow-vlan`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FlowVlan {
+    /// They are different flows
+    Use,
+    /// They are one flow, for links whose directions have different tags
+    Ignore,
 }
 
 /// `--pools`.
@@ -514,7 +542,12 @@ impl FromStr for EthPeer {
         let parts = text.split_once(',').and_then(|(port, mac)| {
             Some(Self { port: port.trim().parse().ok()?, mac: mac.trim().parse().ok()? })
         });
-        parts.ok_or_else(|| "write PORT,MAC, for example 0,02:00:00:00:00:01".into())
+        let peer: Self =
+            parts.ok_or("write PORT,MAC, for example 0,02:00:00:00:00:01".to_owned())?;
+        if peer.mac.is_nil() || peer.mac.is_multicast() {
+            return Err(format!("{} is not the address of one station", peer.mac));
+        }
+        Ok(peer)
     }
 }
 

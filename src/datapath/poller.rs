@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::packet::Arrival;
 use super::setup::{Settings, Shared};
 use crate::dpdk::{Burst, BurstSize, Lease, RxQueue};
-use crate::stats::{Counter, LcoreStats, PortQueue};
+use crate::stats::{Counter, DropCause, LcoreStats, PortQueue};
 
 /// A receive queue that this lcore may poll.
 struct Queue<'a> {
@@ -67,6 +67,21 @@ pub(super) struct Polled {
     pub emptied_ticks: u64,
     /// When the queue's source was asked; see [`Lease::source_asked`].
     pub source_asked: Option<Option<u64>>,
+}
+
+/// Drops the packets of the burst that are longer, and returns their number.
+#[inline(never)]
+fn drop_longer(burst: &mut Burst, longest_pkt: u32, stats: &LcoreStats) -> usize {
+    let mut dropped = 0;
+    burst.retain(
+        |packet| packet.pkt_len() <= longest_pkt,
+        |packet| {
+            drop(packet);
+            dropped += 1;
+        },
+    );
+    stats.drop_pkts(DropCause::TooLong, dropped as u64);
+    dropped
 }
 
 pub(super) struct Poller<'a> {
@@ -214,9 +229,12 @@ impl<'a> Poller<'a> {
         }
         if pkts > 0 {
             self.stats.rx_bursts.add(1);
+            if let Some(longest) = queue.rxq.longest_pkt() {
+                polled.pkts -= drop_longer(burst, longest, self.stats);
+            }
         }
         if self.shares || at >= self.own {
-            self.borrow(at, pkts);
+            self.borrow(at, polled.pkts);
         }
         if pkts == 0 && at < self.own {
             self.stats.empty_polls.add(1);

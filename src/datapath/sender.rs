@@ -7,7 +7,7 @@ use super::setup::{Settings, Shared};
 use super::timing::Timing;
 use super::transmit::Transmit;
 use crate::dpdk::{Burst, Drain, Mbuf, TxQueue};
-use crate::engine::Verdict;
+use crate::engine::{Turns, Verdict};
 use crate::order::{Bucket, Full};
 use crate::stats::{DropCause, Gaps, LcoreStats};
 
@@ -19,12 +19,13 @@ pub(super) struct Sender<'a> {
 impl<'a> Sender<'a> {
     pub(super) fn new(
         tx: Vec<TxQueue>,
+        turns: Option<Box<dyn Turns>>,
         settings: &Settings,
         shared: Shared<'a>,
         stats: &'a LcoreStats,
     ) -> Self {
         Self {
-            transmit: Transmit::new(tx, settings, shared, stats),
+            transmit: Transmit::new(tx, turns, settings, shared, stats),
             timing: Timing::new(settings, shared, stats),
         }
     }

@@ -47,13 +47,14 @@ impl<'a, E: Engine, P: Policy> Stages<'a, E, P> {
         stats: &'a LcoreStats,
     ) -> Self {
         let places = Places { order: shared.order, flows: settings.flows };
+        let turns = engine.turns();
         Self {
             burst: Burst::new(),
             admission: Admission::new(places, settings.ticket),
             piles: Piles::new(),
             serve: Serve::new(engine, stats),
             handoff,
-            sender: Sender::new(tx, settings, shared, stats),
+            sender: Sender::new(tx, turns, settings, shared, stats),
             laps: Laps::new(&stats.steps, settings.metered),
             buffers,
             burst_size: settings.burst,

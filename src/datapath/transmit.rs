@@ -9,7 +9,7 @@ use super::release::{Release, Turn};
 use super::setup::{Settings, Shared};
 use super::timing::Timing;
 use crate::dpdk::{BURST_MAX, Burst, Drain, Mbuf, TxQueue};
-use crate::engine::Verdict;
+use crate::engine::{Turns, Verdict};
 use crate::order::{Bucket, Full, Number, Ticket};
 use crate::stats::{DropCause, LcoreStats};
 
@@ -28,6 +28,8 @@ pub(super) struct Transmit<'a> {
     release: Release<'a>,
     /// The backlog got packets whose turn has just come: no driver was asked.
     turn_came: bool,
+    /// The engine's second look at packets whose turn comes.
+    turns: Option<Box<dyn Turns>>,
     /// Packets that drivers accepted since latency was booked last.
     accepted: Vec<Accepted>,
     places: Places<'a>,
@@ -41,6 +43,7 @@ pub(super) struct Transmit<'a> {
 impl<'a> Transmit<'a> {
     pub(super) fn new(
         queues: Vec<TxQueue>,
+        turns: Option<Box<dyn Turns>>,
         settings: &Settings,
         shared: Shared<'a>,
         stats: &'a LcoreStats,
@@ -51,6 +54,7 @@ impl<'a> Transmit<'a> {
             outlets,
             release: Release::new(shared.order, &stats.order),
             turn_came: false,
+            turns,
             accepted: Vec::with_capacity(2 * BURST_MAX),
             places: Places { order: shared.order, flows: settings.flows },
             stats,
@@ -167,9 +171,21 @@ impl<'a> Transmit<'a> {
         // If it has to wait for its turn, that is from now on.
         let times = Times { stamp, ..timing.times_now(stage) };
         let ready = self.release.finish(ticket, Outgoing { packet, port, pass, times });
-        if let Some(Outgoing { packet, .. }) = ready {
-            self.outlets.stage(port, packet, pass, stamp);
+        let Some(Outgoing { mut packet, .. }) = ready else { return };
+        match self.still_goes(&mut packet) {
+            Ok(()) => self.outlets.stage(port, packet, pass, stamp),
+            Err(cause) => {
+                drop(packet);
+                self.stats.drop_pkts(cause, 1);
+                self.release(pass, timing);
+            }
         }
+    }
+
+    /// What the engine says now of a packet whose turn has come.
+    #[inline]
+    fn still_goes(&mut self, packet: &mut Mbuf) -> Result<(), DropCause> {
+        self.turns.as_mut().map_or(Ok(()), |turns| turns.still_goes(packet))
     }
 
     /// As `follow`, for the next of `packets`, as many as the run has. They are
@@ -294,16 +310,27 @@ impl<'a> Transmit<'a> {
     }
 
     /// Puts a packet whose turn has come into the backlog of its port, and all
-    /// that are ready and follow it. If too many wait there already it is
-    /// dropped, which is the turn of the next one.
+    /// that are ready and follow it. If the engine drops it, the next one's turn
+    /// comes.
     fn offer(&mut self, mut next: Option<Turn>, timing: &Timing<'_>) {
         while let Some((mut ticket, mut waiting)) = next {
+            if let Err(cause) = self.still_goes(&mut waiting.packet) {
+                let Outgoing { packet, pass, .. } = waiting;
+                drop(packet);
+                self.stats.drop_pkts(cause, 1);
+                next = self.release.dropped(pass);
+                continue;
+            }
             let (port, at) = (waiting.port, self.outlets.at(waiting.port));
             self.turn_came = true;
             next = loop {
                 timing.turn_came(&mut waiting.times);
                 self.backlog.push_turn(at, waiting);
-                match self.release.follower(ticket, port) {
+                let turns = &mut self.turns;
+                let goes = |packet: &mut Mbuf| {
+                    turns.as_mut().is_none_or(|turns| turns.still_goes(packet).is_ok())
+                };
+                match self.release.follower(ticket, port, goes) {
                     Some(follower) => (ticket, waiting) = follower,
                     None => break None,
                 }

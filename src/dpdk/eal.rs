@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use dpdk_sys as sys;
 
+use super::capture;
 use super::clock::TscRate;
 use super::leftovers::Leftovers;
 use super::named::Named;
@@ -61,6 +62,7 @@ impl Eal {
     /// named device did not become a port.
     pub fn start(args: &[String]) -> Result<Self> {
         preflight::check(args)?;
+        capture::check(args)?;
         let socket_mem = preflight::socket_mem(args);
         let (memory, named) = (Memory::asked_for(args), Named::in_args(args)?);
         let keep = args.iter().any(|arg| arg.starts_with("--huge-unl") && arg.ends_with("=never"));

@@ -85,6 +85,17 @@ impl Mbuf {
         is_there.then(|| self.get(sys::MPFWD_MBUF_RSS_HASH)).filter(|&hash| hash != 0)
     }
 
+    /// Whether the outermost TCP or UDP checksum is right. `None` if the driver
+    /// does not say.
+    #[inline]
+    pub fn l4_checksum(&self) -> Option<bool> {
+        match self.flags() & sys::MPFWD_MBUF_L4_CHECKSUM_MASK {
+            sys::MPFWD_MBUF_L4_CHECKSUM_GOOD => Some(true),
+            sys::MPFWD_MBUF_L4_CHECKSUM_BAD => Some(false),
+            _ => None,
+        }
+    }
+
     /// A dynamic field of eight bytes, at an offset that DPDK gave.
     #[inline(always)]
     pub(super) fn eight_bytes(&self, offset: u32) -> u64 {

@@ -3,6 +3,7 @@
 //! here decides anything about packets.
 
 mod burst;
+mod capture;
 pub mod clock;
 mod eal;
 mod events;
@@ -25,6 +26,7 @@ mod source;
 mod txq;
 
 pub use burst::{BURST_MAX, Burst, BurstSize, Drain};
+pub(crate) use capture::virtual_devices;
 pub use eal::{Eal, Lcore};
 #[cfg(test)]
 pub(crate) use events::tests::{has_received, raise_removal};

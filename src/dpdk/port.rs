@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use dpdk_sys as sys;
 use macaddr::MacAddr6;
 
+use super::capture::WRITTEN_MAX;
 use super::events::{self, PortState, PortView, Watch};
 use super::offloads::{Asked, Capable};
 use super::rx_stamp::{StampClock, stamp_clocks};
@@ -267,8 +268,11 @@ impl Port {
             }
         }
         let opened = Arc::new(opened);
-        let rxqs =
-            (0..config.rxqs()).map(|queue| RxQueue::new(id, queue, &state, &opened)).collect();
+        // net_pcap receives longer frames than it can send.
+        let longest_pkt = if info.driver == "net_pcap" { WRITTEN_MAX } else { u32::MAX };
+        let rxqs = (0..config.rxqs())
+            .map(|queue| RxQueue::new((id, queue), longest_pkt, &state, &opened))
+            .collect();
         let txqs = config
             .txq_users
             .iter()

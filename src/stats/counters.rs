@@ -38,6 +38,8 @@ pub enum DropCause {
     TxFull,
     /// As `TxFull`, but the link was down.
     LinkDown,
+    /// It is longer than its port can pass on whole.
+    TooLong,
     /// Its first segment is shorter than the Ethernet header, which the forward
     /// mode changes.
     Runt,
@@ -53,6 +55,19 @@ pub enum DropCause {
     TtlExpired,
     /// No route leads to its destination.
     NoRoute,
+    /// Its frame is for another station, in a forward mode that routes.
+    OtherStation,
+    /// Its frame or packet is for all, or for a group, in a forward mode that
+    /// routes.
+    Group,
+    /// It comes from or goes to an address that no host on a network can have.
+    Martian,
+    /// It comes from or goes to an address that is only valid on its link.
+    LinkLocal,
+    /// Its route drops it.
+    Blackhole,
+    /// Its route drops it, and says that its destination is unreachable.
+    Unreachable,
     /// The engine's verdict: a rule of `dpi`, or the user's own engine.
     Denied,
     /// It had to wait in a run queue that was full.
@@ -65,16 +80,23 @@ pub enum DropCause {
 }
 
 impl DropCause {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 20] = [
         Self::ShardFull,
         Self::TxFull,
         Self::LinkDown,
+        Self::TooLong,
         Self::Runt,
         Self::SharedBuffer,
         Self::NotIp,
         Self::BadHeader,
         Self::TtlExpired,
         Self::NoRoute,
+        Self::OtherStation,
+        Self::Group,
+        Self::Martian,
+        Self::LinkLocal,
+        Self::Blackhole,
+        Self::Unreachable,
         Self::Denied,
         Self::RunQueueFull,
         Self::OrderFull,
@@ -87,12 +109,19 @@ impl DropCause {
             Self::ShardFull => "shard_full",
             Self::TxFull => "tx_full",
             Self::LinkDown => "link_down",
+            Self::TooLong => "too_long",
             Self::Runt => "runt",
             Self::SharedBuffer => "shared_buffer",
             Self::NotIp => "not_ip",
             Self::BadHeader => "bad_header",
             Self::TtlExpired => "ttl_expired",
             Self::NoRoute => "no_route",
+            Self::OtherStation => "other_station",
+            Self::Group => "group",
+            Self::Martian => "martian",
+            Self::LinkLocal => "link_local",
+            Self::Blackhole => "blackhole",
+            Self::Unreachable => "unreachable",
             Self::Denied => "denied",
             Self::RunQueueFull => "run_queue_full",
             Self::OrderFull => "order_full",

@@ -164,7 +164,7 @@ impl<T> Record<T> {
     pub(super) fn follower(
         &self,
         records: &[Self],
-        fits: impl FnOnce(&T) -> bool,
+        fits: impl FnOnce(&mut T) -> bool,
     ) -> Option<(u32, T)> {
         let next = self.next.load(Ordering::Acquire);
         let follower = records.get(next as usize)?;
