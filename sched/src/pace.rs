@@ -77,8 +77,10 @@ pub struct Pace {
     limits: Limits,
     burst_max: usize,
     excess: Excess,
-    /// Mean cost of a packet without a place, in ticks.
+    /// Mean cost of a packet without a place, in ticks, and the cost in the last
+    /// two bursts that it was measured by.
     pkt_ticks: u64,
+    before: [u64; 2],
     /// The burst that is being served: when it began, how many packets, and
     /// whether they have places.
     began_ticks: u64,
@@ -112,6 +114,7 @@ impl Pace {
             burst_max,
             excess,
             pkt_ticks: 0,
+            before: [0; 2],
             began_ticks: 0,
             pkts: 0,
             placed: false,
@@ -127,8 +130,7 @@ impl Pace {
         (self.began_ticks, self.pkts, self.placed) = (now, pkts as u64, true);
     }
 
-    /// At `now` the burst has been served, if there was one. A host gap counts
-    /// no more than a burst of several times the mean.
+    /// At `now` the burst has been served, if there was one.
     #[inline(always)]
     pub fn end(&mut self, now: u64) {
         if let Some(pkt_ticks) = now.wrapping_sub(self.began_ticks).checked_div(self.pkts) {
@@ -136,6 +138,9 @@ impl Pace {
         }
     }
 
+    /// Moves the mean by the median of three bursts. One burst that a host gap
+    /// falls into takes a hundred times as long as others, and would make the
+    /// lcore look pressed for hundreds of bursts.
     #[inline]
     fn observe(&mut self, pkt_ticks: u64) {
         self.pkts = 0;
@@ -143,9 +148,12 @@ impl Pace {
             return;
         }
         let place_ticks = if self.placed { self.limits.place } else { 0 };
-        let pkt_ticks =
-            pkt_ticks.saturating_sub(place_ticks).min(4 * self.pkt_ticks + self.limits.short);
+        let pkt_ticks = pkt_ticks.saturating_sub(place_ticks);
+        let [a, b] = self.before;
+        self.before = [b, pkt_ticks];
+        let median = a.min(b).max(a.max(b).min(pkt_ticks));
         let mean = self.pkt_ticks;
+        let pkt_ticks = median.min(4 * mean + self.limits.short);
         self.pkt_ticks = mean + (pkt_ticks >> MEAN_SHIFT) - (mean >> MEAN_SHIFT);
     }
 
@@ -267,6 +275,16 @@ mod tests {
         });
         assert!((100..900).contains(&placed.count()));
         assert!(pace.begin_polled(0, 32) && !pace.is_pressed(32, want));
+    }
+
+    #[test]
+    fn a_host_gap_presses_nobody() {
+        let mut pace = pace(10);
+        let want = BurstSize::of(32);
+        for burst in 0..100 {
+            assert!(!pace.is_pressed(32, want) && pace.begin_polled(0, 32));
+            pace.end(if burst % 4 == 0 { 50_000 } else { 320 });
+        }
     }
 
     #[test]
