@@ -57,6 +57,10 @@ const GROUP_PKTS: u64 = 4;
 /// The mean moves by one part in two to the power of this per burst.
 const MEAN_SHIFT: u32 = 3;
 
+/// It stays where a burst took as long as expected, give or take the same part:
+/// that saves a division.
+const AS_EXPECTED_SHIFT: u32 = 3;
+
 /// Thresholds in ticks.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
@@ -133,28 +137,34 @@ impl Pace {
     /// At `now` the burst has been served, if there was one.
     #[inline(always)]
     pub fn end(&mut self, now: u64) {
-        if let Some(pkt_ticks) = now.wrapping_sub(self.began_ticks).checked_div(self.pkts) {
-            self.observe(pkt_ticks);
+        let pkts = std::mem::take(&mut self.pkts);
+        if pkts == 0 || self.placed && self.pkt_ticks <= self.limits.tried {
+            return;
+        }
+        let place_ticks = if self.placed { self.limits.place } else { 0 };
+        let (took, expected) = (now.wrapping_sub(self.began_ticks), self.pkt_ticks + place_ticks);
+        if took.abs_diff(expected * pkts) <= (expected * pkts) >> AS_EXPECTED_SHIFT {
+            self.before = [self.pkt_ticks; 2];
+        } else {
+            self.observe((took / pkts).saturating_sub(place_ticks));
         }
     }
 
     /// Moves the mean by the median of three bursts. One burst that a host gap
     /// falls into takes a hundred times as long as others, and would make the
     /// lcore look pressed for hundreds of bursts.
-    #[inline]
+    #[inline(never)]
     fn observe(&mut self, pkt_ticks: u64) {
-        self.pkts = 0;
-        if self.placed && self.pkt_ticks <= self.limits.tried {
-            return;
-        }
-        let place_ticks = if self.placed { self.limits.place } else { 0 };
-        let pkt_ticks = pkt_ticks.saturating_sub(place_ticks);
         let [a, b] = self.before;
         self.before = [b, pkt_ticks];
         let median = a.min(b).max(a.max(b).min(pkt_ticks));
         let mean = self.pkt_ticks;
-        let pkt_ticks = median.min(4 * mean + self.limits.short);
-        self.pkt_ticks = mean + (pkt_ticks >> MEAN_SHIFT) - (mean >> MEAN_SHIFT);
+        let part = |ticks: u64| ticks.div_ceil(1 << MEAN_SHIFT);
+        self.pkt_ticks = if median < mean {
+            mean - part(mean - median)
+        } else {
+            mean + part((median - mean).min(3 * mean + self.limits.place))
+        };
     }
 
     /// Leaves the burst in service out of the mean.
@@ -178,6 +188,14 @@ impl Pace {
     fn tries_without_places(&mut self) -> bool {
         self.untried_bursts = (self.untried_bursts + 1) % TRIED_BURSTS;
         self.untried_bursts == 0 && self.pkt_ticks <= self.limits.tried
+    }
+
+    /// Whether the lcore cannot keep up with a queue that brought so many packets,
+    /// and is not pressed: they cost so little that the queue would be served no
+    /// faster if its lease changed hands.
+    #[inline(always)]
+    pub fn is_saturated(&self, pkts: usize) -> bool {
+        pkts == self.burst_max && self.pressed_polls == 0
     }
 
     #[inline(always)]

@@ -123,7 +123,7 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         }
         let left_whole = self.runner.receive(polled);
         if P::SHARES {
-            self.runner.release_burst();
+            self.runner.end_burst(polled.pkts, left_whole);
         }
         left_whole
     }

@@ -79,10 +79,12 @@ pub(super) struct Poller<'a> {
     /// helped, counted on beyond their number.
     next_own: usize,
     next_other: usize,
-    /// The other lcore's queue whose burst is served now.
+    /// The queue whose burst is served now, and whose lease is held for that.
     borrowed: Option<usize>,
     /// Leases are held for a burst at a time, also those of own queues.
     shares: bool,
+    /// All the same, leases of own queues are held for their next poll.
+    keeps: bool,
     stats: &'a LcoreStats,
 }
 
@@ -131,6 +133,7 @@ impl<'a> Poller<'a> {
             borrowed: None,
             queues,
             shares,
+            keeps: false,
             stats,
         }
     }
@@ -230,16 +233,34 @@ impl<'a> Poller<'a> {
         }
     }
 
-    /// The burst of another lcore's queue has been sent, or keeps its places.
+    /// The burst has been sent, or each of its packets keeps a place: others may
+    /// poll the queue from now on.
+    #[inline(always)]
     pub(super) fn release_borrowed(&mut self) {
         if let Some(at) = self.borrowed.take() {
             self.queues[at].release();
         }
+        if self.keeps {
+            self.release_kept();
+        }
+    }
+
+    /// The burst of an own queue has been sent, and there is more of it: the lease
+    /// is held for the next poll, which costs no atomic operation then.
+    #[inline(always)]
+    pub(super) fn keep_borrowed(&mut self) {
+        self.keeps |= self.borrowed.take().is_some();
+    }
+
+    #[inline(never)]
+    fn release_kept(&mut self) {
+        self.keeps = false;
+        self.queues[..self.own].iter_mut().for_each(Queue::release);
     }
 
     /// From now on others may poll all queues whose leases this lcore holds.
     pub(super) fn release_all(&mut self) {
-        self.queues[..self.own].iter_mut().for_each(Queue::release);
+        self.release_kept();
         self.release_borrowed();
     }
 

@@ -167,6 +167,17 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
         }
     }
 
+    /// A burst of an own queue has been served. Others may poll the queue from now
+    /// on, unless they could not serve it faster.
+    #[inline(always)]
+    pub(super) fn end_burst(&mut self, pkts: usize, left_whole: bool) {
+        if left_whole && self.pace.is_saturated(pkts) {
+            self.poller.keep_borrowed();
+        } else {
+            self.release_burst();
+        }
+    }
+
     /// The queue whose burst was served under its lease is free from now on: of
     /// that burst, nothing is left here without a place.
     #[inline(always)]
