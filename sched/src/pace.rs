@@ -35,9 +35,10 @@ const PLACE_NS: u64 = 100;
 const TRIED_NS: u64 = 500;
 const TRIED_BURSTS: u32 = 32;
 
-/// A silence that makes an lcore wary, and for how long it is.
+/// Two silences so long, and no further apart than this, make an lcore wary for
+/// as long again. A lone one, as hosts cause, tells nothing of the next.
 const WARY_AFTER_NS: u64 = 2_000_000;
-const WARY_NS: u64 = 200_000_000;
+const WARY_NS: u64 = 50_000_000;
 
 /// Bursts are made no longer than this where packets take long: what a burst
 /// holds, no other lcore can help with. An lcore that gets one that takes longer
@@ -94,6 +95,8 @@ pub struct Pace {
     untried_bursts: u32,
     /// Polls until the lcore is no longer pressed; 0 if it is not.
     pressed_polls: u32,
+    /// When its last silence ended, in ticks; 0 before the first.
+    silent_until: u64,
     /// The lcore is wary until then, in ticks; 0 if it is not.
     wary_until: u64,
 }
@@ -124,6 +127,7 @@ impl Pace {
             placed: false,
             untried_bursts: 0,
             pressed_polls: 0,
+            silent_until: 0,
             wary_until: 0,
         }
     }
@@ -208,13 +212,16 @@ impl Pace {
         ticks <= if wary { self.limits.wary_short } else { self.limits.short }
     }
 
-    /// The lcore runs again at `now`, after it has not for so long. What
-    /// happened once may happen again: until it has not for a while, bursts in
-    /// service hold up nothing but their own flows.
+    /// The lcore runs again at `now`, after it has not for so long. What happens
+    /// again and again will happen once more: until it has not for a while, bursts
+    /// in service hold up nothing but their own flows.
     #[cold]
     pub fn note_silence(&mut self, now: u64, ticks: u64) {
         if ticks > self.limits.wary_after {
-            self.wary_until = now + self.limits.wary;
+            if self.silent_until != 0 && now - self.silent_until < self.limits.wary {
+                self.wary_until = now + self.limits.wary;
+            }
+            self.silent_until = now;
         }
     }
 
@@ -298,7 +305,7 @@ mod tests {
     #[test]
     fn a_host_gap_presses_nobody() {
         let mut pace = pace(10);
-        let want = BurstSize::of(32);
+        let want = 32;
         for burst in 0..100 {
             assert!(!pace.is_pressed(32, want) && pace.begin_polled(0, 32));
             pace.end(if burst % 4 == 0 { 50_000 } else { 320 });
@@ -334,15 +341,22 @@ mod tests {
     }
 
     #[test]
-    fn a_silence_makes_an_lcore_wary_for_a_while() {
+    fn silences_make_an_lcore_wary_for_a_while() {
         let mut pace = pace(1_000);
-        pace.note_silence(100, WARY_AFTER_NS);
-        assert!(pace.is_short(200, 1), "a short silence is none");
-        pace.note_silence(100, WARY_AFTER_NS + 1);
-        assert!(!pace.is_short(200, 1) && pace.is_short(101 + WARY_NS, 1));
+        let silences = |pace: &mut Pace, apart: u64, ns: u64| {
+            pace.note_silence(100, ns);
+            pace.note_silence(100 + apart, ns);
+            100 + apart
+        };
+        let now = silences(&mut pace, 1_000, WARY_AFTER_NS);
+        assert!(pace.is_short(now, 1), "short silences are none");
+        let now = silences(&mut pace, WARY_NS, WARY_AFTER_NS + 1);
+        assert!(pace.is_short(now, 1), "the second has nothing to do with the first");
+        pace.note_silence(now + 100, WARY_AFTER_NS + 1);
+        assert!(!pace.is_short(now + 200, 1) && pace.is_short(now + 101 + WARY_NS, 1));
         let mut pace = self::pace(20);
-        pace.note_silence(100, WARY_AFTER_NS + 1);
-        assert!(!pace.is_short(200, 31) && pace.is_short(200, 32), "a full burst");
+        let now = silences(&mut pace, 100, WARY_AFTER_NS + 1);
+        assert!(!pace.is_short(now, 31) && pace.is_short(now, 32), "a full burst");
     }
 
     #[test]
