@@ -211,8 +211,10 @@ fn no_match_is_missed_in_any_mode() {
         Kind::Plain,
     ];
     let sent = capture(flows, &kinds);
+    // A step of their own, because they look at words, and without a literal
+    // that must be there.
     let slow: String =
-        (0..100).map(|n| format!("drop slow{n} /never{n}[0-9]+(x|y)*z/\n")).collect();
+        (1..=100).map(|n| format!("drop slow{n} /\\b[a-h]+ [i-z]{{{n}}}[0-9]\\b/\n")).collect();
     for own in [
         "--mode steal",
         "--mode shed-random",
@@ -233,7 +235,7 @@ fn no_match_is_missed_in_any_mode() {
         }
         assert_eq!(rule(report, "health"), [0; 3], "{own}");
         assert!(
-            (0..100).all(|n| rule(report, &format!("slow{n}")) == [0; 3]),
+            (1..=100).all(|n| rule(report, &format!("slow{n}")) == [0; 3]),
             "{own}: nothing is hit that should not be"
         );
         assert_unchanged_but_for_marks(&sent, &came);
@@ -378,9 +380,9 @@ fn mistakes_in_rules_are_refused_with_their_place() {
     };
     for (text, says) in [
         ("drop a \"x\"\ndrop b /a(b/\n", "my.rules:2:10: regular expression: unclosed group"),
-        ("drop a x\n", "my.rules:1:8: expected \"bytes\" or /regular expression/"),
+        ("drop a x\n", "my.rules:1:8: expected \"bytes\", /regular expression/"),
         ("# nothing\n", "no rules"),
-        ("drop a /(x{1000}){1000}/\n", "lines 1"),
+        ("drop a /(x{1000}){1000}/\n", "my.rules:1:9: regular expression: "),
     ] {
         std::fs::write(&path, text).expect("a file of rules");
         refused(&path, says);
