@@ -557,6 +557,14 @@ mod tests {
         assert_eq!(segment(&mut scanner, 1, 102, b"ed"), None);
         assert_eq!(segment(&mut scanner, 1, 100, b"ne"), Some(0));
         assert_eq!((scanner.events.held, scanner.events.gaps), (2, 0));
+        // Announced in another order.
+        for seq in [54, 50, 52] {
+            scanner.announce(Segment { stream: 4 << 32, seq });
+        }
+        for (seq, part) in [(52, &b"ed"[..]), (54, b"le")] {
+            assert_eq!(segment(&mut scanner, 4, seq, part), None);
+        }
+        assert_eq!(segment(&mut scanner, 4, 50, b"ne"), Some(0));
         // The second one begins with bytes that are known.
         assert_eq!(segment(&mut scanner, 2, 10, b"xxnee"), None);
         assert_eq!(segment(&mut scanner, 2, 12, b"needle"), Some(0));
