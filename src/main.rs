@@ -10,7 +10,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The reader may be gone. The exit code matters all the same.
-            let _ = writeln!(std::io::stderr(), "mpfwd: {error}");
+            for line in error.to_string().lines() {
+                let _ = writeln!(std::io::stderr(), "mpfwd: {line}");
+            }
             ExitCode::from(error.exit_code())
         }
     }

@@ -3,7 +3,8 @@
 
 use thiserror::Error;
 
-/// Every message is one line: what is wrong, why, and what to write instead.
+/// Every message is one line: what is wrong, why, and what to write instead. If
+/// a file has several mistakes, each is a line.
 #[derive(Debug, Error)]
 pub enum Error {
     /// The arguments contradict each other, the lcores or the ports.

@@ -73,7 +73,8 @@ impl Hangups {
                 }
                 Err(error) => {
                     reloads.refused += 1;
-                    warn(format_args!("SIGHUP: {error}; the old contents stay in force"));
+                    error.to_string().lines().for_each(|line| warn(format_args!("SIGHUP: {line}")));
+                    warn("SIGHUP: the old contents stay in force");
                 }
             }
             while what.sweep() && !handle.is_closed() {

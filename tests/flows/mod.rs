@@ -37,6 +37,11 @@ fn ethernet(ether_type: u16) -> Vec<u8> {
 
 /// Without Ethernet's padding.
 pub fn ipv4_tcp(flow: Flow, payload: &[u8]) -> Vec<u8> {
+    ipv4_tcp_at(flow, 1, payload)
+}
+
+/// As [`ipv4_tcp`], with this sequence number.
+pub fn ipv4_tcp_at(flow: Flow, seq: u32, payload: &[u8]) -> Vec<u8> {
     let client = [10, 1, (flow.number / 1000) as u8, 7];
     let mut ip = vec![0x45, 0];
     ip.extend((40 + payload.len() as u16).to_be_bytes());
@@ -44,9 +49,12 @@ pub fn ipv4_tcp(flow: Flow, payload: &[u8]) -> Vec<u8> {
     ip.extend(flow.ends(client, [192, 0, 2, 1]).concat());
     let checksum = !sum(&ip);
     ip[10..12].copy_from_slice(&checksum.to_be_bytes());
-    let tcp =
-        [flow.ports().as_slice(), &[0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x18, 0xff, 0xff, 0, 0, 0, 0]]
-            .concat();
+    let tcp = [
+        flow.ports().as_slice(),
+        &seq.to_be_bytes(),
+        &[0, 0, 0, 1, 0x50, 0x18, 0xff, 0xff, 0, 0, 0, 0],
+    ]
+    .concat();
     [ethernet(0x0800), ip, tcp, payload.to_vec()].concat()
 }
 

@@ -168,13 +168,20 @@ impl Database {
         Self::own(status, raw, error, mode)
     }
 
-    /// As [`Database::compile`], for literals of any bytes. Takes about a
-    /// seventh of the time.
+    /// As [`Database::compile`], for literals of any bytes but a zero in front.
+    /// Takes about a seventh of the time.
     ///
     /// # Errors
-    /// When a literal is empty or too long, and which one.
+    /// When a literal is empty, begins with a zero byte, or is too long.
     pub fn compile_literals(literals: &[(&[u8], u32)], mode: Mode) -> Result<Self, CompileError> {
         check_cpu()?;
+        // The library reads the first byte of each, and takes a zero there for
+        // the end.
+        let refused = |(bytes, _): &(&[u8], u32)| matches!(bytes.first(), None | Some(0));
+        if let Some(at) = literals.iter().position(refused) {
+            let what = "expected a literal with a first byte other than zero".to_owned();
+            return Err(CompileError { expression: Some(at), what });
+        }
         let pointers: Vec<*const c_char> =
             literals.iter().map(|(bytes, _)| bytes.as_ptr().cast()).collect();
         let lengths: Vec<usize> = literals.iter().map(|(bytes, _)| bytes.len()).collect();
@@ -420,15 +427,16 @@ mod tests {
 
     #[test]
     fn literals_may_hold_any_byte() {
-        let literals = [(&b"a.c"[..], 1), (b"\0\xff", 2)];
+        let literals = [(&b"a.c"[..], 1), (b"\xff\0", 2)];
         let database = Database::compile_literals(&literals, Mode::Block).expect("a database");
         let mut scratch = Scratch::new(vec![Arc::new(database)]).expect("memory");
-        assert_eq!(found(&mut scratch, b"abc \0\0\xff"), [2]);
+        assert_eq!(found(&mut scratch, b"abc \xff\xff\0"), [2]);
         assert_eq!(found(&mut scratch, b"a.ca.c"), [1], "once");
-        assert_eq!(
-            Database::compile_literals(&[(b"", 0)], Mode::Block).unwrap_err().expression,
-            Some(0)
-        );
+        for refused in [&b""[..], b"\0x"] {
+            let literals = [(&b"x"[..], 0), (refused, 1)];
+            let error = Database::compile_literals(&literals, Mode::Block).unwrap_err();
+            assert_eq!(error.expression, Some(1));
+        }
     }
 
     fn compile(mode: Mode) -> Arc<Database> {

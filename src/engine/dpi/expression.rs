@@ -20,8 +20,9 @@ pub struct Expression {
 /// than their number.
 const SIZE_MAX: u64 = 4_096;
 
-/// A repetition of a single class is counted, not written out.
-const COUNTED_SIZE: u64 = 64;
+/// A repetition of a single class is counted: it costs as much as that of a
+/// group which is as many times shorter.
+const COUNTED: u64 = 8;
 
 /// Characters and classes, with repetitions written out.
 fn size(hir: &Hir) -> u64 {
@@ -32,7 +33,7 @@ fn size(hir: &Hir) -> u64 {
         HirKind::Repetition(repetition) => {
             let times = u64::from(repetition.max.unwrap_or(repetition.min).max(1));
             let sub = size(&repetition.sub);
-            sub.saturating_mul(if sub > 1 { times } else { times.min(COUNTED_SIZE) })
+            sub.saturating_mul(if sub > 1 { times } else { times.div_ceil(COUNTED) })
         }
         HirKind::Capture(capture) => size(&capture.sub),
         HirKind::Concat(parts) | HirKind::Alternation(parts) => {
@@ -61,6 +62,13 @@ impl Expression {
         expression.write(&hir).map_err(|what| unsupported(what.into()))?;
         vectorscan::info(&expression.text).map_err(|error| unsupported(error.what))?;
         Ok(expression)
+    }
+
+    /// A literal in PCRE's syntax.
+    pub(super) fn escaped(literal: &[u8]) -> String {
+        let mut expression = Self { text: String::new(), within: false };
+        literal.iter().for_each(|&byte| expression.byte(byte));
+        expression.text
     }
 
     fn hir(text: &str) -> Result<Hir, Refused> {
@@ -187,8 +195,9 @@ mod tests {
             ("a*", 0),
             (r"a\b{start}b", 0),
             ("(?Rm)a$", 0),
-            ("(x[yz]{90}){200}", 0),
+            ("(x[yz]{90}){400}", 0),
             ("((ab){300}c){300}", 0),
+            (".{32767}.{32767}", 0),
         ] {
             assert_eq!(Expression::parse(text).expect_err(text).0, at, "{text}");
         }

@@ -113,11 +113,16 @@ impl Streams {
         Some(self.sets.get(set)?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Remembers that the stream begins with this segment, if it is new: to be
-    /// called in order of arrival.
+    /// Remembers that the stream begins with this segment, unless an earlier
+    /// one is known or something has been scanned: to be called in order of
+    /// arrival.
     pub fn announce(&self, segment: Segment, events: &mut StreamEvents) {
-        if let Some(mut set) = self.set(segment.stream) {
-            set.slot(segment, events);
+        if let Some(mut set) = self.set(segment.stream)
+            && let Some(slot) = set.slot(segment, events)
+            && slot.is_new
+            && (segment.seq.wrapping_sub(slot.next) as i32) < 0
+        {
+            slot.next = segment.seq;
         }
     }
 
