@@ -87,6 +87,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_lcore_to_socket_id",
     "rte_socket_count",
     "rte_strerror",
+    "rte_telemetry_register_cmd",
     "rte_eth_add_rx_callback",
     "rte_eth_remove_rx_callback",
     "rte_eth_call_rx_callbacks",

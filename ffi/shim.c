@@ -22,6 +22,7 @@
 #include <rte_mbuf.h>
 #include <rte_mbuf_pool_ops.h>
 #include <rte_ring.h>
+#include <rte_telemetry.h>
 #include <rte_version.h>
 
 /* Printed if EAL ends the process. */
@@ -47,6 +48,49 @@ int mpfwd_eal_init(int argc, char **argv, const char *exit_message)
 	code = rte_eal_init(argc, argv);
 	pending_message = NULL;
 	return code;
+}
+
+void mpfwd_telemetry_ids(struct rte_tel_data *data)
+{
+	rte_tel_data_start_array(data, RTE_TEL_INT_VAL);
+}
+
+void mpfwd_telemetry_id(struct rte_tel_data *data, unsigned int id)
+{
+	rte_tel_data_add_array_int(data, (int)id);
+}
+
+void mpfwd_telemetry_counts(struct rte_tel_data *data)
+{
+	rte_tel_data_start_dict(data);
+}
+
+void mpfwd_telemetry_count(struct rte_tel_data *data, const char *name, uint64_t count)
+{
+#if RTE_VERSION >= RTE_VERSION_NUM(23, 3, 0, 0)
+	rte_tel_data_add_dict_uint(data, name, count);
+#else
+	rte_tel_data_add_dict_u64(data, name, count);
+#endif
+}
+
+#if RTE_VERSION >= RTE_VERSION_NUM(23, 3, 0, 0)
+static int (*usage_source)(unsigned int lcore, uint64_t *all, uint64_t *busy);
+
+static int lcore_usage(unsigned int lcore, struct rte_lcore_usage *usage)
+{
+	return usage_source(lcore, &usage->total_cycles, &usage->busy_cycles);
+}
+#endif
+
+void mpfwd_register_usage(int (*source)(unsigned int lcore, uint64_t *all, uint64_t *busy))
+{
+#if RTE_VERSION >= RTE_VERSION_NUM(23, 3, 0, 0)
+	usage_source = source;
+	rte_lcore_register_usage_cb(lcore_usage);
+#else
+	(void)source;
+#endif
 }
 
 int mpfwd_errno(void)

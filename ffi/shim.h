@@ -9,6 +9,7 @@ struct rte_fib6;
 struct rte_mbuf;
 struct rte_mempool;
 struct rte_ring;
+struct rte_tel_data;
 
 /*
  * rte_eal_init. From 25.11 on EAL exits by itself on an unknown argument. Then `exit_message` is
@@ -28,6 +29,17 @@ uint16_t mpfwd_next_port(uint16_t port);
 int mpfwd_port_socket(uint16_t port);
 /* Whether a device has a port, owned or not. Named as for EAL's -a, with its bus: "pci:0000:01:00.0". */
 int mpfwd_has_port(const char *device);
+
+/* Telemetry's answers: an array of lcore ids, or a dictionary of counts (renamed in 23.03). */
+void mpfwd_telemetry_ids(struct rte_tel_data *data);
+void mpfwd_telemetry_id(struct rte_tel_data *data, unsigned int id);
+void mpfwd_telemetry_counts(struct rte_tel_data *data);
+void mpfwd_telemetry_count(struct rte_tel_data *data, const char *name, uint64_t count);
+/*
+ * rte_lcore_register_usage_cb; before 23.03 it does nothing. `source` writes the cycles of an lcore and
+ * the busy ones among them, and returns 0; -1 if it knows none.
+ */
+void mpfwd_register_usage(int (*source)(unsigned int lcore, uint64_t *all, uint64_t *busy));
 
 /* Free bytes of EAL's heaps on all sockets, without what EAL can still allocate from the system. */
 uint64_t mpfwd_heap_free_bytes(void);

@@ -368,8 +368,12 @@ mod tests {
             let lines = drawn(&watched(lcores, &[10, 11, 12]), 80, 24);
             let text = lines.join("\n");
             let has = |what: &str| assert!(text.contains(what), "{lcores}: {what}\n{text}");
-            ["mpfwd hybrid 8:2, io, 12 s", "rx 10.0 M/s", "[ccccccc", "50%"].map(has);
-            ["latency, last 5 s", "20.0 us", "polled by", "rx 0", "incidents"].map(has);
+            ["mpfwd hybrid 8:2, io, 12 s", "rx 10.0 M/s", "[ccccccc", "50%"]
+                .into_iter()
+                .for_each(has);
+            ["latency, last 5 s", "20.0 us", "polled by", "rx 0", "incidents"]
+                .into_iter()
+                .for_each(has);
             has("8.000 s  lcore 1 expensive 1.50 ms, rescued +21.0 us by 0, 32 packets");
         }
     }

@@ -1,7 +1,7 @@
 //! One run on EAL's ports, in three steps: prepare, run, report.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use super::engines::Engines;
@@ -21,7 +21,7 @@ use crate::datapath::{ADOPT_EVERY_NS, DEQUEUE_BUDGET_NS, Outgoing, RunState, Set
 use crate::dpdk::clock::{RateMeter, TscRate, tsc};
 use crate::dpdk::{
     BurstSize, Eal, EmulatedStamps, Mempools, PoolSize, Port, PortConfig, Reuse, RingView, RxQueue,
-    RxStampField, StampField, TicketField, TxQueue,
+    RxStampField, StampField, TelemetryView, TicketField, TxQueue,
 };
 use crate::engine::Flows;
 use crate::order::{Counting, Keeping, Order};
@@ -129,7 +129,7 @@ impl<'e> Run<'e> {
         let order = order(cli, &plan, &rxqs);
         let stats = near::each(&plan.eal_lcores(), |at| {
             let lcore = &plan.lcores[at];
-            Box::new(LcoreStats::new(&plan.may_poll(lcore), &lcore.tx_queue))
+            Arc::new(LcoreStats::new(&plan.may_poll(lcore), &lcore.tx_queue))
         });
         let watched = WatchedPorts::new(ports.len());
         Ok(Self {
@@ -230,7 +230,15 @@ impl<'e> Run<'e> {
         };
         let report = |moment: &Moment<'_>| live.report(moment);
         let (sender, calls) = mpsc::channel();
-        let seen = Seen { split: &split, shards: &shards, pools: &self.pools, meter: &self.meter };
+        let lcores = plan.lcores.iter().map(|lcore| lcore.lcore.id).zip(stats.iter().cloned());
+        let telemetry = TelemetryView::new(eal, lcores.collect());
+        let seen = Seen {
+            split: &split,
+            shards: &shards,
+            pools: &self.pools,
+            meter: &self.meter,
+            telemetry,
+        };
         let config = asked::config(cli, plan, &self.does);
         let watch = Watch {
             followed: &mut self.followed,

@@ -12,7 +12,7 @@ use super::drain::{BELOW_PPS, DrainFor};
 use super::metrics::exposition;
 use super::{Control, FollowedClocks, WatchedPorts};
 use crate::dpdk::clock::RateMeter;
-use crate::dpdk::{Mempools, RingView};
+use crate::dpdk::{Mempools, RingView, TelemetryView};
 use crate::policy::Split;
 use crate::stats::{PoolChange, Report};
 use mpfwd_common::args::parse_time;
@@ -43,6 +43,8 @@ pub struct Seen<'a> {
     pub shards: &'a [RingView],
     pub pools: &'a Mempools,
     pub meter: &'a RateMeter,
+    /// DPDK's telemetry answers, too.
+    pub telemetry: TelemetryView,
 }
 
 /// Makes the report of a run that goes on.
@@ -51,13 +53,16 @@ pub type LiveReport<'a> = dyn Fn(&Moment<'_>) -> Report + Sync + 'a;
 /// Receives requests, and answers them.
 pub struct Desk<'a> {
     calls: Receiver<Call>,
+    /// Requests that wait for their turn, oldest first.
+    waiting: Vec<Call>,
     /// What was asked for when the run was started.
     config: Value,
     report: &'a LiveReport<'a>,
     seen: Seen<'a>,
     signs: SignsOfLife,
-    /// No answer before: the last one took long.
-    next_at: Instant,
+    /// When the next question of health and the next other request are answered at
+    /// the earliest: the last ones took long.
+    next_at: [Instant; 2],
 }
 
 /// What answers lead to.
@@ -101,34 +106,45 @@ impl<'a> Desk<'a> {
         seen: Seen<'a>,
     ) -> Self {
         let signs = SignsOfLife(Vec::new());
-        Self { calls, config, report, seen, signs, next_at: Instant::now() }
+        let (waiting, next_at) = (Vec::new(), [Instant::now(); 2]);
+        Self { calls, waiting, config, report, seen, signs, next_at }
     }
 
-    /// The time until the next request may be answered, or `time` if that is
-    /// shorter or no answer was held back.
+    /// The time until the next answer, or `time` if that is shorter.
     pub(super) fn wait_at_most(&self, time: Duration) -> Duration {
-        match self.next_at.saturating_duration_since(Instant::now()) {
-            Duration::ZERO => time,
-            until_next => time.min(until_next),
-        }
+        let now = Instant::now();
+        let until = |call: &Call| self.next_at_of(call).saturating_duration_since(now);
+        self.waiting.iter().map(until).min().map_or(time, |until| time.min(until))
     }
 
-    /// Answers at most one request. Returns what it leads to.
+    fn next_at_of(&self, call: &Call) -> Instant {
+        self.next_at[usize::from(!call.request.ask.is_of_health())]
+    }
+
+    /// Answers at most one request, and questions of health first: who asks for
+    /// reports all the time keeps nobody from those. Returns what it leads to.
     pub(super) fn answer_one<'m>(
         &mut self,
         control: &Control<'_>,
         moment: impl FnOnce() -> Moment<'m>,
     ) -> Option<Order> {
-        let start = Instant::now();
-        if start < self.next_at {
-            return None;
+        if self.seen.telemetry.was_asked() {
+            control.run.meter();
         }
-        let call = self.calls.try_recv().ok()?;
+        self.waiting.extend(self.calls.try_iter());
+        self.waiting.retain(|call| !call.is_given_up());
+        let start = Instant::now();
+        let is_due = |call: &Call| self.next_at_of(call) <= start;
+        let health = |call: &Call| call.request.ask.is_of_health() && is_due(call);
+        let at = self.waiting.iter().position(health);
+        let at = at.or_else(|| self.waiting.iter().position(is_due))?;
+        let call = self.waiting.remove(at);
         control.run.meter();
         let (answer, order) = self.answer(&call.request, control, &moment());
+        let kind = usize::from(!call.request.ask.is_of_health());
         call.reply(answer);
         let end = Instant::now();
-        self.next_at = end + (end - start) * (SHARE_OF_TIME - 1);
+        self.next_at[kind] = end + (end - start) * (SHARE_OF_TIME - 1);
         order
     }
 

@@ -23,6 +23,7 @@ mod ring;
 mod rx_stamp;
 mod rxq;
 mod source;
+mod telemetry;
 mod txq;
 
 pub use burst::{BURST_MAX, Burst, BurstSize, Drain};
@@ -44,6 +45,7 @@ pub use ring::{ManyEnds, RingConsumer, RingProducer, RingView, RxTxRing, ring, r
 pub use rx_stamp::{EmulatedStamps, RxStampField, StampClock};
 pub use rxq::{Lease, RxQueue};
 pub use source::{Room, RxSource};
+pub use telemetry::TelemetryView;
 pub use txq::TxQueue;
 
 use mpfwd_common::error::Error;

@@ -1,6 +1,7 @@
 //! Counters with a single writer: the lcore adds without a locked instruction,
 //! any thread reads at any time.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{
@@ -202,7 +203,8 @@ pub struct LcoreStats {
 }
 
 /// One lcore's counts in memory of their own, which can be near to the lcore.
-pub type OwnStats = Box<LcoreStats>;
+/// DPDK's telemetry may read them until the run ends.
+pub type OwnStats = Arc<LcoreStats>;
 
 impl LcoreStats {
     /// `rx`: the receive queues that it polls. `tx`: its transmit queue of each

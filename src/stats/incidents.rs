@@ -217,7 +217,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
-    use mpfwd_common::incidents::incident_table;
+    use mpfwd_common::incidents::stage;
 
     fn stuck(lcore: usize, started_ticks: u64) -> Stuck {
         Stuck { lcore, started_ticks, flow_hash: 0xabcd, stage: IncidentStage::Unknown }

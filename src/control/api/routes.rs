@@ -15,6 +15,13 @@ pub enum Ask {
     Drain,
 }
 
+impl Ask {
+    /// Whether a supervisor asks so, who acts when there is no answer.
+    pub fn is_of_health(self) -> bool {
+        matches!(self, Self::Live | Self::Ready)
+    }
+}
+
 struct Route {
     path: &'static str,
     method: Method,
