@@ -134,6 +134,16 @@ pub(super) struct CompareArgs {
     /// it from the lcore there
     #[arg(long, value_name = "CPU")]
     pub neighbour: Option<usize>,
+    /// Simulate the same, and show measured, simulated and their ratio
+    #[arg(long)]
+    pub twin: bool,
+    /// With --twin: what the lcores' own work takes, a file that mplab calibrate
+    /// wrote
+    #[arg(long, value_name = "FILE", requires = "twin")]
+    pub profile: Option<PathBuf>,
+    /// With --twin: replay the host gaps of the profile
+    #[arg(long, requires = "profile")]
+    pub host_gaps: bool,
     /// Rounds per mode. The modes take turns
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub rounds: u32,

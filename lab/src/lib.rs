@@ -8,7 +8,7 @@
 //! * `args`, `mode`, `lcores`, `workload`: the command line
 //! * `bench`, `memory`, `child`, `measured`: an mpfwd process and its report
 //! * `compare`, `comparison`, `tables`; `bimodal`, `log2`: the experiments
-//! * `simulate`, `map`, `sim_mode`, `profile`: the same in virtual time;
+//! * `simulate`, `twin`, `map`, `sim_mode`, `profile`: the same in virtual time;
 //!   `calibrate` measures a profile
 //! * `plot`: pictures of their results and of reports
 //! * `routes`: a routes file for `l3`
@@ -33,6 +33,7 @@ mod routes;
 mod sim_mode;
 mod simulate;
 mod tables;
+mod twin;
 mod workload;
 
 use std::ffi::OsString;
