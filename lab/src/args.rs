@@ -32,6 +32,11 @@ pub(super) enum Command {
     /// The same as compare in virtual time, on lcores that this machine need not
     /// have
     Simulate(SimulateArgs),
+    /// Simulate all modes at several loads and costs, and show which is best
+    /// where
+    Map(MapArgs),
+    /// Measure what the lcores' own work takes on this machine, for simulations
+    Calibrate(CalibrateArgs),
     /// 5,000,000 packets, of which one in ten thousand is expensive, in two
     /// pools and in a single one
     Bimodal(BimodalArgs),
@@ -129,6 +134,16 @@ pub(super) struct CompareArgs {
     /// it from the lcore there
     #[arg(long, value_name = "CPU")]
     pub neighbour: Option<usize>,
+    /// Simulate the same, and show measured, simulated and their ratio
+    #[arg(long)]
+    pub twin: bool,
+    /// With --twin: what the lcores' own work takes, a file that mplab calibrate
+    /// wrote
+    #[arg(long, value_name = "FILE", requires = "twin")]
+    pub profile: Option<PathBuf>,
+    /// With --twin: replay the host gaps of the profile
+    #[arg(long, requires = "profile")]
+    pub host_gaps: bool,
     /// Rounds per mode. The modes take turns
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub rounds: u32,
@@ -214,6 +229,9 @@ pub(super) struct SimulateArgs {
     pub rxd: u32,
     #[command(flatten)]
     pub traffic: TrafficArgs,
+    /// Replay the host gaps of the profile: take CPUs away when the host did
+    #[arg(long, requires = "profile")]
+    pub host_gaps: bool,
     /// Packets that wait in a receive queue at the start, by their work: 9:200ms
     #[arg(long, value_name = "QUEUE:TIME")]
     pub backlog: Option<Backlog>,
@@ -231,6 +249,69 @@ pub(super) struct SimulateArgs {
     /// Draw the result: a file that ends in .svg or .png
     #[arg(long, value_name = "FILE")]
     pub plot: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct MapArgs {
+    /// Modes and ideals. `pools` stands for its best split, and the worse of
+    /// those beside it
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_values_t = SimMode::value_variants().to_vec()
+    )]
+    pub modes: Vec<SimMode>,
+    /// Number of simulated lcores, from 2 to 256
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub lcores_sim: usize,
+    /// Split of the lcores in hybrid [default: about four to one]
+    #[arg(long, value_name = "A:B")]
+    pub pools: Option<Pools>,
+    /// What the lcores' own work takes: a file that mplab calibrate wrote
+    #[arg(long, value_name = "FILE")]
+    pub profile: Option<PathBuf>,
+    /// Loads: shares of all lcores' time that the packets' costs take
+    #[arg(long, value_name = "SHARES", value_delimiter = ',', default_value = "0.3,0.5,0.7,0.9", value_parser = parse_positive)]
+    pub loads: Vec<f64>,
+    /// Costs of an expensive packet, in cheap ones
+    #[arg(long, value_name = "RATIOS", value_delimiter = ',', default_value = "100,1000,10000,100000", value_parser = parse_positive)]
+    pub ratios: Vec<f64>,
+    /// Cost of a cheap packet
+    #[arg(long, value_name = "TIME", default_value = "1us", value_parser = parse_time)]
+    pub cheap: Duration,
+    /// Share of the work that expensive packets are
+    #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = parse_share)]
+    pub expensive_share: f64,
+    #[command(flatten)]
+    pub mode: ModeArgs,
+    /// Most packets of a round
+    #[arg(long, value_name = "N", default_value_t = 4_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub packets: u64,
+    /// Rounds, each with seeds of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub rounds: u32,
+    /// Write all figures as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Draw the map: a file that ends in .svg or .png
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CalibrateArgs {
+    #[command(flatten)]
+    pub machine: MachineArgs,
+    /// Measure only what needs no mpfwd
+    #[arg(long)]
+    pub without_mpfwd: bool,
+    /// How long host gaps are recorded
+    #[arg(long, value_name = "SECONDS", default_value = "2s", value_parser = parse_seconds)]
+    pub gap_time: Duration,
+    /// The profile
+    #[arg(short, long, value_name = "FILE")]
+    pub out: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]

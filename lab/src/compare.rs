@@ -11,6 +11,7 @@ use super::comparison::{Comparison, FailedRound, Parameters};
 use super::measured::Measured;
 use super::mode::LabMode;
 use super::neighbour::Neighbour;
+use super::twin::Twin;
 use super::workload::{Share, Workload};
 use super::{plot, tables};
 use mpfwd_common::error::{Error, Result};
@@ -37,6 +38,7 @@ pub(super) fn compare(args: &CompareArgs) -> Result<()> {
     for (argument, path) in [("--json", &args.json), ("--plot", &args.plot)] {
         path.iter().try_for_each(|path| output::check_writable(argument, path))?;
     }
+    let twin = args.twin.then(|| Twin::new(args, &bench, &workload)).transpose()?;
     let format = args.plot.as_deref().map(plot::Format::of).transpose()?;
     let neighbour = args.neighbour.map(Neighbour::start).transpose()?;
     let measured = measure(args, &bench, &workload)?;
@@ -49,12 +51,15 @@ pub(super) fn compare(args: &CompareArgs) -> Result<()> {
         return Err(Error::Setup(format!("nothing was measured: {why}")));
     }
     let failed = measured.failed.len();
-    let comparison = Comparison::of(
+    let mut comparison = Comparison::of(
         parameters(args, &bench, &workload),
         &measured.runs,
         measured.failed,
         measured.interrupted,
     );
+    if let Some(twin) = twin {
+        comparison.twin = twin.beside(&comparison)?;
+    }
     emit(&comparison, args.json.as_deref(), args.plot.as_deref().zip(format))?;
     match failed {
         0 => Ok(()),

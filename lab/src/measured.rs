@@ -71,6 +71,10 @@ pub(super) struct Source {
 #[derive(Clone, Debug, Deserialize)]
 struct LcoreRow {
     rescue: RescueRow,
+    #[serde(default)]
+    polls: u64,
+    #[serde(default)]
+    rx_bursts: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -107,7 +111,7 @@ impl Measured {
         let row = |at: usize| {
             // The counts are those of all lcores: reports are only summed.
             let (steals, takeovers) = if at == 0 { counts.helps } else { (0, 0) };
-            LcoreRow { rescue: RescueRow { steals, takeovers } }
+            LcoreRow { rescue: RescueRow { steals, takeovers }, polls: 0, rx_bursts: 0 }
         };
         Self {
             mode: counts.mode,
@@ -157,6 +161,17 @@ impl Measured {
 
     pub(super) fn takeovers(&self) -> u64 {
         self.lcores.iter().map(|row| row.rescue.takeovers).sum()
+    }
+
+    /// Polls that brought packets.
+    pub(super) fn rx_bursts(&self) -> u64 {
+        self.lcores.iter().map(|row| row.rx_bursts).sum()
+    }
+
+    /// Polls in vain.
+    pub(super) fn empty_polls(&self) -> u64 {
+        let polls: u64 = self.lcores.iter().map(|row| row.polls).sum();
+        polls.saturating_sub(self.rx_bursts())
     }
 
     /// Packets that were dropped after they had been received.

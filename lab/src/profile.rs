@@ -131,6 +131,11 @@ impl Profile {
             .map_err(|error| Error::Output(format!("the profile can't be written: {error}")))
     }
 
+    /// The same machine, on which the host takes no CPU away.
+    pub(super) fn without_gaps(self) -> Self {
+        Self { gaps_ns: Vec::new(), recorded_ns: 0, ..self }
+    }
+
     /// The host gaps, as a simulation replays them.
     pub(super) fn recording(&self) -> Recording {
         let ticks = |ns: u64| ticks_of_ns(ns as f64);

@@ -249,9 +249,8 @@ impl Traffic {
             let generator = match waiting {
                 Some((_, generator, work)) => {
                     let due = generator.draw();
-                    *work += Duration::from_nanos(ns_of_ticks(due.cost.ticks) as u64);
-                    // Work without an end is not drawn either.
-                    *work += Duration::from_nanos(1);
+                    // Packets that cost nothing have an end, too.
+                    *work += Duration::from_nanos(1 + ns_of_ticks(due.cost.ticks) as u64);
                     return Some(arrival_at(0, &due));
                 }
                 None => &mut generators[queue],
@@ -309,6 +308,7 @@ pub(super) fn simulate(args: &SimulateArgs) -> Result<()> {
     }
     let (lcores, pools) = split(args.lcores_sim, args.pools)?;
     let profile = Profile::of(args.profile.as_deref())?;
+    let profile = if args.host_gaps { profile } else { profile.without_gaps() };
     let workload = workload(&args.traffic, lcores)?;
     for (argument, path) in [("--json", &args.json), ("--plot", &args.plot)] {
         path.iter().try_for_each(|path| output::check_writable(argument, path))?;

@@ -56,55 +56,55 @@ costs! {
     /// Reading the clock.
     clock_ns: 10.0,
     /// A poll that finds nothing, and the rest after it.
-    poll_empty_ns: 40.0,
+    poll_empty_ns: 45.0,
     /// A poll that brings packets.
-    poll_burst_ns: 40.0,
+    poll_burst_ns: 110.0,
     /// Each of these packets.
-    poll_pkt_ns: 5.0,
+    poll_pkt_ns: 2.0,
     /// What a virtual source adds per packet; 0 with a NIC.
-    source_pkt_ns: 50.0,
+    source_pkt_ns: 35.0,
     /// Telling whether a packet is cheap.
-    classify_pkt_ns: 5.0,
+    classify_pkt_ns: 2.0,
     /// A packet's place in its flow: entering it.
-    enter_pkt_ns: 30.0,
+    enter_pkt_ns: 15.0,
     /// Releasing it, when the packet is sent.
-    release_pkt_ns: 40.0,
+    release_pkt_ns: 20.0,
     /// Sending a burst.
-    send_burst_ns: 20.0,
+    send_burst_ns: 70.0,
     /// Each packet of it.
-    send_pkt_ns: 5.0,
+    send_pkt_ns: 2.0,
     /// Adding a packet to the lcore's run queue.
-    push_pkt_ns: 3.0,
+    push_pkt_ns: 2.0,
     /// Removing one from it.
-    pop_pkt_ns: 3.0,
+    pop_pkt_ns: 2.0,
     /// A steal from another lcore's run queue, beside the transfer of its lines.
-    steal_ns: 30.0,
+    steal_ns: 15.0,
     /// Each stolen packet.
-    steal_pkt_ns: 10.0,
+    steal_pkt_ns: 2.0,
     /// Enqueueing packets to a shard or an inbox.
     shed_ns: 20.0,
     /// Each of these packets.
     shed_pkt_ns: 4.0,
     /// Choosing a shard and dequeueing from it, beside the transfer of its lines.
-    dequeue_ns: 30.0,
+    dequeue_ns: 15.0,
     /// Each of these packets.
     dequeue_pkt_ns: 8.0,
     /// Showing that a long packet begins, and that it ended.
-    busy_ns: 15.0,
+    busy_ns: 5.0,
     /// Acquiring and releasing a lease whose line is near.
-    lease_ns: 8.0,
+    lease_ns: 5.0,
     /// A look at the others, beside the boards that it reads.
-    look_ns: 40.0,
+    look_ns: 30.0,
     /// Each of these boards.
-    look_board_ns: 10.0,
+    look_board_ns: 4.0,
     /// Leaving the CPU alone for a moment.
-    rest_ns: 15.0,
+    rest_ns: 20.0,
     /// A cache line from an lcore that shares a cache.
     near_line_ns: 60.0,
     /// From another one of the same socket.
-    far_line_ns: 150.0,
+    far_line_ns: 200.0,
     /// From another socket.
-    socket_line_ns: 300.0,
+    socket_line_ns: 400.0,
 }
 
 impl Costs {
