@@ -213,6 +213,7 @@ fn inspect<'a>(
         by: launch.plan.inspecting.flow_by,
         fragments: Fragments::new(launch.rate.ticks(FRAGMENTS_NS)),
         begun: flow_table(launch),
+        virtual_ports: launch.plan.ports.iter().any(|port| port.info.socket.is_none()),
         denied: FlowTable::new(DENIED_PAIRS, timeout_ticks(launch)),
         pkts_max,
     });

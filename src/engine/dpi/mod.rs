@@ -58,6 +58,9 @@ pub struct Inspection {
     pub fragments: Fragments,
     /// By direction of a flow, the first sequence number of its connection.
     pub begun: FlowTable,
+    /// Some ports are virtual: behind them may be a kernel that leaves
+    /// checksums to hardware.
+    pub virtual_ports: bool,
     /// By pair of addresses, the [`FlowState`] of a flow between them that a
     /// rule drops.
     pub denied: FlowTable,
@@ -67,6 +70,11 @@ pub struct Inspection {
 }
 
 impl Inspection {
+    /// Whether a host may take the packet, as far as its checksum tells.
+    fn is_sound(&self, packet: &Mbuf, headers: &Headers, tunnels: usize) -> bool {
+        Checksum::of(packet, headers, tunnels, self.virtual_ports) != Checksum::Wrong
+    }
+
     /// Whether the segment is of a connection that has been followed by another.
     fn is_of_before(&self, front: &[u8], headers: &Headers, flow_id: u64) -> bool {
         sequence(front, headers).is_some_and(|seq| {
@@ -199,7 +207,7 @@ impl Dpi {
     #[cold]
     fn note_beginning(&self, packet: &Mbuf, judged: &Judged, flow_id: u64, life: Life) {
         let headers = &judged.headers;
-        if life == Life::Ends || Checksum::of(packet, headers, judged.tunnels) == Checksum::Wrong {
+        if life == Life::Ends || !self.shared.is_sound(packet, headers, judged.tunnels) {
             return;
         }
         if let Some(seq) = sequence(packet.data(), headers) {
@@ -227,7 +235,7 @@ impl Dpi {
             Life::Ends => is_decided && !has_ended(bits),
             Life::Goes | Life::Answers => false,
         };
-        let sound = || Checksum::of(packet, &judged.headers, judged.tunnels) != Checksum::Wrong;
+        let sound = || self.shared.is_sound(packet, &judged.headers, judged.tunnels);
         if !changes || !sound() {
             return state;
         }
@@ -275,8 +283,7 @@ impl Dpi {
 
     /// The flow that the packet counts for, if its checksum is not wrong.
     fn sound_flow(&self, packet: &Mbuf, seen: &Seen) -> Option<u64> {
-        seen.flow_id
-            .filter(|_| Checksum::of(packet, &seen.headers, seen.tunnels) != Checksum::Wrong)
+        seen.flow_id.filter(|_| self.shared.is_sound(packet, &seen.headers, seen.tunnels))
     }
 
     /// Applies the rule of this number to the packet.
