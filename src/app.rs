@@ -3,12 +3,12 @@
 
 use std::ffi::OsString;
 
-use crate::cli::{Cli, in_utf8};
+use crate::cli::{Cli, NoArgs, in_utf8};
 use crate::config;
 pub use crate::control::Host;
 use crate::dpdk::{self, Eal};
 use crate::engine::{Engine, EngineSetup};
-use crate::stats::Report;
+use crate::stats::{DropCause, Report};
 use mpfwd_common::error::{Error, Result};
 use mpfwd_common::output;
 
@@ -34,7 +34,7 @@ use run::Run;
 /// Bad input, a machine that lacks something, a report that can't be written,
 /// or a broken conservation check.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<()> {
-    start(args, BuiltIn::new)
+    start::<NoArgs, _>("mpfwd", args, |cli, _| BuiltIn::new(cli))
 }
 
 /// As [`main`], with the caller's own engine instead of `--forward-mode`'s:
@@ -46,16 +46,55 @@ pub fn main_with<E: Engine>(
     args: impl IntoIterator<Item = OsString>,
     engine: impl Fn(&EngineSetup<'_>) -> E,
 ) -> Result<()> {
-    start(args, |_| Ok(Own(engine)))
+    Program::new("own").run(args, |setup, NoArgs {}| engine(setup))
 }
 
-fn start<W: Engines>(
+/// A program with an engine of its own, under its own name.
+#[derive(Clone, Copy, Debug)]
+pub struct Program {
+    name: &'static str,
+    causes: &'static [&'static str],
+}
+
+impl Program {
+    /// `name`: in help, and as `forward_mode` in the report.
+    pub const fn new(name: &'static str) -> Self {
+        Self { name, causes: &[] }
+    }
+
+    /// The names of the engine's own causes of drops, at most
+    /// [`DropCause::OWN_MAX`]: keys in the report, in snake case. The engine
+    /// drops with [`DropCause::own`] of a name's place.
+    pub const fn causes(self, causes: &'static [&'static str]) -> Self {
+        assert!(causes.len() <= DropCause::OWN_MAX);
+        Self { causes, ..self }
+    }
+
+    /// As [`main_with`]. The program's own arguments stand among mpfwd's behind
+    /// `--`.
+    ///
+    /// # Errors
+    /// As [`main`].
+    pub fn run<E: Engine, A: clap::Args>(
+        self,
+        args: impl IntoIterator<Item = OsString>,
+        engine: impl Fn(&EngineSetup<'_>, &A) -> E,
+    ) -> Result<()> {
+        DropCause::name_own(self.causes);
+        start::<A, _>(self.name, args, |_, own| {
+            Ok(Own { name: self.name, make: move |setup: &EngineSetup<'_>| engine(setup, &own) })
+        })
+    }
+}
+
+fn start<A: clap::Args, W: Engines>(
+    name: &'static str,
     args: impl IntoIterator<Item = OsString>,
-    engines: impl FnOnce(&Cli) -> Result<W>,
+    engines: impl FnOnce(&Cli, A) -> Result<W>,
 ) -> Result<()> {
     let args = in_utf8(args)?;
     let (eal_args, own_args) = split(&args)?;
-    let Some(cli) = Cli::read(own_args)? else { return Ok(()) };
+    let Some((cli, own)) = Cli::read_with::<A>(name, own_args)? else { return Ok(()) };
     config::check_alone(&cli)?;
     if cli.check_args {
         return Ok(());
@@ -63,7 +102,7 @@ fn start<W: Engines>(
     // From here on no signal kills the process halfway.
     let mut host = Host::before_eal()?;
     outcome::check_files(&cli)?;
-    let mut engines = engines(&cli)?;
+    let mut engines = engines(&cli, own)?;
     host.listen(cli.api.as_ref(), &dpdk::file_prefix(eal_args))?;
     let eal = Eal::start(eal_args)?;
     let report = run_with(&eal, &cli, &host, &mut engines, &stamping::replaying(eal_args))?;
@@ -93,7 +132,7 @@ pub fn run_own<E: Engine>(
     host: &Host,
     engine: impl Fn(&EngineSetup<'_>) -> E,
 ) -> Result<Report> {
-    run_with(eal, cli, host, &mut Own(engine), &[])
+    run_with(eal, cli, host, &mut Own { name: "own", make: engine }, &[])
 }
 
 /// `replaying`: the virtual devices that replay captures.

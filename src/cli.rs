@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{CommandFactory, Parser, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use macaddr::MacAddr6;
 use serde::Serialize;
 
@@ -346,13 +346,25 @@ impl Cli {
     /// # Errors
     /// The first thing wrong, as one line.
     pub fn read(args: &[String]) -> Result<Option<Self>> {
-        let words = std::iter::once("mpfwd").chain(args.iter().map(String::as_str));
-        match Self::try_parse_from(words) {
-            Ok(Self { generate: Some(what), .. }) => {
-                print(what.of(Self::command(), 8));
+        Ok(Self::read_with::<NoArgs>("mpfwd", args)?.map(|(cli, _)| cli))
+    }
+
+    /// As `read`, for the program of that name, which has arguments of its own.
+    ///
+    /// # Errors
+    /// As `read`.
+    pub fn read_with<A: Args>(name: &'static str, args: &[String]) -> Result<Option<(Self, A)>> {
+        let command = || A::augment_args(Self::command().name(name).bin_name(name));
+        let words = std::iter::once(name).chain(args.iter().map(String::as_str));
+        let both = command().try_get_matches_from(words).and_then(|matches| {
+            Ok((Self::from_arg_matches(&matches)?, A::from_arg_matches(&matches)?))
+        });
+        match both {
+            Ok((Self { generate: Some(what), .. }, _)) => {
+                print(what.of(command(), 8));
                 Ok(None)
             }
-            Ok(cli) => Ok(Some(cli)),
+            Ok(both) => Ok(Some(both)),
             Err(error) if !error.use_stderr() => {
                 print(error.render().to_string());
                 Ok(None)
@@ -361,6 +373,10 @@ impl Cli {
         }
     }
 }
+
+/// For programs without arguments of their own.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct NoArgs {}
 
 /// `--flow-key`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

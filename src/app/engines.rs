@@ -142,11 +142,14 @@ impl Engines for BuiltIn {
 }
 
 /// The caller's own engines: the closure makes one per lcore.
-pub(super) struct Own<F>(pub F);
+pub(super) struct Own<F> {
+    pub name: &'static str,
+    pub make: F,
+}
 
 impl<E: Engine, F: Fn(&EngineSetup<'_>) -> E> Engines for Own<F> {
     fn name(&self, _: &Cli) -> String {
-        "own".into()
+        self.name.into()
     }
 
     fn launch<'a>(&self, launch: &Launch<'a>, queues: Vec<Queues<'a>>) -> Result<EngineReports> {
@@ -155,7 +158,7 @@ impl<E: Engine, F: Fn(&EngineSetup<'_>) -> E> Engines for Own<F> {
         launch.by_mode(queues, |lcore| {
             let setup =
                 EngineSetup { lcore: lcore as u32, peers: &peers, rate: launch.rate, cutoff };
-            predictor.wrap((self.0)(&setup))
+            predictor.wrap((self.make)(&setup))
         })?;
         Ok(EngineReports { dpi: None, prediction: predictor.report() })
     }
@@ -209,6 +212,8 @@ fn inspect<'a>(
         ids: FlowIds::random(),
         by: launch.plan.inspecting.flow_by,
         fragments: Fragments::new(launch.rate.ticks(FRAGMENTS_NS)),
+        begun: flow_table(launch),
+        virtual_ports: launch.plan.ports.iter().any(|port| port.info.socket.is_none()),
         denied: FlowTable::new(DENIED_PAIRS, timeout_ticks(launch)),
         pkts_max,
     });

@@ -69,14 +69,15 @@ pub(super) struct Ended<'a> {
 pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
     let (stats, rate, elapsed_s) = (ended.stats, ended.rate, ended.elapsed.as_secs_f64());
     let sum = |count: fn(&LcoreStats) -> u64| stats.iter().map(|lcore| count(lcore)).sum::<u64>();
-    let drops = DropCause::ALL
-        .map(|cause| (cause.name(), stats.iter().map(|lcore| lcore.dropped(cause)).sum::<u64>()));
+    let drops: BTreeMap<&'static str, u64> = DropCause::named()
+        .map(|cause| (cause.name(), stats.iter().map(|lcore| lcore.dropped(cause)).sum::<u64>()))
+        .collect();
     let (rx_pkts, tx_pkts) = (sum(LcoreStats::rx_pkts), sum(LcoreStats::tx_pkts));
     let (mbufs, mbufs_free) = (ended.pools.capacity(), ended.pools.available());
     let keepers = plan.ports.iter().filter(|port| port.info.keeps_buffers);
     let mbufs_kept_by: Vec<String> = keepers.map(|port| port.info.name.clone()).collect();
     let buffers_are_back = mbufs_free == mbufs || !mbufs_kept_by.is_empty();
-    let dropped: u64 = drops.iter().map(|(_, pkts)| pkts).sum();
+    let dropped: u64 = drops.values().sum();
     let pool = |at: usize| if at < ended.pool_a { Pool::A } else { Pool::B };
     let lcores = plan.lcores.iter().zip(stats).zip(ended.run_delays_ns).enumerate();
     let latency = |source| latency(stats, rate, source, ended.devices, elapsed_s);
@@ -94,7 +95,7 @@ pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
         rx_pkts,
         tx_pkts,
         conserved: ended.live.is_none().then_some(rx_pkts == tx_pkts + dropped && buffers_are_back),
-        drops: drops.into_iter().collect(),
+        drops,
         mbufs,
         mbufs_free,
         mbufs_kept_by,
@@ -151,10 +152,7 @@ fn lcore_row(
         taken_pkts: stats.taken_pkts.get(),
         requeued_pkts: stats.requeued_pkts.get(),
         grown: stats.grown.get(),
-        drops: DropCause::ALL
-            .into_iter()
-            .map(|cause| (cause.name(), stats.dropped(cause)))
-            .collect(),
+        drops: DropCause::named().map(|cause| (cause.name(), stats.dropped(cause))).collect(),
         host_gaps: stats.host_gaps.row(|ticks| rate.ns(ticks)),
         run_delay_ns,
         rescue: stats.rescue.row(|ticks| rate.ns(ticks)),

@@ -186,7 +186,7 @@ impl<'c> Collect<'c> {
             self.family(name, help, rows);
         }
         let of_lcore = |(id, stats): (String, &'c LcoreStats)| {
-            DropCause::ALL.map(|cause| {
+            DropCause::named().map(move |cause| {
                 let labels = vec![("lcore", id.clone()), ("cause", cause.name().to_owned())];
                 (labels, Value::Count(stats.dropped(cause)))
             })

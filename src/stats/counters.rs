@@ -1,8 +1,8 @@
 //! Counters with a single writer: the lcore adds without a locked instruction,
 //! any thread reads at any time.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::{
     ActivityTicks, Histogram, HostGaps, OrderCounts, Parts, RankCounts, RescueStats, StepMeter,
@@ -78,10 +78,22 @@ pub enum DropCause {
     OrderFull,
     /// The run ended before it was finished.
     Shutdown,
+    /// For causes of the user's own engine: see [`DropCause::own`].
+    Own0,
+    Own1,
+    Own2,
+    Own3,
+    Own4,
+    Own5,
+    Own6,
+    Own7,
 }
 
+/// The names of the own engine's causes.
+static OWN_NAMES: OnceLock<&'static [&'static str]> = OnceLock::new();
+
 impl DropCause {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 28] = [
         Self::ShardFull,
         Self::TxFull,
         Self::LinkDown,
@@ -102,7 +114,40 @@ impl DropCause {
         Self::RunQueueFull,
         Self::OrderFull,
         Self::Shutdown,
+        Self::Own0,
+        Self::Own1,
+        Self::Own2,
+        Self::Own3,
+        Self::Own4,
+        Self::Own5,
+        Self::Own6,
+        Self::Own7,
     ];
+
+    /// The most causes that an own engine can have.
+    pub const OWN_MAX: usize = 8;
+
+    /// The cause of the own engine's at this place in the list that it gave
+    /// [`Program::causes`](crate::app::Program::causes).
+    ///
+    /// # Panics
+    /// At compile time in a constant, if there are not so many.
+    pub const fn own(at: usize) -> Self {
+        assert!(at < Self::OWN_MAX);
+        Self::ALL[Self::ALL.len() - Self::OWN_MAX + at]
+    }
+
+    /// Names the own engine's causes, once per process.
+    pub(crate) fn name_own(names: &'static [&'static str]) {
+        assert!(names.len() <= Self::OWN_MAX, "an engine can have {} causes", Self::OWN_MAX);
+        let _ = OWN_NAMES.set(names);
+    }
+
+    /// The causes that have a name in this process.
+    pub fn named() -> impl Iterator<Item = Self> {
+        let own = OWN_NAMES.get().map_or(0, |names| names.len());
+        Self::ALL.into_iter().take(Self::ALL.len() - Self::OWN_MAX + own)
+    }
 
     /// The key in the report.
     pub fn name(self) -> &'static str {
@@ -127,6 +172,17 @@ impl DropCause {
             Self::RunQueueFull => "run_queue_full",
             Self::OrderFull => "order_full",
             Self::Shutdown => "shutdown",
+            Self::Own0
+            | Self::Own1
+            | Self::Own2
+            | Self::Own3
+            | Self::Own4
+            | Self::Own5
+            | Self::Own6
+            | Self::Own7 => {
+                let at = self as usize - Self::own(0) as usize;
+                OWN_NAMES.get().and_then(|names| names.get(at)).copied().unwrap_or("own")
+            }
         }
     }
 }

@@ -10,23 +10,30 @@ const UDP: u8 = 17;
 pub(super) enum Checksum {
     Right,
     Wrong,
-    /// The packet has none, or not all of what it covers.
+    /// The packet has none, or not all of what it covers, or the checksum is
+    /// left to hardware that the packet never meets.
     Unknown,
 }
 
 impl Checksum {
     /// Of the packet with these headers, inside so many tunnels. The NIC's word
-    /// is taken for the outermost one.
-    pub(super) fn of(packet: &Mbuf, headers: &Headers, tunnels: usize) -> Self {
+    /// is taken for the outermost one. `virtual_ports`: packets may come from a
+    /// kernel that leaves checksums to hardware.
+    pub(super) fn of(
+        packet: &Mbuf,
+        headers: &Headers,
+        tunnels: usize,
+        virtual_ports: bool,
+    ) -> Self {
         if tunnels == 0
             && let Some(is_right) = packet.l4_checksum()
         {
             return if is_right { Self::Right } else { Self::Wrong };
         }
         if packet.segments() == 1 {
-            return of(packet.data(), headers);
+            return of(packet.data(), headers, virtual_ports);
         }
-        of(&packet.to_vec(), headers)
+        of(&packet.to_vec(), headers, virtual_ports)
     }
 }
 
@@ -44,7 +51,7 @@ fn place(headers: &Headers) -> Option<usize> {
     is_whole.then_some(headers.l4 + at)
 }
 
-fn of(frame: &[u8], headers: &Headers) -> Checksum {
+fn of(frame: &[u8], headers: &Headers, virtual_ports: bool) -> Checksum {
     let (Some(at), Some(covered)) = (place(headers), frame.get(headers.l4..headers.end)) else {
         return Checksum::Unknown;
     };
@@ -58,9 +65,11 @@ fn of(frame: &[u8], headers: &Headers) -> Checksum {
         Network::Other => None,
     };
     let Some(addresses) = addresses else { return Checksum::Unknown };
-    let pseudo = covered.len() as u64 + u64::from(headers.protocol);
-    match fold(pseudo + sum(addresses) + sum(covered)) {
+    let pseudo = covered.len() as u64 + u64::from(headers.protocol) + sum(addresses);
+    let unfinished = fold(pseudo).to_be_bytes();
+    match fold(pseudo + sum(covered)) {
         0xffff => Checksum::Right,
+        _ if virtual_ports && frame.get(at..at + 2) == Some(&unfinished) => Checksum::Unknown,
         _ => Checksum::Wrong,
     }
 }
@@ -104,12 +113,24 @@ mod tests {
                 false => ip.udp(1, 2).write(&mut frame, &payload),
             }.expect("a vector takes all");
             let headers = parse(&frame);
-            prop_assert_eq!(of(&frame, &headers), Checksum::Right);
+            prop_assert_eq!(of(&frame, &headers, true), Checksum::Right);
             if !payload.is_empty() {
                 let at = headers.payload + at.index(payload.len());
                 frame[at] ^= 1;
-                prop_assert_eq!(of(&frame, &headers), Checksum::Wrong);
+                prop_assert_eq!(of(&frame, &headers, true), Checksum::Wrong);
             }
         }
+    }
+    #[test]
+    fn what_a_kernel_leaves_to_hardware_is_not_wrong() {
+        let mut frame = Vec::new();
+        let packet =
+            PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64);
+        packet.tcp(1, 2, 3, 4).write(&mut frame, b"payload").expect("a vector takes all");
+        // The sum of addresses, protocol and length: 10.0.0.1, 10.0.0.2, 6, 27.
+        frame[50..52].copy_from_slice(&(0x0a00u16 + 1 + 0x0a00 + 2 + 6 + 27).to_be_bytes());
+        let headers = parse(&frame);
+        assert_eq!(of(&frame, &headers, true), Checksum::Unknown);
+        assert_eq!(of(&frame, &headers, false), Checksum::Wrong);
     }
 }

@@ -56,12 +56,32 @@ pub struct Inspection {
     /// Which headers make a flow.
     pub by: FlowBy,
     pub fragments: Fragments,
+    /// By direction of a flow, the first sequence number of its connection.
+    pub begun: FlowTable,
+    /// Some ports are virtual: behind them may be a kernel that leaves
+    /// checksums to hardware.
+    pub virtual_ports: bool,
     /// By pair of addresses, the [`FlowState`] of a flow between them that a
     /// rule drops.
     pub denied: FlowTable,
     /// Packets with a payload that are scanned of a flow without a match; at
     /// least 1.
     pub pkts_max: u16,
+}
+
+impl Inspection {
+    /// Whether a host may take the packet, as far as its checksum tells.
+    fn is_sound(&self, packet: &Mbuf, headers: &Headers, tunnels: usize) -> bool {
+        Checksum::of(packet, headers, tunnels, self.virtual_ports) != Checksum::Wrong
+    }
+
+    /// Whether the segment is of a connection that has been followed by another.
+    fn is_of_before(&self, front: &[u8], headers: &Headers, flow_id: u64) -> bool {
+        sequence(front, headers).is_some_and(|seq| {
+            let begun = self.begun.get(stream(flow_id, is_back(headers)), tsc());
+            begun.is_some_and(|begun| (seq.wrapping_sub(begun as u32) as i32) < 0)
+        })
+    }
 }
 
 /// One lcore's engine. Forwards by port and changes nothing but the DSCP. After
@@ -99,6 +119,8 @@ struct Seen {
 enum Life {
     Goes,
     Begins,
+    /// The other direction begins.
+    Answers,
     Ends,
 }
 
@@ -112,16 +134,8 @@ impl Seen {
     /// bytes. `None` if it is not TCP, or a fragment.
     #[inline]
     fn segment(&self, front: &[u8], flow_id: u64) -> Option<Segment> {
-        let headers = &self.headers;
-        if headers.protocol != TCP || headers.fragment || headers.truncated.is_some() {
-            return None;
-        }
-        let header: &[u8; TCP_HEADER] = front.get(headers.l4..)?.first_chunk()?;
-        let seq = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
-        // A SYN takes a sequence number.
-        let syn = u32::from(header[13] >> 1 & 1);
-        let back = headers.key.source > headers.key.destination;
-        Some(Segment { stream: stream(flow_id, back), seq: seq.wrapping_add(syn) })
+        let seq = sequence(front, &self.headers)?;
+        Some(Segment { stream: stream(flow_id, is_back(&self.headers)), seq })
     }
 
     fn protocol(&self) -> Protocol {
@@ -181,7 +195,24 @@ impl Dpi {
         let state = bits.map_or(FlowState::Open(0), |bits| self.rules.state(bits));
         match life(packet, &judged.headers) {
             Life::Goes => state,
-            life => bits.map_or(state, |bits| self.turn_over(packet, judged, flow_id, bits, life)),
+            life => {
+                self.note_beginning(packet, judged, flow_id, life);
+                bits.map_or(state, |bits| self.turn_over(packet, judged, flow_id, bits, life))
+            }
+        }
+    }
+
+    /// Remembers where a direction of the flow begins: segments before it are
+    /// of an earlier connection, and may be scanned later than this arrives.
+    #[cold]
+    fn note_beginning(&self, packet: &Mbuf, judged: &Judged, flow_id: u64, life: Life) {
+        let headers = &judged.headers;
+        if life == Life::Ends || !self.shared.is_sound(packet, headers, judged.tunnels) {
+            return;
+        }
+        if let Some(seq) = sequence(packet.data(), headers) {
+            let begun = stream(flow_id, is_back(headers));
+            self.shared.begun.update(begun, tsc(), |_| u64::from(seq));
         }
     }
 
@@ -202,9 +233,9 @@ impl Dpi {
         let changes = match life {
             Life::Begins => state != FlowState::Open(0) && (!is_decided || has_ended(bits)),
             Life::Ends => is_decided && !has_ended(bits),
-            Life::Goes => false,
+            Life::Goes | Life::Answers => false,
         };
-        let sound = || Checksum::of(packet, &judged.headers, judged.tunnels) != Checksum::Wrong;
+        let sound = || self.shared.is_sound(packet, &judged.headers, judged.tunnels);
         if !changes || !sound() {
             return state;
         }
@@ -252,8 +283,7 @@ impl Dpi {
 
     /// The flow that the packet counts for, if its checksum is not wrong.
     fn sound_flow(&self, packet: &Mbuf, seen: &Seen) -> Option<u64> {
-        seen.flow_id
-            .filter(|_| Checksum::of(packet, &seen.headers, seen.tunnels) != Checksum::Wrong)
+        seen.flow_id.filter(|_| self.shared.is_sound(packet, &seen.headers, seen.tunnels))
     }
 
     /// Applies the rule of this number to the packet.
@@ -288,7 +318,10 @@ impl Dpi {
         let flow_id = self.sound_flow(packet, seen);
         let all = whole(packet, &mut self.bytes);
         let payload = all.get(seen.headers.payload..seen.headers.end).unwrap_or_default();
-        let segment = flow_id.and_then(|flow_id| seen.segment(all, flow_id));
+        let is_of_before =
+            flow_id.is_some_and(|flow_id| self.shared.is_of_before(all, &seen.headers, flow_id));
+        let segment = flow_id.filter(|_| !is_of_before);
+        let segment = segment.and_then(|flow_id| seen.segment(all, flow_id));
         let subject = Subject { payload, segment, protocol: seen.protocol() };
         let yield_point = || budget.is_some_and(|(_, budget)| budget.yield_point());
         let scan = self
@@ -304,7 +337,11 @@ impl Dpi {
             (Err(_), None) => None,
         };
         let (segment, scanned_bytes) = (subject.segment, payload.len() as u64);
-        let after = self.note(seen, flow_id, found);
+        // Without a match it says nothing of the connection that has begun.
+        let after = match found {
+            None if is_of_before => seen.state,
+            found => self.note(seen, flow_id, found),
+        };
         let counts = self.rules.counts(self.lcore);
         counts.scanned_pkts.add(1);
         counts.scanned_bytes.add(scanned_bytes);
@@ -430,9 +467,28 @@ fn life(packet: &Mbuf, headers: &Headers) -> Life {
     // Where the header lies in a later segment of the buffer, the flow goes on.
     match packet.data().get(headers.l4 + FLAGS).map(|flags| flags & (FIN | SYN | RST | ACK)) {
         Some(SYN) => Life::Begins,
+        Some(flags) if flags == SYN | ACK => Life::Answers,
         Some(flags) if flags & (FIN | RST) != 0 => Life::Ends,
         _ => Life::Goes,
     }
+}
+
+/// The sequence number of the segment's first byte of payload. `None` if it is
+/// not TCP, or a fragment.
+#[inline]
+fn sequence(front: &[u8], headers: &Headers) -> Option<u32> {
+    if headers.protocol != TCP || headers.fragment || headers.truncated.is_some() {
+        return None;
+    }
+    let header: &[u8; TCP_HEADER] = front.get(headers.l4..)?.first_chunk()?;
+    let seq = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
+    // A SYN takes a sequence number.
+    Some(seq.wrapping_add(u32::from(header[13] >> 1 & 1)))
+}
+
+/// The direction of a packet: its source is the larger end.
+fn is_back(headers: &Headers) -> bool {
+    headers.key.source > headers.key.destination
 }
 
 /// The identifier of one direction of a flow.
