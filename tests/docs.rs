@@ -44,6 +44,7 @@ const OTHERS: &[&str] = &[
     "--stops",
     "--target-dir",
     "--test",
+    "--unix-socket",
     "--variable",
     "--vdev",
     "--workspace",

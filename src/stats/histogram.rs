@@ -178,6 +178,23 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn coarse_counts_are_of_the_same_values() {
+        let histograms = [Histogram::new(), Histogram::new()];
+        for (at, &(ticks, count)) in
+            [(1, 3), (100, 5), (130, 7), (5_000, 2), (1 << 38, 1)].iter().enumerate()
+        {
+            histograms[at % 2].record(ticks, count);
+        }
+        let counts = HistogramCounts::of(&histograms);
+        let coarse = counts.coarse(&[100, 200, 20_000], |ticks| ticks * 2);
+        assert_eq!(coarse.counts, [3, 5, 9, 1], "a bound is in the bucket below it");
+        let mut hdr = super::super::histogram_ns();
+        histograms.iter().for_each(|histogram| histogram.add_to(&mut hdr, |ticks| ticks * 2));
+        let mean_ns = coarse.sum_ns as f64 / hdr.len() as f64;
+        assert!((mean_ns / hdr.mean() - 1.0).abs() < 0.001, "{mean_ns} {}", hdr.mean());
+    }
+
     proptest! {
         #[test]
         fn fine_values_share_the_bucket_of_their_ticks(bits in 1..=31u32, value in 1..1i64 << 31, fraction in 0..1i64 << 32) {
