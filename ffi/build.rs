@@ -76,6 +76,7 @@ const DRIVERS: &[&str] = &[
 const FUNCTIONS: &[&str] = &[
     "mpfwd_.*",
     "rte_eal_cleanup",
+    "rte_mbuf_user_mempool_ops",
     "rte_eal_get_runtime_dir",
     "rte_eal_has_hugepages",
     "rte_eal_process_type",

@@ -12,14 +12,19 @@ struct rte_ring;
 struct rte_tel_data;
 
 /*
- * rte_eal_init. From 25.11 on EAL exits by itself on an unknown argument. Then `exit_message` is
- * printed with the program's name, and the exit code is 2.
+ * rte_eal_init, without its usage. EAL may end the process: by an abort, and from 25.11 on by an
+ * exit. Then the exit code is 2, and the last line is EAL's first error with the program's name, or
+ * `exit_message` if EAL logged none.
  */
 int mpfwd_eal_init(int argc, char **argv, const char *exit_message);
+/* The first error that EAL logged while it started; empty if there was none. */
+const char *mpfwd_eal_error(void);
 /* rte_errno of the calling thread. */
 int mpfwd_errno(void);
 /* The first CPU of an lcore's CPU set. */
 unsigned int mpfwd_lcore_cpu(unsigned int lcore);
+/* Whether an lcore's CPU set has this CPU. */
+int mpfwd_lcore_may_use(unsigned int lcore, unsigned int cpu);
 /*
  * The next port after `port` without an owner, as RTE_ETH_FOREACH_DEV; UINT16_MAX if there is none.
  * Start with UINT16_MAX.

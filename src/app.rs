@@ -2,8 +2,9 @@
 //! prepared, run and reported by `run`.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
-use crate::cli::{Cli, NoArgs, in_utf8};
+use crate::cli::{Cli, Idle, Merged, NoArgs, in_utf8};
 use crate::config;
 pub use crate::control::Host;
 use crate::dpdk::{self, Eal};
@@ -13,6 +14,7 @@ use mpfwd_common::error::{Error, Result};
 use mpfwd_common::output;
 
 mod asked;
+mod check;
 mod engines;
 mod launch;
 mod near;
@@ -26,6 +28,8 @@ mod stamping;
 
 use engines::{BuiltIn, Engines, Own};
 use run::Run;
+
+const CONFIG_FILE: &str = "--config-file";
 
 /// Runs the program with the whole command line, its name first:
 /// `std::env::args_os()`.
@@ -92,8 +96,22 @@ fn start<A: clap::Args, W: Engines>(
     args: impl IntoIterator<Item = OsString>,
     engines: impl FnOnce(&Cli, A) -> Result<W>,
 ) -> Result<()> {
-    let args = in_utf8(args)?;
+    let mut args = in_utf8(args)?;
+    if let [program, command, words @ ..] = args.as_slice()
+        && command == "check"
+    {
+        return check::check::<A>(name, program, words, |cli, own| engines(cli, own).map(drop));
+    }
+    let file = take_config_file(&mut args)?;
     let (eal_args, own_args) = split(&args)?;
+    let merged = Merged::new(file.as_deref(), eal_args, own_args)?;
+    if let [first, rest @ ..] = merged.mistakes.as_slice() {
+        return Err(Error::Usage(match rest.len() {
+            0 => first.clone(),
+            more => format!("{first}; and {more} more, see mpfwd check FILE"),
+        }));
+    }
+    let (eal_args, own_args) = &merged.words();
     let Some((cli, own)) = Cli::read_with::<A>(name, own_args)? else { return Ok(()) };
     config::check_alone(&cli)?;
     if cli.check_args {
@@ -145,9 +163,37 @@ fn run_with(
 ) -> Result<Report> {
     let mut plan = config::plan(cli, &eal.lcores(), &dpdk::find_ports(eal)?, eal.socket_mem())?;
     stamping::leave_out(&mut plan, cli, replaying);
+    if cli.idle != Idle::Yield {
+        plan.warnings
+            .extend(eal.crowded().iter().map(|(lcores, cpus)| printed::crowded(lcores, cpus)));
+    }
     let mut run = Run::prepare(eal, cli, plan, engines)?;
     let ended = run.run(engines, host)?;
     Ok(run.report(ended))
+}
+
+/// Removes `--config-file` and its value, wherever it stands. Without it, the
+/// file is `MPFWD_CONFIG_FILE`'s.
+///
+/// # Errors
+/// The value is missing.
+fn take_config_file(args: &mut Vec<String>) -> Result<Option<PathBuf>> {
+    let Some(at) = args.iter().position(|arg| {
+        arg == CONFIG_FILE
+            || arg.strip_prefix(CONFIG_FILE).is_some_and(|rest| rest.starts_with('='))
+    }) else {
+        return Ok(std::env::var_os("MPFWD_CONFIG_FILE").map(PathBuf::from));
+    };
+    let word = args.remove(at);
+    let path = match word.strip_prefix(CONFIG_FILE).and_then(|rest| rest.strip_prefix('=')) {
+        Some(path) => path.to_owned(),
+        None if at < args.len() => args.remove(at),
+        None => String::new(),
+    };
+    match path.as_str() {
+        "" => Err(Error::Usage(format!("{CONFIG_FILE} needs a file"))),
+        path => Ok(Some(path.into())),
+    }
 }
 
 /// EAL's arguments stand before `--`, ours behind it. A request for help is

@@ -24,6 +24,11 @@ pub use mpfwd_common::args::Pools;
 pub(crate) use mpfwd_common::args::{in_utf8, one_line, parse_seconds, parse_time};
 pub use mpfwd_common::work::{Mark, Work};
 
+mod eal_table;
+mod sources;
+
+pub use sources::{Merged, example};
+
 /// Behind the list of arguments in `--help`.
 const AFTER_HELP: &str = "\
 EAL arguments stand before --: -l 0-9 (lcores), -a 0000:01:00.0 (a NIC),
@@ -34,6 +39,8 @@ Examples:
   mpfwd -l 0-3 -a 01:00.0 -- --pools 3:1 --forward-mode dpi --rules my.rules
   mpfwd -l 0-1 --no-pci --vdev net_null0,no-rx=1 -- --pools 1:1 \\
         --source open-loop:load=0.5 --work spin:cheap=1us,expensive=1ms,p=1e-4
+
+  mpfwd --config-file /etc/mpfwd/mpfwd.toml; mpfwd check FILE checks it
 
 Exit codes:
   0  packets were forwarded and conserved
@@ -323,6 +330,13 @@ pub struct Cli {
     #[arg(long, help_heading = RUN, value_name = "TIME",
           allow_negative_numbers = true, value_parser = parse_time)]
     pub drain: Option<Duration>,
+    /// Read arguments from this TOML file
+    ///
+    /// EAL's stand below [eal]. The environment (MPFWD_BURST=32, MPFWD_EAL_L=0-9)
+    /// replaces arguments of the file, and the command line replaces both. mpfwd
+    /// check FILE finds all mistakes. See docs/operating.md.
+    #[arg(long, help_heading = RUN, value_name = "FILE")]
+    pub config_file: Option<PathBuf>,
     /// Check these arguments, and end before EAL starts
     #[arg(long, hide = true)]
     pub check_args: bool,

@@ -305,12 +305,10 @@ fn paired(at: usize, ports: &[&PortInfo], warnings: &mut Vec<String>) -> u16 {
     match ports.get(at ^ 1) {
         Some(port) => port.id,
         None => {
-            if ports.len() > 1 {
-                warnings.push(format!(
-                    "port {} has no partner: its packets leave by the same port",
-                    ports[at].id
-                ));
-            }
+            warnings.push(format!(
+                "port {} has no partner: its packets leave by the same port",
+                ports[at].id
+            ));
             ports[at].id
         }
     }

@@ -14,8 +14,8 @@ use crate::datapath::{Board, RunState};
 use crate::dpdk::clock::{TscRate, tsc};
 use crate::dpdk::{Lcore, Port, RxQueue};
 use crate::stats::{
-    DropCause, HistogramCounts, Incident, Incidents, LcoreStats, Map, OwnStats, StampClocks, Stuck,
-    Verdict, incident_table,
+    DropCause, HistogramCounts, Incident, Incidents, LcoreStats, Map, OwnStats, RunDelay,
+    StampClocks, Stuck, Verdict, incident_table,
 };
 use mpfwd_common::error::{Error, Result};
 use mpfwd_common::output::{say, warn};
@@ -23,16 +23,20 @@ use mpfwd_common::text::time;
 
 pub mod api;
 mod clocks;
+mod cpus;
 mod desk;
 mod drain;
 mod metrics;
 mod pools;
 mod ports;
 mod reload;
+mod service;
+mod signs;
 
 use api::Listener;
 use clocks::FOLLOW_EVERY;
 pub use clocks::FollowedClocks;
+use cpus::CpuWatch;
 use desk::Order;
 pub use desk::{Desk, Moment, Seen};
 pub use drain::{BELOW_PPS, DrainFor};
@@ -40,10 +44,15 @@ use drain::{Drain, Drained};
 pub use pools::PoolFitter;
 pub use ports::WatchedPorts;
 pub use reload::{Hangups, Reload};
+use service::Service;
 
 /// Interval at which control wakes up. Long, because on a small machine control
 /// shares a CPU with an lcore.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// The share of a period, over all lcores, from which the live line shows their
+/// run delay.
+const RUN_DELAY_SHOWN: f64 = 0.01;
 
 /// Interval at which control asks drivers for links that they do not follow.
 const LINKS_EVERY: Duration = Duration::from_millis(100);
@@ -219,6 +228,8 @@ impl Control<'_> {
             (start, start + FOLLOW_EVERY, Verdict::Open);
         let mut line = StatsLine::new(start);
         let mut drain: Option<Drain> = None;
+        let mut cpus = CpuWatch::new(self.incidents.lcore_ids.len(), start);
+        let mut service = Service::new(start);
         while !self.ended.load(Ordering::Acquire) {
             let now = Instant::now();
             let over = self.duration.is_some_and(|duration| now - start >= duration);
@@ -250,6 +261,8 @@ impl Control<'_> {
                 fitter.look(start);
             }
             self.tell_verdict(&mut verdict);
+            service.tell(self, now);
+            cpus.look(now, &self.incidents.lcore_ids, self.incidents.incidents.run_delays());
             if let Some(period) = self.stats_period {
                 line.print_when_due(now, period, self);
             }
@@ -370,6 +383,8 @@ struct StatsLine {
     printed_at: Instant,
     last: [u64; 4],
     latencies: HistogramCounts,
+    /// Of all lcores together.
+    run_delay_ns: u64,
 }
 
 impl StatsLine {
@@ -380,6 +395,7 @@ impl StatsLine {
             printed_at: start,
             last: [0; 4],
             latencies: HistogramCounts::default(),
+            run_delay_ns: 0,
         }
     }
 
@@ -414,6 +430,14 @@ impl StatsLine {
                 text += &format!("  {name} {}", time(tsc_rate.ns(ticks)));
             }
         }
+        let delays = control.incidents.incidents.run_delays().iter();
+        let run_delay_ns: u64 = delays.filter_map(RunDelay::ns).sum();
+        let delayed_ns = run_delay_ns.saturating_sub(self.run_delay_ns);
+        // Less than that is the kernel's own work.
+        if delayed_ns as f64 > seconds * 1e9 * RUN_DELAY_SHOWN {
+            text += &format!("  run delay {}", time(delayed_ns));
+        }
+        self.run_delay_ns = run_delay_ns;
         say(text);
         self.printed_at = now;
         self.last = counts;

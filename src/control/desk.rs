@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::api::{Answer, Ask, Call, Request};
 use super::drain::{BELOW_PPS, DrainFor};
 use super::metrics::exposition;
+use super::signs::SignsOfLife;
 use super::{Control, FollowedClocks, WatchedPorts};
 use crate::dpdk::clock::RateMeter;
 use crate::dpdk::{Mempools, RingView, TelemetryView};
@@ -71,26 +72,6 @@ pub(super) enum Order {
     Drain(DrainFor),
 }
 
-/// When each lcore was last seen to have done something.
-struct SignsOfLife(Vec<(u64, Instant)>);
-
-impl SignsOfLife {
-    fn look(&mut self, done: impl Iterator<Item = u64>, now: Instant) {
-        for (at, done) in done.enumerate() {
-            match self.0.get_mut(at) {
-                Some(seen) if seen.0 == done => {}
-                Some(seen) => *seen = (done, now),
-                None => self.0.push((done, now)),
-            }
-        }
-    }
-
-    fn silent(&self, now: Instant) -> impl Iterator<Item = (usize, Duration)> {
-        let silence = move |(at, seen): (usize, &(u64, Instant))| (at, now - seen.1);
-        self.0.iter().enumerate().map(silence).filter(|(_, time)| *time >= SILENT_AFTER)
-    }
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DrainBody {
@@ -105,7 +86,7 @@ impl<'a> Desk<'a> {
         report: &'a LiveReport<'a>,
         seen: Seen<'a>,
     ) -> Self {
-        let signs = SignsOfLife(Vec::new());
+        let signs = SignsOfLife::default();
         let (waiting, next_at) = (Vec::new(), [Instant::now(); 2]);
         Self { calls, waiting, config, report, seen, signs, next_at }
     }
@@ -196,7 +177,7 @@ impl<'a> Desk<'a> {
     fn silent(&mut self, control: &Control<'_>) -> Vec<String> {
         let now = Instant::now();
         self.signs.look(control.stats.iter().map(|lcore| lcore.activity_ticks.all()), now);
-        let silent = self.signs.silent(now);
+        let silent = self.signs.silent(now, SILENT_AFTER);
         silent
             .map(|(at, time)| {
                 let id = control.incidents.lcore_ids.get(at).copied().unwrap_or_default();
@@ -249,20 +230,5 @@ mod tests {
             let why = drain_for(body.as_bytes()).expect_err(body);
             assert!(!why.is_empty() && !why.contains('\n'), "{body}: {why}");
         }
-    }
-
-    #[test]
-    fn an_lcore_is_silent_when_its_count_has_stood_still() {
-        let start = Instant::now();
-        let mut signs = SignsOfLife(Vec::new());
-        let mut silent_at = |seconds: u64, done: [u64; 2]| {
-            let now = start + Duration::from_secs(seconds);
-            signs.look(done.into_iter(), now);
-            signs.silent(now).map(|(at, time)| (at, time.as_secs())).collect::<Vec<_>>()
-        };
-        assert_eq!(silent_at(0, [5, 5]), []);
-        assert_eq!(silent_at(9, [5, 6]), []);
-        assert_eq!(silent_at(10, [5, 7]), [(0, 10)]);
-        assert_eq!(silent_at(12, [6, 7]), []);
     }
 }

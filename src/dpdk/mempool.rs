@@ -1,5 +1,6 @@
 //! Pools of packet buffers: one per socket, shared by all ports and lcores.
 
+use std::ffi::CStr;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -85,7 +86,7 @@ impl Mempool {
             sys::mpfwd_pool_create(c_name.as_ptr(), mbufs, cache, room, stack, socket)
         };
         let pool = super::near(socket, format_args!("{mbufs} mbufs"), create)
-            .ok_or_else(|| Error::Setup(no_memory(mbufs, room)))?;
+            .ok_or_else(|| Error::Setup(no_pool(mbufs, room)))?;
         Ok(Self(Arc::new(Pool { pool, capacity: mbufs, _eal: eal.clone() })))
     }
 
@@ -183,7 +184,22 @@ fn claim(buffer: *mut sys::rte_mbuf) {
 /// itself needs.
 const BESIDES_MIB: u64 = 64;
 
-/// Says that the pool can't be made, and what is enough.
+/// Says why DPDK did not make the pool.
+fn no_pool(mbufs: u32, room: u16) -> String {
+    // SAFETY: reads this thread's rte_errno.
+    if unsafe { sys::mpfwd_errno() } == nix::errno::Errno::ENOMEM as i32 {
+        return no_memory(mbufs, room);
+    }
+    // SAFETY: a string of EAL's configuration, or null.
+    let ops = unsafe { sys::rte_mbuf_user_mempool_ops().as_ref() };
+    let ops = ops.map(|ops| unsafe { CStr::from_ptr(ops) }.to_string_lossy());
+    let asked = ops.map_or(String::new(), |ops| {
+        format!(": write a name that this DPDK has instead of --mbuf-pool-ops-name {ops}, or leave it out")
+    });
+    format!("DPDK does not make a pool of {mbufs} mbufs ({}){asked}", super::last_reason())
+}
+
+/// Says that memory for the pool lacks, and what is enough.
 fn no_memory(mbufs: u32, room: u16) -> String {
     let huge = has_hugepages();
     let small = HugePages { bytes: SMALL_PAGE_BYTES, total: 0, free: 0, on_demand: 0 };
