@@ -375,7 +375,7 @@ fn other_transports_have_ports_and_the_rest_a_number() {
     {
         frame[23] = protocol;
         let headers = check(&frame);
-        assert_eq!(headers.key.protocol, protocol.into());
+        assert_eq!(headers.key.protocol, u16::from(protocol));
         assert_eq!(headers.key.has_ports, payload.is_some());
         assert_eq!(headers.payload, 34 + payload.unwrap_or(0));
         let ports = if payload.is_some() { (5, 6) } else { (0, 0) };
