@@ -4,7 +4,7 @@ use loom::sync::Arc;
 use loom::thread;
 
 use super::explore;
-use crate::attention::AtomicSet;
+use crate::attention::{AtomicSet, Attention, Signs};
 use crate::board::{Beat, Board};
 use crate::heartbeat::{Busy, Cost, Heartbeat};
 use crate::policy::Pool;
@@ -108,5 +108,39 @@ fn one_helper_gets_the_claim() {
         let claimed = board.claim_help(0, 50_000, 10_000);
         assert!(claimed != other.join().unwrap(), "one polls, and the other does not");
         assert!(board.claim_help(0, 70_000, 10_000), "a claim does not outlast its time");
+    });
+}
+
+/// As two lcores that are pressed and settle, whose bits share a word. Neither
+/// may take the other's bit along, and each leaves only when its board says so.
+#[test]
+fn an_lcore_is_in_the_set_while_its_board_shows_the_reason() {
+    explore("signs", || {
+        let attention = Arc::new(Attention::new(2));
+        let other = {
+            let attention = attention.clone();
+            thread::spawn(move || {
+                let (board, mut signs) = (Board::new(Pool::A, 1, 1), Signs::new(&attention, 1));
+                signs.show_pressed();
+                board.show_pressure(Some(5));
+                signs.settle(&board);
+                signs.settle(&board);
+                assert!(attention.pressed.contains(1), "its board shows the reason");
+                board.show_pressure(None);
+                signs.settle(&board);
+                assert!(!attention.pressed.contains(1), "it has none, and has settled");
+            })
+        };
+        let (board, mut signs) = (Board::new(Pool::A, 1, 1), Signs::new(&attention, 0));
+        signs.show_pressed();
+        board.show_pressure(Some(6));
+        signs.settle(&board);
+        assert!(attention.pressed.contains(0));
+        board.show_pressure(None);
+        signs.settle(&board);
+        signs.show_pressed();
+        board.show_pressure(Some(9));
+        other.join().unwrap();
+        assert!(attention.pressed.contains(0) && !attention.pressed.contains(1));
     });
 }

@@ -58,6 +58,19 @@ impl RxQueue {
         drop(held);
     }
 
+    /// As a saturated lcore: it holds the lease over several bursts, which it
+    /// serves and sends at once, and gives the last one its place before it
+    /// releases the lease.
+    fn poll_and_hold(&self) {
+        let Some(held) = self.lease.try_acquire() else { return };
+        let packet = self.poll(&held);
+        self.forwarder.arrive(packet);
+        let packet = self.poll(&held);
+        let ticket = self.forwarder.enter();
+        drop(held);
+        self.forwarder.finish(ticket, packet);
+    }
+
     /// Checks that all that was polled was sent, in order.
     fn settle(&self) {
         assert!(!self.lease.is_held(), "nobody keeps the lease");
@@ -121,6 +134,20 @@ fn a_short_burst_needs_no_place_where_nobody_is_ahead() {
         });
         rxq.poll_and_share();
         rxq.poll_and_keep();
+        other.join().unwrap();
+        rxq.settle();
+    });
+}
+
+#[test]
+fn a_lease_held_over_bursts_is_released_behind_them() {
+    explore("lease, held over bursts", || {
+        let rxq = RxQueue::new();
+        let other = lcore(&rxq, |rxq| {
+            rxq.poll_and_share();
+            rxq.poll_and_keep();
+        });
+        rxq.poll_and_hold();
         other.join().unwrap();
         rxq.settle();
     });
