@@ -136,6 +136,7 @@ fn an_lcore_is_in_the_set_while_its_board_shows_the_reason() {
                 assert!(!attention.pressed.contains(1), "it has none, and has settled");
             })
         };
+        let_others_begin();
         let (board, mut signs) = (Board::new(Pool::A, 1, 1), Signs::new(&attention, 0));
         signs.show_pressed();
         board.show_pressure(Some(6));

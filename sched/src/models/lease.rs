@@ -151,6 +151,7 @@ fn a_lease_held_over_bursts_is_released_behind_them() {
             rxq.poll_and_share();
             rxq.poll_and_keep();
         });
+        let_others_begin();
         rxq.poll_and_hold();
         other.join().unwrap();
         rxq.settle();
