@@ -160,14 +160,21 @@ fn simulate(
         found.map(|(&(mode, pools), rounds)| row(spot, mode.name(), pools, &rounds)).collect();
     let (splits, mut rows): (Vec<Row>, Vec<Row>) =
         rows.into_iter().partition(|row| row.mode == fixed.name());
-    rows.extend(fixed_splits(splits));
+    rows.extend(fixed_splits(splits, |pools| {
+        pools.b as f64 > spot.expensive_erlangs && pools.a as f64 > spot.cheap_erlangs
+    }));
     Ok(rows)
 }
 
-/// Of the rows of all splits: the best one, and the worse of those beside it.
-fn fixed_splits(splits: Vec<Row>) -> Vec<Row> {
+/// Of the rows of all splits: the best one, and the worse of those beside it. A
+/// split that does not keep up is the best only if none does: in a short round
+/// its packets may wait instead of being lost.
+fn fixed_splits(splits: Vec<Row>, keeps_up: impl Fn(Pools) -> bool) -> Vec<Row> {
     // Where all lose packets, the one that loses least.
-    let rank = |row: &Row| (row.wins_at().is_none(), row.wins_at().unwrap_or(row.lost_share));
+    let rank = |row: &Row| {
+        let loses = row.wins_at().is_none() || !row.pools.parse().is_ok_and(&keeps_up);
+        (loses, row.wins_at().unwrap_or(row.lost_share))
+    };
     let order = |a: &Row, b: &Row| {
         let (a, b) = (rank(a), rank(b));
         a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
@@ -327,11 +334,14 @@ mod tests {
     fn the_best_split_has_the_worse_one_beside_it() {
         let splits = [(50.0, 0.0), (10.0, 0.0), (20.0, 0.0), (5.0, 0.3)];
         let splits = splits.map(|(ns, lost)| row("pools", ns, lost)).to_vec();
-        let found: Vec<_> = fixed_splits(splits)
+        let found: Vec<_> = fixed_splits(splits, |_| true)
             .into_iter()
             .map(|row| (row.mode, row.cheap_p99_ns.unwrap()))
             .collect();
         assert_eq!(found, [("pools-best".into(), 10.0), ("pools-off-by-one".into(), 50.0)]);
-        assert!(fixed_splits(Vec::new()).is_empty());
+        let pools = |text: &str, ns: f64| Row { pools: text.into(), ..row("pools", ns, 0.0) };
+        let found = fixed_splits(vec![pools("9:1", 5.0), pools("8:2", 9.0)], |of| of.b > 1);
+        assert_eq!(found[0].cheap_p99_ns, Some(9.0), "one worker does not keep up");
+        assert!(fixed_splits(Vec::new(), |_| true).is_empty());
     }
 }

@@ -129,7 +129,9 @@ impl Figure {
                 comparison.dpdk
             ),
         );
-        add_new(&mut self.about, format!("{}{}", prefix(name), comparison.host_gaps()));
+        if comparison.rows.iter().any(|row| row.host_gap_ns > 0) {
+            add_new(&mut self.about, format!("{}{}", prefix(name), comparison.host_gaps()));
+        }
         comparison
             .notes
             .iter()
