@@ -213,7 +213,8 @@ pub struct LcoreStats {
     /// Polls that returned packets, and polls that returned none.
     pub rx_bursts: Counter,
     pub empty_polls: Counter,
-    /// Packets that finished in the cheap stage.
+    /// Packets that the cheap stage forwarded. The engine may still drop one
+    /// when its turn comes.
     pub cheap_pkts: Counter,
     /// Packets that went through the expensive stage here.
     pub expensive_pkts: Counter,

@@ -72,6 +72,7 @@ enum Content {
 
 const ETHER_IPV4: u16 = 0x0800;
 const ETHER_IPV6: u16 = 0x86dd;
+const PPPOE: u16 = 0x8864;
 
 fn packet(ip: Vec<u8>) -> Content {
     Content::Packet(if ip[0] >> 4 == 6 { ETHER_IPV6 } else { ETHER_IPV4 }, ip)
@@ -130,7 +131,7 @@ pub fn enclose(inner: Vec<u8>, wraps: &[Wrap], back: bool) -> Vec<u8> {
                 let ppp: u16 = if ether_type == ETHER_IPV6 { 0x57 } else { 0x21 };
                 let len = (ip.len() + 2) as u16;
                 let words = [0x1100, session, len, ppp].map(u16::to_be_bytes);
-                Content::Packet(0x8864, [&words.concat()[..], &ip].concat())
+                Content::Packet(PPPOE, [&words.concat()[..], &ip].concat())
             }
             Wrap::Ip(ipv6) => {
                 let inner = content.packet(back).1;
@@ -170,6 +171,11 @@ fn tunnel(ends: [[u8; 16]; 2], port: u16, payload: &[u8]) -> Content {
 }
 
 fn gre(key: Option<u32>, content: Content, ends: [[u8; 16]; 2], back: bool) -> Content {
+    // Sessions are Ethernet's.
+    let content = match content {
+        Content::Packet(PPPOE, _) => Content::Frame(content.frame(back)),
+        content => content,
+    };
     let (ether_type, inner) = content.packet(back);
     let flags: u16 = if key.is_some() { 0x2000 } else { 0 };
     let mut header = [flags.to_be_bytes(), ether_type.to_be_bytes()].concat();
