@@ -76,6 +76,7 @@ const DRIVERS: &[&str] = &[
 const FUNCTIONS: &[&str] = &[
     "mpfwd_.*",
     "rte_eal_cleanup",
+    "rte_mbuf_user_mempool_ops",
     "rte_eal_get_runtime_dir",
     "rte_eal_has_hugepages",
     "rte_eal_process_type",
@@ -87,6 +88,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_lcore_to_socket_id",
     "rte_socket_count",
     "rte_strerror",
+    "rte_telemetry_register_cmd",
     "rte_eth_add_rx_callback",
     "rte_eth_remove_rx_callback",
     "rte_eth_call_rx_callbacks",

@@ -4,7 +4,9 @@
 #include "shim.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,41 +14,172 @@
 
 #include <rte_bus.h>
 #include <rte_dev.h>
+#include <rte_devargs.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_fib.h>
 #include <rte_fib6.h>
 #include <rte_lcore.h>
+#include <rte_log.h>
 #include <rte_malloc.h>
 #include <rte_mbuf.h>
 #include <rte_mbuf_pool_ops.h>
 #include <rte_ring.h>
+#include <rte_telemetry.h>
 #include <rte_version.h>
 
-/* Printed if EAL ends the process. */
+/* What is said if EAL ends the process; no error of EAL's, no reason. */
 static const char *pending_message;
+/* The first error that EAL logged while it started, without its prefix. */
+static char first_error[256];
+
+/* Prints EAL's log, and keeps the first error. */
+static ssize_t log_write(void *unused, const char *text, size_t size)
+{
+	static const char no_reason[] = "Invalid 'command line' arguments";
+	const char *start = text;
+	size_t left = size;
+
+	(void)unused;
+	fwrite(text, 1, size, stderr);
+	fflush(stderr);
+	if (left >= 5 && strncmp(start, "EAL: ", 5) == 0) {
+		start += 5;
+		left -= 5;
+	}
+	while (left > 0 && (start[left - 1] == '\n' || start[left - 1] == '.'))
+		left--;
+	/* getopt said which, and it is no log. rte_panic logs where it is, and then what it has to say. */
+	if (first_error[0] != '\0' || rte_log_cur_msg_loglevel() > (int)RTE_LOG_ERR ||
+	    left == 0 || strncmp(start, "PANIC in ", 9) == 0 ||
+	    memmem(start, left, no_reason, sizeof(no_reason) - 1) != NULL)
+		return size;
+	if (left >= sizeof(first_error))
+		left = sizeof(first_error) - 1;
+	memcpy(first_error, start, left);
+	first_error[left] = '\0';
+	return size;
+}
+
+static void print_pending(void)
+{
+	const char *reason = first_error[0] == '\0' ? pending_message : first_error;
+
+	fflush(NULL);
+	fprintf(stderr, "%s: EAL did not start: %s\n", program_invocation_short_name, reason);
+	_exit(2);
+}
 
 static void print_exit_message(int code, void *unused)
 {
 	(void)unused;
 	/* Code 0: EAL printed its help. No message: EAL did not end the process. */
-	if (code == 0 || pending_message == NULL)
-		return;
-	fflush(NULL);
-	fprintf(stderr, "%s: %s\n", program_invocation_short_name, pending_message);
-	_exit(2);
+	if (code != 0 && pending_message != NULL)
+		print_pending();
+}
+
+/* rte_panic aborts, in the thread that starts EAL. */
+static void handle_abort(int unused)
+{
+	(void)unused;
+	print_pending();
+}
+
+/* EAL answers a bad argument with all its arguments, on standard output. */
+static int hide_stdout(void)
+{
+	int kept = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+	int null = kept < 0 ? -1 : open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+	fflush(stdout);
+	if (null >= 0) {
+		dup2(null, STDOUT_FILENO);
+		close(null);
+	}
+	return kept;
+}
+
+static void show_stdout(int kept)
+{
+	fflush(stdout);
+	if (kept >= 0) {
+		dup2(kept, STDOUT_FILENO);
+		close(kept);
+	}
 }
 
 int mpfwd_eal_init(int argc, char **argv, const char *exit_message)
 {
-	int code;
+	static const cookie_io_functions_t io = { .write = log_write };
+	const struct sigaction on_abort = { .sa_handler = handle_abort };
+	struct sigaction before;
+	FILE *log = fopencookie(NULL, "w", io);
+	int code, stdout_kept;
 
 	pending_message = exit_message;
 	on_exit(print_exit_message, NULL);
+	sigaction(SIGABRT, &on_abort, &before);
+	if (log != NULL)
+		rte_openlog_stream(log);
+	stdout_kept = hide_stdout();
 	code = rte_eal_init(argc, argv);
+	show_stdout(stdout_kept);
+	if (log != NULL) {
+		rte_openlog_stream(NULL);
+		fclose(log);
+	}
+	sigaction(SIGABRT, &before, NULL);
 	pending_message = NULL;
 	return code;
+}
+
+void mpfwd_telemetry_ids(struct rte_tel_data *data)
+{
+	rte_tel_data_start_array(data, RTE_TEL_INT_VAL);
+}
+
+void mpfwd_telemetry_id(struct rte_tel_data *data, unsigned int id)
+{
+	rte_tel_data_add_array_int(data, (int)id);
+}
+
+void mpfwd_telemetry_counts(struct rte_tel_data *data)
+{
+	rte_tel_data_start_dict(data);
+}
+
+void mpfwd_telemetry_count(struct rte_tel_data *data, const char *name, uint64_t count)
+{
+#if RTE_VERSION >= RTE_VERSION_NUM(23, 3, 0, 0)
+	rte_tel_data_add_dict_uint(data, name, count);
+#else
+	rte_tel_data_add_dict_u64(data, name, count);
+#endif
+}
+
+#if RTE_VERSION >= RTE_VERSION_NUM(23, 3, 0, 0)
+static int (*usage_source)(unsigned int lcore, uint64_t *all, uint64_t *busy);
+
+static int lcore_usage(unsigned int lcore, struct rte_lcore_usage *usage)
+{
+	return usage_source(lcore, &usage->total_cycles, &usage->busy_cycles);
+}
+#endif
+
+void mpfwd_register_usage(int (*source)(unsigned int lcore, uint64_t *all, uint64_t *busy))
+{
+#if RTE_VERSION >= RTE_VERSION_NUM(23, 3, 0, 0)
+	usage_source = source;
+	rte_lcore_register_usage_cb(lcore_usage);
+#else
+	(void)source;
+#endif
+}
+
+const char *mpfwd_eal_error(void)
+{
+	return first_error;
 }
 
 int mpfwd_errno(void)
@@ -65,6 +198,13 @@ unsigned int mpfwd_lcore_cpu(unsigned int lcore)
 	return lcore;
 }
 
+int mpfwd_lcore_may_use(unsigned int lcore, unsigned int cpu)
+{
+	rte_cpuset_t set = rte_lcore_cpuset(lcore);
+
+	return cpu < CPU_SETSIZE && CPU_ISSET(cpu, &set);
+}
+
 uint16_t mpfwd_next_port(uint16_t port)
 {
 	uint64_t next = rte_eth_find_next_owned_by((uint16_t)(port + 1), RTE_ETH_DEV_NO_OWNER);
@@ -80,6 +220,20 @@ int mpfwd_port_socket(uint16_t port)
 	    strcmp(rte_bus_name(rte_dev_bus(info.device)), "vdev") == 0)
 		return -1;
 	return rte_eth_dev_socket_id(port);
+}
+
+uint32_t mpfwd_af_packet_frame(uint16_t port)
+{
+	const uint32_t by_default = 2048;
+	const struct rte_devargs *devargs;
+	struct rte_eth_dev_info info;
+	const char *size;
+
+	if (rte_eth_dev_info_get(port, &info) != 0 || info.device == NULL)
+		return by_default;
+	devargs = rte_dev_devargs(info.device);
+	size = devargs == NULL || devargs->args == NULL ? NULL : strstr(devargs->args, "framesz=");
+	return size == NULL ? by_default : (uint32_t)strtoul(size + strlen("framesz="), NULL, 10);
 }
 
 int mpfwd_has_port(const char *device)

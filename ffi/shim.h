@@ -9,16 +9,22 @@ struct rte_fib6;
 struct rte_mbuf;
 struct rte_mempool;
 struct rte_ring;
+struct rte_tel_data;
 
 /*
- * rte_eal_init. From 25.11 on EAL exits by itself on an unknown argument. Then `exit_message` is
- * printed with the program's name, and the exit code is 2.
+ * rte_eal_init, without its usage. EAL may end the process: by an abort, and from 25.11 on by an
+ * exit. Then the exit code is 2, and the last line is EAL's first error with the program's name, or
+ * `exit_message` if EAL logged none.
  */
 int mpfwd_eal_init(int argc, char **argv, const char *exit_message);
+/* The first error that EAL logged while it started; empty if there was none. */
+const char *mpfwd_eal_error(void);
 /* rte_errno of the calling thread. */
 int mpfwd_errno(void);
 /* The first CPU of an lcore's CPU set. */
 unsigned int mpfwd_lcore_cpu(unsigned int lcore);
+/* Whether an lcore's CPU set has this CPU. */
+int mpfwd_lcore_may_use(unsigned int lcore, unsigned int cpu);
 /*
  * The next port after `port` without an owner, as RTE_ETH_FOREACH_DEV; UINT16_MAX if there is none.
  * Start with UINT16_MAX.
@@ -26,8 +32,21 @@ unsigned int mpfwd_lcore_cpu(unsigned int lcore);
 uint16_t mpfwd_next_port(uint16_t port);
 /* The socket of a port; -1 if it is on none, as virtual devices are. */
 int mpfwd_port_socket(uint16_t port);
+/* Bytes of a slot of net_af_packet's ring: its `framesz`. */
+uint32_t mpfwd_af_packet_frame(uint16_t port);
 /* Whether a device has a port, owned or not. Named as for EAL's -a, with its bus: "pci:0000:01:00.0". */
 int mpfwd_has_port(const char *device);
+
+/* Telemetry's answers: an array of lcore ids, or a dictionary of counts (renamed in 23.03). */
+void mpfwd_telemetry_ids(struct rte_tel_data *data);
+void mpfwd_telemetry_id(struct rte_tel_data *data, unsigned int id);
+void mpfwd_telemetry_counts(struct rte_tel_data *data);
+void mpfwd_telemetry_count(struct rte_tel_data *data, const char *name, uint64_t count);
+/*
+ * rte_lcore_register_usage_cb; before 23.03 it does nothing. `source` writes the cycles of an lcore and
+ * the busy ones among them, and returns 0; -1 if it knows none.
+ */
+void mpfwd_register_usage(int (*source)(unsigned int lcore, uint64_t *all, uint64_t *busy));
 
 /* Free bytes of EAL's heaps on all sockets, without what EAL can still allocate from the system. */
 uint64_t mpfwd_heap_free_bytes(void);

@@ -16,8 +16,10 @@
 #include <rte_malloc.h>
 #include <rte_mbuf.h>
 #include <rte_mbuf_dyn.h>
+#include <rte_mbuf_pool_ops.h>
 #include <rte_mempool.h>
 #include <rte_ring.h>
+#include <rte_telemetry.h>
 #include <rte_version.h>
 
 #include "shim.h"
@@ -45,6 +47,10 @@ enum {
 };
 
 static const uint64_t MPFWD_MBUF_HAS_RSS_HASH = RTE_MBUF_F_RX_RSS_HASH;
+/* The NIC has looked at the outermost TCP or UDP checksum: it is right, or wrong. */
+static const uint64_t MPFWD_MBUF_L4_CHECKSUM_MASK = RTE_MBUF_F_RX_L4_CKSUM_MASK;
+static const uint64_t MPFWD_MBUF_L4_CHECKSUM_GOOD = RTE_MBUF_F_RX_L4_CKSUM_GOOD;
+static const uint64_t MPFWD_MBUF_L4_CHECKSUM_BAD = RTE_MBUF_F_RX_L4_CKSUM_BAD;
 static const uint64_t MPFWD_MBUF_INDIRECT = RTE_MBUF_F_INDIRECT;
 static const uint64_t MPFWD_MBUF_EXTERNAL = RTE_MBUF_F_EXTERNAL;
 static const unsigned int MPFWD_RING_SP_ENQ = RING_F_SP_ENQ;

@@ -2,16 +2,20 @@
 //! prepared, run and reported by `run`.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
-use crate::cli::{Cli, in_utf8};
+use crate::cli::{Cli, Idle, Merged, NoArgs, in_utf8};
 use crate::config;
 pub use crate::control::Host;
 use crate::dpdk::{self, Eal};
 use crate::engine::{Engine, EngineSetup};
-use crate::stats::Report;
+use crate::policy::Mode;
+use crate::stats::{DropCause, Report};
 use mpfwd_common::error::{Error, Result};
 use mpfwd_common::output;
 
+mod asked;
+mod check;
 mod engines;
 mod launch;
 mod near;
@@ -26,6 +30,8 @@ mod stamping;
 use engines::{BuiltIn, Engines, Own};
 use run::Run;
 
+const CONFIG_FILE: &str = "--config-file";
+
 /// Runs the program with the whole command line, its name first:
 /// `std::env::args_os()`.
 ///
@@ -33,7 +39,7 @@ use run::Run;
 /// Bad input, a machine that lacks something, a report that can't be written,
 /// or a broken conservation check.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<()> {
-    start(args, BuiltIn::new)
+    start::<NoArgs, _>("mpfwd", args, |cli, _| BuiltIn::new(cli))
 }
 
 /// As [`main`], with the caller's own engine instead of `--forward-mode`'s:
@@ -45,29 +51,84 @@ pub fn main_with<E: Engine>(
     args: impl IntoIterator<Item = OsString>,
     engine: impl Fn(&EngineSetup<'_>) -> E,
 ) -> Result<()> {
-    start(args, |_| Ok(Own(engine)))
+    Program::new("own").run(args, |setup, NoArgs {}| engine(setup))
 }
 
-fn start<W: Engines>(
+/// A program with an engine of its own, under its own name.
+#[derive(Clone, Copy, Debug)]
+pub struct Program {
+    name: &'static str,
+    causes: &'static [&'static str],
+}
+
+impl Program {
+    /// `name`: in help, and as `forward_mode` in the report.
+    pub const fn new(name: &'static str) -> Self {
+        Self { name, causes: &[] }
+    }
+
+    /// The names of the engine's own causes of drops, at most
+    /// [`DropCause::OWN_MAX`]: keys in the report, in snake case. The engine
+    /// drops with [`DropCause::own`] of a name's place.
+    pub const fn causes(self, causes: &'static [&'static str]) -> Self {
+        assert!(causes.len() <= DropCause::OWN_MAX);
+        Self { causes, ..self }
+    }
+
+    /// As [`main_with`]. The program's own arguments stand among mpfwd's behind
+    /// `--`.
+    ///
+    /// # Errors
+    /// As [`main`].
+    pub fn run<E: Engine, A: clap::Args>(
+        self,
+        args: impl IntoIterator<Item = OsString>,
+        engine: impl Fn(&EngineSetup<'_>, &A) -> E,
+    ) -> Result<()> {
+        DropCause::name_own(self.causes);
+        start::<A, _>(self.name, args, |_, own| {
+            Ok(Own { name: self.name, make: move |setup: &EngineSetup<'_>| engine(setup, &own) })
+        })
+    }
+}
+
+fn start<A: clap::Args, W: Engines>(
+    name: &'static str,
     args: impl IntoIterator<Item = OsString>,
-    engines: impl FnOnce(&Cli) -> Result<W>,
+    engines: impl FnOnce(&Cli, A) -> Result<W>,
 ) -> Result<()> {
-    let args = in_utf8(args)?;
+    let mut args = in_utf8(args)?;
+    if let [program, command, words @ ..] = args.as_slice()
+        && command == "check"
+    {
+        return check::check::<A>(name, program, words, |cli, own| engines(cli, own).map(drop));
+    }
+    let file = take_config_file(&mut args)?;
     let (eal_args, own_args) = split(&args)?;
-    let Some(cli) = Cli::read(own_args)? else { return Ok(()) };
+    let merged = Merged::new(file.as_deref(), eal_args, own_args)?;
+    if let [first, rest @ ..] = merged.mistakes.as_slice() {
+        return Err(Error::Usage(match rest.len() {
+            0 => first.clone(),
+            more => format!("{first}; and {more} more, see mpfwd check FILE"),
+        }));
+    }
+    let (eal_args, own_args) = &merged.words();
+    let Some((cli, own)) = Cli::read_with::<A>(name, own_args)? else { return Ok(()) };
     config::check_alone(&cli)?;
     if cli.check_args {
         return Ok(());
     }
+    // From here on no signal kills the process halfway.
+    let mut host = Host::before_eal()?;
     outcome::check_files(&cli)?;
-    let mut engines = engines(&cli)?;
-    let host = Host::before_eal()?;
+    let mut engines = engines(&cli, own)?;
+    host.listen(cli.api.as_ref(), &dpdk::file_prefix(eal_args))?;
     let eal = Eal::start(eal_args)?;
     let report = run_with(&eal, &cli, &host, &mut engines, &stamping::replaying(eal_args))?;
     drop(eal);
     output::say(&report);
     outcome::write_files(&cli, &report)?;
-    if report.conserved { Ok(()) } else { Err(Error::Conservation) }
+    if report.conserved == Some(true) { Ok(()) } else { Err(Error::Conservation) }
 }
 
 /// One run on the ports that EAL has now: plans, sets up, forwards until the
@@ -90,7 +151,7 @@ pub fn run_own<E: Engine>(
     host: &Host,
     engine: impl Fn(&EngineSetup<'_>) -> E,
 ) -> Result<Report> {
-    run_with(eal, cli, host, &mut Own(engine), &[])
+    run_with(eal, cli, host, &mut Own { name: "own", make: engine }, &[])
 }
 
 /// `replaying`: the virtual devices that replay captures.
@@ -103,9 +164,43 @@ fn run_with(
 ) -> Result<Report> {
     let mut plan = config::plan(cli, &eal.lcores(), &dpdk::find_ports(eal)?, eal.socket_mem())?;
     stamping::leave_out(&mut plan, cli, replaying);
+    if cli.idle != Idle::Yield {
+        plan.warnings
+            .extend(eal.crowded().iter().map(|(lcores, cpus)| printed::crowded(lcores, cpus)));
+    }
+    if plan.scheduling.mode == Mode::Pools && engines.never_defers(cli) {
+        plan.warnings.push(
+            "nothing is expensive here, and pool B stays idle: write --mode hybrid, or leave out --pools"
+                .into(),
+        );
+    }
     let mut run = Run::prepare(eal, cli, plan, engines)?;
     let ended = run.run(engines, host)?;
     Ok(run.report(ended))
+}
+
+/// Removes `--config-file` and its value, wherever it stands. Without it, the
+/// file is `MPFWD_CONFIG_FILE`'s.
+///
+/// # Errors
+/// The value is missing.
+fn take_config_file(args: &mut Vec<String>) -> Result<Option<PathBuf>> {
+    let Some(at) = args.iter().position(|arg| {
+        arg == CONFIG_FILE
+            || arg.strip_prefix(CONFIG_FILE).is_some_and(|rest| rest.starts_with('='))
+    }) else {
+        return Ok(std::env::var_os("MPFWD_CONFIG_FILE").map(PathBuf::from));
+    };
+    let word = args.remove(at);
+    let path = match word.strip_prefix(CONFIG_FILE).and_then(|rest| rest.strip_prefix('=')) {
+        Some(path) => path.to_owned(),
+        None if at < args.len() => args.remove(at),
+        None => String::new(),
+    };
+    match path.as_str() {
+        "" => Err(Error::Usage(format!("{CONFIG_FILE} needs a file"))),
+        path => Ok(Some(path.into())),
+    }
 }
 
 /// EAL's arguments stand before `--`, ours behind it. A request for help is

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{CommandFactory, Parser, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use macaddr::MacAddr6;
 use serde::Serialize;
 
@@ -19,9 +19,15 @@ use mpfwd_common::error::{Error, Result};
 use mpfwd_common::generate::Generated;
 use mpfwd_common::output::print;
 
+pub use mpfwd_common::api::ApiArg;
 pub use mpfwd_common::args::Pools;
 pub(crate) use mpfwd_common::args::{in_utf8, one_line, parse_seconds, parse_time};
 pub use mpfwd_common::work::{Mark, Work};
+
+mod eal_table;
+mod sources;
+
+pub use sources::{Merged, example};
 
 /// Behind the list of arguments in `--help`.
 const AFTER_HELP: &str = "\
@@ -33,6 +39,7 @@ Examples:
   mpfwd -l 0-3 -a 01:00.0 -- --pools 3:1 --forward-mode dpi --rules my.rules
   mpfwd -l 0-1 --no-pci --vdev net_null0,no-rx=1 -- --pools 1:1 \\
         --source open-loop:load=0.5 --work spin:cheap=1us,expensive=1ms,p=1e-4
+  mpfwd --config-file /etc/mpfwd/mpfwd.toml; mpfwd check FILE checks it
 
 Exit codes:
   0  packets were forwarded and conserved
@@ -220,6 +227,16 @@ pub struct Cli {
     #[arg(long, help_heading = ENGINE, value_name = "MIB",
           value_parser = clap::value_parser!(u32).range(0..=1 << 20))]
     pub stream_memory: Option<u32>,
+    /// Engine dpi: which packet's addresses and ports make a flow
+    ///
+    /// See docs/dpi.md.
+    #[arg(long, help_heading = ENGINE, value_name = "WHICH", value_enum,
+          default_value_t = FlowKeyArg::Inner)]
+    pub flow_key: FlowKeyArg,
+    /// Engine dpi: whether flows in different VLANs are different flows
+    #[arg(long, help_heading = ENGINE, value_name = "HOW", value_enum,
+          default_value_t = FlowVlan::Use)]
+    pub flow_vlan: FlowVlan,
     /// Flows that dpi and --predict remember [default: 65536]
     #[arg(long, help_heading = ENGINE, value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..=1 << 28))]
@@ -297,6 +314,28 @@ pub struct Cli {
     /// See docs/report.md.
     #[arg(long, help_heading = RUN, value_name = "FILE")]
     pub report: Option<PathBuf>,
+    /// Control socket: unix:PATH, 127.0.0.1:PORT, or off [default: by EAL's
+    /// --file-prefix]
+    ///
+    /// By default /run/mpfwd/PREFIX.sock for root, and
+    /// $XDG_RUNTIME_DIR/mpfwd/PREFIX.sock for others. mpctl and Prometheus use
+    /// it. See docs/api.md.
+    #[arg(long, help_heading = RUN, value_name = "ADDRESS")]
+    pub api: Option<ApiArg>,
+    /// On SIGTERM go on for up to this time, until little arrives [default: end
+    /// at once]
+    ///
+    /// The API says at once that the run is not ready. See docs/operating.md.
+    #[arg(long, help_heading = RUN, value_name = "TIME",
+          allow_negative_numbers = true, value_parser = parse_time)]
+    pub drain: Option<Duration>,
+    /// Read arguments from this TOML file
+    ///
+    /// EAL's stand below [eal]. The environment replaces arguments of the file,
+    /// for example by MPFWD_BURST=32 or MPFWD_EAL_L=0-9, and the command line
+    /// replaces both. mpfwd check FILE finds all mistakes. See docs/operating.md.
+    #[arg(long, help_heading = RUN, value_name = "FILE")]
+    pub config_file: Option<PathBuf>,
     /// Check these arguments, and end before EAL starts
     #[arg(long, hide = true)]
     pub check_args: bool,
@@ -320,13 +359,25 @@ impl Cli {
     /// # Errors
     /// The first thing wrong, as one line.
     pub fn read(args: &[String]) -> Result<Option<Self>> {
-        let words = std::iter::once("mpfwd").chain(args.iter().map(String::as_str));
-        match Self::try_parse_from(words) {
-            Ok(Self { generate: Some(what), .. }) => {
-                print(what.of(Self::command(), 8));
+        Ok(Self::read_with::<NoArgs>("mpfwd", args)?.map(|(cli, _)| cli))
+    }
+
+    /// As `read`, for the program of that name, which has arguments of its own.
+    ///
+    /// # Errors
+    /// As `read`.
+    pub fn read_with<A: Args>(name: &'static str, args: &[String]) -> Result<Option<(Self, A)>> {
+        let command = || A::augment_args(Self::command().name(name).bin_name(name));
+        let words = std::iter::once(name).chain(args.iter().map(String::as_str));
+        let both = command().try_get_matches_from(words).and_then(|matches| {
+            Ok((Self::from_arg_matches(&matches)?, A::from_arg_matches(&matches)?))
+        });
+        match both {
+            Ok((Self { generate: Some(what), .. }, _)) => {
+                print(what.of(command(), 8));
                 Ok(None)
             }
-            Ok(cli) => Ok(Some(cli)),
+            Ok(both) => Ok(Some(both)),
             Err(error) if !error.use_stderr() => {
                 print(error.render().to_string());
                 Ok(None)
@@ -334,6 +385,28 @@ impl Cli {
             Err(error) => Err(Error::Usage(one_line(&error.to_string()))),
         }
     }
+}
+
+/// For programs without arguments of their own.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct NoArgs {}
+
+/// `--flow-key`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FlowKeyArg {
+    /// The innermost IP packet of a tunnel
+    Inner,
+    /// The outermost IP packet
+    Outer,
+}
+
+/// `--flow-vlan`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FlowVlan {
+    /// They are different flows
+    Use,
+    /// They are one flow, for links whose directions have different tags
+    Ignore,
 }
 
 /// `--pools`.
@@ -498,7 +571,12 @@ impl FromStr for EthPeer {
         let parts = text.split_once(',').and_then(|(port, mac)| {
             Some(Self { port: port.trim().parse().ok()?, mac: mac.trim().parse().ok()? })
         });
-        parts.ok_or_else(|| "write PORT,MAC, for example 0,02:00:00:00:00:01".into())
+        let peer: Self =
+            parts.ok_or("write PORT,MAC, for example 0,02:00:00:00:00:01".to_owned())?;
+        if peer.mac.is_nil() || peer.mac.is_multicast() {
+            return Err(format!("{} is not the address of one station", peer.mac));
+        }
+        Ok(peer)
     }
 }
 

@@ -25,7 +25,7 @@ pub use source::SOURCE_PORT_HINT;
 pub use stamping::Stamping;
 
 /// Packets that an lcore keeps per port when the driver refuses them.
-pub const WAITING_MAX: usize = 1024;
+pub const BACKLOG_MAX: usize = 1024;
 
 /// One lcore's part.
 #[derive(Clone, Debug)]
@@ -66,8 +66,8 @@ pub struct PortPlan {
 pub struct Plan {
     pub scheduling: Scheduling,
     pub inspecting: Inspecting,
-    /// Lcores per micropool, at the start if they follow the load; `None` with a
-    /// single pool.
+    /// Lcores per micropool, at the start if they follow the load; `None` with
+    /// a single pool.
     pub pools: Option<Pools>,
     pub lcores: Vec<LcorePlan>,
     pub ports: Vec<PortPlan>,
@@ -193,14 +193,17 @@ pub fn plan(
     let all = lcores;
     let lcores: Vec<LcorePlan> = lcores.iter().enumerate().map(lcore_plan).collect();
     let peers = peers(&cli.eth_peer, &ports)?;
-    let port_plan = |(at, &info): (usize, &&PortInfo)| PortPlan {
-        info: info.clone(),
-        rxq: queues.rxqs[at],
-        rx_sockets: queues.rx_sockets(at, info, all, &memory),
-        tx_sockets: queues.tx_sockets(at, info, all, &memory),
-        txq_users: queues.users(at, lcores.len()),
-        out: paired(at, &ports, &mut warnings),
-        peer: peers[at],
+    let port_plan = |(at, &info): (usize, &&PortInfo)| {
+        let (rx_sockets, tx_sockets) = queues.sockets(at, info, all, &memory);
+        PortPlan {
+            info: info.clone(),
+            rxq: queues.rxqs[at],
+            rx_sockets,
+            tx_sockets,
+            txq_users: queues.users(at, lcores.len()),
+            out: paired(at, &ports, &mut warnings),
+            peer: peers[at],
+        }
     };
     let mut plans: Vec<PortPlan> = ports.iter().enumerate().map(port_plan).collect();
     source::check_ports(cli, &plans)?;
@@ -269,8 +272,8 @@ fn chosen_ports<'p>(cli: &Cli, ports: &'p [PortInfo]) -> Result<Vec<&'p PortInfo
         .collect())
 }
 
-/// The pools at the start; `None` with a single pool. Those that follow the load
-/// begin with halves.
+/// The pools at the start; `None` with a single pool. Those that follow the
+/// load begin with halves.
 fn split(pools: Option<PoolsArg>, lcores: &[Lcore]) -> Result<Option<Pools>> {
     const TWO_LCORES: &str =
         "give EAL two lcores at least: -l 0-1, or --lcores '(0-1)@0' on one CPU";
@@ -302,12 +305,10 @@ fn paired(at: usize, ports: &[&PortInfo], warnings: &mut Vec<String>) -> u16 {
     match ports.get(at ^ 1) {
         Some(port) => port.id,
         None => {
-            if ports.len() > 1 {
-                warnings.push(format!(
-                    "port {} has no partner: its packets leave by the same port",
-                    ports[at].id
-                ));
-            }
+            warnings.push(format!(
+                "port {} has no partner: its packets leave by the same port",
+                ports[at].id
+            ));
             ports[at].id
         }
     }

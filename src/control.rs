@@ -5,35 +5,54 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use mpfwd_common::api::ApiArg;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use crate::datapath::{Board, RunState};
 use crate::dpdk::clock::{TscRate, tsc};
 use crate::dpdk::{Lcore, Port, RxQueue};
 use crate::stats::{
-    DropCause, HistogramCounts, Incident, Incidents, LcoreStats, Map, OwnStats, StampClocks, Stuck,
-    Verdict, incident_table,
+    DropCause, HistogramCounts, Incident, Incidents, LcoreStats, Map, OwnStats, RunDelay,
+    StampClocks, Stuck, Verdict, incident_table,
 };
 use mpfwd_common::error::{Error, Result};
 use mpfwd_common::output::{say, warn};
 use mpfwd_common::text::time;
 
+pub mod api;
 mod clocks;
+mod cpus;
+mod desk;
+mod drain;
+mod metrics;
 mod pools;
 mod ports;
 mod reload;
+mod service;
+mod signs;
 
+use api::Listener;
 use clocks::FOLLOW_EVERY;
 pub use clocks::FollowedClocks;
+use cpus::CpuWatch;
+use desk::Order;
+pub use desk::{Desk, Moment, Seen};
+pub use drain::{BELOW_PPS, DrainFor};
+use drain::{Drain, Drained};
 pub use pools::PoolFitter;
 pub use ports::WatchedPorts;
 pub use reload::{Hangups, Reload};
+use service::Service;
 
 /// Interval at which control wakes up. Long, because on a small machine control
 /// shares a CPU with an lcore.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// The share of a period, over all lcores, from which the live line shows their
+/// run delay.
+const RUN_DELAY_SHOWN: f64 = 0.01;
 
 /// Interval at which control asks drivers for links that they do not follow.
 const LINKS_EVERY: Duration = Duration::from_millis(100);
@@ -41,12 +60,15 @@ const LINKS_EVERY: Duration = Duration::from_millis(100);
 /// Time for lcores to finish received packets. Then the rest is dropped.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
-/// Counts SIGINT and SIGTERM, which end the run, and SIGUSR1, which prints the
-/// record of stuck lcores.
+/// Counts SIGINT, which ends the run, SIGTERM, which drains it where that is
+/// wanted, SIGUSR1, which prints the record of stuck lcores, and SIGHUP, which
+/// reads files again.
 #[derive(Clone)]
 pub struct Signals {
-    end: Arc<AtomicUsize>,
+    interrupt: Arc<AtomicUsize>,
+    terminate: Arc<AtomicUsize>,
     record: Arc<AtomicUsize>,
+    hangup: Arc<AtomicUsize>,
 }
 
 impl Signals {
@@ -56,23 +78,31 @@ impl Signals {
     /// # Errors
     /// When the kernel refuses a handler.
     pub fn catch() -> Result<Self> {
-        let [end, record] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
-        for (signal, flag) in [(SIGINT, &end), (SIGTERM, &end), (SIGUSR1, &record)] {
+        let [interrupt, terminate, record, hangup] =
+            [(); 4].map(|()| Arc::new(AtomicUsize::new(0)));
+        for (signal, flag) in
+            [(SIGINT, &interrupt), (SIGTERM, &terminate), (SIGUSR1, &record), (SIGHUP, &hangup)]
+        {
             signal_hook::flag::register_usize(signal, flag.clone(), 1).map_err(|error| {
                 Error::Setup(format!("no handler for signal {signal}: {error}"))
             })?;
         }
-        Ok(Self { end, record })
+        Ok(Self { interrupt, terminate, record, hangup })
     }
 
-    /// Whether SIGINT or SIGTERM came since the last call.
-    fn end_requested(&self) -> bool {
-        self.end.swap(0, Ordering::Relaxed) > 0
+    /// How often SIGINT and SIGTERM came since the last call.
+    fn ends_requested(&self) -> [usize; 2] {
+        [&self.interrupt, &self.terminate].map(|count| count.swap(0, Ordering::Relaxed))
     }
 
     /// Whether SIGUSR1 came since the last call.
     fn record_requested(&self) -> bool {
         self.record.swap(0, Ordering::Relaxed) > 0
+    }
+
+    /// Whether SIGHUP came since the last call.
+    fn hangup_requested(&self) -> bool {
+        self.hangup.swap(0, Ordering::Relaxed) > 0
     }
 }
 
@@ -81,6 +111,8 @@ pub struct Host {
     pub(crate) signals: Signals,
     /// The CPUs that the process may use.
     pub(crate) cpus: CpuSet,
+    /// The control socket, if there is one.
+    pub(crate) api: Option<Listener>,
 }
 
 impl Host {
@@ -93,7 +125,16 @@ impl Host {
         let cpus = sched_getaffinity(Pid::from_raw(0)).map_err(|error| {
             Error::Setup(format!("the kernel hides the process's CPUs: {error}"))
         })?;
-        Ok(Self { signals: Signals::catch()?, cpus })
+        Ok(Self { signals: Signals::catch()?, cpus, api: None })
+    }
+
+    /// Binds the control socket. As long as the process has one thread.
+    ///
+    /// # Errors
+    /// As [`Listener::bind`].
+    pub(crate) fn listen(&mut self, api: Option<&ApiArg>, file_prefix: &str) -> Result<()> {
+        self.api = Listener::bind(api, file_prefix)?;
+        Ok(())
     }
 }
 
@@ -157,20 +198,28 @@ pub struct Control<'a> {
     pub cpus: CpuSet,
     pub duration: Option<Duration>,
     pub stats_period: Option<Duration>,
+    /// How SIGTERM drains the run, if it does.
+    pub drain: Option<DrainFor>,
     /// Set by the caller when all lcores have returned.
     pub ended: &'a AtomicBool,
 }
 
+/// What control alone changes while it watches.
+pub struct Watch<'w, 'a> {
+    pub followed: &'w mut FollowedClocks,
+    pub watched: &'w mut WatchedPorts,
+    /// Fits the pools to the load, with `--pools auto`.
+    pub fitter: Option<&'w mut PoolFitter<'a>>,
+    /// Answers the API's requests.
+    pub desk: Desk<'w>,
+}
+
 impl Control<'_> {
     /// Runs until the lcores have returned. Meanwhile it follows clocks and ports,
-    /// and fits the pools to the load if there is a `fitter`. Returns how long
-    /// packets were received.
-    pub fn watch(
-        &self,
-        followed: &mut FollowedClocks,
-        watched: &mut WatchedPorts,
-        mut fitter: Option<&mut PoolFitter<'_>>,
-    ) -> Duration {
+    /// fits the pools, and answers requests. Returns how long packets were
+    /// received.
+    pub fn watch(&self, watch: Watch<'_, '_>) -> Duration {
+        let Watch { followed, watched, mut fitter, mut desk } = watch;
         // This thread inherits the main lcore's pinning. If that can't be
         // undone, control shares the main lcore's CPU.
         let _ = sched_setaffinity(Pid::from_raw(0), &self.cpus);
@@ -178,14 +227,15 @@ impl Control<'_> {
         let (mut links_at, mut clocks_at, mut verdict) =
             (start, start + FOLLOW_EVERY, Verdict::Open);
         let mut line = StatsLine::new(start);
+        let mut drain: Option<Drain> = None;
+        let mut cpus = CpuWatch::new(self.incidents.lcore_ids.len(), start);
+        let mut service = Service::new(start);
         while !self.ended.load(Ordering::Acquire) {
             let now = Instant::now();
             let over = self.duration.is_some_and(|duration| now - start >= duration);
-            let signal = self.signals.end_requested();
-            if (over || signal) && !self.run.is_draining() {
+            self.heed_signals(&mut drain, now);
+            if over || self.is_drained(&mut drain, now) {
                 self.run.drain();
-            } else if signal {
-                self.run.abandon();
             }
             if self
                 .run
@@ -211,16 +261,75 @@ impl Control<'_> {
                 fitter.look(start);
             }
             self.tell_verdict(&mut verdict);
+            service.tell(self, now);
+            cpus.look(now, &self.incidents.lcore_ids, self.incidents.incidents.run_delays());
             if let Some(period) = self.stats_period {
                 line.print_when_due(now, period, self);
             }
-            std::thread::park_timeout(self.until_next(start, now, &line));
+            let moment = || Moment {
+                followed: &*followed,
+                watched: &*watched,
+                pool_changes: fitter.as_ref().map(|fitter| fitter.changes()),
+                elapsed: now - start,
+                is_draining: drain.is_some() || self.run.is_draining(),
+            };
+            let order = desk.answer_one(self, moment);
+            if let Some(Order::Drain(limits)) = order {
+                self.begin_drain(&mut drain, limits, now);
+            }
+            let wait = self.until_next(start, now, &line);
+            std::thread::park_timeout(desk.wait_at_most(wait));
         }
         if let Some(period) = self.stats_period {
             line.print_when_due(Instant::now(), period, self);
         }
         self.tell_verdict(&mut verdict);
         self.run.drained_at().unwrap_or_else(Instant::now) - start
+    }
+
+    /// SIGINT ends the run, SIGTERM drains it where that is wanted. A second
+    /// signal drops what is left.
+    fn heed_signals(&self, drain: &mut Option<Drain>, now: Instant) {
+        let [interrupts, terminations] = self.signals.ends_requested();
+        let signals = interrupts + terminations;
+        if signals == 0 {
+            return;
+        }
+        let is_second =
+            self.run.is_draining() || signals > 1 || terminations > 0 && drain.is_some();
+        match self.drain.filter(|_| interrupts == 0 && !is_second) {
+            Some(limits) => self.begin_drain(drain, limits, now),
+            None => self.run.drain(),
+        }
+        if is_second {
+            self.run.abandon();
+        }
+    }
+
+    /// From now on the run is about to end. Does nothing if it is already.
+    fn begin_drain(&self, drain: &mut Option<Drain>, limits: DrainFor, now: Instant) {
+        if drain.is_none() && !self.run.is_draining() {
+            say(format_args!("draining: for at most {}", time(limits.time.as_nanos() as u64)));
+            *drain = Some(Drain::new(limits, now, self.received_pkts()));
+        }
+    }
+
+    /// Whether forwarding ends now because the run is drained.
+    fn is_drained(&self, drain: &mut Option<Drain>, now: Instant) -> bool {
+        let Some(draining) = drain.as_mut().filter(|_| !self.run.is_draining()) else {
+            return false;
+        };
+        let limits = draining.limits();
+        let Some(why) = draining.look(now, || self.received_pkts()) else { return false };
+        match why {
+            Drained::Quiet => say(format_args!("drained: rx below {} pps", limits.below_pps)),
+            Drained::TimeOver => say("drained: the time is over"),
+        }
+        true
+    }
+
+    fn received_pkts(&self) -> u64 {
+        self.stats.iter().map(|lcore| lcore.rx_pkts()).sum()
     }
 
     /// Warns when drivers' stamps turn out to be wrong.
@@ -274,6 +383,8 @@ struct StatsLine {
     printed_at: Instant,
     last: [u64; 4],
     latencies: HistogramCounts,
+    /// Of all lcores together.
+    run_delay_ns: u64,
 }
 
 impl StatsLine {
@@ -284,6 +395,7 @@ impl StatsLine {
             printed_at: start,
             last: [0; 4],
             latencies: HistogramCounts::default(),
+            run_delay_ns: 0,
         }
     }
 
@@ -318,6 +430,14 @@ impl StatsLine {
                 text += &format!("  {name} {}", time(tsc_rate.ns(ticks)));
             }
         }
+        let delays = control.incidents.incidents.run_delays().iter();
+        let run_delay_ns: u64 = delays.filter_map(RunDelay::ns).sum();
+        let delayed_ns = run_delay_ns.saturating_sub(self.run_delay_ns);
+        // Less than that is the kernel's own work.
+        if delayed_ns as f64 > seconds * 1e9 * RUN_DELAY_SHOWN {
+            text += &format!("  run delay {}", time(delayed_ns));
+        }
+        self.run_delay_ns = run_delay_ns;
         say(text);
         self.printed_at = now;
         self.last = counts;

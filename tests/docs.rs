@@ -31,6 +31,8 @@ const OTHERS: &[&str] = &[
     "--no-huge",
     "--no-pci",
     "--no-shconf",
+    "--no-telemetry",
+    "--now",
     "--only",
     "--parent",
     "--profile",
@@ -38,12 +40,14 @@ const OTHERS: &[&str] = &[
     "--seconds",
     "--sha256",
     "--shared-mpfwd",
+    "--show",
     "--skew",
     "--socket-mem",
     "--status-dev",
     "--stops",
     "--target-dir",
     "--test",
+    "--unix-socket",
     "--variable",
     "--vdev",
     "--workspace",
@@ -80,6 +84,12 @@ fn of_mpfwd() -> BTreeSet<String> {
     visible.filter_map(|argument| Some(format!("--{}", argument.get_long()?))).collect()
 }
 
+fn of_mpctl() -> BTreeSet<String> {
+    let output = Command::new(common::mpctl()).args(["generate", "bash"]).output();
+    let completions = String::from_utf8(output.expect("mpctl runs").stdout).expect("text");
+    flags(&completions)
+}
+
 fn of_mplab() -> BTreeSet<String> {
     let output = Command::new(common::mplab()).args(["generate", "bash"]).output();
     let completions = String::from_utf8(output.expect("mplab runs").stdout).expect("text");
@@ -90,6 +100,7 @@ fn of_mplab() -> BTreeSet<String> {
 fn documents_name_no_flag_that_does_not_exist() {
     let mut known = of_mpfwd();
     known.extend(of_mplab());
+    known.extend(of_mpctl());
     known.extend(["--help", "--version"].map(str::to_owned));
     known.extend(OTHERS.iter().map(|&name| name.to_owned()));
     for path in documents() {
@@ -117,7 +128,9 @@ fn every_flag_is_described() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
         flags(&std::fs::read_to_string(path).expect("a document"))
     };
-    for (page, there) in [("flags.md", of_mpfwd()), ("mplab.md", of_mplab())] {
+    for (page, there) in
+        [("flags.md", of_mpfwd()), ("mplab.md", of_mplab()), ("mpctl.md", of_mpctl())]
+    {
         let described = read(page);
         let is_missing = |flag: &&String| {
             !described.contains(*flag) && !["--help", "--version"].contains(&flag.as_str())

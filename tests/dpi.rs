@@ -444,3 +444,130 @@ fn mistakes_in_rules_are_refused_with_their_place() {
     refused(&folder.path().join("nowhere"), "nowhere");
     refused(folder.path(), "directory");
 }
+
+// ---- Who a flow is ----
+
+const WORD: &[u8] = b"GET /etc/passwd";
+
+/// An IPv4 packet of another protocol between the hosts of flow 1.
+fn other_protocol(protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let frame = ipv4_tcp(Flow { number: 1, back: false }, b"");
+    let address = |at: usize| frame[at..at + 4].try_into().expect("four bytes");
+    let (source, destination) = (address(26), address(30));
+    let mut built = frame[..14].to_vec();
+    let header =
+        etherparse::Ipv4Header::new(payload.len() as u16, 64, protocol.into(), source, destination);
+    header.expect("a short payload").write(&mut built).expect("a vector takes all");
+    built.extend(payload);
+    built
+}
+
+/// The frame with bytes between its addresses and its EtherType, or behind.
+fn with(frame: &[u8], at: usize, bytes: &[u8]) -> Vec<u8> {
+    [&frame[..at], bytes, &frame[at..]].concat()
+}
+
+/// Sets the TCP flags, and the checksum for them.
+fn flagged(mut frame: Vec<u8>, flags: u8) -> Vec<u8> {
+    let change = i32::from(frame[47]) - i32::from(flags);
+    let checksum = i32::from(u16::from_be_bytes([frame[50], frame[51]])) + change;
+    let folded = (checksum & 0xffff) + (checksum >> 16);
+    frame[47] = flags;
+    frame[50..52].copy_from_slice(&(folded as u16).to_be_bytes());
+    frame
+}
+
+/// The first and the later fragment of a frame, an IPv4 packet without options.
+fn fragments(frame: &[u8]) -> [Vec<u8>; 2] {
+    let part = |range: std::ops::Range<usize>, more: bool| {
+        let header = etherparse::Ipv4HeaderSlice::from_slice(&frame[14..34]).expect("a header");
+        let mut header = header.to_header();
+        header.identification = 7;
+        header.dont_fragment = false;
+        header.more_fragments = more;
+        header.fragment_offset =
+            etherparse::IpFragOffset::try_new((range.start / 8) as u16).expect("a small offset");
+        header.set_payload_len(range.len()).expect("a small part");
+        header.header_checksum = header.calc_header_checksum();
+        let mut part = frame[..14].to_vec();
+        header.write(&mut part).expect("a vector takes all");
+        part.extend(&frame[34..][range]);
+        part
+    };
+    let len = frame.len() - 34;
+    [part(0..24, true), part(24..len, false)]
+}
+
+/// For each kind the frames, and which of them pass.
+fn identities() -> Vec<(&'static str, Vec<Vec<u8>>, Vec<bool>)> {
+    let flow = |number| Flow { number, back: false };
+    let tcp = |number, payload: &[u8]| ipv4_tcp(flow(number), payload);
+    let plain = [b'-'; 40];
+    let tagged = |id: u8, frame: Vec<u8>| with(&frame, 12, &[0x81, 0, 0, id]);
+    let labelled =
+        |frame: Vec<u8>| [&frame[..12], &[0x88, 0x47, 0, 1, 1, 64], &frame[14..]].concat();
+    let vxlan = |frame: Vec<u8>| {
+        let mut outer = Vec::new();
+        let inner = [&[8, 0, 0, 0, 0, 0, 7, 0][..], &frame].concat();
+        etherparse::PacketBuilder::ethernet2([2; 6], [4; 6])
+            .ipv4([10, 9, 9, 1], [10, 9, 9, 2], 64)
+            .udp(50_000, 4789)
+            .write(&mut outer, &inner)
+            .expect("a vector takes all");
+        outer
+    };
+    let arp = [&[4; 6][..], &[2; 6], &[8, 6], &[0; 46]].concat();
+    let [first, later] = fragments(&tcp(1, &plain));
+    let mut wrong = tcp(1, WORD);
+    wrong[50] ^= 0x55;
+    let mut behind = vec![tcp(1, WORD)];
+    behind.extend((0..20).map(|_| tcp(1, b"")));
+    let mut reused: Vec<_> = (0..8).map(|n| ipv4_tcp_at(flow(1), 1 + 40 * n, &plain)).collect();
+    reused.push(flagged(ipv4_tcp_at(flow(1), 321, b""), 0x11));
+    reused.push(flagged(ipv4_tcp_at(flow(1), 900_000, b""), 0x02));
+    reused.push(ipv4_tcp_at(flow(1), 900_001, WORD));
+    vec![
+        ("bare ACKs behind a match", behind, vec![false; 21]),
+        ("fragments", vec![tcp(1, WORD), first.clone(), later.clone()], vec![false; 3]),
+        ("fragments of another flow", vec![tcp(2, WORD), first, later], vec![false, true, true]),
+        (
+            "other protocols",
+            vec![
+                other_protocol(1, &[&[8, 0, 0, 0][..], WORD].concat()),
+                other_protocol(132, &plain),
+                other_protocol(50, &plain),
+                tcp(1, &plain),
+            ],
+            vec![false, true, true, true],
+        ),
+        ("VLANs", vec![tagged(1, tcp(1, WORD)), tagged(2, tcp(1, &plain))], vec![false, true]),
+        (
+            "labels",
+            vec![labelled(tcp(1, WORD)), labelled(tcp(2, &plain)), arp],
+            vec![false, true, true],
+        ),
+        (
+            "VXLAN",
+            vec![vxlan(tcp(1, WORD)), vxlan(tcp(2, &plain)), vxlan(tcp(1, &plain))],
+            vec![false, true, false],
+        ),
+        ("a wrong checksum", vec![wrong, tcp(1, &plain)], vec![false, true]),
+        ("a port used again", reused, [vec![true; 10], vec![false]].concat()),
+    ]
+}
+
+#[test]
+fn verdicts_reach_all_of_a_flow_and_nothing_else() {
+    for (kind, sent, passes) in identities() {
+        for mode in ["--mode rtc", "--mode pools --pools 1:1", "--mode hybrid --pools 1:1"] {
+            let lcores = if mode.contains("pools") { 2 } else { 1 };
+            let (_, came) = through(lcores, mode, RULES, &sent);
+            let mut wanted: Vec<_> =
+                sent.iter().zip(&passes).filter(|(_, passes)| **passes).map(|(f, _)| f).collect();
+            let mut came: Vec<_> = came.iter().collect();
+            came.sort();
+            wanted.sort();
+            assert!(came == wanted, "{kind}, {mode}: {} of {} came", came.len(), wanted.len());
+        }
+    }
+}

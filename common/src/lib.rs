@@ -1,10 +1,13 @@
-//! Shared by mpfwd and mplab: command-line values, rows of the JSON report,
-//! open-loop traffic in virtual time, and the format of figures. Links no DPDK.
+//! Shared by mpfwd, mplab and mpctl: command-line values, rows of the JSON
+//! report, open-loop traffic in virtual time, and the format of figures. Links no
+//! DPDK.
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod args;
 pub mod error;
 pub mod generate;
+pub mod incidents;
 pub mod latency;
 pub mod output;
 pub mod report;

@@ -6,8 +6,12 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use micropools::policy::Excess;
+
 use super::lcores::Lcores;
 use super::mode::LabMode;
+use super::sim_mode::SimMode;
+use super::simulate::Backlog;
 use mpfwd_common::args::{Pools, parse_seconds, parse_time};
 use mpfwd_common::generate::Generated;
 
@@ -25,6 +29,14 @@ pub(super) enum Command {
     /// Measure modes in short interleaved rounds, and show their latencies side
     /// by side
     Compare(CompareArgs),
+    /// The same as compare in virtual time, on lcores that this machine need not
+    /// have
+    Simulate(SimulateArgs),
+    /// Simulate all modes at several loads and costs, and show which is best
+    /// where
+    Map(MapArgs),
+    /// Measure what the lcores' own work takes on this machine, for simulations
+    Calibrate(CalibrateArgs),
     /// 5,000,000 packets, of which one in ten thousand is expensive, in two
     /// pools and in a single one
     Bimodal(BimodalArgs),
@@ -122,6 +134,16 @@ pub(super) struct CompareArgs {
     /// it from the lcore there
     #[arg(long, value_name = "CPU")]
     pub neighbour: Option<usize>,
+    /// Simulate the same, and show measured, simulated and their ratio
+    #[arg(long)]
+    pub twin: bool,
+    /// With --twin: what the lcores' own work takes, a file that mplab calibrate
+    /// wrote
+    #[arg(long, value_name = "FILE", requires = "twin")]
+    pub profile: Option<PathBuf>,
+    /// With --twin: replay the host gaps of the profile
+    #[arg(long, requires = "profile")]
+    pub host_gaps: bool,
     /// Rounds per mode. The modes take turns
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub rounds: u32,
@@ -134,6 +156,162 @@ pub(super) struct CompareArgs {
     /// Draw the result: a file that ends in .svg or .png
     #[arg(long, value_name = "FILE")]
     pub plot: Option<PathBuf>,
+}
+
+/// Those arguments of mpfwd that a simulation follows.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct ModeArgs {
+    /// How long an lcore may be in one packet before others rescue it [default:
+    /// 20us]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub rescue_after: Option<Duration>,
+    /// How long an lcore may not be seen to run before others poll for it
+    /// [default: 50us]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub stall_after: Option<Duration>,
+    /// How many lcores may be in expensive work at a time [default: pool B's
+    /// size]
+    #[arg(long, value_name = "N")]
+    pub expensive_cap: Option<usize>,
+    /// How idle lcores share the backlog of one that is pressed [default: pull]
+    #[arg(long, value_enum)]
+    pub excess: Option<ExcessArg>,
+    /// Most packets of a poll [default: 32]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub burst: Option<u16>,
+}
+
+/// mpfwd's `--excess`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum ExcessArg {
+    /// They poll its receive queues, burst by burst
+    Pull,
+    /// It polls, and they steal the rest of its bursts from its run queue
+    Push,
+    /// They leave it alone
+    None,
+}
+
+impl From<ExcessArg> for Excess {
+    fn from(excess: ExcessArg) -> Self {
+        match excess {
+            ExcessArg::Pull => Self::Pull,
+            ExcessArg::Push => Self::Push,
+            ExcessArg::None => Self::Leave,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct SimulateArgs {
+    /// Modes to compare, and ideals
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_values_t = SimMode::value_variants().to_vec()
+    )]
+    pub modes: Vec<SimMode>,
+    /// Number of simulated lcores, from 2 to 256
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub lcores_sim: usize,
+    /// Split of the lcores in modes with pools [default: about four to one]
+    #[arg(long, value_name = "A:B")]
+    pub pools: Option<Pools>,
+    /// What the lcores' own work takes: a file that mplab calibrate wrote
+    #[arg(long, value_name = "FILE")]
+    pub profile: Option<PathBuf>,
+    /// Mode steal-every: packets between two attempts to steal
+    #[arg(long, value_name = "N", default_value = "61")]
+    pub steal_every: NonZeroU64,
+    /// Descriptors of each receive queue
+    #[arg(long, value_name = "N", default_value_t = 32_768, value_parser = clap::value_parser!(u32).range(32..=1 << 24))]
+    pub rxd: u32,
+    #[command(flatten)]
+    pub traffic: TrafficArgs,
+    /// Replay the host gaps of the profile: take CPUs away when the host did
+    #[arg(long, requires = "profile")]
+    pub host_gaps: bool,
+    /// Packets that wait in a receive queue at the start, by their work: 9:200ms
+    #[arg(long, value_name = "QUEUE:TIME")]
+    pub backlog: Option<Backlog>,
+    #[command(flatten)]
+    pub mode: ModeArgs,
+    /// Rounds per mode, each with seeds of its own
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub rounds: u32,
+    /// Virtual length of a round: seconds, or with a unit
+    #[arg(long, value_name = "SECONDS", default_value = "1s", value_parser = parse_seconds)]
+    pub round_time: Duration,
+    /// Write the result as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Draw the result: a file that ends in .svg or .png
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct MapArgs {
+    /// Modes and ideals. `pools` stands for its best split, and the worse of
+    /// those beside it
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_values_t = SimMode::value_variants().to_vec()
+    )]
+    pub modes: Vec<SimMode>,
+    /// Number of simulated lcores, from 2 to 256
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub lcores_sim: usize,
+    /// Split of the lcores in hybrid [default: about four to one]
+    #[arg(long, value_name = "A:B")]
+    pub pools: Option<Pools>,
+    /// What the lcores' own work takes: a file that mplab calibrate wrote
+    #[arg(long, value_name = "FILE")]
+    pub profile: Option<PathBuf>,
+    /// Loads: shares of all lcores' time that the packets' costs take
+    #[arg(long, value_name = "SHARES", value_delimiter = ',', default_value = "0.3,0.5,0.7,0.9", value_parser = parse_positive)]
+    pub loads: Vec<f64>,
+    /// Costs of an expensive packet, in cheap ones
+    #[arg(long, value_name = "RATIOS", value_delimiter = ',', default_value = "100,1000,10000,100000", value_parser = parse_positive)]
+    pub ratios: Vec<f64>,
+    /// Cost of a cheap packet
+    #[arg(long, value_name = "TIME", default_value = "1us", value_parser = parse_time)]
+    pub cheap: Duration,
+    /// Share of the work that expensive packets are
+    #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = parse_share)]
+    pub expensive_share: f64,
+    #[command(flatten)]
+    pub mode: ModeArgs,
+    /// Most packets of a round
+    #[arg(long, value_name = "N", default_value_t = 4_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub packets: u64,
+    /// Rounds, each with seeds of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub rounds: u32,
+    /// Write all figures as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Draw the map: a file that ends in .svg or .png
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CalibrateArgs {
+    #[command(flatten)]
+    pub machine: MachineArgs,
+    /// Measure only what needs no mpfwd
+    #[arg(long)]
+    pub without_mpfwd: bool,
+    /// How long host gaps are recorded
+    #[arg(long, value_name = "SECONDS", default_value = "2s", value_parser = parse_seconds)]
+    pub gap_time: Duration,
+    /// The profile
+    #[arg(short, long, value_name = "FILE")]
+    pub out: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]

@@ -1,5 +1,7 @@
 //! `mplab compare`: every mode in turn, round after round, each a fresh mpfwd.
 
+use std::path::Path;
+
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::args::{CompareArgs, TrafficArgs};
@@ -9,6 +11,7 @@ use super::comparison::{Comparison, FailedRound, Parameters};
 use super::measured::Measured;
 use super::mode::LabMode;
 use super::neighbour::Neighbour;
+use super::twin::Twin;
 use super::workload::{Share, Workload};
 use super::{plot, tables};
 use mpfwd_common::error::{Error, Result};
@@ -35,6 +38,7 @@ pub(super) fn compare(args: &CompareArgs) -> Result<()> {
     for (argument, path) in [("--json", &args.json), ("--plot", &args.plot)] {
         path.iter().try_for_each(|path| output::check_writable(argument, path))?;
     }
+    let twin = args.twin.then(|| Twin::new(args, &bench, &workload)).transpose()?;
     let format = args.plot.as_deref().map(plot::Format::of).transpose()?;
     let neighbour = args.neighbour.map(Neighbour::start).transpose()?;
     let measured = measure(args, &bench, &workload)?;
@@ -47,24 +51,16 @@ pub(super) fn compare(args: &CompareArgs) -> Result<()> {
         return Err(Error::Setup(format!("nothing was measured: {why}")));
     }
     let failed = measured.failed.len();
-    let comparison = Comparison::of(
+    let mut comparison = Comparison::of(
         parameters(args, &bench, &workload),
         &measured.runs,
         measured.failed,
         measured.interrupted,
     );
-    output::say(tables::text(&comparison));
-    if let Some(path) = &args.json {
-        let text = serde_json::to_string(&comparison).map_err(|error| {
-            Error::Output(format!("the comparison can't be written as JSON: {error}"))
-        })?;
-        output::write(path, "the comparison", text + "\n")?;
-        output::say(format_args!("JSON: {}", path.display()));
+    if let Some(twin) = twin {
+        comparison.twin = twin.beside(&comparison)?;
     }
-    if let (Some(path), Some(format)) = (&args.plot, format) {
-        let figure = plot::Figure::of_comparisons(&[(String::new(), comparison)]);
-        plot::draw(&figure, &plot::Choice::default(), format, path)?;
-    }
+    emit(&comparison, args.json.as_deref(), args.plot.as_deref().zip(format))?;
     match failed {
         0 => Ok(()),
         _ => Err(Error::Incomplete(format!(
@@ -74,7 +70,33 @@ pub(super) fn compare(args: &CompareArgs) -> Result<()> {
     }
 }
 
-fn workload(traffic: &TrafficArgs, lcores: usize) -> Result<Workload> {
+/// Prints the comparison, and writes its files.
+///
+/// # Errors
+/// A file can't be written.
+pub(super) fn emit(
+    comparison: &Comparison,
+    json: Option<&Path>,
+    plot: Option<(&Path, plot::Format)>,
+) -> Result<()> {
+    output::say(tables::text(comparison));
+    if let Some(path) = json {
+        let text = serde_json::to_string(comparison).map_err(|error| {
+            Error::Output(format!("the comparison can't be written as JSON: {error}"))
+        })?;
+        output::write(path, "the comparison", text + "\n")?;
+        output::say(format_args!("JSON: {}", path.display()));
+    }
+    if let Some((path, format)) = plot {
+        let figure = plot::Figure::of_comparisons(&[(String::new(), comparison.clone())]);
+        plot::draw(&figure, &plot::Choice::default(), format, path)?;
+    }
+    Ok(())
+}
+
+/// # Errors
+/// Figures that contradict each other.
+pub(super) fn workload(traffic: &TrafficArgs, lcores: usize) -> Result<Workload> {
     let demand = (traffic.load, traffic.source.as_deref());
     if let Some(work) = &traffic.work {
         return Workload::as_told(work, demand);

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::args::Class;
 use super::measured::Measured;
+use super::twin::TwinRow;
 use mpfwd_common::latency::Bucket;
 use mpfwd_common::report::Incident;
 use mpfwd_common::text::time;
@@ -135,6 +136,9 @@ pub(super) struct Comparison {
     pub rows: Vec<Row>,
     pub curves: Vec<Curve>,
     pub incidents: Vec<ModeIncidents>,
+    /// The same experiment simulated, if that was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub twin: Vec<TwinRow>,
 }
 
 /// The median. Of an even number of values, the mean of the two in the middle.
@@ -272,6 +276,7 @@ impl Comparison {
             rows: Vec::new(),
             curves: Vec::new(),
             incidents: Vec::new(),
+            twin: Vec::new(),
             parameters,
         };
         for mode in comparison.parameters.modes.clone() {

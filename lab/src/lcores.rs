@@ -57,11 +57,16 @@ impl Lcores {
         &self.text
     }
 
-    /// One worker for about four polling lcores.
+    /// The split where none is given.
     pub(super) fn pools(&self) -> Pools {
-        let b = (self.count / 5).max(1);
-        Pools { a: self.count.saturating_sub(b).max(1), b }
+        fitting_pools(self.count)
     }
+}
+
+/// One worker for about four polling lcores.
+pub(super) fn fitting_pools(lcores: usize) -> Pools {
+    let b = (lcores / 5).max(1);
+    Pools { a: lcores.saturating_sub(b).max(1), b }
 }
 
 impl Default for Lcores {

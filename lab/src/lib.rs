@@ -8,24 +8,32 @@
 //! * `args`, `mode`, `lcores`, `workload`: the command line
 //! * `bench`, `memory`, `child`, `measured`: an mpfwd process and its report
 //! * `compare`, `comparison`, `tables`; `bimodal`, `log2`: the experiments
+//! * `simulate`, `twin`, `map`, `sim_mode`, `profile`: the same in virtual time;
+//!   `calibrate` measures a profile
 //! * `plot`: pictures of their results and of reports
 //! * `routes`: a routes file for `l3`
 
 mod args;
 mod bench;
 mod bimodal;
+mod calibrate;
 mod child;
 mod compare;
 mod comparison;
 mod lcores;
 mod log2;
+mod map;
 mod measured;
 mod memory;
 mod mode;
 mod neighbour;
 mod plot;
+mod profile;
 mod routes;
+mod sim_mode;
+mod simulate;
 mod tables;
+mod twin;
 mod workload;
 
 use std::ffi::OsString;
@@ -52,6 +60,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<()> {
     };
     match args.command {
         args::Command::Compare(args) => compare::compare(&args),
+        args::Command::Simulate(args) => simulate::simulate(&args),
+        args::Command::Map(args) => map::map(&args),
+        args::Command::Calibrate(args) => calibrate::calibrate(&args),
         args::Command::Bimodal(args) => bimodal::bimodal(&args),
         args::Command::Plot(args) => plot::plot(&args),
         args::Command::Routes(args) => routes::routes(&args),

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::args::Class;
+use super::simulate::Offer;
 use mpfwd_common::error::{Error, Result};
 use mpfwd_common::latency::LatencyRow;
 use mpfwd_common::report::{HostGapRow, Incident, qualified_by};
@@ -70,6 +71,10 @@ pub(super) struct Source {
 #[derive(Clone, Debug, Deserialize)]
 struct LcoreRow {
     rescue: RescueRow,
+    #[serde(default)]
+    polls: u64,
+    #[serde(default)]
+    rx_bursts: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -78,7 +83,68 @@ struct RescueRow {
     takeovers: u64,
 }
 
+/// What a simulation counted, for [`Measured::simulated`].
+pub(super) struct Counts {
+    pub mode: String,
+    pub pools: Option<String>,
+    pub elapsed_s: f64,
+    pub tx_pkts: u64,
+    pub drops: BTreeMap<String, u64>,
+    pub shed_pkts: u64,
+    /// By class.
+    pub latencies: [LatencyRow; 2],
+    pub source: Offer,
+    /// Packets that were due, and those of them that were missed.
+    pub offered: (u64, u64),
+    pub source_pkt_ns: f64,
+    pub host_gap_ns: u64,
+    /// Steals and takeovers.
+    pub helps: (u64, u64),
+    pub lcores: usize,
+}
+
 impl Measured {
+    /// A run that was simulated.
+    pub(super) fn simulated(counts: Counts) -> Self {
+        let [cheap, expensive] = counts.latencies;
+        let (offered_pkts, missed_pkts) = counts.offered;
+        let row = |at: usize| {
+            // The counts are those of all lcores: reports are only summed.
+            let (steals, takeovers) = if at == 0 { counts.helps } else { (0, 0) };
+            LcoreRow { rescue: RescueRow { steals, takeovers }, polls: 0, rx_bursts: 0 }
+        };
+        Self {
+            mode: counts.mode,
+            pools: counts.pools,
+            dpdk: "none (simulated)".into(),
+            elapsed_s: counts.elapsed_s,
+            tx_pkts: counts.tx_pkts,
+            drops: counts.drops,
+            shed_pkts: counts.shed_pkts,
+            latency: Some(Latency {
+                clock: "virtual, from a packet's due time until it was sent".into(),
+                bound: "the end is the lcore's next event, a burst later at most".into(),
+                off: None,
+                censored_pkts: 0,
+                cheap,
+                expensive,
+            }),
+            source: Some(Source {
+                spec: counts.source.spec,
+                asked_mpps: counts.source.pps / 1e6,
+                offered_mpps: offered_pkts as f64 / counts.elapsed_s / 1e6,
+                load: counts.source.load,
+                offered_pkts,
+                missed_pkts,
+                nombuf_pkts: 0,
+                pkt_ns: counts.source_pkt_ns,
+            }),
+            host_gaps: HostGapRow { gaps: 0, gap_ns: counts.host_gap_ns, gap_max_ns: 0 },
+            lcores: (0..counts.lcores).map(row).collect(),
+            incidents: Vec::new(),
+        }
+    }
+
     /// # Errors
     /// The file is missing or is no complete report.
     pub(super) fn read(path: &Path) -> Result<Self> {
@@ -95,6 +161,17 @@ impl Measured {
 
     pub(super) fn takeovers(&self) -> u64 {
         self.lcores.iter().map(|row| row.rescue.takeovers).sum()
+    }
+
+    /// Polls that brought packets.
+    pub(super) fn rx_bursts(&self) -> u64 {
+        self.lcores.iter().map(|row| row.rx_bursts).sum()
+    }
+
+    /// Polls in vain.
+    pub(super) fn empty_polls(&self) -> u64 {
+        let polls: u64 = self.lcores.iter().map(|row| row.polls).sum();
+        polls.saturating_sub(self.rx_bursts())
     }
 
     /// Packets that were dropped after they had been received.

@@ -41,6 +41,16 @@ impl LabMode {
         self.variant.map_or(self.mode.facts().help, |variant| variant.help)
     }
 
+    /// The mode of mpfwd.
+    pub(super) fn mode(self) -> Mode {
+        self.mode
+    }
+
+    /// The argument that makes the variant.
+    pub(super) fn argument(self) -> Option<Argument> {
+        self.variant.map(|variant| variant.argument)
+    }
+
     /// Whether the mode splits the lcores.
     pub(super) fn has_pools(self) -> bool {
         self.mode.facts().has_pools

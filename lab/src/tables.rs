@@ -5,6 +5,7 @@ use comfy_table::Table;
 
 use super::args::Class;
 use super::comparison::{Comparison, Row};
+use super::twin;
 use mpfwd_common::text::{short, table, time, time_range, wrapped};
 
 /// The whole output.
@@ -16,6 +17,9 @@ pub(super) fn text(comparison: &Comparison) -> String {
         }
     }
     text += &format!("{}\n\n", modes(comparison));
+    if !comparison.twin.is_empty() {
+        text += &format!("{}\n\n", twin::text(&comparison.twin));
+    }
     let lines: Vec<String> = conditions(comparison).iter().map(|line| wrapped(line)).collect();
     text + &lines.join("\n")
 }

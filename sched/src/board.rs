@@ -34,11 +34,12 @@ impl Beat {
         Self { shown_ticks: Line(AtomicU64::new(now_ticks)), every_ticks }
     }
 
-    /// The lcore runs at `now`. For that lcore alone. When it is written, returns
-    /// when it was shown last: that is when others count its silence from.
+    /// The lcore runs at `now`. For that lcore alone. When it is written,
+    /// returns when it was shown last: that is when others count its silence
+    /// from.
     #[inline(always)]
     pub fn show(&self, now_ticks: u64) -> Option<u64> {
-        // Relaxed: nobody reads anything that was written before.
+        // Relaxed: the word guards no other memory.
         let shown_ticks = self.shown_ticks.load(Ordering::Relaxed);
         if now_ticks.wrapping_sub(shown_ticks) < self.every_ticks {
             return None;
@@ -80,8 +81,8 @@ pub struct Board {
 const HELPER_BITS: u64 = SET_MAX as u64 - 1;
 
 impl Board {
-    /// Of an lcore of `pool` that is busy with nothing, and starts at `now`. Its
-    /// beat is written at most once per `beat_every_ticks`.
+    /// Of an lcore of `pool` that is busy with nothing, and starts at `now`.
+    /// Its beat is written at most once per `beat_every_ticks`.
     pub fn new(pool: Pool, now_ticks: u64, beat_every_ticks: u64) -> Self {
         Self {
             is_worker: AtomicBool::new(pool == Pool::B),
@@ -92,11 +93,11 @@ impl Board {
         }
     }
 
-    /// The pool that the lcore is in: since before its present step, and at least
-    /// to the end of it.
+    /// The pool that the lcore is in: since before its present step, and at
+    /// least to the end of it.
     #[inline]
     pub fn pool(&self) -> Pool {
-        // Relaxed: nobody reads anything that was written before.
+        // Relaxed: the word guards no other memory.
         if self.is_worker.load(Ordering::Relaxed) { Pool::B } else { Pool::A }
     }
 
@@ -106,8 +107,8 @@ impl Board {
         self.is_worker.store(pool == Pool::B, Ordering::Relaxed);
     }
 
-    /// The hint of this board's lcore, whose place is `lcore`, as far as it says
-    /// whether that is away. Reads one line.
+    /// The hint of this board's lcore, whose place is `lcore`, as far as it
+    /// says whether that is away. Reads one line.
     #[inline]
     pub fn away_hint(&self, lcore: usize, now_ticks: u64) -> PeerHint {
         let busy = self.heartbeat.busy();
@@ -118,8 +119,8 @@ impl Board {
         }
     }
 
-    /// The same, with all that the lcore itself shows: not whether it is stalled.
-    /// Reads a line for each.
+    /// The same, with all that the lcore itself shows: not whether it is
+    /// stalled. Reads a line for each.
     #[inline]
     pub fn hint(&self, lcore: usize, now_ticks: u64) -> PeerHint {
         PeerHint {
@@ -129,9 +130,10 @@ impl Board {
         }
     }
 
-    /// `helper` is about to poll this lcore's queues. False if another has said so
-    /// less than `every_ticks` ago: one at a time is enough. A hint: the leases
-    /// decide who may poll. `helper` is below [`SET_MAX`], and `now_ticks` not 0.
+    /// `helper` is about to poll this lcore's queues. False if another has said
+    /// so less than `every_ticks` ago: one at a time is enough. A hint: the
+    /// leases decide who may poll. `helper` is below [`SET_MAX`], and
+    /// `now_ticks` not 0.
     #[inline]
     pub fn claim_help(&self, helper: usize, now_ticks: u64, every_ticks: u64) -> bool {
         let claimed = self.helper.load(Ordering::Relaxed);
@@ -179,8 +181,8 @@ impl Board {
     }
 
     /// What the lcore is stuck in: a stage that has lasted longer than
-    /// `patience_ticks`, and is not what the lcore is for. A worker in expensive
-    /// work is never stuck.
+    /// `patience_ticks`, and is not what the lcore is for. A worker in
+    /// expensive work is never stuck.
     pub fn stuck(&self, now_ticks: u64, patience_ticks: u64) -> Option<Busy> {
         let busy = self.heartbeat.busy()?;
         let is_work = self.pool() == Pool::B && busy.cost == Cost::Expensive;

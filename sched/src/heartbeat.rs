@@ -1,6 +1,6 @@
-//! What an lcore shows idle ones: since when it has been in one long stage, what
-//! that stage is, and about how many items are queued behind it. One writer.
-//! Readers touch none of the lines that the owner's own work uses.
+//! What an lcore shows idle ones: since when it has been in one long stage,
+//! what that stage is, and about how many items are queued behind it. One
+//! writer. Readers touch none of the lines that the owner's own work uses.
 
 use crate::sync::{AtomicU32, AtomicU64, Line, Ordering};
 
@@ -24,8 +24,8 @@ pub struct Busy {
     pub cost: Cost,
 }
 
-/// One lcore's heartbeat, on lines of its own. Only that lcore may call `begin`,
-/// `end` and `publish_queued`.
+/// One lcore's heartbeat, on lines of its own. Only that lcore may call
+/// `begin`, `end` and `publish_queued`.
 ///
 /// A long stage costs three plain stores and no fence; an lcore that has none
 /// writes nothing.
@@ -73,16 +73,16 @@ impl Heartbeat {
     }
 
     /// A stage of unknown or expensive cost begins. Caller must end each stage
-    /// before it begins the next one, and no two stages of an lcore may begin at
-    /// the same tick.
+    /// before it begins the next one, and no two stages of an lcore may begin
+    /// at the same tick.
     #[inline]
     pub fn begin(&self, busy: Busy) {
         debug_assert!(busy.since_ticks != 0 && self.beat.since_ticks.load(Ordering::Relaxed) == 0);
-        // Release: whoever sees this sees the end of the stage before, and does
-        // not attribute it to that stage.
+        // Release: a reader that sees this sees the end of the stage before,
+        // and does not attribute it to that stage.
         self.beat.what.store(pack(busy.flow_hash, busy.cost), Ordering::Release);
-        // Release: whoever sees the beginning sees what began, and what this
-        // lcore left for others before.
+        // Release: a reader that sees the beginning sees what began, and what
+        // this lcore queued for others before.
         self.beat.since_ticks.store(busy.since_ticks, Ordering::Release);
     }
 
@@ -103,8 +103,8 @@ impl Heartbeat {
         if since_ticks == 0 {
             return None;
         }
-        // Acquire: pairs with the first store of a later `begin`: the end before
-        // it is seen below.
+        // Acquire: pairs with the first store of a later `begin`: the end
+        // before it is seen below.
         let what = self.beat.what.load(Ordering::Acquire);
         let unchanged = self.beat.since_ticks.load(Ordering::Relaxed) == since_ticks;
         unchanged.then_some(Busy {
@@ -114,11 +114,11 @@ impl Heartbeat {
         })
     }
 
-    /// For how many ticks the lcore has been in one long stage; `None` when it is
-    /// in none. One load of one line.
+    /// For how many ticks the lcore has been in one long stage; `None` when it
+    /// is in none. One load of one line.
     ///
-    /// The counters of two CPUs may differ a little: a stage that seems to begin
-    /// in the future has lasted no time.
+    /// The counters of two CPUs may differ a little: a stage that seems to
+    /// begin in the future has lasted no time.
     #[inline]
     pub fn busy_ticks(&self, now_ticks: u64) -> Option<u64> {
         // Acquire: what the lcore left for others before it began is seen, so

@@ -8,18 +8,21 @@ pub mod flow_table;
 pub mod heartbeat;
 pub mod lease;
 pub mod order;
+pub mod pace;
 pub mod policy;
 #[allow(unsafe_code)]
 pub mod runq;
 pub mod seqlock;
 pub mod shed;
+#[cfg(all(not(loom), any(test, feature = "sim")))]
+pub mod sim;
 mod sync;
 
 #[cfg(all(test, loom))]
 #[allow(unsafe_code)]
 mod models;
 
-pub use sync::Line;
+pub use sync::{Line, change};
 
 /// How property tests run: under Miri, which is slow and has no file system, with
 /// few cases and without the memory of failed ones.

@@ -14,7 +14,7 @@ use crate::control::Reload;
 use crate::datapath::Queues;
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{Eal, NoteField};
-use crate::engine::dpi::{Automata, Inspection, Rules};
+use crate::engine::dpi::{Automata, Fragments, Inspection, Rules};
 use crate::engine::l3::Outgoing;
 use crate::engine::{
     Any, Carried, Cutoff, Dpi, Engine, EngineSetup, FlowIds, Heavy, Io, L3, Mac, MacSwap, Marking,
@@ -38,6 +38,11 @@ pub(super) trait Engines {
 
     /// Whether packets keep their pair of MAC addresses.
     fn macs_stay(&self, _: &Cli) -> bool {
+        false
+    }
+
+    /// Whether no packet is ever expensive.
+    fn never_defers(&self, _: &Cli) -> bool {
         false
     }
 
@@ -111,6 +116,10 @@ impl Engines for BuiltIn {
         cli.forward_mode != ForwardMode::Mac
     }
 
+    fn never_defers(&self, cli: &Cli) -> bool {
+        cli.work.is_none() && cli.forward_mode != ForwardMode::Dpi
+    }
+
     fn rereads(&self) -> Option<Arc<dyn Reload>> {
         let routing = self.routing.as_ref().map(|(routing, _)| routing.clone() as Arc<dyn Reload>);
         routing.or_else(|| self.ruling.as_ref().map(|ruling| ruling.clone() as Arc<dyn Reload>))
@@ -125,7 +134,7 @@ impl Engines for BuiltIn {
             (ForwardMode::Mac, _) => Any::Mac(Mac::new(peers)),
             (ForwardMode::MacSwap, _) => Any::MacSwap(MacSwap::new(peers)),
             (ForwardMode::L3, Some((routing, note))) => {
-                Any::L3(L3::new(routing.tables.hold(), *note))
+                Any::L3(L3::new(routing.tables.hold(), &routing.ports, *note))
             }
             // `config` has refused l3 without routes, and dpi without rules.
             (ForwardMode::Io | ForwardMode::L3 | ForwardMode::Dpi, _) => Any::Io(Io::new(peers)),
@@ -142,11 +151,14 @@ impl Engines for BuiltIn {
 }
 
 /// The caller's own engines: the closure makes one per lcore.
-pub(super) struct Own<F>(pub F);
+pub(super) struct Own<F> {
+    pub name: &'static str,
+    pub make: F,
+}
 
 impl<E: Engine, F: Fn(&EngineSetup<'_>) -> E> Engines for Own<F> {
     fn name(&self, _: &Cli) -> String {
-        "own".into()
+        self.name.into()
     }
 
     fn launch<'a>(&self, launch: &Launch<'a>, queues: Vec<Queues<'a>>) -> Result<EngineReports> {
@@ -155,7 +167,7 @@ impl<E: Engine, F: Fn(&EngineSetup<'_>) -> E> Engines for Own<F> {
         launch.by_mode(queues, |lcore| {
             let setup =
                 EngineSetup { lcore: lcore as u32, peers: &peers, rate: launch.rate, cutoff };
-            predictor.wrap((self.0)(&setup))
+            predictor.wrap((self.make)(&setup))
         })?;
         Ok(EngineReports { dpi: None, prediction: predictor.report() })
     }
@@ -207,6 +219,11 @@ fn inspect<'a>(
         rules: ruling.rules.clone(),
         flows: flow_table(launch),
         ids: FlowIds::random(),
+        by: launch.plan.inspecting.flow_by,
+        fragments: Fragments::new(launch.rate.ticks(FRAGMENTS_NS)),
+        begun: flow_table(launch),
+        virtual_ports: launch.plan.ports.iter().any(|port| port.info.socket.is_none()),
+        denied: FlowTable::new(DENIED_PAIRS, timeout_ticks(launch)),
         pkts_max,
     });
     let lcores = Cell::new(0);
@@ -241,10 +258,19 @@ fn cutoff(launch: &Launch<'_>) -> Result<Option<Cutoff>> {
         .transpose()
 }
 
+/// How long fragments wait for each other: RFC 8200, 4.5.
+const FRAGMENTS_NS: u64 = 60_000_000_000;
+
+/// Pairs of addresses with a dropped flow that are remembered.
+const DENIED_PAIRS: usize = 4096;
+
+fn timeout_ticks(launch: &Launch<'_>) -> u64 {
+    let timeout = launch.plan.inspecting.flow_timeout.as_nanos().min(u128::from(u64::MAX)) as u64;
+    launch.rate.ticks(timeout)
+}
+
 fn flow_table(launch: &Launch<'_>) -> FlowTable {
-    let inspecting = launch.plan.inspecting;
-    let timeout = inspecting.flow_timeout.as_nanos().min(u128::from(u64::MAX)) as u64;
-    let timeout = launch.rate.ticks(timeout);
+    let (inspecting, timeout) = (launch.plan.inspecting, timeout_ticks(launch));
     near::parts(|go_to| {
         let socket = launch.plan.placement.tables;
         let lcores = launch.plan.lcores.iter();

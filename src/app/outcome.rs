@@ -15,10 +15,11 @@ use crate::dpdk::clock::{TscRate, tsc};
 use crate::policy::Pool;
 use crate::shed::rank_error_bound;
 use crate::stats::{
-    self, BurstTimeRow, DeviceStats, DpiReport, DropCause, Histogram, HostGapRow, Incident, Lap,
-    Latency, LatencyParts, LatencyRow, LcoreLatency, LcoreRow, LcoreStats, OrderRow, OwnStats,
-    PARTS_EVERY_BURSTS, PartRows, Parts, PoolChange, PortLog, PortRow, PredictionRow, QueueRow,
-    RankCounts, RankRow, Reloads, Report, SourceReport, StepCycles, TimeRow, TscRow,
+    self, Activity, BurstTimeRow, DeviceStats, DpiReport, DropCause, Histogram, HostGapRow,
+    Incident, Lap, Latency, LatencyParts, LatencyRow, LcoreLatency, LcoreRow, LcoreStats, LiveRow,
+    OrderRow, OwnStats, PARTS_EVERY_BURSTS, PartRows, Parts, PoolChange, PortLog, PortRow,
+    PredictionRow, QueueRow, RankCounts, RankRow, Reloads, Report, SourceReport, StepCycles,
+    TimeRow, TscRow,
 };
 use mpfwd_common::error::{Error, Result};
 use mpfwd_common::output;
@@ -60,19 +61,23 @@ pub(super) struct Ended<'a> {
     /// How the rate was measured.
     pub tsc: TscRow,
     pub pools: &'a Mempools,
+    /// The run goes on: packets may be in flight, and nothing can be said of
+    /// conservation.
+    pub live: Option<LiveRow>,
 }
 
 pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
     let (stats, rate, elapsed_s) = (ended.stats, ended.rate, ended.elapsed.as_secs_f64());
     let sum = |count: fn(&LcoreStats) -> u64| stats.iter().map(|lcore| count(lcore)).sum::<u64>();
-    let drops = DropCause::ALL
-        .map(|cause| (cause.name(), stats.iter().map(|lcore| lcore.dropped(cause)).sum::<u64>()));
+    let drops: BTreeMap<&'static str, u64> = DropCause::named()
+        .map(|cause| (cause.name(), stats.iter().map(|lcore| lcore.dropped(cause)).sum::<u64>()))
+        .collect();
     let (rx_pkts, tx_pkts) = (sum(LcoreStats::rx_pkts), sum(LcoreStats::tx_pkts));
     let (mbufs, mbufs_free) = (ended.pools.capacity(), ended.pools.available());
     let keepers = plan.ports.iter().filter(|port| port.info.keeps_buffers);
     let mbufs_kept_by: Vec<String> = keepers.map(|port| port.info.name.clone()).collect();
     let buffers_are_back = mbufs_free == mbufs || !mbufs_kept_by.is_empty();
-    let dropped: u64 = drops.iter().map(|(_, pkts)| pkts).sum();
+    let dropped: u64 = drops.values().sum();
     let pool = |at: usize| if at < ended.pool_a { Pool::A } else { Pool::B };
     let lcores = plan.lcores.iter().zip(stats).zip(ended.run_delays_ns).enumerate();
     let latency = |source| latency(stats, rate, source, ended.devices, elapsed_s);
@@ -89,8 +94,8 @@ pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
         elapsed_s,
         rx_pkts,
         tx_pkts,
-        conserved: rx_pkts == tx_pkts + dropped && buffers_are_back,
-        drops: drops.into_iter().collect(),
+        conserved: ended.live.is_none().then_some(rx_pkts == tx_pkts + dropped && buffers_are_back),
+        drops,
         mbufs,
         mbufs_free,
         mbufs_kept_by,
@@ -115,6 +120,7 @@ pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
         queues: queue_rows(plan, stats),
         ports: port_rows(plan, ended.devices, ended.watched),
         incidents: ended.incidents,
+        live: ended.live,
     }
 }
 
@@ -146,10 +152,7 @@ fn lcore_row(
         taken_pkts: stats.taken_pkts.get(),
         requeued_pkts: stats.requeued_pkts.get(),
         grown: stats.grown.get(),
-        drops: DropCause::ALL
-            .into_iter()
-            .map(|cause| (cause.name(), stats.dropped(cause)))
-            .collect(),
+        drops: DropCause::named().map(|cause| (cause.name(), stats.dropped(cause))).collect(),
         host_gaps: stats.host_gaps.row(|ticks| rate.ns(ticks)),
         run_delay_ns,
         rescue: stats.rescue.row(|ticks| rate.ns(ticks)),
@@ -159,10 +162,13 @@ fn lcore_row(
         },
         polls: stats.rx_bursts.get() + stats.empty_polls.get(),
         rx_bursts: stats.rx_bursts.get(),
+        activity_ns: Activity::ALL
+            .map(|activity| (activity.name(), rate.ns(stats.activity_ticks.get(activity))))
+            .into(),
     }
 }
 
-/// One row per queue of every port, whoever polls it or sends by it.
+/// One row per queue of every port, summed over the lcores that use it.
 fn queue_rows(plan: &Plan, stats: &[OwnStats]) -> Vec<QueueRow> {
     let mut rows: BTreeMap<(u16, &'static str, u16), QueueRow> = BTreeMap::new();
     for (lcore, stats) in plan.lcores.iter().zip(stats) {

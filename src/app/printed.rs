@@ -7,6 +7,7 @@ use crate::cli::Cli;
 use crate::config::{LcorePlan, Plan, PortPlan};
 use crate::dpdk::Port;
 use mpfwd_common::output::{say, warn};
+use mpfwd_common::text::ranges;
 
 /// Columns of a line.
 const WIDTH: usize = 100;
@@ -41,6 +42,16 @@ pub(super) fn map(plan: &Plan, cli: &Cli, does: &str, ports: &[Port], sources: O
     if let Some(sources) = sources {
         say(folded("source", sources.described()));
     }
+}
+
+/// The warning about lcores that outnumber their CPUs.
+pub(super) fn crowded(lcores: &[u32], cpus: &[u32]) -> String {
+    format!(
+        "lcores {} share CPU{} {}: write --idle yield, or each waits whole time slices for the others",
+        ranges(lcores),
+        if cpus.len() == 1 { "" } else { "s" },
+        ranges(cpus)
+    )
 }
 
 fn port_line(plan: &PortPlan, port: &Port, on_sockets: bool) -> String {

@@ -1,12 +1,14 @@
 //! The queues between lcores (shards, inboxes, run queues), and each lcore's
 //! ends of them.
 
+use std::collections::BTreeMap;
+
 use super::near;
 use crate::cli::Cli;
 use crate::config::{LcorePlan, Plan};
 use crate::datapath::{Board, PacketQueue, PacketStealer, Queues};
 use crate::dpdk::clock::{TscRate, tsc};
-use crate::dpdk::{self, Eal, Mempools, RingConsumer, RingProducer, RxQueue, TxQueue};
+use crate::dpdk::{self, Eal, Mempools, RingConsumer, RingProducer, RingView, RxQueue, TxQueue};
 use crate::policy::Pool;
 use crate::shed::Picker;
 use mpfwd_common::error::{Error, Result};
@@ -37,6 +39,13 @@ impl Ends {
     pub(super) fn new(eal: &Eal, cli: &Cli, plan: &Plan, txqs: Vec<Vec<TxQueue>>) -> Result<Self> {
         let (producers, consumers) = shards(eal, cli, plan)?;
         Ok(Self { txqs, producers, consumers, inboxes: inboxes(eal, cli, plan)? })
+    }
+
+    /// A look at each shard, in their order.
+    pub(super) fn shards(&self) -> Vec<RingView> {
+        let ends: BTreeMap<usize, &RingProducer> =
+            self.producers.iter().flatten().map(|(shard, end)| (*shard, end)).collect();
+        ends.values().map(|end| end.view()).collect()
     }
 
     /// Gives each lcore its ends.

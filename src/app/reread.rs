@@ -19,7 +19,7 @@ pub(super) struct Routing {
     /// Where the tables are.
     socket: u32,
     path: PathBuf,
-    ports: Vec<Outgoing>,
+    pub(super) ports: Vec<Outgoing>,
     pub(super) tables: Arc<Live<Table>>,
     /// Tables built so far.
     number: AtomicU32,

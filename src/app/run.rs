@@ -1,6 +1,7 @@
 //! One run on EAL's ports, in three steps: prepare, run, report.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use super::engines::Engines;
@@ -8,28 +9,31 @@ use super::launch::Launch;
 use super::outcome::{self, Ended, EngineReports};
 use super::queues::{Ends, boards};
 use super::source::Sources;
-use super::{near, printed, stamping};
+use super::{asked, near, printed, stamping};
 use crate::cli::{Cli, Idle, KeepOrder, Timestamps};
 use crate::config::{Plan, Stamping};
+use crate::control::api::{self, Call, Calls, Listener};
 use crate::control::{
-    self, Control, FollowedClocks, Hangups, Host, IncidentReader, PoolFitter, WatchedPorts,
+    self, BELOW_PPS, Control, Desk, DrainFor, FollowedClocks, Hangups, Host, IncidentReader,
+    Moment, PoolFitter, Seen, Watch, WatchedPorts,
 };
-use crate::datapath::{ADOPT_EVERY_NS, Outgoing, RunState, Settings, Shared, TAKE_BUDGET_NS};
+use crate::datapath::{ADOPT_EVERY_NS, DEQUEUE_BUDGET_NS, Outgoing, RunState, Settings, Shared};
 use crate::dpdk::clock::{RateMeter, TscRate, tsc};
 use crate::dpdk::{
-    BurstSize, Eal, EmulatedStamps, Mempools, PoolSize, Port, PortConfig, Reuse, RxQueue,
-    RxStampField, StampField, TicketField, TxQueue,
+    BurstSize, Eal, EmulatedStamps, Mempools, PoolSize, Port, PortConfig, Reuse, RingView, RxQueue,
+    RxStampField, StampField, TelemetryView, TicketField, TxQueue,
 };
 use crate::engine::Flows;
 use crate::order::{Counting, Keeping, Order};
 use crate::policy::{Permits, Pool, Split};
 use crate::shed::Heads;
 use crate::stats::{
-    GAP_NS_MIN, Incident, Incidents, LcoreStats, OwnStats, PoolChange, Reloads, RunDelay,
-    StampClocks, unseen_text,
+    DeviceStats, GAP_NS_MIN, Incident, Incidents, LcoreStats, LiveRow, OwnStats, PoolChange,
+    Reloads, RunDelay, StampClocks, unseen_text,
 };
 use micropools::attention::Attention;
 use mpfwd_common::error::{Error, Result};
+use tokio::sync::oneshot;
 
 /// The mbuf fields that a run uses.
 struct Fields {
@@ -125,7 +129,7 @@ impl<'e> Run<'e> {
         let order = order(cli, &plan, &rxqs);
         let stats = near::each(&plan.eal_lcores(), |at| {
             let lcore = &plan.lcores[at];
-            Box::new(LcoreStats::new(&plan.may_poll(lcore), &lcore.tx_queue))
+            Arc::new(LcoreStats::new(&plan.may_poll(lcore), &lcore.tx_queue))
         });
         let watched = WatchedPorts::new(ports.len());
         Ok(Self {
@@ -189,6 +193,7 @@ impl<'e> Run<'e> {
         let cost = self.sources.as_ref().and_then(|sources| sources.cost);
         let (eal, cli, stats) = (self.eal, self.cli, &self.stats[..]);
         let launch = Launch { eal, cli, plan, rate, settings, shared, stats, cost };
+        let shards = ends.shards();
         let queues = ends.assign(plan, cli, &self.rxqs, &self.pools)?;
         let control = Control {
             run: &run,
@@ -201,6 +206,7 @@ impl<'e> Run<'e> {
             cpus: control::spare_cpus(&eal.lcores(), &host.cpus),
             duration: cli.duration,
             stats_period: cli.stats_period,
+            drain: cli.drain.map(|time| DrainFor { time, below_pps: BELOW_PPS }),
             ended: &ended,
         };
         let workers_max = plan.scheduling.expensive_cap;
@@ -208,9 +214,42 @@ impl<'e> Run<'e> {
             .scheduling
             .follows_load
             .then(|| PoolFitter::new((&split, &permits), &boards, stats, workers_max, rate));
-        let watch = || control.watch(&mut self.followed, &mut self.watched, fitter.as_mut());
+        let live = Living {
+            cli,
+            plan,
+            does: &self.does,
+            stats,
+            ports: &self.ports,
+            sources: self.sources.as_ref(),
+            shards: &shards,
+            clocks: &self.clocks,
+            meter: &self.meter,
+            pools: &self.pools,
+            split: &split,
+            reader: &reader,
+        };
+        let report = |moment: &Moment<'_>| live.report(moment);
+        let (sender, calls) = mpsc::channel();
+        let lcores = plan.lcores.iter().map(|lcore| lcore.lcore.id).zip(stats.iter().cloned());
+        let telemetry = TelemetryView::new(eal, lcores.collect());
+        let seen = Seen {
+            split: &split,
+            shards: &shards,
+            pools: &self.pools,
+            meter: &self.meter,
+            telemetry,
+        };
+        let config = asked::config(cli, plan, &self.does);
+        let watch = Watch {
+            followed: &mut self.followed,
+            watched: &mut self.watched,
+            fitter: fitter.as_mut(),
+            desk: Desk::new(calls, config, &report, seen),
+        };
+        let watch = || control.watch(watch);
+        let api = host.api.as_ref().map(|listener| (listener, sender));
         let (found, elapsed, reloads) =
-            beside(&control, watch, engines, || engines.launch(&launch, queues))?;
+            beside(&control, watch, api, engines, || engines.launch(&launch, queues))?;
         // The longer the meter ran, the better it knows the rate.
         let (rate, _) = self.meter.rate();
         let run_delays_ns = incidents.run_delays().iter().map(RunDelay::ns).collect();
@@ -228,7 +267,7 @@ impl<'e> Run<'e> {
             on_full: cli.on_full,
             idle: cli.idle,
             metered: cli.record_core_cycles,
-            metered_work: plan.scheduling.follows_load,
+            metered_activity: plan.scheduling.follows_load,
             stamping: plan.stamping != Stamping::Off,
             stamp: fields.stamp,
             polled: fields.polled,
@@ -240,7 +279,7 @@ impl<'e> Run<'e> {
             started_ticks: self.started_ticks,
             // Lcores that share CPUs yield to each other: gaps are intended.
             gap_ticks: if cli.idle == Idle::Yield { u64::MAX } else { rate.ticks(GAP_NS_MIN) },
-            take_budget_ticks: rate.ticks(TAKE_BUDGET_NS),
+            dequeue_budget_ticks: rate.ticks(DEQUEUE_BUDGET_NS),
             adopt_every_ticks: rate.ticks(ADOPT_EVERY_NS),
             rescue_after_ticks: rate.ticks(plan.scheduling.rescue_after.as_nanos() as u64),
             stall_after_ticks: rate.ticks(plan.scheduling.stall_after.as_nanos() as u64),
@@ -254,19 +293,15 @@ impl<'e> Run<'e> {
     pub(super) fn report(self, outcome: Outcome) -> crate::stats::Report {
         let Outcome { found, reloads, incidents, pool_a, pool_changes, run_delays_ns, elapsed } =
             outcome;
-        let mut devices = self.ports.iter().map(Port::stats).collect::<Vec<_>>();
-        for (port, device) in self.ports.iter().zip(&mut devices) {
-            self.sources.iter().for_each(|sources| sources.add_to(port.id(), device));
-        }
+        let devices = devices(&self.ports, self.sources.as_ref());
         let (rate, tsc) = self.meter.rate();
         let source = self.sources.map(|sources| sources.report(rate));
         drop((self.ends, self.order, self.rxqs, self.ports));
-        let unseen = outcome::unseen_wait(&self.stats, rate);
-        let unseen = unseen_text(&unseen, elapsed.as_secs_f64());
         let clocks = (&self.clocks, &self.followed);
-        let stamped_by = stamping::Source::of(&self.plan, clocks.0, clocks.1, &unseen, rate);
+        let stamped_by = stamped_by(&self.plan, clocks, &self.stats, elapsed, rate);
         let ended = Ended {
             does: self.does,
+            live: None,
             found,
             reloads,
             stats: &self.stats,
@@ -285,6 +320,81 @@ impl<'e> Run<'e> {
         };
         outcome::report(self.cli, &self.plan, ended)
     }
+}
+
+/// A run that goes on, as far as reports are made of it.
+struct Living<'a> {
+    cli: &'a Cli,
+    plan: &'a Plan,
+    does: &'a str,
+    stats: &'a [OwnStats],
+    ports: &'a [Port],
+    sources: Option<&'a Sources>,
+    shards: &'a [RingView],
+    clocks: &'a StampClocks,
+    meter: &'a RateMeter,
+    pools: &'a Mempools,
+    split: &'a Split,
+    reader: &'a IncidentReader<'a>,
+}
+
+impl Living<'_> {
+    /// The report so far. Engines report at the end only.
+    fn report(&self, moment: &Moment<'_>) -> crate::stats::Report {
+        // Always the same rate: who compares two reports finds the same buckets.
+        let (rate, (_, tsc)) = (self.reader.rate, self.meter.rate());
+        let devices = devices(self.ports, self.sources);
+        let elapsed = moment.elapsed;
+        let stamped_by =
+            stamped_by(self.plan, (self.clocks, moment.followed), self.stats, elapsed, rate);
+        let run_delays = self.reader.incidents.run_delays();
+        let run_delays_ns: Vec<_> = run_delays.iter().map(RunDelay::ns).collect();
+        let now = Ended {
+            does: self.does.to_owned(),
+            live: Some(LiveRow {
+                draining: moment.is_draining,
+                shard_pkts: self.shards.iter().map(RingView::len).collect(),
+                links_up: self.ports.iter().map(|port| port.view().link_up).collect(),
+            }),
+            found: EngineReports::default(),
+            reloads: None,
+            stats: self.stats,
+            devices: &devices,
+            watched: moment.watched,
+            source: self.sources.map(|sources| sources.report(rate)),
+            stamped_by,
+            incidents: self.reader.read(),
+            pool_a: self.split.pool_a(),
+            pool_changes: moment.pool_changes.clone(),
+            run_delays_ns: &run_delays_ns,
+            elapsed,
+            rate,
+            tsc,
+            pools: self.pools,
+        };
+        outcome::report(self.cli, self.plan, now)
+    }
+}
+
+/// The devices' own counts.
+fn devices(ports: &[Port], sources: Option<&Sources>) -> Vec<DeviceStats> {
+    let mut devices = ports.iter().map(Port::stats).collect::<Vec<_>>();
+    for (port, device) in ports.iter().zip(&mut devices) {
+        sources.iter().for_each(|sources| sources.add_to(port.id(), device));
+    }
+    devices
+}
+
+fn stamped_by(
+    plan: &Plan,
+    (clocks, followed): (&StampClocks, &FollowedClocks),
+    stats: &[OwnStats],
+    elapsed: Duration,
+    rate: TscRate,
+) -> Option<stamping::Source> {
+    let unseen = outcome::unseen_wait(stats, rate);
+    let unseen = unseen_text(&unseen, elapsed.as_secs_f64());
+    stamping::Source::of(plan, clocks, followed, &unseen, rate)
 }
 
 /// The pools that drivers receive into. A stack reuses the buffer that was freed
@@ -375,26 +485,33 @@ fn split(plan: &Plan) -> (Split, Permits) {
     (Split::new(pool_a), Permits::new(cap, pool_a))
 }
 
-/// Runs the lcores by `launch`. Control, by `watch`, and the reader of changed
-/// files run beside them, each on its own thread. Returns the engines' results,
+/// Runs the lcores by `launch`. Control, by `watch`, the reader of changed files,
+/// and the server of the API run beside them, each on its own thread. Returns the engines' results,
 /// how long packets were received, and how often files were read again.
 fn beside(
     control: &Control<'_>,
     watch: impl FnOnce() -> Duration + Send,
+    api: Option<(&Listener, mpsc::Sender<Call>)>,
     engines: &dyn Engines,
     launch: impl FnOnce() -> Result<EngineReports>,
 ) -> Result<(EngineReports, Duration, Option<Reloads>)> {
-    let (rereads, hangups) = (engines.rereads(), Hangups::catch()?);
+    let (rereads, hangups) = (engines.rereads(), Hangups::catch(control.signals)?);
     let no_more_hangups = hangups.handle();
     let failed = |what: &str| Error::Setup(format!("the thread that {what} failed"));
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| hangups.serve(rereads.as_deref(), &control.cpus));
         let watcher = scope.spawn(watch);
+        let (end_of_api, end) = oneshot::channel();
+        if let Some((listener, calls)) = api {
+            let calls = Calls::new(calls, watcher.thread().clone());
+            scope.spawn(|| api::serve(listener, calls, &control.cpus, end));
+        }
         let outcome = launch();
         control.run.drain();
         control.ended.store(true, Ordering::Release);
         watcher.thread().unpark();
         no_more_hangups.close();
+        drop(end_of_api);
         let elapsed = watcher.join().map_err(|_| failed("watches the run"));
         let reloads = reader.join().map_err(|_| failed("reads files again"));
         Ok((outcome?, elapsed?, reloads?))

@@ -3,8 +3,8 @@
 use crate::cli::{Cli, Timestamps};
 use crate::config::{Plan, Stamping};
 use crate::control::FollowedClocks;
-use crate::dpdk::StampClock;
 use crate::dpdk::clock::TscRate;
+use crate::dpdk::{StampClock, virtual_devices};
 use crate::stats::{StampClocks, Verdict};
 use mpfwd_common::text::time;
 
@@ -75,14 +75,9 @@ impl Source {
 /// The virtual devices among EAL's arguments that replay a capture. Their
 /// stamps are as old as the capture.
 pub(super) fn replaying(eal_args: &[String]) -> Vec<String> {
-    let behind = eal_args
-        .iter()
-        .zip(eal_args.iter().skip(1))
-        .filter(|(arg, _)| *arg == "--vdev")
-        .map(|(_, device)| device.as_str());
-    let devices = behind.chain(eal_args.iter().filter_map(|arg| arg.strip_prefix("--vdev=")));
     let reads = |device: &&str| device.split(',').skip(1).any(|arg| arg.starts_with("rx_pcap="));
-    devices.filter(reads).filter_map(|device| device.split(',').next()).map(str::to_owned).collect()
+    let devices = virtual_devices(eal_args).filter(reads);
+    devices.filter_map(|device| device.split(',').next()).map(str::to_owned).collect()
 }
 
 /// Falls back to polls where a port replays a capture, unless the user asked

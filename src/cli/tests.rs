@@ -51,6 +51,8 @@ fn bad_input_is_one_line_that_says_what_to_write() {
         ("--portmask 0", "0x1"),
         ("--burst 0", "1..=512"),
         ("--eth-peer 0", "PORT,MAC"),
+        ("--eth-peer 0,ff:ff:ff:ff:ff:ff", "one station"),
+        ("--eth-peer 0,00:00:00:00:00:00", "one station"),
         ("--work loop", "spin:"),
         ("--work spin:p=2", "from 0 to 1"),
         ("--work spin:cheap=200", "unit"),

@@ -1,6 +1,6 @@
 //! Size and number of packet buffers.
 
-use super::{LcorePlan, Placement, PortPlan, WAITING_MAX, usage};
+use super::{BACKLOG_MAX, LcorePlan, Placement, PortPlan, usage};
 use crate::cli::Cli;
 use crate::dpdk::ETHER_MAX_LEN;
 use crate::dpdk::{BURST_MAX, Mempool, PortInfo};
@@ -47,7 +47,7 @@ pub(super) fn buffers(
     let txqs: usize = ports.iter().map(|port| port.txq_users.len()).sum();
     let descriptors = rxqs * usize::from(cli.rxd) + txqs * usize::from(cli.txd);
     let in_loops = lcores.len()
-        * (Mempool::CACHE_MAX as usize * 3 / 2 + 2 * BURST_MAX + ports.len() * WAITING_MAX);
+        * (Mempool::CACHE_MAX as usize * 3 / 2 + 2 * BURST_MAX + ports.len() * BACKLOG_MAX);
     // Half of the pool may be in the lcores' caches, and a driver may allocate
     // a whole burst or nothing.
     let least = 2 * rxqs * usize::from(cli.burst);

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use super::usage;
-use crate::cli::{Cli, ForwardMode, Predict};
+use crate::cli::{Cli, FlowKeyArg, FlowVlan, ForwardMode, Predict};
 use crate::engine::Estimate;
+use crate::engine::headers::FlowBy;
 use mpfwd_common::error::Result;
 
 const FLOWS: u32 = 65_536;
@@ -24,6 +25,7 @@ pub struct Inspecting {
     pub dpi_pkts: u16,
     pub yield_after: Option<Duration>,
     pub estimate: Option<Estimate>,
+    pub flow_by: FlowBy,
 }
 
 impl Inspecting {
@@ -57,6 +59,10 @@ impl Inspecting {
             dpi_pkts: cli.dpi_pkts.unwrap_or(DPI_PKTS),
             yield_after: cli.yield_after,
             estimate,
+            flow_by: FlowBy {
+                inner: cli.flow_key == FlowKeyArg::Inner,
+                vlans: cli.flow_vlan == FlowVlan::Use,
+            },
         })
     }
 }
@@ -82,6 +88,16 @@ pub fn check_forward_mode(cli: &Cli) -> Result<()> {
         ("--rules", cli.rules.is_some()),
         ("--dpi-pkts", cli.dpi_pkts.is_some()),
         ("--stream-memory", cli.stream_memory.is_some()),
+    ] {
+        if given && !is_dpi {
+            return usage(format!(
+                "{argument} is for --forward-mode dpi: leave it out, or change the forward mode"
+            ));
+        }
+    }
+    for (argument, given) in [
+        ("--flow-key", cli.flow_key != FlowKeyArg::Inner),
+        ("--flow-vlan", cli.flow_vlan != FlowVlan::Use),
     ] {
         if given && !is_dpi {
             return usage(format!(
@@ -146,6 +162,8 @@ mod tests {
             ("--rules x", "--forward-mode dpi"),
             ("--dpi-pkts 1", "--forward-mode dpi"),
             ("--stream-memory 1", "--forward-mode dpi"),
+            ("--flow-key outer", "--forward-mode dpi"),
+            ("--flow-vlan ignore", "--forward-mode dpi"),
             ("--yield-after 10us", "known=no"),
             ("--yield-after 10us --work spin:p=0", "known=no"),
             ("--flows 9", "--predict"),

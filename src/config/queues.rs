@@ -50,31 +50,20 @@ impl Queues {
         ports.iter().zip(&self.txqs).map(queue).collect()
     }
 
-    /// The sockets of a port's receive queues.
-    pub(super) fn rx_sockets(
+    /// The sockets of a port's receive queues, and of its transmit queues, each
+    /// of which the lcore of its number uses.
+    pub(super) fn sockets(
         &self,
         at: usize,
         port: &PortInfo,
         lcores: &[Lcore],
         memory: &Memory,
-    ) -> Vec<u32> {
+    ) -> (Vec<u32>, Vec<u32>) {
+        let near = |lcore| sockets::of_queue(port, lcore, memory);
         let owner = |queue| self.rx.iter().position(|rx| rx.contains(&(port.id, queue)));
-        let socket =
-            |queue| sockets::of_queue(port, owner(queue).map(|owner| &lcores[owner]), memory);
-        (0..self.rxqs[at]).map(socket).collect()
-    }
-
-    /// The sockets of a port's transmit queues, each of which the lcore of its
-    /// number uses.
-    pub(super) fn tx_sockets(
-        &self,
-        at: usize,
-        port: &PortInfo,
-        lcores: &[Lcore],
-        memory: &Memory,
-    ) -> Vec<u32> {
-        let socket = |queue| sockets::of_queue(port, lcores.get(usize::from(queue)), memory);
-        (0..self.txqs[at]).map(socket).collect()
+        let rx = (0..self.rxqs[at]).map(|queue| near(owner(queue).map(|owner| &lcores[owner])));
+        let tx = (0..self.txqs[at]).map(|queue| near(lcores.get(usize::from(queue))));
+        (rx.collect(), tx.collect())
     }
 
     /// How many of `lcores` send on each transmit queue of a port.
@@ -206,8 +195,8 @@ fn check_complete(map: &[QueueOf], ports: &[&PortInfo], rxqs: &[u16]) -> Result<
     Ok(())
 }
 
-/// Queue i of every port on the i-th of the lcores that poll and are near to the
-/// port.
+/// Queue i of every port on the i-th of the lcores that poll and are near to
+/// the port.
 fn spread_queues(
     cli: &Cli,
     lcores: &[Lcore],

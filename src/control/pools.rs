@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::datapath::Board;
 use crate::dpdk::clock::{TscRate, tsc};
 use crate::policy::{Erlangs, Permits, Sizer, Split};
-use crate::stats::{OwnStats, PoolChange, WorkTicks};
+use crate::stats::{Activity, OwnStats, PoolChange};
 use micropools::heartbeat::Cost;
 use mpfwd_common::args::Pools;
 use mpfwd_common::output::say;
@@ -58,6 +58,10 @@ impl<'a> PoolFitter<'a> {
         }
     }
 
+    pub(super) fn changes(&self) -> Vec<PoolChange> {
+        self.changes.iter().cloned().collect()
+    }
+
     /// The last changes, oldest first.
     pub fn into_changes(self) -> Vec<PoolChange> {
         self.changes.into()
@@ -98,9 +102,9 @@ impl<'a> PoolFitter<'a> {
         let mut work = [0; 2];
         for (board, stats) in self.boards.iter().zip(self.stats) {
             // First the counters: an lcore adds a stage when it is over.
-            let WorkTicks { cheap, expensive } = &stats.work_ticks;
-            work[0] += cheap.get();
-            work[1] += expensive.get();
+            let ticks = &stats.activity_ticks;
+            work[0] += ticks.get(Activity::Cheap) + ticks.get(Activity::Help);
+            work[1] += ticks.get(Activity::Expensive);
             if let Some(busy) = board.heartbeat.busy() {
                 let at = usize::from(busy.cost == Cost::Expensive);
                 work[at] += now.saturating_sub(busy.since_ticks);

@@ -6,8 +6,9 @@ use std::time::Duration;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use signal_hook::consts::SIGHUP;
-use signal_hook::iterator::{Handle, Signals};
+use signal_hook::iterator::{Handle, Signals as SignalQueue};
 
+use super::Signals;
 use crate::stats::Reloads;
 use mpfwd_common::error::{Error, Result};
 use mpfwd_common::output::{say, warn};
@@ -29,31 +30,38 @@ pub trait Reload: Send + Sync {
     fn sweep(&self) -> bool;
 }
 
-/// Waits for SIGHUP. While it exists, the signal does not kill the process.
-pub struct Hangups(Signals);
+/// Waits for SIGHUP.
+pub struct Hangups {
+    queue: SignalQueue,
+    /// Counted the signals that came before the queue was made.
+    signals: Signals,
+}
 
 impl Hangups {
     /// # Errors
     /// When the kernel refuses a handler.
-    pub fn catch() -> Result<Self> {
-        Signals::new([SIGHUP])
-            .map(Self)
-            .map_err(|error| Error::Setup(format!("no handler for SIGHUP: {error}")))
+    pub fn catch(signals: &Signals) -> Result<Self> {
+        let queue = SignalQueue::new([SIGHUP])
+            .map_err(|error| Error::Setup(format!("no handler for SIGHUP: {error}")))?;
+        Ok(Self { queue, signals: signals.clone() })
     }
 
     /// Closing the handle ends `serve`.
     pub fn handle(&self) -> Handle {
-        self.0.handle()
+        self.queue.handle()
     }
 
-    /// Reads again at each SIGHUP, on these CPUs, until the handle is closed.
+    /// Reads again at each SIGHUP, on these CPUs, until the handle is closed. A
+    /// SIGHUP from before counts, too: the file may have been read already.
     /// Returns the number of attempts, or `None` if there is no file to read.
     pub fn serve(mut self, what: Option<&dyn Reload>, cpus: &CpuSet) -> Option<Reloads> {
         // This thread inherits the main lcore's pinning.
         let _ = sched_setaffinity(Pid::from_raw(0), cpus);
         let mut reloads = Reloads::default();
         let handle = self.handle();
-        for _ in &mut self.0 {
+        let early = self.signals.hangup_requested().then_some(SIGHUP);
+        for _ in early.into_iter().chain(&mut self.queue) {
+            self.signals.hangup_requested();
             let Some(what) = what else {
                 say("SIGHUP: no file to read again: there is neither --routes nor --rules");
                 continue;

@@ -4,7 +4,7 @@
 //!
 //! A packet that stays with this lcore until its driver accepts it needs no
 //! place, unless one that came before it in its flow has left. In a burst
-//! without such packets no packet is asked anything.
+//! without such packets no packet is looked up.
 
 use super::packet::{Arrival, Marks, Pass};
 use super::places::Places;
@@ -18,19 +18,19 @@ pub(super) struct Admission<'a> {
     field: TicketField,
     /// The receive queue by which the burst came.
     queue: u16,
-    /// Packets of that queue have tickets: each one has to be asked.
+    /// Packets of that queue have tickets: each one has to be looked up.
     busy: bool,
     /// How many of the burst others may get.
     gone: usize,
-    /// Most of the burst before went away. So will most of this one: to ask all
-    /// beforehand would be in vain.
+    /// Most of the burst before went away. So will most of this one: to look
+    /// all up beforehand would be in vain.
     most_go: bool,
-    /// The cheap stage deferred one: what comes behind it has to be asked
+    /// The cheap stage deferred one: what comes behind it has to be looked up
     /// again.
     deferred_late: bool,
-    /// By place in the burst, of the first `asked`.
+    /// By place in the burst, of the first `looked_up`.
     buckets: Box<[Bucket; BURST_MAX]>,
-    asked: usize,
+    looked_up: usize,
 }
 
 impl<'a> Admission<'a> {
@@ -44,7 +44,7 @@ impl<'a> Admission<'a> {
             most_go: false,
             deferred_late: false,
             buckets: Box::new([places.order.bucket(0, 0); BURST_MAX]),
-            asked: 0,
+            looked_up: 0,
         }
     }
 
@@ -57,18 +57,19 @@ impl<'a> Admission<'a> {
     /// behind another packet.
     #[inline(always)]
     pub(super) fn nobody_is_ahead(&mut self, queue: u16, burst: &Burst) -> bool {
-        // Whoever sends writes what would be read: where nobody needs to know,
-        // the line stays theirs.
-        !self.most_go && (self.places.order.is_idle(usize::from(queue)) || self.ask(queue, burst))
+        // The lcores that send write the line that would be read here. Where
+        // the answer does not matter, the line stays theirs.
+        !self.most_go
+            && (self.places.order.is_idle(usize::from(queue)) || self.look_up(queue, burst))
     }
 
-    /// Asks one after the other, up to the first that has somebody ahead.
+    /// Looks packets' buckets up, to the first that has a packet in flight.
     #[inline(never)]
-    fn ask(&mut self, queue: u16, burst: &Burst) -> bool {
-        self.asked = 0;
+    fn look_up(&mut self, queue: u16, burst: &Burst) -> bool {
+        self.looked_up = 0;
         for (place, packet) in self.buckets.iter_mut().zip(burst.packets()) {
             *place = self.places.bucket_of(queue, packet);
-            self.asked += 1;
+            self.looked_up += 1;
             if self.places.order.in_flight(*place) {
                 return false;
             }
@@ -76,22 +77,22 @@ impl<'a> Admission<'a> {
         true
     }
 
-    /// Whether anybody is ahead does not matter for this burst: each packet gets
-    /// a place in any case.
+    /// Each packet of this burst gets a place in any case, also where no packet
+    /// is ahead of it.
     #[inline]
-    pub(super) fn ask_nobody(&mut self) {
-        self.asked = 0;
+    pub(super) fn place_all(&mut self) {
+        self.looked_up = 0;
     }
 
     /// The burst that was received by `queue` does not leave as a whole: its
-    /// packets are asked one by one.
+    /// packets are looked up one by one.
     #[inline]
     pub(super) fn begin(&mut self, queue: u16) {
         self.queue = queue;
         self.busy = self.most_go || !self.places.order.is_idle(usize::from(queue));
         self.deferred_late = false;
         if !self.busy || self.most_go {
-            self.asked = 0;
+            self.looked_up = 0;
         }
     }
 
@@ -104,7 +105,11 @@ impl<'a> Admission<'a> {
     /// The bucket of the packet `at` in its burst.
     #[inline(always)]
     pub(super) fn bucket(&self, at: usize, packet: &Mbuf) -> Bucket {
-        if at < self.asked { self.buckets[at] } else { self.places.bucket_of(self.queue, packet) }
+        if at < self.looked_up {
+            self.buckets[at]
+        } else {
+            self.places.bucket_of(self.queue, packet)
+        }
     }
 
     /// The place of a packet that stays here, `at` in its burst.
@@ -149,7 +154,8 @@ impl<'a> Admission<'a> {
         Ok(pass)
     }
 
-    /// Where places are numbers: what gives them, a whole burst its own at once.
+    /// Where places are numbers: what gives them, a whole burst its own at
+    /// once.
     #[inline(always)]
     pub(super) fn counting(&self) -> Option<&'a Counting> {
         match self.places.order {
@@ -175,9 +181,9 @@ impl<'a> Admission<'a> {
             *bucket =
                 counting.bucket(usize::from(self.queue), flows.hash_next(packet, &mut before));
         }
-        (self.asked, self.busy, self.gone) = (packets.len(), true, self.gone + packets.len());
+        (self.looked_up, self.busy, self.gone) = (packets.len(), true, self.gone + packets.len());
         let (field, mut packets) = (self.field, packets);
-        for run in self.buckets[..self.asked].chunk_by(|a, b| a == b) {
+        for run in self.buckets[..self.looked_up].chunk_by(|a, b| a == b) {
             let mut number = counting.number(run[0], run.len() as u32);
             let (those, later) = packets.split_at_mut(run.len());
             for packet in those {
@@ -209,11 +215,11 @@ impl<'a> Admission<'a> {
     /// As `stay`.
     #[inline(always)]
     pub(super) fn still_stays(&self, pass: Pass, packet: &Mbuf) -> Result<Pass, Full> {
-        if self.deferred_late { self.ask_again(pass, packet) } else { Ok(pass) }
+        if self.deferred_late { self.look_up_again(pass, packet) } else { Ok(pass) }
     }
 
     #[cold]
-    fn ask_again(&self, mut pass: Pass, packet: &Mbuf) -> Result<Pass, Full> {
+    fn look_up_again(&self, mut pass: Pass, packet: &Mbuf) -> Result<Pass, Full> {
         match self.places.bucket(&mut pass, packet) {
             Some(bucket) if self.places.order.in_flight(bucket) => self.places.enter(bucket),
             _ => Ok(pass),

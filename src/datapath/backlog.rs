@@ -6,10 +6,10 @@ use std::collections::vec_deque::Drain;
 
 use super::packet::Outgoing;
 use super::places::Places;
-use crate::config::WAITING_MAX;
+use crate::config::BACKLOG_MAX;
 use crate::order::{Bucket, Full};
 
-/// By outlet, packets that wait for its driver: at most `WAITING_MAX` that it
+/// By outlet, packets that wait for its driver: at most `BACKLOG_MAX` that it
 /// refused, and as many whose turn has come as there are tickets.
 pub(super) struct Backlog {
     queues: Vec<VecDeque<Outgoing>>,
@@ -30,7 +30,7 @@ pub(super) struct Backlog {
 impl Backlog {
     pub(super) fn new(outlets: usize) -> Self {
         Self {
-            queues: (0..outlets).map(|_| VecDeque::with_capacity(WAITING_MAX)).collect(),
+            queues: (0..outlets).map(|_| VecDeque::with_capacity(BACKLOG_MAX)).collect(),
             refused_since: vec![0; outlets],
             held: 0,
             unplaced: 0,
@@ -55,7 +55,7 @@ impl Backlog {
     /// # Errors
     /// With the packet, when too many wait.
     pub(super) fn push(&mut self, at: usize, packet: Outgoing) -> Result<(), Outgoing> {
-        if self.queues[at].len() >= WAITING_MAX {
+        if self.queues[at].len() >= BACKLOG_MAX {
             return Err(packet);
         }
         self.unplaced |= u64::from(!packet.pass.is_final()) << at;

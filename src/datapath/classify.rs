@@ -21,7 +21,7 @@ pub(super) enum Pile {
 }
 
 impl Pile {
-    /// By its class. Where nobody could take what waits behind it, a packet of
+    /// By the packet's class. In modes without thieves and rescuers a packet of
     /// unknown cost is served like a cheap one.
     #[inline(always)]
     pub(super) fn of<P: Policy>(class: Class) -> Self {

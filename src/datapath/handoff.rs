@@ -68,7 +68,7 @@ impl<'a> Handoff<'a> {
 
     /// How many packets others can steal.
     #[inline]
-    pub(super) fn waiting_pkts(&mut self) -> usize {
+    pub(super) fn stealable_pkts(&mut self) -> usize {
         self.run_queue.len() + self.kept.len()
     }
 
@@ -121,9 +121,9 @@ impl<'a> Handoff<'a> {
     ) -> Option<DropCause> {
         let shed_pkts = match P::DEFERRED {
             Deferral::Shard if !self.is_closed => {
-                self.shard.as_mut().map_or(0, |shard| shard.put(deferred))
+                self.shard.as_mut().map_or(0, |shard| shard.enqueue(deferred))
             }
-            Deferral::Inbox if !self.is_closed => self.put_into_inboxes(policy, deferred),
+            Deferral::Inbox if !self.is_closed => self.enqueue_to_inboxes(policy, deferred),
             _ => return self.keep(deferred),
         };
         self.stats.shed_pkts.add(shed_pkts as u64);
@@ -137,17 +137,17 @@ impl<'a> Handoff<'a> {
 
     /// Oldest first. A packet that finds no room goes along with the next one,
     /// to where that goes.
-    fn put_into_inboxes<P: Policy>(&mut self, policy: &mut P, deferred: &mut Burst) -> usize {
+    fn enqueue_to_inboxes<P: Policy>(&mut self, policy: &mut P, deferred: &mut Burst) -> usize {
         let (boards, inboxes, letter) = (self.boards, &mut self.inboxes, &mut self.letter);
-        let mut put = 0;
+        let mut enqueued = 0;
         for packet in deferred.drain() {
             let pkts = |at: usize| inboxes[at].len() + usize::from(boards[at].is_away());
             let at = policy.inbox(inboxes.len(), pkts);
             letter.push(packet);
-            put += inboxes[at].put(letter);
+            enqueued += inboxes[at].enqueue(letter);
         }
         letter.drain().for_each(|packet| deferred.push(packet));
-        put
+        enqueued
     }
 
     /// Keeps as many as there is room for; the others stay in the burst.

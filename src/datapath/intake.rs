@@ -36,7 +36,7 @@ impl<'a> Intake<'a> {
             heads,
             picker,
             rank: RankMeter::new(),
-            budget: DequeueBudget::new(settings.take_budget_ticks, settings.burst.pkts()),
+            budget: DequeueBudget::new(settings.dequeue_budget_ticks, settings.burst.pkts()),
             inbox,
             stats,
         }
@@ -106,7 +106,7 @@ impl<'a> Intake<'a> {
     /// Prefetches the headers of the next so many packets of a shard.
     #[inline]
     pub(super) fn prefetch(&mut self, shard: usize, pkts: usize) {
-        self.shards[shard].ring.ask_ahead(pkts);
+        self.shards[shard].ring.prefetch(pkts);
     }
 
     /// So many packets were dequeued and took so long.
@@ -129,7 +129,7 @@ impl<'a> Intake<'a> {
 
     /// One packet of the inbox, by way of a burst that is empty.
     pub(super) fn unbox(&mut self, burst: &mut Burst) -> Option<Mbuf> {
-        self.inbox.as_mut()?.take(burst, 1);
+        self.inbox.as_mut()?.dequeue(burst, 1);
         let packet = burst.pop()?;
         self.stats.taken_pkts.add(1);
         Some(packet)
@@ -139,6 +139,6 @@ impl<'a> Intake<'a> {
     /// there was anything.
     pub(super) fn dequeue_any(&mut self, burst: &mut Burst, pkts_max: usize) -> bool {
         let shards = self.shards.iter_mut().map(|shard| &mut shard.ring);
-        shards.chain(&mut self.inbox).any(|ring| ring.take(burst, pkts_max) > 0)
+        shards.chain(&mut self.inbox).any(|ring| ring.dequeue(burst, pkts_max) > 0)
     }
 }

@@ -3,13 +3,17 @@
 //!
 //! # Owners
 //!
-//! The loop is made of owners. Each has one file and private fields. The loop
-//! passes values down and gets values back; an owner calls no other owner, but
-//! that `transmit` and `serve` read the clock of `timing`.
+//! The loop is made of owners. Each has one file and private fields. The first
+//! four contain the others, pass values down and get values back. No other
+//! owner calls another one, but that `transmit` and `serve` read the clock of
+//! `timing`.
 //!
 //! | owner | owns | verbs |
 //! |---|---|---|
-//! | `lcore_loop` | all owners, and packets on their way between them | poll, classify, finish; work; look around |
+//! | `lcore_loop` | `runner`, and when to look for stuck lcores | run; poll; look around, adopt, take over |
+//! | `runner` | `stages`, and all that an lcore knows of itself and others | next step; receive, serve, work; steal; begin busy, end busy |
+//! | `stages` | the burst on its way through `admission`, `classify`, `serve`, `handoff` and `sender` | send whole; classify, finish; serve alone |
+//! | `sender` | `transmit` and `timing` | follow, flush, close |
 //! | `steps` | the policy, permits, what was found in vain | next, help, permit |
 //! | `poller` | leases of own and borrowed queues | poll, release |
 //! | `classify` | the piles of a burst: cheap, deferred | push, drain |
@@ -18,11 +22,12 @@
 //! | `handoff` | run queue, kept packets, shard, inboxes of others | shed, requeue |
 //! | `intake` | shards of others, own inbox | pick, dequeue, unbox |
 //! | `rescue` | what this lcore shows, hints of others, thieves' ends, records of help | begin busy, end busy, look, steal |
-//! | `transmit` | a stage per port, and the two below | send, follow, flush |
+//! | `transmit` | the three below | send, follow, flush |
+//! | `outlets` | a stage per port | send, stage, send staged |
 //! | `backlog` | what drivers refused | push, dequeue, put back |
 //! | `release` | tickets of packets that are sent or dropped | finish, sent, dropped |
 //! | `timing` | every clock: laps, latency, its parts, unseen waits, host gaps, stamps | now, close |
-//! | `work_time` | the stage that the lcore is in, for `--pools auto` | start, stop |
+//! | `activity` | what the lcore does with its time, if that is metered | enter |
 //!
 //! `packet` and `setup` hold plain values, `places` the arithmetic of places in
 //! flows. `board` and `run_state` are what lcores and control show each other.
@@ -30,12 +35,12 @@
 //! # A packet's life
 //!
 //! *Cheap, in a burst that is cheap as a whole* (the fast path): `poller`
-//! polls; `admission` finds that nobody is ahead; `serve` runs the cheap stage
-//! on the burst; `transmit` hands the burst to the driver; the next reading of
-//! the clock closes its latency in `timing`. Nothing is asked of a single
-//! packet.
+//! polls; `admission` finds that no packet is ahead; `serve` runs the cheap
+//! stage on the burst; `transmit` hands the burst to the driver; the next
+//! reading of the clock closes its latency in `timing`. Nothing is asked of a
+//! single packet.
 //!
-//! *Any other*: `LcoreLoop::classify` gives each packet the engine's class, a
+//! *Any other*: `Stages::classify` gives each packet the engine's class, a
 //! place in its flow and a pile. Deferred packets carry their arrival and
 //! place, and `handoff` sheds them. The cheap pile is served and staged, and
 //! the stage flushed. A packet of unknown cost, or a deferred one that the mode
@@ -47,19 +52,18 @@
 //!
 //! # The lease protocol
 //!
-//! Nobody polls a receive queue without its lease. `poller` acquires the lease
-//! with the first poll and keeps it at no further cost.
+//! No lcore polls a receive queue without its lease. `poller` acquires the
+//! lease with the first poll and keeps it at no further cost.
 //!
 //! * The owner releases all leases before it runs a packet of unknown or
 //!   expensive cost (`begin_busy`), where the mode has lcores rescued. First
 //!   the run queue shows its length and the heartbeat begins; then the backlog
-//!   gets places in flows; only then the leases are released. So whoever gets a
-//!   lease finds everything before it in order.
+//!   gets places in flows; only then the leases are released. So the next
+//!   holder finds everything before it in order.
 //! * A helper borrows a lease for a burst. It releases the lease when each
 //!   packet of the burst was accepted by its driver or has a place.
-//! * The time of the last poll that emptied the queue goes along with the
-//!   lease: the holder writes it at release, the next one reads it when it
-//!   acquires.
+//! * The time of the last poll that emptied the queue belongs to the lease: the
+//!   holder writes it at release, the next one reads it when it acquires.
 //!
 //! # The order protocol
 //!
@@ -75,14 +79,15 @@
 //! * A place is released once: when the driver has accepted the packet, or when
 //!   it was dropped. The lcore that releases it gets the next packet of the
 //!   flow if that is ready, puts it into its own backlog and offers it.
-//! * Where no order is kept, places are numbers: nobody waits for a turn, and
-//!   what was late is counted.
+//! * Where no order is kept, places are numbers: no packet waits for a turn,
+//!   and late ones are counted.
 //!
 //! # Accounting
 //!
 //! Every packet ends in exactly one counter: accepted by a driver, or dropped
 //! under one cause.
 
+mod activity;
 mod admission;
 mod backlog;
 mod board;
@@ -90,7 +95,7 @@ mod classify;
 mod handoff;
 mod intake;
 mod lcore_loop;
-mod pace;
+mod outlets;
 mod packet;
 mod packet_queue;
 mod places;
@@ -98,17 +103,19 @@ mod poller;
 mod release;
 mod rescue;
 mod run_state;
+mod runner;
+mod sender;
 mod serve;
 mod setup;
 mod shard;
+mod stages;
 mod steps;
 mod timing;
 mod transmit;
-mod work_time;
 
 pub use board::Board;
 pub use lcore_loop::LcoreLoop;
 pub use packet::Outgoing;
 pub use packet_queue::{PacketQueue, PacketStealer};
 pub use run_state::RunState;
-pub use setup::{ADOPT_EVERY_NS, Queues, Settings, Shared, TAKE_BUDGET_NS};
+pub use setup::{ADOPT_EVERY_NS, DEQUEUE_BUDGET_NS, Queues, Settings, Shared};

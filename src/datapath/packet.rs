@@ -161,6 +161,13 @@ pub(super) struct Alone {
     pub unknown: bool,
 }
 
+impl Alone {
+    #[inline(always)]
+    pub(super) fn stage(&self) -> Stage {
+        if self.unknown { Stage::Cheap } else { Stage::Expensive }
+    }
+}
+
 /// Dequeued packets that follow each other and have one verdict, by their
 /// numbers and stamps.
 pub(super) struct Run<'s> {

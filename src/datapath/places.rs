@@ -1,6 +1,6 @@
 //! How packets get their places in their flows. Only the holder of the receive
 //! queue's lease may do this, until it gives the lease away. Knows no piles:
-//! whoever has packets asks for each of them.
+//! their owners call this for each packet.
 
 use super::packet::{Outgoing, Pass};
 use crate::dpdk::Mbuf;

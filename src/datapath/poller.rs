@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::packet::Arrival;
 use super::setup::{Settings, Shared};
 use crate::dpdk::{Burst, BurstSize, Lease, RxQueue};
-use crate::stats::{Counter, LcoreStats, PortQueue};
+use crate::stats::{Counter, DropCause, LcoreStats, PortQueue};
 
 /// A receive queue that this lcore may poll.
 struct Queue<'a> {
@@ -69,6 +69,21 @@ pub(super) struct Polled {
     pub source_asked: Option<Option<u64>>,
 }
 
+/// Drops the packets of the burst that are longer, and returns their number.
+#[inline(never)]
+fn drop_longer(burst: &mut Burst, longest_pkt: u32, stats: &LcoreStats) -> usize {
+    let mut dropped = 0;
+    burst.retain(
+        |packet| packet.pkt_len() <= longest_pkt,
+        |packet| {
+            drop(packet);
+            dropped += 1;
+        },
+    );
+    stats.drop_pkts(DropCause::TooLong, dropped as u64);
+    dropped
+}
+
 pub(super) struct Poller<'a> {
     /// The own queues, then all others, by owner.
     queues: Vec<Queue<'a>>,
@@ -79,10 +94,12 @@ pub(super) struct Poller<'a> {
     /// helped, counted on beyond their number.
     next_own: usize,
     next_other: usize,
-    /// The other lcore's queue whose burst is served now.
+    /// The queue whose burst is served now, and whose lease is held for that.
     borrowed: Option<usize>,
     /// Leases are held for a burst at a time, also those of own queues.
     shares: bool,
+    /// All the same, leases of own queues are held for their next poll.
+    keeps: bool,
     stats: &'a LcoreStats,
 }
 
@@ -131,6 +148,7 @@ impl<'a> Poller<'a> {
             borrowed: None,
             queues,
             shares,
+            keeps: false,
             stats,
         }
     }
@@ -211,9 +229,12 @@ impl<'a> Poller<'a> {
         }
         if pkts > 0 {
             self.stats.rx_bursts.add(1);
+            if let Some(longest) = queue.rxq.longest_pkt() {
+                polled.pkts -= drop_longer(burst, longest, self.stats);
+            }
         }
         if self.shares || at >= self.own {
-            self.borrow(at, pkts);
+            self.borrow(at, polled.pkts);
         }
         if pkts == 0 && at < self.own {
             self.stats.empty_polls.add(1);
@@ -230,22 +251,40 @@ impl<'a> Poller<'a> {
         }
     }
 
-    /// The burst of another lcore's queue has been sent, or keeps its places.
+    /// The burst has been sent, or each of its packets keeps a place: others may
+    /// poll the queue from now on.
+    #[inline(always)]
     pub(super) fn release_borrowed(&mut self) {
         if let Some(at) = self.borrowed.take() {
             self.queues[at].release();
         }
+        if self.keeps {
+            self.release_kept();
+        }
+    }
+
+    /// The burst of an own queue has been sent, and there is more of it: the lease
+    /// is held for the next poll, which costs no atomic operation then.
+    #[inline(always)]
+    pub(super) fn keep_borrowed(&mut self) {
+        self.keeps |= self.borrowed.take().is_some();
+    }
+
+    #[inline(never)]
+    fn release_kept(&mut self) {
+        self.keeps = false;
+        self.queues[..self.own].iter_mut().for_each(Queue::release);
     }
 
     /// From now on others may poll all queues whose leases this lcore holds.
     pub(super) fn release_all(&mut self) {
-        self.queues[..self.own].iter_mut().for_each(Queue::release);
+        self.release_kept();
         self.release_borrowed();
     }
 
     /// Polls lost ports no longer, and keeps none of their leases.
     #[cold]
-    pub(super) fn leave_lost_ports(&mut self) {
+    pub(super) fn give_up_lost_ports(&mut self) {
         self.release_borrowed();
         let lost = |queue: &Queue<'_>| queue.rxq.is_lost();
         let own = self.queues[..self.own].iter().filter(|queue| !lost(queue)).count();

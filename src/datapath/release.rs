@@ -3,6 +3,7 @@
 //! comes. Where no order is kept, what was sent is counted by its number.
 
 use super::packet::{Outgoing, Pass};
+use crate::dpdk::Mbuf;
 use crate::order::{Number, Order, Ticket};
 use crate::stats::OrderCounts;
 
@@ -82,10 +83,15 @@ impl<'a> Release<'a> {
         self.order.counting().note_dropped(first, pkts as u32);
     }
 
-    /// The packet after that ticket's, if it is ready and leaves by `port`: it
-    /// may wait for the driver right behind it.
-    pub(super) fn follower(&self, ticket: Ticket, port: u16) -> Option<Turn> {
-        self.order.keeping().follower(ticket, |next| next.port == port)
+    /// The packet after that ticket's, if it is ready, leaves by `port` and
+    /// still `goes`: it may wait for the driver right behind it.
+    pub(super) fn follower(
+        &self,
+        ticket: Ticket,
+        port: u16,
+        goes: impl FnOnce(&mut Mbuf) -> bool,
+    ) -> Option<Turn> {
+        self.order.keeping().follower(ticket, |next| next.port == port && goes(&mut next.packet))
     }
 
     /// Whether packets are sent in order, and not only counted.

@@ -11,7 +11,7 @@ use crate::stats::{IncidentStage, Incidents, LcoreStats, RescueStats, Rescued, S
 use micropools::attention::{Attention, Signs, Watch};
 use micropools::heartbeat::{Busy, Cost};
 
-/// A stuck lcore that nobody came for is on record if it was busy this many
+/// A stuck lcore that was not helped is on record if it was busy this many
 /// times longer than `--rescue-after`.
 const NOTEWORTHY: u64 = 50;
 
@@ -205,8 +205,8 @@ impl<'a> Rescue<'a> {
 
     // ---- Help ----
 
-    /// Whether this lcore may help that one now: if not, another does. Lcores that
-    /// are not in need are polled by anybody.
+    /// Whether this lcore may help that one now: if not, another does. The
+    /// queues of an lcore that is not in need need no claim.
     pub(super) fn claim(&self, owner: usize, why: Why, now: u64) -> bool {
         why == Why::Idle || self.boards[owner].claim_help(self.me, now, self.claim_ticks)
     }

@@ -14,6 +14,7 @@ pub struct RunState {
     draining: AtomicBool,
     drained_at: OnceLock<Instant>,
     abandoned: AtomicBool,
+    metered: AtomicBool,
     /// Lcores that may still put something where others take it.
     shedding: AtomicUsize,
     limit_pkts: Option<u64>,
@@ -37,6 +38,7 @@ impl RunState {
             draining: AtomicBool::new(false),
             drained_at: OnceLock::new(),
             abandoned: AtomicBool::new(false),
+            metered: AtomicBool::new(false),
             shedding: AtomicUsize::new(lcores),
             limit_pkts,
             received: Received::default(),
@@ -92,6 +94,17 @@ impl RunState {
         self.abandoned.load(Ordering::Relaxed)
     }
 
+    /// Somebody watches: the lcores meter their activities from now on.
+    pub fn meter(&self) {
+        if !self.metered.swap(true, Ordering::Relaxed) {
+            self.call();
+        }
+    }
+
+    pub(super) fn is_metered(&self) -> bool {
+        self.metered.load(Ordering::Relaxed)
+    }
+
     /// Counts towards the limit, if there is one, and ends the run when it is
     /// reached.
     #[inline(always)]
@@ -104,7 +117,7 @@ impl RunState {
     }
 
     /// Release: what this lcore has put into shards and inboxes is visible to
-    /// whoever sees that it is done.
+    /// an lcore that sees that it is done.
     pub(super) fn lcore_sheds_no_more(&self) {
         self.shedding.fetch_sub(1, Ordering::Release);
     }

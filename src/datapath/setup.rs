@@ -16,9 +16,9 @@ use crate::shed::{Heads, Picker};
 use crate::stats::{Incidents, StampClocks};
 use micropools::attention::Attention;
 
-/// Time budget of one dequeue from a shard, in nanoseconds: nobody can help
-/// with what a worker holds.
-pub const TAKE_BUDGET_NS: u64 = 20_000;
+/// Time budget of one dequeue from a shard, in nanoseconds: other lcores cannot
+/// help with packets that a worker has dequeued.
+pub const DEQUEUE_BUDGET_NS: u64 = 20_000;
 
 /// How often an lcore that has work itself looks for one that is away, in
 /// nanoseconds; see [`Adoption`](micropools::attention::Adoption).
@@ -32,8 +32,8 @@ pub struct Settings {
     pub idle: Idle,
     /// Whether each step of the loop is metered.
     pub metered: bool,
-    /// Whether the time in each stage is.
-    pub metered_work: bool,
+    /// Whether the lcore's activities are, from the start.
+    pub metered_activity: bool,
     /// Whether latency is counted.
     pub stamping: bool,
     /// Where a packet's arrival is written once it leaves its burst.
@@ -51,7 +51,7 @@ pub struct Settings {
     pub nic: Option<RxStampField>,
     /// Read before the ports were started: no packet came earlier.
     pub started_ticks: u64,
-    pub take_budget_ticks: u64,
+    pub dequeue_budget_ticks: u64,
     pub adopt_every_ticks: u64,
     /// How long an lcore may be in one packet before it counts as stuck.
     pub rescue_after_ticks: u64,

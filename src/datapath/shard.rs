@@ -26,11 +26,11 @@ impl<'a> ShardProducer<'a> {
     /// Moves packets from the front of the burst into the shard; those that find
     /// no room stay. Returns how many went.
     #[inline]
-    pub(super) fn put(&mut self, burst: &mut Burst) -> usize {
-        let Some((heads, shard)) = self.heads else { return self.ring.put(burst) };
+    pub(super) fn enqueue(&mut self, burst: &mut Burst) -> usize {
+        let Some((heads, shard)) = self.heads else { return self.ring.enqueue(burst) };
         // Read before another lcore has the packet.
         let first = burst.packets().first().map(|packet| self.stamp.read(packet));
-        let pkts = self.ring.put(burst);
+        let pkts = self.ring.enqueue(burst);
         if pkts > 0 {
             first.into_iter().for_each(|stamp| heads.enqueued(shard, stamp));
         }
@@ -59,7 +59,7 @@ impl ShardConsumer {
         burst: &mut Burst,
         pkts_max: usize,
     ) -> usize {
-        let pkts = self.ring.take_to_read(burst, pkts_max);
+        let pkts = self.ring.dequeue_to_read(burst, pkts_max);
         if let Some(heads) = heads {
             heads.dequeued(shard, || self.head_stamp());
         }

@@ -1,16 +1,17 @@
-//! Sending: a stage per port that is filled while a burst is served and flushed
-//! at its end, the backlog of what drivers refused, and the packets' turns.
+//! Sending: by stages that are flushed at the end of a burst, the backlog of
+//! what drivers refused, and the packets' turns.
 
 use super::backlog::Backlog;
+use super::outlets::Outlets;
 use super::packet::{Accepted, Outgoing, Pass, Run, Stage, Times};
 use super::places::Places;
 use super::release::{Release, Turn};
 use super::setup::{Settings, Shared};
 use super::timing::Timing;
-use crate::dpdk::{BURST_MAX, Burst, Drain, MAX_PORTS, Mbuf, TxQueue};
-use crate::engine::Verdict;
+use crate::dpdk::{BURST_MAX, Burst, Drain, Mbuf, TxQueue};
+use crate::engine::{Turns, Verdict};
 use crate::order::{Bucket, Full, Number, Ticket};
-use crate::stats::{Counter, DropCause, LcoreStats, PortQueue};
+use crate::stats::{DropCause, LcoreStats};
 
 /// Fewer packets are not worth a call of the driver: they are staged, to be
 /// sent with others.
@@ -21,49 +22,14 @@ const SENT_AT_ONCE: usize = 8;
 /// without delay, what a driver refuses whose link is down.
 const STUCK_NS: u64 = 200_000_000;
 
-/// A bit of a word stands for each port.
-const _: () = assert!(MAX_PORTS <= u64::BITS as usize);
-
-/// One port's way out.
-struct Outlet<'a> {
-    txq: TxQueue,
-    /// Counts what the driver accepts.
-    sent_pkts: &'a Counter,
-    staged: Burst,
-    /// By place in `staged`: the packet's arrival, and its place in its flow.
-    stamps: Box<[u64; BURST_MAX]>,
-    passes: Box<[Pass; BURST_MAX]>,
-}
-
-impl Outlet<'_> {
-    #[inline(always)]
-    fn send(&mut self, burst: &mut Burst) -> usize {
-        let sent = self.txq.send(burst);
-        self.sent_pkts.add(sent as u64);
-        sent
-    }
-
-    #[inline(always)]
-    fn send_staged(&mut self) -> usize {
-        let sent = self.txq.send(&mut self.staged);
-        self.sent_pkts.add(sent as u64);
-        sent
-    }
-}
-
 pub(super) struct Transmit<'a> {
-    outlets: Vec<Outlet<'a>>,
-    /// By port: its place in `outlets`.
-    by_port: [u8; MAX_PORTS],
-    /// A bit per outlet that has something staged.
-    staged: u64,
-    /// A bit per outlet where something staged has a place in its flow to
-    /// release.
-    ticketed: u64,
+    outlets: Outlets<'a>,
     backlog: Backlog,
     release: Release<'a>,
     /// The backlog got packets whose turn has just come: no driver was asked.
     turn_came: bool,
+    /// The engine's second look at packets whose turn comes.
+    turns: Option<Box<dyn Turns>>,
     /// Packets that drivers accepted since latency was booked last.
     accepted: Vec<Accepted>,
     places: Places<'a>,
@@ -77,41 +43,24 @@ pub(super) struct Transmit<'a> {
 impl<'a> Transmit<'a> {
     pub(super) fn new(
         queues: Vec<TxQueue>,
+        turns: Option<Box<dyn Turns>>,
         settings: &Settings,
         shared: Shared<'a>,
         stats: &'a LcoreStats,
     ) -> Self {
-        let mut by_port = [u8::MAX; MAX_PORTS];
-        for (at, txq) in queues.iter().enumerate() {
-            by_port[usize::from(txq.port())] = at as u8;
-        }
-        let outlet = |(txq, sent): (TxQueue, &'a PortQueue)| Outlet {
-            txq,
-            sent_pkts: &sent.pkts,
-            staged: Burst::new(),
-            stamps: Box::new([0; BURST_MAX]),
-            passes: Box::new([Pass::Unasked(0); BURST_MAX]),
-        };
-        let outlets: Vec<_> = queues.into_iter().zip(&stats.tx).map(outlet).collect();
+        let outlets = Outlets::new(queues, stats);
         Self {
             backlog: Backlog::new(outlets.len()),
             outlets,
-            by_port,
-            staged: 0,
-            ticketed: 0,
             release: Release::new(shared.order, &stats.order),
             turn_came: false,
+            turns,
             accepted: Vec::with_capacity(2 * BURST_MAX),
             places: Places { order: shared.order, flows: settings.flows },
             stats,
             burst_pkts: settings.burst.pkts(),
             patience_ticks: settings.ticks(STUCK_NS),
         }
-    }
-
-    #[inline(always)]
-    fn at(&self, port: u16) -> usize {
-        usize::from(self.by_port[usize::from(port) % MAX_PORTS])
     }
 
     /// What drivers accepted since this was emptied last, but for what
@@ -124,7 +73,7 @@ impl<'a> Transmit<'a> {
     /// Whether packets are here, of this burst or of earlier ones.
     #[inline(always)]
     pub(super) fn holds_packets(&self) -> bool {
-        self.staged | self.backlog.held() != 0
+        self.outlets.staged() | self.backlog.held() != 0
     }
 
     /// Whether packets wait for their drivers.
@@ -137,12 +86,12 @@ impl<'a> Transmit<'a> {
     /// driver refuses stays in the burst, for `refuse`. Returns how many went.
     #[inline(always)]
     pub(super) fn send_burst(&mut self, port: u16, burst: &mut Burst) -> usize {
-        let at = self.at(port);
-        if self.backlog.holds(at) { 0 } else { self.outlets[at].send(burst) }
+        let at = self.outlets.at(port);
+        if self.backlog.holds(at) { 0 } else { self.outlets.send(at, burst) }
     }
 
-    /// The driver accepted the first `sent` packets of a burst that came by this
-    /// receive queue. The rest, which is still in the burst, waits in the
+    /// The driver accepted the first `sent` packets of a burst that came by
+    /// this receive queue. The rest, which is still in the burst, waits in the
     /// backlog. Its packets carry their arrival.
     #[cold]
     pub(super) fn refuse(
@@ -153,7 +102,7 @@ impl<'a> Transmit<'a> {
         queue: u16,
         timing: &Timing<'_>,
     ) {
-        let at = self.at(port);
+        let at = self.outlets.at(port);
         let times = timing.times(Stage::Cheap);
         let marks = timing.marks();
         let mut dropped = 0;
@@ -204,7 +153,7 @@ impl<'a> Transmit<'a> {
     ) {
         match pass {
             Pass::Ticket(ticket) => self.depart_in_turn(stage, port, packet, ticket, stamp, timing),
-            _ => self.stage(port, packet, pass, stamp),
+            _ => self.outlets.stage(port, packet, pass, stamp),
         }
     }
 
@@ -222,21 +171,21 @@ impl<'a> Transmit<'a> {
         // If it has to wait for its turn, that is from now on.
         let times = Times { stamp, ..timing.times_now(stage) };
         let ready = self.release.finish(ticket, Outgoing { packet, port, pass, times });
-        if let Some(Outgoing { packet, .. }) = ready {
-            self.stage(port, packet, pass, stamp);
+        let Some(Outgoing { mut packet, .. }) = ready else { return };
+        match self.still_goes(&mut packet) {
+            Ok(()) => self.outlets.stage(port, packet, pass, stamp),
+            Err(cause) => {
+                drop(packet);
+                self.stats.drop_pkts(cause, 1);
+                self.release(pass, timing);
+            }
         }
     }
 
-    #[inline(always)]
-    fn stage(&mut self, port: u16, packet: Mbuf, pass: Pass, stamp: u64) {
-        let at = self.at(port);
-        let outlet = &mut self.outlets[at];
-        let place = outlet.staged.len();
-        outlet.staged.push(packet);
-        outlet.stamps[place] = stamp;
-        outlet.passes[place] = pass;
-        self.staged |= 1 << at;
-        self.ticketed |= u64::from(pass.is_final()) << at;
+    /// What the engine says now of a packet whose turn has come.
+    #[inline]
+    fn still_goes(&mut self, packet: &mut Mbuf) -> Result<(), DropCause> {
+        self.turns.as_mut().map_or(Ok(()), |turns| turns.still_goes(packet))
     }
 
     /// As `follow`, for the next of `packets`, as many as the run has. They are
@@ -268,31 +217,13 @@ impl<'a> Transmit<'a> {
         stamps: &[u64],
         timing: &Timing<'_>,
     ) {
-        let at = self.at(port);
-        let holds_some = (self.staged | self.backlog.held()) >> at & 1 == 1;
+        let at = self.outlets.at(port);
+        let holds_some = (self.outlets.staged() | self.backlog.held()) >> at & 1 == 1;
         if numbers.len() < SENT_AT_ONCE || holds_some {
-            self.stage_run(at, packets, numbers, stamps);
+            self.outlets.stage_run(at, packets, numbers, stamps);
         } else {
             self.send_run(at, packets, numbers, stamps, timing);
         }
-    }
-
-    #[inline]
-    fn stage_run(
-        &mut self,
-        at: usize,
-        packets: &mut Drain<'_>,
-        numbers: &[Number],
-        stamps: &[u64],
-    ) {
-        let outlet = &mut self.outlets[at];
-        let places = outlet.staged.len()..outlet.staged.len() + stamps.len();
-        packets.move_to(&mut outlet.staged, stamps.len());
-        outlet.stamps[places.clone()].copy_from_slice(stamps);
-        let passes = outlet.passes[places].iter_mut().zip(numbers);
-        passes.for_each(|(pass, &number)| *pass = Pass::Counted(number));
-        self.staged |= 1 << at;
-        self.ticketed |= 1 << at;
     }
 
     #[inline]
@@ -304,16 +235,14 @@ impl<'a> Transmit<'a> {
         stamps: &[u64],
         timing: &Timing<'_>,
     ) {
-        let outlet = &mut self.outlets[at];
-        let sent = outlet.txq.send_next(packets, stamps.len());
-        outlet.sent_pkts.add(sent as u64);
+        let sent = self.outlets.send_next(at, packets, stamps.len());
         if timing.is_counting() {
             let times = timing.times(Stage::Expensive);
             self.accepted.extend(Accepted::runs(&stamps[..sent], times));
         }
         self.release.sent_numbers(&numbers[..sent]);
         if sent < stamps.len() {
-            self.stage_run(at, packets, &numbers[sent..], &stamps[sent..]);
+            self.outlets.stage_run(at, packets, &numbers[sent..], &stamps[sent..]);
         }
     }
 
@@ -321,21 +250,19 @@ impl<'a> Transmit<'a> {
     /// `offer_backlog` must follow, because packets' turns came.
     #[inline]
     pub(super) fn flush(&mut self, stage: Stage, timing: &Timing<'_>) -> bool {
-        while self.staged != 0 {
-            let at = self.staged.trailing_zeros() as usize;
-            self.staged &= self.staged - 1;
+        while let Some(at) = self.outlets.next_staged() {
             let mut sent = 0;
             if !self.backlog.holds(at) {
-                sent = self.outlets[at].send_staged();
+                sent = self.outlets.send_staged(at);
                 if timing.is_counting() {
-                    let stamps = &self.outlets[at].stamps[..sent];
+                    let stamps = &self.outlets.stamps(at)[..sent];
                     self.accepted.extend(Accepted::runs(stamps, timing.times(stage)));
                 }
             }
-            if !self.outlets[at].staged.is_empty() {
+            if self.outlets.staged_pkts(at) > 0 {
                 self.refuse_staged(at, sent, timing.times(stage), timing);
             }
-            if self.ticketed >> at & 1 == 1 {
+            if self.outlets.is_ticketed(at) {
                 self.staged_were_sent(at, sent, timing);
             }
         }
@@ -346,32 +273,30 @@ impl<'a> Transmit<'a> {
     #[cold]
     fn refuse_staged(&mut self, at: usize, sent: usize, times: Times, timing: &Timing<'_>) {
         let hopeless = sent == 0 && self.is_hopeless(at);
-        let Outlet { txq, staged, stamps, passes, .. } = &mut self.outlets[at];
-        let (offered, port) = (sent + staged.len(), txq.port());
-        let mut dropped = if hopeless { staged.free() } else { 0 };
-        for (packet, place) in staged.drain().zip(sent..) {
-            let times = Times { stamp: stamps[place], ..times };
-            let waiting = Outgoing { packet, port, pass: passes[place], times };
+        let (refused, port) = (self.outlets.staged_pkts(at), self.outlets.port(at));
+        let mut dropped = if hopeless { self.outlets.free_staged(at) } else { 0 };
+        for (packet, pass, stamp) in self.outlets.drain_staged(at, sent) {
+            let waiting = Outgoing { packet, port, pass, times: Times { stamp, ..times } };
             dropped += usize::from(self.backlog.push(at, waiting).is_err());
         }
         self.stats.drop_pkts(self.cause(at), dropped as u64);
         // The backlog was full by then: it was the last ones that were dropped.
-        for place in offered - dropped..offered {
-            self.release(self.outlets[at].passes[place], timing);
+        for place in sent + refused - dropped..sent + refused {
+            self.release(self.outlets.passes(at)[place], timing);
         }
     }
 
     /// The first `sent` staged packets went, and release their places.
     #[inline(never)]
     fn staged_were_sent(&mut self, at: usize, sent: usize, timing: &Timing<'_>) {
-        self.ticketed &= !(1 << at);
+        self.outlets.forget_tickets(at);
         if self.release.keeps() {
             for place in 0..sent {
-                let next = self.release.sent(self.outlets[at].passes[place]);
+                let next = self.release.sent(self.outlets.passes(at)[place]);
                 self.offer(next, timing);
             }
         } else {
-            self.release.sent_counted(&self.outlets[at].passes[..sent]);
+            self.release.sent_counted(&self.outlets.passes(at)[..sent]);
         }
     }
 
@@ -385,16 +310,27 @@ impl<'a> Transmit<'a> {
     }
 
     /// Puts a packet whose turn has come into the backlog of its port, and all
-    /// that are ready and follow it. If too many wait there already it is
-    /// dropped, which is the turn of the next one.
+    /// that are ready and follow it. If the engine drops it, the next one's turn
+    /// comes.
     fn offer(&mut self, mut next: Option<Turn>, timing: &Timing<'_>) {
         while let Some((mut ticket, mut waiting)) = next {
-            let (port, at) = (waiting.port, self.at(waiting.port));
+            if let Err(cause) = self.still_goes(&mut waiting.packet) {
+                let Outgoing { packet, pass, .. } = waiting;
+                drop(packet);
+                self.stats.drop_pkts(cause, 1);
+                next = self.release.dropped(pass);
+                continue;
+            }
+            let (port, at) = (waiting.port, self.outlets.at(waiting.port));
             self.turn_came = true;
             next = loop {
                 timing.turn_came(&mut waiting.times);
                 self.backlog.push_turn(at, waiting);
-                match self.release.follower(ticket, port) {
+                let turns = &mut self.turns;
+                let goes = |packet: &mut Mbuf| {
+                    turns.as_mut().is_none_or(|turns| turns.still_goes(packet).is_ok())
+                };
+                match self.release.follower(ticket, port, goes) {
                     Some(follower) => (ticket, waiting) = follower,
                     None => break None,
                 }
@@ -420,24 +356,20 @@ impl<'a> Transmit<'a> {
     fn offer_oldest(&mut self, at: usize, timing: &Timing<'_>) {
         let unknown = timing.times(Stage::Cheap);
         let mut times = [unknown; BURST_MAX];
-        let outlet = &mut self.outlets[at];
         for (place, waiting) in self.backlog.dequeue(at, self.burst_pkts).enumerate() {
-            outlet.passes[place] = waiting.pass;
             times[place] = waiting.times;
-            outlet.staged.push(waiting.packet);
+            self.outlets.hand_over(at, waiting.packet, waiting.pass);
         }
-        let (port, sent) = (outlet.txq.port(), outlet.send_staged());
-        while let Some(packet) = outlet.staged.pop() {
-            let place = sent + outlet.staged.len();
-            let (pass, times) = (outlet.passes[place], times[place]);
-            self.backlog.put_back(at, Outgoing { packet, port, pass, times });
+        let (port, sent) = (self.outlets.port(at), self.outlets.send_staged(at));
+        while let Some((place, packet, pass)) = self.outlets.take_back(at, sent) {
+            self.backlog.put_back(at, Outgoing { packet, port, pass, times: times[place] });
         }
         if timing.is_counting() {
             self.accepted.extend(times[..sent].iter().map(|&times| Accepted { times, pkts: 1 }));
         }
         self.staged_were_sent(at, sent, timing);
-        let patience = if self.link_is_up(at) { self.patience_ticks } else { 0 };
-        let sent_pkts = self.outlets[at].sent_pkts.get();
+        let patience = if self.outlets.link_is_up(at) { self.patience_ticks } else { 0 };
+        let sent_pkts = self.outlets.sent_pkts(at);
         if self.backlog.note_offer(at, sent, sent_pkts, timing.now(), patience) {
             self.drop_backlog_of(at, timing);
         }
@@ -460,7 +392,7 @@ impl<'a> Transmit<'a> {
     }
 
     /// As `drop_placed`, all packets of a burst. Consecutive numbers are
-    /// counted at once: whoever sends counts in the same place.
+    /// counted at once: the lcores that send write the same line.
     #[cold]
     pub(super) fn drop_all_placed(
         &mut self,
@@ -493,12 +425,9 @@ impl<'a> Transmit<'a> {
 
     #[cold]
     fn keep_places_here(&mut self, bucket: Bucket) -> Result<(), Full> {
-        for (at, outlet) in self.outlets.iter_mut().enumerate() {
+        for at in 0..self.outlets.len() {
             self.backlog.keep_places_in(at, bucket, self.places)?;
-            for (pass, packet) in outlet.passes.iter_mut().zip(outlet.staged.packets()) {
-                self.places.keep_in(bucket, pass, packet)?;
-                self.ticketed |= u64::from(pass.is_final()) << at;
-            }
+            self.outlets.keep_places_in(at, bucket, self.places)?;
         }
         Ok(())
     }
@@ -507,7 +436,7 @@ impl<'a> Transmit<'a> {
     /// do not overtake it.
     #[inline]
     pub(super) fn keep_all_places(&mut self) {
-        debug_assert_eq!(self.staged, 0);
+        debug_assert_eq!(self.outlets.staged(), 0);
         if self.has_backlog() {
             self.keep_backlog_places();
         }
@@ -530,22 +459,16 @@ impl<'a> Transmit<'a> {
         self.backlog.unplaced_pkts_max()
     }
 
-    /// Whether the link was up when it was seen last. That of a lost port is not.
-    #[inline]
-    fn link_is_up(&self, at: usize) -> bool {
-        self.outlets[at].txq.link_is_up()
-    }
-
     /// Whether it is in vain to keep what the driver refuses. Packets that wait
     /// for a dead port would hold up others of their buckets.
     #[inline]
     fn is_hopeless(&self, at: usize) -> bool {
-        !self.link_is_up(at) || self.backlog.is_stuck(at, self.outlets[at].sent_pkts.get())
+        !self.outlets.link_is_up(at) || self.backlog.is_stuck(at, self.outlets.sent_pkts(at))
     }
 
     /// Why a port accepts nothing.
     fn cause(&self, at: usize) -> DropCause {
-        if self.link_is_up(at) { DropCause::TxFull } else { DropCause::LinkDown }
+        if self.outlets.link_is_up(at) { DropCause::TxFull } else { DropCause::LinkDown }
     }
 
     /// Drops the backlog, and all whose turn comes by that.
@@ -558,10 +481,9 @@ impl<'a> Transmit<'a> {
     /// Sends by lost ports no longer. What waits for them is dropped, and so
     /// will be what still comes for them.
     #[cold]
-    pub(super) fn leave_lost_ports(&mut self, timing: &Timing<'_>) {
+    pub(super) fn give_up_lost_ports(&mut self, timing: &Timing<'_>) {
         for at in 0..self.outlets.len() {
-            if self.outlets[at].txq.is_lost() {
-                self.outlets[at].txq.leave();
+            if self.outlets.give_up_if_lost(at) {
                 self.drop_backlog_of(at, timing);
             }
         }

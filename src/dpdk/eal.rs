@@ -1,11 +1,14 @@
 //! EAL: start and clean-up, each once; the lcores, and running a job on each.
 
-use std::ffi::{CString, c_char, c_int, c_void};
+use std::collections::BTreeSet;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use dpdk_sys as sys;
+use nix::sched::CpuSet;
 
+use super::capture;
 use super::clock::TscRate;
 use super::leftovers::Leftovers;
 use super::named::Named;
@@ -27,6 +30,13 @@ pub struct Lcore {
 /// Stands for a reason that only EAL's own messages tell.
 const SEE_ABOVE: &str =
     "its own lines above say why; the part of the command line before -- is EAL's";
+
+/// The first error that EAL logged while it started.
+fn first_error() -> Option<String> {
+    // SAFETY: the shim's own text, written by nobody after the start.
+    let text = unsafe { CStr::from_ptr(sys::mpfwd_eal_error()) }.to_string_lossy();
+    (!text.is_empty()).then(|| text.into_owned())
+}
 
 struct Running {
     /// EAL keeps pointers into its arguments.
@@ -61,13 +71,14 @@ impl Eal {
     /// named device did not become a port.
     pub fn start(args: &[String]) -> Result<Self> {
         preflight::check(args)?;
+        capture::check(args)?;
         let socket_mem = preflight::socket_mem(args);
         let (memory, named) = (Memory::asked_for(args), Named::in_args(args)?);
         let keep = args.iter().any(|arg| arg.starts_with("--huge-unl") && arg.ends_with("=never"));
         let args = args.iter().map(|arg| super::c_string(arg)).collect::<Result<Vec<_>>>()?;
         let mut argv: Vec<*mut c_char> = args.iter().map(|arg| arg.as_ptr().cast_mut()).collect();
         argv.push(std::ptr::null_mut());
-        let last_words = super::c_string(&format!("EAL did not start: {SEE_ABOVE}"))?;
+        let last_words = super::c_string(SEE_ABOVE)?;
         // SAFETY: argv is a null-terminated array of strings that live as long
         // as EAL does (`Running` keeps them).
         let code = unsafe {
@@ -82,7 +93,7 @@ impl Eal {
             let lacks = memory
                 .filter(|_| errno == nix::errno::Errno::ENOMEM as i32)
                 .and_then(|memory| memory.lacks());
-            let why = lacks.unwrap_or(SEE_ABOVE.into());
+            let why = lacks.or_else(first_error).unwrap_or(SEE_ABOVE.into());
             return Err(Error::Setup(format!(
                 "EAL did not start ({}): {why}",
                 super::reason(errno)
@@ -127,6 +138,18 @@ impl Eal {
             main: id == main,
         };
         ids.into_iter().map(lcore).collect()
+    }
+
+    /// The lcores that must share CPUs because they are more than those: by
+    /// group of lcores whose CPUs overlap, the lcores and the CPUs.
+    pub fn crowded(&self) -> Vec<(Vec<u32>, Vec<u32>)> {
+        let cpus = |lcore: &Lcore| -> BTreeSet<u32> {
+            // SAFETY: the lcore is enabled.
+            let may_use = |&cpu: &u32| unsafe { sys::mpfwd_lcore_may_use(lcore.id, cpu) } != 0;
+            (0..CpuSet::count() as u32).filter(may_use).collect()
+        };
+        let lcores = self.lcores();
+        crowded(lcores.iter().map(|lcore| (lcore.id, cpus(lcore))))
     }
 
     /// Runs each job on its lcore, the main lcore's in the calling thread, and
@@ -180,11 +203,30 @@ impl Eal {
     }
 }
 
+fn crowded(lcores: impl IntoIterator<Item = (u32, BTreeSet<u32>)>) -> Vec<(Vec<u32>, Vec<u32>)> {
+    let mut groups: Vec<(BTreeSet<u32>, BTreeSet<u32>)> = Vec::new();
+    for (id, cpus) in lcores {
+        let (mut ids, mut all) = (BTreeSet::from([id]), cpus);
+        let overlaps = |group: &mut (BTreeSet<u32>, BTreeSet<u32>)| !group.1.is_disjoint(&all);
+        let joined: Vec<_> = groups.extract_if(.., overlaps).collect();
+        for (other_ids, other_cpus) in joined {
+            ids.extend(other_ids);
+            all.extend(other_cpus);
+        }
+        groups.push((ids, all));
+    }
+    let is_crowded = |(ids, cpus): &(BTreeSet<u32>, BTreeSet<u32>)| ids.len() > cpus.len();
+    let listed = |(ids, cpus): (BTreeSet<u32>, BTreeSet<u32>)| {
+        (ids.into_iter().collect(), cpus.into_iter().collect())
+    };
+    groups.into_iter().filter(is_crowded).map(listed).collect()
+}
+
 type Job<'a> = Box<dyn FnOnce() + Send + 'a>;
 
 /// Aborts the process if the job panics, on any lcore and in any build.
-/// Otherwise the other lcores would wait for this one, and nobody would poll
-/// its queues.
+/// Otherwise the other lcores would wait for this one, and its queues would not
+/// be polled.
 fn or_abort(lcore: u32, job: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(job)).is_err() {
         eprintln!("mpfwd: lcore {lcore} panicked in its loop, see above: the process ends");
@@ -197,4 +239,25 @@ unsafe extern "C" fn trampoline(job: *mut c_void) -> c_int {
     let job = unsafe { Box::from_raw(job.cast::<Job<'_>>()) };
     job();
     0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::crowded;
+
+    #[test]
+    fn lcores_that_outnumber_their_cpus_are_found() {
+        let lcores = |map: &[(u32, &[u32])]| {
+            let lcore = |&(id, cpus): &(u32, &[u32])| (id, cpus.iter().copied().collect());
+            crowded(map.iter().map(lcore).collect::<Vec<(u32, BTreeSet<u32>)>>())
+        };
+        assert_eq!(lcores(&[(0, &[0]), (1, &[1])]), []);
+        assert_eq!(lcores(&[(0, &[1]), (1, &[1])]), [(vec![0, 1], vec![1])]);
+        let both: &[u32] = &[0, 1];
+        assert_eq!(lcores(&[(0, both), (1, both)]), [], "a CPU for each");
+        assert_eq!(lcores(&[(0, both), (1, both), (2, &[1])]), [(vec![0, 1, 2], vec![0, 1])]);
+        assert_eq!(lcores(&[(0, &[0]), (1, &[1]), (2, both)]), [(vec![0, 1, 2], vec![0, 1])]);
+    }
 }

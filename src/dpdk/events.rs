@@ -128,8 +128,7 @@ impl PortState {
 
     /// Replaces the word by what `next` makes of it. Returns whether it did.
     fn change(&self, next: impl Fn(Word) -> Option<Word>) -> bool {
-        let next = |word| next(Word(word)).map(|Word(word)| word);
-        self.word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+        micropools::change(&self.word, |word| next(Word(word)).map(|Word(word)| word))
     }
 
     /// Sets the link of a port that has started, which is no change.

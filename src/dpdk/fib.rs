@@ -2,6 +2,7 @@
 //! call. `rte_lpm` searches all routes of the same length for each route that
 //! is added: loading a full table would take hours.
 
+use std::ffi::{c_char, c_int};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -52,10 +53,20 @@ impl FibSize {
     }
 }
 
-/// A name that no other table has.
-fn name() -> Result<std::ffi::CString> {
+/// A shim that creates a table, or returns null.
+type Create<T> = unsafe extern "C" fn(*const c_char, u32, u32, c_int, u32, c_int) -> *mut T;
+
+/// Creates a table under a name that no other has, on `socket` if there is
+/// memory.
+fn create<T>(socket: u32, size: FibSize, create: Create<T>) -> Result<NonNull<T>> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    super::c_string(&format!("mpfwd_fib{}", COUNT.fetch_add(1, Ordering::Relaxed)))
+    let name = super::c_string(&format!("mpfwd_fib{}", COUNT.fetch_add(1, Ordering::Relaxed)))?;
+    let (routes, groups) = (size.routes.max(1), size.groups.max(1));
+    let (wide, hop) = (size.is_wide().into(), size.default_hop);
+    // SAFETY: the name outlives the call, which checks the rest.
+    let create = |socket| unsafe { create(name.as_ptr(), routes, groups, wide, hop, socket) };
+    let fib = super::near(socket as i32, format_args!("{routes} routes"), create);
+    fib.ok_or_else(|| size.no_memory())
 }
 
 /// A table of IPv4 prefixes.
@@ -75,21 +86,8 @@ impl Fib4 {
     /// # Errors
     /// When the memory isn't there.
     pub fn create(eal: &Eal, socket: u32, size: FibSize) -> Result<Self> {
-        let name = name()?;
-        let (routes, groups) = (size.routes.max(1), size.groups.max(1));
-        // SAFETY: the name outlives the call, which checks the rest.
-        let create = |socket| unsafe {
-            sys::mpfwd_fib_create(
-                name.as_ptr(),
-                routes,
-                groups,
-                size.is_wide().into(),
-                size.default_hop,
-                socket,
-            )
-        };
-        let fib = super::near(socket as i32, format_args!("{routes} routes"), create);
-        Ok(Self { fib: fib.ok_or_else(|| size.no_memory())?, _eal: eal.clone() })
+        let fib = create(socket, size, sys::mpfwd_fib_create)?;
+        Ok(Self { fib, _eal: eal.clone() })
     }
 
     /// Adds a prefix, or changes its hop. Fastest if shorter prefixes come
@@ -143,21 +141,8 @@ impl Fib6 {
     /// # Errors
     /// When the memory isn't there.
     pub fn create(eal: &Eal, socket: u32, size: FibSize) -> Result<Self> {
-        let name = name()?;
-        let (routes, groups) = (size.routes.max(1), size.groups.max(1));
-        // SAFETY: the name outlives the call, which checks the rest.
-        let create = |socket| unsafe {
-            sys::mpfwd_fib6_create(
-                name.as_ptr(),
-                routes,
-                groups,
-                size.is_wide().into(),
-                size.default_hop,
-                socket,
-            )
-        };
-        let fib = super::near(socket as i32, format_args!("{routes} routes"), create);
-        Ok(Self { fib: fib.ok_or_else(|| size.no_memory())?, _eal: eal.clone() })
+        let fib = create(socket, size, sys::mpfwd_fib6_create)?;
+        Ok(Self { fib, _eal: eal.clone() })
     }
 
     /// As [`Fib4::add`].

@@ -1,13 +1,16 @@
 //! A packet. An `Mbuf` is owned: it is not `Clone`, is freed on drop, and moves
 //! to its next owner.
 
-use std::ffi::c_char;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use dpdk_sys as sys;
 
 use mpfwd_common::error::{Error, Result};
+
+/// Packets outside of any pool, for tests without EAL. Never freed.
+#[cfg(test)]
+pub(crate) mod forged;
 
 /// A packet of one or more segments.
 #[repr(transparent)]
@@ -23,7 +26,7 @@ unsafe impl crate::runq::Word for Mbuf {}
 impl Mbuf {
     /// A field of the mbuf's header, at an offset that the C compiler gave.
     #[inline(always)]
-    fn field<T>(&self, offset: u32) -> *mut T {
+    pub(super) fn field<T>(&self, offset: u32) -> *mut T {
         // SAFETY: the offsets come from offsetof in wrapper.h, so the result
         // stays inside the header.
         unsafe { self.0.as_ptr().byte_add(offset as usize).cast() }
@@ -80,6 +83,17 @@ impl Mbuf {
     pub fn rss_hash(&self) -> Option<u32> {
         let is_there = self.flags() & sys::MPFWD_MBUF_HAS_RSS_HASH != 0;
         is_there.then(|| self.get(sys::MPFWD_MBUF_RSS_HASH)).filter(|&hash| hash != 0)
+    }
+
+    /// Whether the outermost TCP or UDP checksum is right. `None` if the driver
+    /// does not say.
+    #[inline]
+    pub fn l4_checksum(&self) -> Option<bool> {
+        match self.flags() & sys::MPFWD_MBUF_L4_CHECKSUM_MASK {
+            sys::MPFWD_MBUF_L4_CHECKSUM_GOOD => Some(true),
+            sys::MPFWD_MBUF_L4_CHECKSUM_BAD => Some(false),
+            _ => None,
+        }
     }
 
     /// A dynamic field of eight bytes, at an offset that DPDK gave.
@@ -328,227 +342,6 @@ impl Drop for Mbuf {
         // SAFETY: we own the mbuf, and nobody can use it after its drop;
         // free_bulk frees all its segments.
         unsafe { sys::rte_pktmbuf_free_bulk(&mut pointer, 1) }
-    }
-}
-
-/// Reserves 4 or 8 aligned bytes of every mbuf under this name. Returns their
-/// offset.
-pub(super) fn reserved_bytes(name: &[u8], bytes: usize, what: &str) -> Result<u32> {
-    let field =
-        sys::rte_mbuf_dynfield { name: dynamic_name(name), size: bytes, align: bytes, flags: 0 };
-    // SAFETY: the description is complete and outlives the call.
-    let offset = unsafe { sys::rte_mbuf_dynfield_register(&field) };
-    super::check(|| format!("no room for {what} in the mbuf"), offset)
-}
-
-/// The name of a dynamic field or flag, as DPDK holds it.
-pub(super) fn dynamic_name(name: &[u8]) -> [c_char; 64] {
-    let mut held = [0; 64];
-    held.iter_mut().zip(name).for_each(|(to, from)| *to = *from as c_char);
-    held
-}
-
-/// The mbuf field for the arrival time of a packet that leaves its burst, in
-/// ticks.
-#[derive(Clone, Copy, Debug)]
-pub struct StampField {
-    offset: u32,
-}
-
-impl StampField {
-    /// Registers eight bytes of every mbuf for the stamp. Every call returns
-    /// the same field.
-    ///
-    /// # Errors
-    /// The mbuf has no dynamic space left.
-    pub fn register() -> Result<Self> {
-        Ok(Self { offset: reserved_bytes(b"mpfwd_dynfield_arrival_ticks", 8, "an arrival stamp")? })
-    }
-
-    /// As `register`, for the time of the poll that received the packet, if
-    /// that is not its arrival.
-    ///
-    /// # Errors
-    /// As [`StampField::register`].
-    pub fn register_polled() -> Result<Self> {
-        Ok(Self {
-            offset: reserved_bytes(b"mpfwd_dynfield_polled_ticks", 8, "the time of a poll")?,
-        })
-    }
-
-    fn slot(self, mbuf: &Mbuf) -> &AtomicU64 {
-        // SAFETY: DPDK reserved eight aligned bytes at this offset for us
-        // alone. All access is atomic, because a worker that looks at a shard's
-        // head may read it while another one, which took the packet, already
-        // writes it again.
-        unsafe { AtomicU64::from_ptr(mbuf.field(self.offset)) }
-    }
-
-    /// The arrival stamp, in ticks. Valid once `write` was called for this
-    /// packet.
-    #[inline]
-    pub fn read(self, mbuf: &Mbuf) -> u64 {
-        self.slot(mbuf).load(Ordering::Relaxed)
-    }
-
-    #[inline]
-    pub fn write(self, mbuf: &mut Mbuf, ticks: u64) {
-        self.slot(mbuf).store(ticks, Ordering::Relaxed);
-    }
-}
-
-/// The mbuf field for the cost of a packet, if its source draws costs.
-#[derive(Clone, Copy, Debug)]
-pub struct CostField {
-    offset: u32,
-}
-
-impl CostField {
-    /// Registers eight bytes of every mbuf for the cost. Every call returns the
-    /// same field.
-    ///
-    /// # Errors
-    /// As [`StampField::register`].
-    pub fn register() -> Result<Self> {
-        Ok(Self { offset: reserved_bytes(b"mpfwd_dynfield_cost_ticks", 8, "a packet's cost")? })
-    }
-
-    /// The packet's cost in ticks, and whether it is expensive. Valid once
-    /// `write` was called for this packet.
-    #[inline]
-    pub fn read(self, mbuf: &Mbuf) -> (u64, bool) {
-        let word: u64 = mbuf.get(self.offset);
-        (word >> 1, word & 1 == 1)
-    }
-
-    /// `ticks`: below 2^63.
-    #[inline]
-    pub fn write(self, mbuf: &mut Mbuf, ticks: u64, expensive: bool) {
-        // SAFETY: DPDK reserved eight aligned bytes at this offset for us
-        // alone, and we own the mbuf.
-        unsafe { mbuf.field::<u64>(self.offset).write(ticks << 1 | u64::from(expensive)) }
-    }
-}
-
-/// The mbuf field for a packet's ticket, or its number, in its flow's bucket.
-#[derive(Clone, Copy, Debug)]
-pub struct TicketField {
-    offset: u32,
-    is_number: bool,
-}
-
-impl TicketField {
-    /// Registers four bytes of every mbuf for a ticket, or eight for a number.
-    /// Every call with the same `is_number` returns the same field.
-    ///
-    /// # Errors
-    /// As [`StampField::register`].
-    pub fn register(is_number: bool) -> Result<Self> {
-        let offset = match is_number {
-            false => reserved_bytes(b"mpfwd_dynfield_ticket", 4, "a place in a flow")?,
-            true => reserved_bytes(b"mpfwd_dynfield_number", 8, "a number in a flow")?,
-        };
-        Ok(Self { offset, is_number })
-    }
-
-    /// Whether it is for numbers.
-    #[inline(always)]
-    pub fn is_number(self) -> bool {
-        self.is_number
-    }
-
-    /// The written bits. Valid once `write` was called for this packet.
-    #[inline]
-    pub fn read(self, mbuf: &Mbuf) -> u64 {
-        if self.is_number {
-            mbuf.eight_bytes(self.offset)
-        } else {
-            mbuf.four_bytes(self.offset).into()
-        }
-    }
-
-    /// `bits`: a ticket has 32.
-    #[inline]
-    pub fn write(self, mbuf: &mut Mbuf, bits: u64) {
-        if self.is_number {
-            mbuf.set_eight_bytes(self.offset, bits)
-        } else {
-            mbuf.set_four_bytes(self.offset, bits as u32)
-        }
-    }
-}
-
-/// Packets outside of any pool, for tests without EAL. Never freed.
-#[cfg(test)]
-pub(crate) mod forged {
-    use std::mem::{ManuallyDrop, MaybeUninit};
-
-    use super::*;
-
-    /// A packet of these segments, whose buffers nobody else has.
-    pub(crate) fn packet(segments: &[&[u8]]) -> ManuallyDrop<Mbuf> {
-        let mut next = std::ptr::null_mut();
-        for bytes in segments.iter().rev() {
-            let data = Box::leak(bytes.to_vec().into_boxed_slice());
-            let header = Box::leak(Box::new(MaybeUninit::<sys::rte_mbuf>::zeroed()));
-            let mbuf = ManuallyDrop::new(Mbuf(NonNull::from(header).cast()));
-            let len = data.len() as u16;
-            // SAFETY: the header is a whole mbuf of our own, and the offsets
-            // are those of the types written.
-            unsafe {
-                mbuf.field::<*mut u8>(sys::MPFWD_MBUF_BUF_ADDR).write(data.as_mut_ptr());
-                mbuf.field::<u16>(sys::MPFWD_MBUF_BUF_LEN).write(len);
-                mbuf.field::<u16>(sys::MPFWD_MBUF_DATA_LEN).write(len);
-                mbuf.field::<u16>(sys::MPFWD_MBUF_REFCNT).write(1);
-                mbuf.field::<*mut sys::rte_mbuf>(sys::MPFWD_MBUF_NEXT).write(next);
-            }
-            next = mbuf.0.as_ptr();
-        }
-        let head = NonNull::new(next).expect("at least one segment");
-        let mbuf = ManuallyDrop::new(Mbuf(head));
-        let bytes: usize = segments.iter().map(|segment| segment.len()).sum();
-        // SAFETY: as above.
-        unsafe {
-            mbuf.field::<u32>(sys::MPFWD_MBUF_PKT_LEN).write(bytes as u32);
-            mbuf.field::<u16>(sys::MPFWD_MBUF_NB_SEGS).write(segments.len() as u16);
-        }
-        mbuf
-    }
-
-    /// Whom the buffer of a packet's segment belongs to, too.
-    #[derive(Clone, Copy, Debug)]
-    pub(crate) enum Sharing {
-        /// Another reference to the mbuf itself.
-        Mbuf,
-        /// Another mbuf, to which this one is attached.
-        Attached,
-        /// Nobody, or others: an external buffer with so many references.
-        External(u16),
-    }
-
-    /// Makes the packet's segment `at` one whose buffer is shared.
-    pub(crate) fn share(packet: &Mbuf, at: usize, how: Sharing) {
-        let mut segment = packet.0;
-        for _ in 0..at {
-            let view = ManuallyDrop::new(Mbuf(segment));
-            segment = NonNull::new(view.get(sys::MPFWD_MBUF_NEXT)).expect("so many segments");
-        }
-        let mut view = ManuallyDrop::new(Mbuf(segment));
-        match how {
-            // SAFETY: the packet is forged, and the offset that of a u16.
-            Sharing::Mbuf => unsafe { view.field::<u16>(sys::MPFWD_MBUF_REFCNT).write(2) },
-            Sharing::Attached => view.set_flags(sys::MPFWD_MBUF_INDIRECT),
-            Sharing::External(refcnt) => {
-                view.set_flags(sys::MPFWD_MBUF_EXTERNAL);
-                let shared = Box::leak(Box::new([0u64; 4])).as_mut_ptr().cast::<u8>();
-                // SAFETY: the count lies inside, and the offset of `shinfo` is
-                // that of a pointer.
-                unsafe {
-                    shared.add(sys::MPFWD_SHINFO_REFCNT as usize).cast::<u16>().write(refcnt);
-                    view.field::<*mut u8>(sys::MPFWD_MBUF_SHINFO).write(shared);
-                }
-            }
-        }
     }
 }
 

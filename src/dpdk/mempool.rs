@@ -1,5 +1,6 @@
 //! Pools of packet buffers: one per socket, shared by all ports and lcores.
 
+use std::ffi::CStr;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -85,7 +86,7 @@ impl Mempool {
             sys::mpfwd_pool_create(c_name.as_ptr(), mbufs, cache, room, stack, socket)
         };
         let pool = super::near(socket, format_args!("{mbufs} mbufs"), create)
-            .ok_or_else(|| Error::Setup(no_memory(mbufs, room)))?;
+            .ok_or_else(|| Error::Setup(no_pool(mbufs, room)))?;
         Ok(Self(Arc::new(Pool { pool, capacity: mbufs, _eal: eal.clone() })))
     }
 
@@ -98,7 +99,7 @@ impl Mempool {
         self.0.capacity
     }
 
-    /// How many buffers nobody holds; exact only while no packets flow.
+    /// How many buffers are free; exact only while no packets flow.
     pub fn available(&self) -> u32 {
         // SAFETY: the pool is alive as long as `self`.
         unsafe { sys::rte_mempool_avail_count(self.as_ptr()) }
@@ -159,17 +160,17 @@ impl Mempools {
         self.0.iter().map(|(_, pool)| pool.capacity()).sum()
     }
 
-    /// How many of them nobody holds; exact only while no packets flow.
+    /// How many of them are free; exact only while no packets flow.
     pub fn available(&self) -> u32 {
         self.0.iter().map(|(_, pool)| pool.available()).sum()
     }
 }
 
 /// Writes to both cache lines of a free buffer's header, where nothing counts
-/// before the buffer is given out. Nobody waits for a store, so that the lines
-/// come side by side. Instructions that prefetch to write were tried: on Zen 4,
-/// with two lcores far apart, the driver waited for each line all the same, and
-/// half as many packets went.
+/// before the buffer is given out. The core does not wait for a store, so the
+/// lines are fetched side by side. Instructions that prefetch to write were
+/// tried: on Zen 4, with two lcores far apart, the driver waited for each line
+/// all the same, and half as many packets went.
 #[inline(always)]
 fn claim(buffer: *mut sys::rte_mbuf) {
     // SAFETY: the buffer is free, and so the thread's in whose cache it is; the
@@ -183,7 +184,22 @@ fn claim(buffer: *mut sys::rte_mbuf) {
 /// itself needs.
 const BESIDES_MIB: u64 = 64;
 
-/// Says that the pool can't be made, and what is enough.
+/// Says why DPDK did not make the pool.
+fn no_pool(mbufs: u32, room: u16) -> String {
+    // SAFETY: reads this thread's rte_errno.
+    if unsafe { sys::mpfwd_errno() } == nix::errno::Errno::ENOMEM as i32 {
+        return no_memory(mbufs, room);
+    }
+    // SAFETY: a string of EAL's configuration, or null.
+    let ops = unsafe { sys::rte_mbuf_user_mempool_ops().as_ref() };
+    let ops = ops.map(|ops| unsafe { CStr::from_ptr(ops) }.to_string_lossy());
+    let asked = ops.map_or(String::new(), |ops| {
+        format!(": write a name that this DPDK has instead of --mbuf-pool-ops-name {ops}, or leave it out")
+    });
+    format!("DPDK does not make a pool of {mbufs} mbufs ({}){asked}", super::last_reason())
+}
+
+/// Says that memory for the pool lacks, and what is enough.
 fn no_memory(mbufs: u32, room: u16) -> String {
     let huge = has_hugepages();
     let small = HugePages { bytes: SMALL_PAGE_BYTES, total: 0, free: 0, on_demand: 0 };

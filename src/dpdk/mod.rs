@@ -3,12 +3,16 @@
 //! here decides anything about packets.
 
 mod burst;
+mod capture;
 pub mod clock;
 mod eal;
+mod eal_args;
 mod events;
 mod fast_path;
 mod fib;
+mod fields;
 mod hugepages;
+mod kernel_interface;
 mod leftovers;
 mod mbuf;
 mod mempool;
@@ -21,24 +25,29 @@ mod ring;
 mod rx_stamp;
 mod rxq;
 mod source;
+mod telemetry;
 mod txq;
 
 pub use burst::{BURST_MAX, Burst, BurstSize, Drain};
+pub(crate) use capture::virtual_devices;
 pub use eal::{Eal, Lcore};
 #[cfg(test)]
 pub(crate) use events::tests::{has_received, raise_removal};
 pub use events::{Loss, PortView};
 pub use fib::{Fib4, Fib6, FibSize};
+pub use fields::{CostField, StampField, TicketField};
+pub use mbuf::Mbuf;
 #[cfg(test)]
 pub(crate) use mbuf::forged;
-pub use mbuf::{CostField, Mbuf, StampField, TicketField};
 pub use mempool::{Mempool, Mempools, PoolSize, Reuse};
 pub use note::NoteField;
 pub use port::{MAX_PORTS, Port, PortConfig, PortInfo, find_ports};
-pub use ring::{ManyEnds, RingConsumer, RingProducer, RxTxRing, ring, ring_of};
+pub use preflight::file_prefix;
+pub use ring::{ManyEnds, RingConsumer, RingProducer, RingView, RxTxRing, ring, ring_of};
 pub use rx_stamp::{EmulatedStamps, RxStampField, StampClock};
 pub use rxq::{Lease, RxQueue};
 pub use source::{Room, RxSource};
+pub use telemetry::TelemetryView;
 pub use txq::TxQueue;
 
 use mpfwd_common::error::Error;

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use dpdk_sys as sys;
 
+use super::eal_args::values;
 use mpfwd_common::error::{Error, Result};
 
 const PCI_DEVICES: &str = "/sys/bus/pci/devices";
@@ -77,18 +78,6 @@ impl Named {
             None => Ok(()),
         }
     }
-}
-
-/// The values of an argument that has these names, in order: `--name value`,
-/// `--name=value`, and `-n value`, `-nvalue`.
-fn values<'a>(args: &'a [String], names: &'a [&str]) -> impl Iterator<Item = &'a str> {
-    args.iter().enumerate().filter_map(move |(at, arg)| {
-        names.iter().find_map(|name| match arg.strip_prefix(name)? {
-            "" => args.get(at + 1).map(String::as_str),
-            rest if name.starts_with("--") => rest.strip_prefix('='),
-            rest => Some(rest),
-        })
-    })
 }
 
 /// Whether a virtual device of that name becomes a port of that name.

@@ -4,7 +4,7 @@
 use dpdk_sys as sys;
 
 use super::Mbuf;
-use super::mbuf::{dynamic_name, reserved_bytes};
+use super::fields::{dynamic_name, reserved_bytes};
 use mpfwd_common::error::Result;
 
 /// The mbuf field for a note of four bytes, and the flag that is set while
@@ -53,8 +53,8 @@ impl NoteField {
         packet.flags() & self.flag != 0
     }
 
-    /// Removes the note from the packet and returns it, so that nobody reads it
-    /// twice.
+    /// Removes the note from the packet and returns it, so that it is read
+    /// once.
     #[inline(always)]
     pub fn take(self, packet: &mut Mbuf) -> Option<u32> {
         let flags = packet.flags();

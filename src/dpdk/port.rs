@@ -9,12 +9,15 @@ use std::sync::{Arc, OnceLock};
 use dpdk_sys as sys;
 use macaddr::MacAddr6;
 
+use super::capture::WRITTEN_MAX;
 use super::events::{self, PortState, PortView, Watch};
+use super::kernel_interface::Interface;
 use super::offloads::{Asked, Capable};
 use super::rx_stamp::{StampClock, stamp_clocks};
 use super::{Eal, Mempool, Mempools, RxQueue, TxQueue};
 use crate::stats::{DeviceStats, Unit};
 use mpfwd_common::error::Result;
+use mpfwd_common::output::{say, warn};
 
 /// How many ports DPDK was built for.
 pub const MAX_PORTS: usize = sys::MPFWD_MAX_PORTS as usize;
@@ -156,6 +159,7 @@ pub(super) struct Opened {
     running: bool,
     /// It has been closed already.
     closed: AtomicBool,
+    mtu_before: Option<MtuBefore>,
     watch: Watch,
     /// Its receive queues allocate from here; freed after the port is closed.
     _pools: Vec<Mempool>,
@@ -166,7 +170,7 @@ impl Opened {
     /// Closes the port, unless it is closed.
     ///
     /// # Safety
-    /// Nobody polls or sends, now or later.
+    /// No thread polls or sends, now or later.
     unsafe fn close(&self) {
         if self.closed.swap(true, Ordering::Relaxed) {
             return;
@@ -178,6 +182,7 @@ impl Opened {
         }
         // SAFETY: stopped.
         unsafe { sys::rte_eth_dev_close(self.id) };
+        self.mtu_before.iter().for_each(MtuBefore::put_back);
     }
 }
 
@@ -225,12 +230,18 @@ impl Port {
             id,
             running: false,
             closed: AtomicBool::new(false),
+            mtu_before: None,
             watch,
             _pools: config.rx_sockets.iter().map(|&socket| pools.on(socket).clone()).collect(),
             _eal: eal.clone(),
         };
         configure(info, config, &raw, warnings)?;
-        set_mtu(info, config, warnings);
+        opened.mtu_before = set_mtu(info, config, &raw, warnings);
+        if info.driver == "net_af_packet" {
+            let longest_pkt = longest_pkt(info);
+            let hazards = Interface::of(&raw).map(|interface| interface.hazards(longest_pkt));
+            warnings.extend(hazards.into_iter().flatten().map(|hazard| what(&hazard)));
+        }
 
         let (mut rxd, mut txd) = (config.rxd, config.txd);
         // SAFETY: both counts are ours to be adjusted.
@@ -267,8 +278,10 @@ impl Port {
             }
         }
         let opened = Arc::new(opened);
-        let rxqs =
-            (0..config.rxqs()).map(|queue| RxQueue::new(id, queue, &state, &opened)).collect();
+        let longest_pkt = longest_pkt(info);
+        let rxqs = (0..config.rxqs())
+            .map(|queue| RxQueue::new((id, queue), longest_pkt, &state, &opened))
+            .collect();
         let txqs = config
             .txq_users
             .iter()
@@ -350,7 +363,7 @@ impl Port {
         fence(Ordering::Acquire);
         self.last_stats.get_or_init(|| self.read_stats());
         // SAFETY: the receive queues are retired, and there is no transmit
-        // handle: nobody can make another one.
+        // handle, and none can be made.
         unsafe { self.opened.close() };
         true
     }
@@ -440,17 +453,73 @@ fn mtu_for(max_pkt_len: u32) -> u32 {
     max_pkt_len - FRAME_OVERHEAD
 }
 
-fn set_mtu(info: &PortInfo, config: &PortConfig, warnings: &mut Vec<String>) {
-    // SAFETY: the port is configured and stopped.
-    let code = unsafe { sys::rte_eth_dev_set_mtu(info.id, mtu_for(config.max_pkt_len) as u16) };
-    let plain = config.max_pkt_len == super::ETHER_MAX_LEN;
-    if code < 0 && !plain {
-        warnings.push(format!(
-            "port {} ({}) keeps its own frame size: an MTU of {} failed ({})",
-            info.id,
-            info.name,
-            mtu_for(config.max_pkt_len),
-            super::reason(code)
-        ));
+/// The longest packet that the port can pass on whole, where its driver does
+/// not know; `u32::MAX` elsewhere.
+fn longest_pkt(info: &PortInfo) -> u32 {
+    match info.driver.as_str() {
+        // It receives longer frames than it can send.
+        "net_pcap" => WRITTEN_MAX,
+        // SAFETY: reads the device's arguments.
+        "net_af_packet" => whole_in_slot(unsafe { sys::mpfwd_af_packet_frame(info.id) }),
+        _ => u32::MAX,
     }
+}
+
+/// The longest frame that is known to be whole in a slot of the kernel's packet
+/// ring: one that fills the slot may have been cut off.
+fn whole_in_slot(slot_bytes: u32) -> u32 {
+    /// What `tpacket_rcv` puts in front of the frame: `struct tpacket2_hdr` and
+    /// `struct sockaddr_ll`, aligned, and room for the Ethernet header's
+    /// alignment.
+    const IN_FRONT: u32 = 66;
+    slot_bytes.saturating_sub(IN_FRONT + 1)
+}
+
+/// An MTU that is put back when the port is closed: the interface is the
+/// kernel's, and others use it.
+struct MtuBefore {
+    what: String,
+    interface: Interface,
+    mtu: u32,
+}
+
+impl MtuBefore {
+    fn put_back(&self) {
+        let Self { what, interface, mtu } = self;
+        match interface.set_mtu(*mtu) {
+            true => say(format_args!("{what}: the MTU of {} is {mtu} again", interface.name())),
+            false => warn(format_args!("{what}: {} keeps its new MTU", interface.name())),
+        }
+    }
+}
+
+/// Sets the MTU for `--max-pkt-len`; an MTU that nobody asked for is left alone.
+/// Returns the one before, if the kernel's interface had another.
+fn set_mtu(
+    info: &PortInfo,
+    config: &PortConfig,
+    raw: &sys::rte_eth_dev_info,
+    warnings: &mut Vec<String>,
+) -> Option<MtuBefore> {
+    if config.max_pkt_len == super::ETHER_MAX_LEN {
+        return None;
+    }
+    let (what, mtu) = (format!("port {} ({})", info.id, info.name), mtu_for(config.max_pkt_len));
+    let interface = Interface::of(raw);
+    let before = interface.as_ref().and_then(Interface::mtu);
+    // SAFETY: the port is configured and stopped.
+    let code = unsafe { sys::rte_eth_dev_set_mtu(info.id, mtu as u16) };
+    if code < 0 {
+        let why = super::reason(code);
+        warnings.push(format!("{what} keeps its own frame size: an MTU of {mtu} failed ({why})"));
+    }
+    let (interface, before) = (interface?, before?);
+    if interface.mtu() == Some(before) {
+        return None;
+    }
+    warnings.push(format!(
+        "{what}: the MTU of {} is {mtu} for --max-pkt-len, {before} again at the end",
+        interface.name()
+    ));
+    Some(MtuBefore { what, interface, mtu: before })
 }

@@ -1,28 +1,158 @@
 //! Checks before EAL starts that the machine has what EAL needs. A failure is
 //! one line with numbers, where EAL prints many or none.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{AccessFlags, eaccess};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::{AccessFlags, Pid, eaccess};
 
+use super::eal_args;
 use super::hugepages::HugePages;
 use super::leftovers;
+use mpfwd_common::api::DEFAULT_PREFIX;
 use mpfwd_common::error::{Error, Result};
+use mpfwd_common::text::ranges;
 
 /// The way without hugepages.
 const WITHOUT: &str = "write `--no-huge -m 1024 --no-shconf` before --";
 
+/// Files that EAL opens on small machines, besides its lcores' pipes: mpfwd's
+/// own, sockets, hugepages, devices.
+const FILES_OF_EAL: u64 = 40;
+
 /// Memory to suggest: enough for runs on a few ports.
 const PLENTY_BYTES: u64 = 2 << 30;
 
-/// Checks that EAL can use hugepages at all.
+/// Whether EAL has this argument, with or without a value.
+fn has(args: &[String], name: &str) -> bool {
+    args.iter().any(|arg| arg == name || arg.starts_with(&format!("{name}=")))
+}
+
+/// Checks what EAL would answer by an abort, or without a reason.
 ///
 /// # Errors
-/// When it can't.
+/// When EAL can't start.
 pub(super) fn check(args: &[String]) -> Result<()> {
-    let has =
-        |name: &str| args.iter().any(|arg| arg == name || arg.starts_with(&format!("{name}=")));
-    if ["--no-huge", "--help", "-h", "--version", "-v"].into_iter().any(has) {
+    if ["--help", "-h", "--version", "-v"].into_iter().any(|name| has(args, name)) {
+        return Ok(());
+    }
+    check_process_type(args)?;
+    check_cpus(args)?;
+    check_files(args)?;
+    check_runtime_dir(args)?;
+    check_hugepages(args)
+}
+
+/// A secondary process maps the primary's memory, and owns no ports.
+fn check_process_type(args: &[String]) -> Result<()> {
+    match eal_args::values(args, &["--proc-type"]).find(|&kind| kind != "primary") {
+        None => Ok(()),
+        Some(kind) => Err(Error::Usage(format!(
+            "--proc-type {kind}: mpfwd is always a primary process; leave it out, and give each mpfwd a --file-prefix of its own"
+        ))),
+    }
+}
+
+/// The kernel gives a thread the CPUs that it asks for and that the process's
+/// cpuset has. It refuses if there are none.
+fn check_cpus(args: &[String]) -> Result<()> {
+    let (Some(lcores), Some(allowed)) = (eal_args::lcores(args), allowed_cpus()) else {
+        return Ok(());
+    };
+    match lcores.iter().find(|(_, cpus)| cpus.is_disjoint(&allowed)) {
+        None => Ok(()),
+        Some((id, cpus)) => Err(Error::Usage(outside_cpuset(*id, cpus, &allowed, lcores.len()))),
+    }
+}
+
+fn outside_cpuset(id: u32, cpus: &BTreeSet<u32>, allowed: &BTreeSet<u32>, lcores: usize) -> String {
+    // EAL wants commas.
+    let text =
+        |cpus: &BTreeSet<u32>| ranges(&cpus.iter().copied().collect::<Vec<_>>()).replace(' ', ",");
+    let (cpus, allowed_text) = (text(cpus), text(allowed));
+    let instead = if lcores <= allowed.len() {
+        format!("-l {}", text(&allowed.iter().copied().take(lcores).collect()))
+    } else {
+        format!("--lcores '(0-{})@({allowed_text})' and --idle yield", lcores - 1)
+    };
+    format!(
+        "lcore {id} is on CPU {cpus}, which this process may not use: CPUs {allowed_text} are allowed; write {instead}"
+    )
+}
+
+/// All CPUs that this thread may be moved to. `None` if the kernel does not say.
+fn allowed_cpus() -> Option<BTreeSet<u32>> {
+    let this_thread = Pid::from_raw(0);
+    let before = sched_getaffinity(this_thread).ok()?;
+    let mut all = CpuSet::new();
+    (0..CpuSet::count()).try_for_each(|cpu| all.set(cpu)).ok()?;
+    sched_setaffinity(this_thread, &all).ok()?;
+    let widest = sched_getaffinity(this_thread);
+    sched_setaffinity(this_thread, &before).ok()?;
+    let widest = widest.ok()?;
+    let is_set = |&cpu: &usize| widest.is_set(cpu).unwrap_or(false);
+    Some((0..CpuSet::count()).filter(is_set).map(|cpu| cpu as u32).collect())
+}
+
+/// Raises the limit of open files as far as the process may, and checks that
+/// EAL's pipes, of which each lcore has two, fit.
+fn check_files(args: &[String]) -> Result<()> {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return Ok(()) };
+    if soft < hard {
+        // The check below uses what is allowed if this fails.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(soft, |(soft, _)| soft);
+    let lcores = eal_args::lcores(args).map_or(1, |lcores| lcores.len());
+    let wanted = FILES_OF_EAL + 4 * lcores as u64;
+    if limit >= wanted {
+        return Ok(());
+    }
+    Err(Error::Setup(format!(
+        "at most {limit} open files are allowed, and EAL needs {wanted}: write `ulimit -n 4096`, or LimitNOFILE=4096 in a unit"
+    )))
+}
+
+/// EAL keeps files and sockets in a folder of the runtime directory.
+fn check_runtime_dir(args: &[String]) -> Result<()> {
+    let without_files = ["--in-memory", "--no-shconf"].into_iter().any(|name| has(args, name));
+    if without_files && has(args, "--no-telemetry") {
+        return Ok(());
+    }
+    let folder = runtime_dir();
+    let folder = if folder.join("dpdk").is_dir() { folder.join("dpdk") } else { folder };
+    match eaccess(folder.as_path(), AccessFlags::W_OK | AccessFlags::X_OK) {
+        Ok(()) => Ok(()),
+        Err(error) => Err(Error::Setup(no_runtime_dir(&folder, error, without_files))),
+    }
+}
+
+fn no_runtime_dir(folder: &Path, error: nix::Error, without_files: bool) -> String {
+    let also = match without_files {
+        true => "--no-telemetry",
+        false => "--in-memory --no-telemetry",
+    };
+    format!(
+        "EAL can't keep its files below {} ({}): write {also} before --, or set RUNTIME_DIRECTORY to a writable folder",
+        folder.display(),
+        error.desc()
+    )
+}
+
+/// The folder below which EAL makes its own, as EAL chooses it.
+fn runtime_dir() -> PathBuf {
+    let of_a_unit = std::env::var_os("RUNTIME_DIRECTORY");
+    let of_a_user = || match nix::unistd::getuid().is_root() {
+        true => "/var/run".into(),
+        false => std::env::var_os("XDG_RUNTIME_DIR").unwrap_or("/tmp".into()),
+    };
+    PathBuf::from(of_a_unit.unwrap_or_else(of_a_user))
+}
+
+fn check_hugepages(args: &[String]) -> Result<()> {
+    if has(args, "--no-huge") {
         return Ok(());
     }
     if HugePages::of_all_sizes().iter().all(|pages| pages.free_bytes() == 0)
@@ -30,7 +160,7 @@ pub(super) fn check(args: &[String]) -> Result<()> {
     {
         return Err(Error::Setup(none_free(HugePages::of_default_size())));
     }
-    if has("--huge-dir") || has("--in-memory") {
+    if has(args, "--huge-dir") || has(args, "--in-memory") {
         return Ok(());
     }
     let folders = where_hugepages_are_files();
@@ -156,6 +286,17 @@ fn asked_by_socket(args: &[String]) -> Option<(&'static str, Vec<u64>)> {
     })
 }
 
+/// The prefix of EAL's files, by its arguments. EAL accepts shortened names.
+pub fn file_prefix(args: &[String]) -> String {
+    let is_it = |name: &str| name.len() >= "--fi".len() && "--file-prefix".starts_with(name);
+    let next = args.iter().skip(1).map(Some).chain([None]);
+    let given = args.iter().zip(next).filter_map(|(arg, next)| match arg.split_once('=') {
+        Some((name, value)) => is_it(name).then_some(value),
+        None => next.filter(|_| is_it(arg)).map(String::as_str),
+    });
+    given.last().unwrap_or(DEFAULT_PREFIX).to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,6 +321,17 @@ mod tests {
     }
 
     #[test]
+    fn an_lcore_outside_the_cpuset_is_named_with_the_cpus_that_may_be_used() {
+        let (outside, allowed) = (BTreeSet::from([4]), BTreeSet::from([0, 1, 2, 6]));
+        assert_eq!(
+            outside_cpuset(3, &outside, &allowed, 3),
+            "lcore 3 is on CPU 4, which this process may not use: CPUs 0-2,6 are allowed; write -l 0-2"
+        );
+        let text = outside_cpuset(3, &outside, &allowed, 10);
+        assert!(text.ends_with("write --lcores '(0-9)@(0-2,6)' and --idle yield"), "{text}");
+    }
+
+    #[test]
     fn what_is_asked_for_is_read_as_eal_does() {
         for (line, wanted) in [
             ("mpfwd -m 64", Some(("-m", 64))),
@@ -192,6 +344,20 @@ mod tests {
         ] {
             let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
             assert_eq!(asked(&args), wanted, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_last_file_prefix_counts() {
+        for (line, prefix) in [
+            ("mpfwd -l 0", "rte"),
+            ("mpfwd --file-prefix a -l 0", "a"),
+            ("mpfwd --file-prefix=a --file-pre b", "b"),
+            ("mpfwd --file-prefix", "rte"),
+            ("mpfwd --force-max-simd-bitwidth=256", "rte"),
+        ] {
+            let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            assert_eq!(file_prefix(&args), prefix, "{line}");
         }
     }
 

@@ -51,10 +51,10 @@ impl Inner {
         })
     }
 
-    /// Returns how many packets it took, and how many were there still.
+    /// Returns how many packets it dequeued, and how many were there still.
     fn dequeue(&self, burst: &mut Burst, want: usize) -> (usize, usize) {
         let mut left = 0;
-        let taken = burst.append(want, |slots, room| {
+        let dequeued = burst.append(want, |slots, room| {
             // SAFETY: the ring is alive, and gives up ownership of what it
             // returns; the caller is its only consumer, or one of many of a
             // multi-consumer ring.
@@ -67,7 +67,7 @@ impl Inner {
                 ) as usize
             }
         });
-        (taken, left as usize)
+        (dequeued, left as usize)
     }
 
     fn position(&self, offset: u32) -> &AtomicU32 {
@@ -76,17 +76,25 @@ impl Inner {
         unsafe { AtomicU32::from_ptr(self.ring.as_ptr().byte_add(offset as usize).cast()) }
     }
 
+    /// The position of the oldest item, and how many items there are. Both are
+    /// of no one moment: other consumers may have moved the head, and nothing
+    /// says that the tail that is read then is not older still.
+    #[inline(always)]
+    fn span(&self) -> (u32, u32) {
+        let head = self.position(sys::MPFWD_RING_CONS_HEAD).load(Ordering::Relaxed);
+        // Acquire: pairs with the producer's release of its tail, so that the
+        // items and their stamps are seen as written.
+        let tail = self.position(sys::MPFWD_RING_PROD_TAIL).load(Ordering::Acquire);
+        let items = tail.wrapping_sub(head).cast_signed().max(0).cast_unsigned();
+        (head, items.min(self.mask + 1))
+    }
+
     fn is_empty(&self) -> bool {
-        self.position(sys::MPFWD_RING_CONS_HEAD).load(Ordering::Relaxed)
-            == self.position(sys::MPFWD_RING_PROD_TAIL).load(Ordering::Acquire)
+        self.span().1 == 0
     }
 
     fn len(&self) -> usize {
-        let head = self.position(sys::MPFWD_RING_CONS_HEAD).load(Ordering::Relaxed);
-        let tail = self.position(sys::MPFWD_RING_PROD_TAIL).load(Ordering::Acquire);
-        // Consumers may have gone past the head that was read: the tail never
-        // is behind it, but both are not of one moment.
-        tail.wrapping_sub(head).min(self.mask + 1) as usize
+        self.span().1 as usize
     }
 
     /// A look at what stands at a position between head and tail, which stays
@@ -94,9 +102,9 @@ impl Inner {
     fn look_at(&self, position: u32) -> Option<ManuallyDrop<Mbuf>> {
         let at = sys::MPFWD_RING_ITEMS as usize
             + (position & self.mask) as usize * size_of::<*mut sys::rte_mbuf>();
-        // SAFETY: the slot lies in the ring. Other consumers may have taken the
-        // item since: it is read atomically, and then still points to an mbuf,
-        // whose memory stays mapped as long as the pool.
+        // SAFETY: the slot lies in the ring. Other consumers may have dequeued
+        // the item since: it is read atomically, and then still points to an
+        // mbuf, whose memory stays mapped as long as the pool.
         let item = unsafe {
             AtomicPtr::from_ptr(self.ring.as_ptr().byte_add(at).cast::<*mut sys::rte_mbuf>())
         }
@@ -110,10 +118,8 @@ impl Inner {
     }
 
     fn head_stamp(&self, field: StampField) -> Option<u64> {
-        let head = self.position(sys::MPFWD_RING_CONS_HEAD).load(Ordering::Relaxed);
-        // Acquire: pairs with the producer's release of its tail, so that the
-        // item and its stamp are seen as written.
-        if head == self.position(sys::MPFWD_RING_PROD_TAIL).load(Ordering::Acquire) {
+        let (head, items) = self.span();
+        if items == 0 {
             return None;
         }
         self.look_at(head).map(|view| field.read(&view))
@@ -131,19 +137,19 @@ impl Drop for Inner {
     }
 }
 
-/// The putting end of a ring. Not `Clone`: a single-producer ring has exactly
-/// one.
+/// The enqueueing end of a ring. Not `Clone`: a single-producer ring has
+/// exactly one.
 pub struct RingProducer(Arc<Inner>);
 
-/// The taking end of a ring. Not `Clone`: a single-consumer ring has exactly
-/// one.
+/// The dequeueing end of a ring. Not `Clone`: a single-consumer ring has
+/// exactly one.
 pub struct RingConsumer {
     inner: Arc<Inner>,
-    /// It is the only one: what is in the ring will be taken here.
+    /// It is the only one: what is in the ring will be dequeued here.
     alone: bool,
-    /// How many packets from the head on had their headers asked for.
-    asked: usize,
-    /// How many the last take left.
+    /// How many packets from the head on had their headers prefetched.
+    prefetched: usize,
+    /// How many packets the last dequeue left in the ring.
     left: usize,
 }
 
@@ -156,27 +162,27 @@ pub enum ManyEnds {
     /// turn, each for as long as it takes until its predecessor runs again.
     Default,
     /// Head and tail move together (HTS): one end at a time. Where it loses its
-    /// CPU nobody else has begun, and nobody waits for anybody but it.
+    /// CPU no other end has begun, and the others wait for this one alone.
     HeadTail,
 }
 
 impl ManyEnds {
-    /// What shards and inboxes use. Ten lcores on two CPUs, 6:4 with one shard,
-    /// and inboxes; interleaved runs: with the default kind some come to a
-    /// standstill, at a thousandth of the packets. With HTS none does, and the
-    /// median run sends 1.3 to 1.4 times as much. RTS, whose ends never wait to
-    /// begin, is 1.2 to 1.5: ahead on inboxes, behind on shards.
+    /// Shards and inboxes use this one. Ten lcores on two CPUs, 6:4 with one
+    /// shard, and inboxes; interleaved runs: with the default kind some come to
+    /// a standstill, at a thousandth of the packets. With HTS none does, and
+    /// the median run sends 1.3 to 1.4 times as much. RTS, whose ends never
+    /// wait to begin, is 1.2 to 1.5: ahead on inboxes, behind on shards.
     const USED: Self = Self::HeadTail;
 
     /// The flags of a ring with so many ends.
     fn flags(self, producers: usize, consumers: usize) -> u32 {
-        let (many_put, many_take) = match self {
+        let (many_enqueue, many_dequeue) = match self {
             Self::Default => (0, 0),
             Self::HeadTail => (sys::MPFWD_RING_HTS_ENQ, sys::MPFWD_RING_HTS_DEQ),
         };
-        let put = if producers == 1 { sys::MPFWD_RING_SP_ENQ } else { many_put };
-        let take = if consumers == 1 { sys::MPFWD_RING_SC_DEQ } else { many_take };
-        put | take
+        let enqueue = if producers == 1 { sys::MPFWD_RING_SP_ENQ } else { many_enqueue };
+        let dequeue = if consumers == 1 { sys::MPFWD_RING_SC_DEQ } else { many_dequeue };
+        enqueue | dequeue
     }
 }
 
@@ -210,19 +216,22 @@ pub fn ring_of(
 ) -> Result<(Vec<RingProducer>, Vec<RingConsumer>)> {
     let flags = many.flags(producers, consumers);
     let inner = Inner::create(eal, socket as i32, name, size, flags)?;
-    let puts = (0..producers).map(|_| RingProducer(inner.clone())).collect();
-    let takes = (0..consumers)
-        .map(|_| RingConsumer { inner: inner.clone(), alone: consumers == 1, asked: 0, left: 0 })
-        .collect();
-    Ok((puts, takes))
+    let alone = consumers == 1;
+    let consumer = |_| RingConsumer { inner: inner.clone(), alone, prefetched: 0, left: 0 };
+    let producer = |_| RingProducer(inner.clone());
+    Ok(((0..producers).map(producer).collect(), (0..consumers).map(consumer).collect()))
 }
 
 impl RingProducer {
     /// Moves packets from the front of the burst into the ring; those that find
     /// no room stay. Returns how many went.
     #[inline]
-    pub fn put(&mut self, burst: &mut Burst) -> usize {
+    pub fn enqueue(&mut self, burst: &mut Burst) -> usize {
         self.0.enqueue(burst)
+    }
+
+    pub fn view(&self) -> RingView {
+        RingView(self.0.clone())
     }
 
     /// Packets in the ring: a hint.
@@ -240,38 +249,38 @@ impl RingProducer {
 impl RingConsumer {
     /// Appends up to `want` packets to the burst. Returns how many.
     #[inline]
-    pub fn take(&mut self, burst: &mut Burst, want: usize) -> usize {
-        let (taken, left) = self.inner.dequeue(burst, want);
-        (self.asked, self.left) = (self.asked.saturating_sub(taken), left);
-        taken
+    pub fn dequeue(&mut self, burst: &mut Burst, want: usize) -> usize {
+        let (dequeued, left) = self.inner.dequeue(burst, want);
+        (self.prefetched, self.left) = (self.prefetched.saturating_sub(dequeued), left);
+        dequeued
     }
 
-    /// As `take`, into an empty burst whose packets' headers are about to be
-    /// read: asks for those that nobody asked for before.
+    /// As `dequeue`, into an empty burst whose packets' headers are about to be
+    /// read: prefetches those that were not prefetched before.
     #[inline]
-    pub fn take_to_read(&mut self, burst: &mut Burst, want: usize) -> usize {
-        let asked = self.asked;
-        let taken = self.take(burst, want);
-        burst.prefetch_headers(asked);
-        taken
+    pub fn dequeue_to_read(&mut self, burst: &mut Burst, want: usize) -> usize {
+        let prefetched = self.prefetched;
+        let dequeued = self.dequeue(burst, want);
+        burst.prefetch_headers(prefetched);
+        dequeued
     }
 
-    /// Asks for the headers of the packets that will be taken next, up to the
-    /// `pkts`-th, as far as they were there at the last take and nobody has
-    /// asked for them yet. For none where another lcore may take them.
+    /// Prefetches the headers of the packets that are dequeued next, up to the
+    /// `pkts`-th, as far as they were there at the last dequeue. Does nothing
+    /// where another lcore may dequeue them.
     #[inline]
-    pub fn ask_ahead(&mut self, pkts: usize) {
-        let (first, end) = (self.asked, self.left.min(pkts));
+    pub fn prefetch(&mut self, pkts: usize) {
+        let (first, end) = (self.prefetched, self.left.min(pkts));
         if !self.alone || end <= first {
             return;
         }
         let head = self.inner.position(sys::MPFWD_RING_CONS_HEAD).load(Ordering::Relaxed);
         let next = (first..end).filter_map(|at| self.inner.look_at(head.wrapping_add(at as u32)));
         next.for_each(|view| view.prefetch_header());
-        self.asked = end;
+        self.prefetched = end;
     }
 
-    /// Whether it is the only taking end.
+    /// Whether it is the only dequeueing end.
     #[inline]
     pub fn is_alone(&self) -> bool {
         self.alone
@@ -293,6 +302,20 @@ impl RingConsumer {
     #[inline]
     pub fn head_stamp(&self, field: StampField) -> Option<u64> {
         self.inner.head_stamp(field)
+    }
+}
+
+/// A look at a ring from outside. It keeps the ring alive.
+pub struct RingView(Arc<Inner>);
+
+impl RingView {
+    /// Packets in the ring: a hint.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
@@ -318,8 +341,8 @@ impl RxTxRing {
         let mut tx_rings = [pair.tx.ring.as_ptr()];
         // SAFETY: the name and both arrays outlive the call, which copies the
         // pointers. The rings outlive the port's traffic, because `self` is
-        // kept by whoever puts and takes, and multi-ended, because the port's
-        // ends are the driver's.
+        // kept by both ends, and multi-ended, because the port's ends are the
+        // driver's.
         let port = unsafe {
             sys::rte_eth_from_rings(
                 c_name.as_ptr(),

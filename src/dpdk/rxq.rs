@@ -15,6 +15,8 @@ use mpfwd_common::error::Result;
 /// A receive queue of a started port; keeps the port open.
 pub struct RxQueue {
     path: FastPath,
+    /// See [`RxQueue::longest_pkt`]; `u32::MAX` for most.
+    longest_pkt: u32,
     /// On a cache line of its own: failed attempts to acquire it disturb
     /// neither the holder's polls nor the neighbouring queues.
     lease: Line<lease::Lease>,
@@ -30,9 +32,15 @@ pub struct RxQueue {
 }
 
 impl RxQueue {
-    pub(super) fn new(port: u16, queue: u16, state: &Arc<PortState>, opened: &Started) -> Self {
+    pub(super) fn new(
+        (port, queue): (u16, u16),
+        longest_pkt: u32,
+        state: &Arc<PortState>,
+        opened: &Started,
+    ) -> Self {
         Self {
             path: FastPath::new(port, queue),
+            longest_pkt,
             lease: Line(lease::Lease::new()),
             emptied_ticks: AtomicU64::new(0),
             source: None,
@@ -48,6 +56,13 @@ impl RxQueue {
 
     pub fn queue(&self) -> u16 {
         self.path.queue()
+    }
+
+    /// The longest packet that its port can pass on whole, if its driver does
+    /// not know.
+    #[inline(always)]
+    pub fn longest_pkt(&self) -> Option<u32> {
+        (self.longest_pkt != u32::MAX).then_some(self.longest_pkt)
     }
 
     /// Has `source` add its packets to each poll from now on. Replaces an

@@ -30,7 +30,7 @@ enum Access {
     /// Several lcores share the queue under a lock.
     Locked(Arc<Line<AtomicBool>>),
     /// The handle has left the port, and the driver is not called any more.
-    Left,
+    GivenUp,
 }
 
 impl TxQueue {
@@ -78,8 +78,8 @@ impl TxQueue {
 
     /// From now on this handle accepts no packet, and does not keep the port
     /// open.
-    pub fn leave(&mut self) {
-        (self.access, self.opened) = (Access::Left, None);
+    pub fn give_up(&mut self) {
+        (self.access, self.opened) = (Access::GivenUp, None);
     }
 
     /// Sends packets from the front of the burst. Those that the driver refuses
@@ -113,7 +113,7 @@ impl TxQueue {
             Access::Alone => usize::from(unsafe { self.path.send(packets, count) }),
             // SAFETY: up to the caller.
             Access::Locked(lock) => unsafe { self.offer_locked(lock, packets, count) },
-            Access::Left => 0,
+            Access::GivenUp => 0,
         }
     }
 

@@ -1,7 +1,7 @@
 //! `spin` for a traffic source that has drawn the cost of each packet: any
 //! forwarding engine, made as expensive as the packet says.
 
-use super::{Class, Cutoff, Engine, Verdict};
+use super::{Class, Cutoff, Engine, Turns, Verdict};
 use crate::dpdk::clock::busy_wait;
 use crate::dpdk::{Burst, CostField, Mbuf};
 use crate::stats::Gaps;
@@ -80,6 +80,10 @@ impl<E: Engine> Engine for Carried<E> {
     #[inline]
     fn rest(&mut self) {
         self.forward.rest();
+    }
+
+    fn turns(&self) -> Option<Box<dyn Turns>> {
+        self.forward.turns()
     }
 
     fn host_gaps(&mut self) -> Gaps {

@@ -65,6 +65,12 @@ macro_rules! choice {
                 }
             }
 
+            fn turns(&self) -> Option<Box<dyn $crate::engine::Turns>> {
+                match self {
+                    $(Self::$variant(engine) => engine.turns()),+
+                }
+            }
+
             #[inline]
             fn cheap_burst(
                 &mut self,

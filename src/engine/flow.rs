@@ -1,7 +1,8 @@
 //! A packet's headers and its flow, however the packet is split into segments.
 
 use super::headers::{
-    ETHERNET_HEADER, FRONT_MAX, Family, Headers, parse_front, plain_flow_hash, plain_mac_hash,
+    ETHERNET_HEADER, Family, FlowBy, Headers, Judged, judge, parse_front, plain_flow_hash,
+    plain_mac_hash,
 };
 use crate::dpdk::Mbuf;
 
@@ -18,8 +19,7 @@ impl Flows {
     /// in both directions: the hash of its
     /// [`FlowKey`](super::headers::FlowKey). The NIC's RSS hash would not do.
     /// It chose the queue, so that a queue's flows share bits of it; with a
-    /// symmetric key it has 16 bits only; and whoever sends packets can compute
-    /// it.
+    /// symmetric key it has 16 bits only; and a sender can compute it.
     #[inline(always)]
     pub fn hash(self, packet: &Mbuf) -> u32 {
         let front = packet.data();
@@ -56,7 +56,9 @@ impl Flows {
 
     #[inline(never)]
     fn hash_of_key(self, packet: &Mbuf) -> u32 {
-        let key = headers_of(packet).key;
+        let Headers { key, fragment, .. } = headers_of(packet);
+        // Only the first fragment has ports, and all go one after the other.
+        let key = if fragment { key.without_ports() } else { key };
         let hash = key.symmetric_hash();
         if key.family == Family::Mac { self.without_ip(hash) } else { hash }
     }
@@ -79,17 +81,32 @@ pub fn flow_hash(packet: &Mbuf) -> u32 {
 /// The packet's headers. Offsets count through all segments.
 #[inline]
 pub fn headers_of(packet: &Mbuf) -> Headers {
-    let data = packet.data();
-    if data.len() >= FRONT_MAX || packet.segments() == 1 {
-        return parse_front(data, packet.pkt_len() as usize);
+    let headers = parse_front(packet.data(), packet.pkt_len() as usize);
+    if headers.truncated.is_none() || packet.segments() == 1 {
+        return headers;
     }
-    headers_across_segments(packet)
+    across_segments(packet, parse_front)
 }
 
+/// The packet's flow, and what is known of it. Offsets count through all
+/// segments.
+#[inline]
+pub fn judge_packet(packet: &Mbuf, by: FlowBy) -> Judged {
+    let (data, len) = (packet.data(), packet.pkt_len() as usize);
+    let judged = judge(data, len, by);
+    if packet.segments() == 1 || !judged.wants_more() {
+        return judged;
+    }
+    across_segments(packet, |front, len| judge(front, len, by))
+}
+
+/// All bytes that headers may lie in: those of the longest frame.
+const HEADERS_MAX: usize = 16_384;
+
 #[cold]
-fn headers_across_segments(packet: &Mbuf) -> Headers {
-    let mut front = [0; FRONT_MAX];
-    parse_front(packet.copy_front(&mut front), packet.pkt_len() as usize)
+fn across_segments<T>(packet: &Mbuf, parse: impl FnOnce(&[u8], usize) -> T) -> T {
+    let mut front = [0; HEADERS_MAX];
+    parse(packet.copy_front(&mut front), packet.pkt_len() as usize)
 }
 
 #[cfg(test)]

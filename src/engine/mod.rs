@@ -24,7 +24,7 @@ pub use any::Any;
 pub use budget::{Budget, Cutoff};
 pub use carried::Carried;
 pub use dpi::Dpi;
-pub use flow::{FlowBefore, Flows, flow_hash, headers_of};
+pub use flow::{FlowBefore, Flows, flow_hash, headers_of, judge_packet};
 pub use flow_id::FlowIds;
 pub use heavy::Heavy;
 pub use io::Io;
@@ -150,6 +150,13 @@ pub trait Engine: Send {
         Gaps::default()
     }
 
+    /// For engines whose verdict about a packet depends on packets before it:
+    /// who looks again at a packet that had to wait for these. Called once per
+    /// lcore, before the first packet.
+    fn turns(&self) -> Option<Box<dyn Turns>> {
+        None
+    }
+
     /// Classifies and serves a whole burst of one queue at once, if all of it
     /// is cheap and leaves by one port, which is returned. Packets to drop are
     /// removed from the burst and passed to `dropped`. `None`: nothing was done
@@ -165,6 +172,17 @@ pub trait Engine: Send {
         let _ = (burst, from, dropped);
         None
     }
+}
+
+/// Looks at a packet again that waited behind others of its flow.
+pub trait Turns: Send {
+    /// The packet's turn in its flow has come: all before it have been sent or
+    /// dropped, and what their stages found out is known. The packet may still
+    /// be changed.
+    ///
+    /// # Errors
+    /// With why it is dropped instead of sent.
+    fn still_goes(&mut self, packet: &mut Mbuf) -> Result<(), DropCause>;
 }
 
 /// Runs the expensive stage of each packet.

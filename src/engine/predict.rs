@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::flow_id::FlowIds;
-use super::{Class, Cutoff, Engine, Verdict, headers_of, one_by_one};
+use super::{Class, Cutoff, Engine, Turns, Verdict, headers_of, one_by_one};
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{Burst, Mbuf};
 use crate::stats::{DropCause, Gaps, PredictionCounts};
@@ -144,6 +144,10 @@ impl<E: Engine> Engine for Predicting<E> {
     #[inline]
     fn rest(&mut self) {
         self.engine.rest();
+    }
+
+    fn turns(&self) -> Option<Box<dyn Turns>> {
+        self.engine.turns()
     }
 
     fn host_gaps(&mut self) -> Gaps {

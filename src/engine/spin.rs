@@ -6,7 +6,7 @@ use rand::rngs::SmallRng;
 use rand_distr::{Distribution, Geometric};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Class, Cutoff, Engine, Verdict};
+use super::{Class, Cutoff, Engine, Turns, Verdict};
 use crate::dpdk::clock::busy_wait;
 use crate::dpdk::{Burst, Mbuf};
 use crate::stats::{DropCause, Gaps};
@@ -220,6 +220,10 @@ impl<E: Engine> Engine for Spin<E> {
     #[inline]
     fn rest(&mut self) {
         self.forward.rest();
+    }
+
+    fn turns(&self) -> Option<Box<dyn Turns>> {
+        self.forward.turns()
     }
 
     fn host_gaps(&mut self) -> Gaps {

@@ -2,9 +2,10 @@
 //! any thread reads at any time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::{
-    Histogram, HostGaps, OrderCounts, Parts, RankCounts, RescueStats, StepMeter, WorkTicks,
+    ActivityTicks, Histogram, HostGaps, OrderCounts, Parts, RankCounts, RescueStats, StepMeter,
 };
 
 /// A count that one lcore writes.
@@ -38,6 +39,8 @@ pub enum DropCause {
     TxFull,
     /// As `TxFull`, but the link was down.
     LinkDown,
+    /// It is longer than its port can pass on whole.
+    TooLong,
     /// Its first segment is shorter than the Ethernet header, which the forward
     /// mode changes.
     Runt,
@@ -53,6 +56,19 @@ pub enum DropCause {
     TtlExpired,
     /// No route leads to its destination.
     NoRoute,
+    /// Its frame is for another station, in a forward mode that routes.
+    OtherStation,
+    /// Its frame or packet is for all, or for a group, in a forward mode that
+    /// routes.
+    Group,
+    /// It comes from or goes to an address that no host on a network can have.
+    Martian,
+    /// It comes from or goes to an address that is only valid on its link.
+    LinkLocal,
+    /// Its route drops it.
+    Blackhole,
+    /// Its route drops it, and says that its destination is unreachable.
+    Unreachable,
     /// The engine's verdict: a rule of `dpi`, or the user's own engine.
     Denied,
     /// It had to wait in a run queue that was full.
@@ -62,24 +78,76 @@ pub enum DropCause {
     OrderFull,
     /// The run ended before it was finished.
     Shutdown,
+    /// For causes of the user's own engine: see [`DropCause::own`].
+    Own0,
+    Own1,
+    Own2,
+    Own3,
+    Own4,
+    Own5,
+    Own6,
+    Own7,
 }
 
+/// The names of the own engine's causes.
+static OWN_NAMES: OnceLock<&'static [&'static str]> = OnceLock::new();
+
 impl DropCause {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 28] = [
         Self::ShardFull,
         Self::TxFull,
         Self::LinkDown,
+        Self::TooLong,
         Self::Runt,
         Self::SharedBuffer,
         Self::NotIp,
         Self::BadHeader,
         Self::TtlExpired,
         Self::NoRoute,
+        Self::OtherStation,
+        Self::Group,
+        Self::Martian,
+        Self::LinkLocal,
+        Self::Blackhole,
+        Self::Unreachable,
         Self::Denied,
         Self::RunQueueFull,
         Self::OrderFull,
         Self::Shutdown,
+        Self::Own0,
+        Self::Own1,
+        Self::Own2,
+        Self::Own3,
+        Self::Own4,
+        Self::Own5,
+        Self::Own6,
+        Self::Own7,
     ];
+
+    /// The most causes that an own engine can have.
+    pub const OWN_MAX: usize = 8;
+
+    /// The cause of the own engine's at this place in the list that it gave
+    /// [`Program::causes`](crate::app::Program::causes).
+    ///
+    /// # Panics
+    /// At compile time in a constant, if there are not so many.
+    pub const fn own(at: usize) -> Self {
+        assert!(at < Self::OWN_MAX);
+        Self::ALL[Self::ALL.len() - Self::OWN_MAX + at]
+    }
+
+    /// Names the own engine's causes, once per process.
+    pub(crate) fn name_own(names: &'static [&'static str]) {
+        assert!(names.len() <= Self::OWN_MAX, "an engine can have {} causes", Self::OWN_MAX);
+        let _ = OWN_NAMES.set(names);
+    }
+
+    /// The causes that have a name in this process.
+    pub fn named() -> impl Iterator<Item = Self> {
+        let own = OWN_NAMES.get().map_or(0, |names| names.len());
+        Self::ALL.into_iter().take(Self::ALL.len() - Self::OWN_MAX + own)
+    }
 
     /// The key in the report.
     pub fn name(self) -> &'static str {
@@ -87,16 +155,34 @@ impl DropCause {
             Self::ShardFull => "shard_full",
             Self::TxFull => "tx_full",
             Self::LinkDown => "link_down",
+            Self::TooLong => "too_long",
             Self::Runt => "runt",
             Self::SharedBuffer => "shared_buffer",
             Self::NotIp => "not_ip",
             Self::BadHeader => "bad_header",
             Self::TtlExpired => "ttl_expired",
             Self::NoRoute => "no_route",
+            Self::OtherStation => "other_station",
+            Self::Group => "group",
+            Self::Martian => "martian",
+            Self::LinkLocal => "link_local",
+            Self::Blackhole => "blackhole",
+            Self::Unreachable => "unreachable",
             Self::Denied => "denied",
             Self::RunQueueFull => "run_queue_full",
             Self::OrderFull => "order_full",
             Self::Shutdown => "shutdown",
+            Self::Own0
+            | Self::Own1
+            | Self::Own2
+            | Self::Own3
+            | Self::Own4
+            | Self::Own5
+            | Self::Own6
+            | Self::Own7 => {
+                let at = self as usize - Self::own(0) as usize;
+                OWN_NAMES.get().and_then(|names| names.get(at)).copied().unwrap_or("own")
+            }
         }
     }
 }
@@ -166,14 +252,15 @@ pub struct LcoreStats {
     pub rescue: RescueStats,
     /// Time that the host took.
     pub host_gaps: HostGaps,
-    /// How long it worked, if `--pools auto`.
-    pub work_ticks: WorkTicks,
+    /// What it did with its time, if that is metered.
+    pub activity_ticks: ActivityTicks,
     /// Cycles by step, if `--record-core-cycles`.
     pub steps: StepMeter,
 }
 
 /// One lcore's counts in memory of their own, which can be near to the lcore.
-pub type OwnStats = Box<LcoreStats>;
+/// DPDK's telemetry may read them until the run ends.
+pub type OwnStats = Arc<LcoreStats>;
 
 impl LcoreStats {
     /// `rx`: the receive queues that it polls. `tx`: its transmit queue of each
@@ -206,7 +293,7 @@ impl LcoreStats {
             order: OrderCounts::default(),
             rescue: RescueStats::default(),
             host_gaps: HostGaps::default(),
-            work_ticks: WorkTicks::default(),
+            activity_ticks: ActivityTicks::default(),
             steps: StepMeter::default(),
         }
     }

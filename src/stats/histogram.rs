@@ -84,6 +84,19 @@ impl HistogramCounts {
         sums
     }
 
+    /// The same counts in few buckets: as many values as are not above each of
+    /// the rising `bounds_ns` and above the one before, then the rest. Each value
+    /// counts as the highest of its bucket, as in reports.
+    pub fn coarse(&self, bounds_ns: &[u64], to_ns: impl Fn(u64) -> u64) -> CoarseCounts {
+        let mut coarse = CoarseCounts { counts: vec![0; bounds_ns.len() + 1], sum_ns: 0 };
+        for (at, &count) in self.0.iter().enumerate().filter(|(_, count)| **count > 0) {
+            let ns = to_ns(highest(at));
+            coarse.counts[bounds_ns.partition_point(|&bound| bound < ns)] += count;
+            coarse.sum_ns += u128::from(ns) * u128::from(count);
+        }
+        coarse
+    }
+
     /// The quantile `share`, from 0 to 1, of the values counted since `before`,
     /// in ticks. Rounded up to the end of the bucket. `None` without values.
     pub fn quantile_since(&self, before: &Self, share: f64) -> Option<u64> {
@@ -98,6 +111,13 @@ impl HistogramCounts {
             })
             .map(highest)
     }
+}
+
+/// See [`HistogramCounts::coarse`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoarseCounts {
+    pub counts: Vec<u64>,
+    pub sum_ns: u128,
 }
 
 impl Default for HistogramCounts {
@@ -157,6 +177,23 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn coarse_counts_are_of_the_same_values() {
+        let histograms = [Histogram::new(), Histogram::new()];
+        for (at, &(ticks, count)) in
+            [(1, 3), (100, 5), (130, 7), (5_000, 2), (1 << 38, 1)].iter().enumerate()
+        {
+            histograms[at % 2].record(ticks, count);
+        }
+        let counts = HistogramCounts::of(&histograms);
+        let coarse = counts.coarse(&[100, 200, 20_000], |ticks| ticks * 2);
+        assert_eq!(coarse.counts, [3, 5, 9, 1], "a bound is in the bucket below it");
+        let mut hdr = super::super::histogram_ns();
+        histograms.iter().for_each(|histogram| histogram.add_to(&mut hdr, |ticks| ticks * 2));
+        let mean_ns = coarse.sum_ns as f64 / hdr.len() as f64;
+        assert!((mean_ns / hdr.mean() - 1.0).abs() < 0.001, "{mean_ns} {}", hdr.mean());
+    }
 
     proptest! {
         #[test]

@@ -56,7 +56,7 @@ impl Latency {
 /// Whether the wait before the poll has a bound. It has none if a poll never
 /// emptied its queue: then the wait counts from the start of the run.
 pub fn is_bounded(unseen: &BurstTimeRow, elapsed_s: f64) -> bool {
-    unseen.bursts > 0 && (unseen.max_ns as f64) < elapsed_s * 1e9
+    unseen.bursts > 0 && (unseen.time.max_ns as f64) < elapsed_s * 1e9
 }
 
 /// How long packets may have waited before the poll that received them, in
@@ -68,7 +68,8 @@ pub fn unseen_text(unseen: &BurstTimeRow, elapsed_s: f64) -> String {
             "of unknown length: no poll emptied its queue".into()
         }
         _ => {
-            let [p50, p99, max] = [unseen.p50_ns, unseen.p99_ns, unseen.max_ns].map(time);
+            let [p50, p99, max] =
+                [unseen.time.p50_ns, unseen.time.p99_ns, unseen.time.max_ns].map(time);
             format!("at most {p50} (p50), {p99} (p99), {max} (max)")
         }
     }
@@ -89,7 +90,7 @@ pub(super) fn lcore_table<'l>(
             .filter(|(_, row)| row.pkts > 0)
         {
             let mut cells = vec![lcore.to_string(), (*class).to_owned(), grouped(row.pkts)];
-            cells.extend([row.p50_ns, row.p99_ns, row.max_ns].map(time));
+            cells.extend([row.time.p50_ns, row.time.p99_ns, row.time.max_ns].map(time));
             table.add_row(cells);
         }
     }
@@ -102,7 +103,7 @@ fn bounds_table(least: TimeRow, most: TimeRow) -> Table {
         [("lower bound, from the poll", least), ("upper bound, from the poll before", most)]
     {
         let mut cells = vec![name.to_owned(), grouped(row.pkts)];
-        cells.extend([row.p50_ns, row.p99_ns, row.p999_ns, row.max_ns].map(time));
+        cells.extend(row.time.cells());
         table.add_row(cells);
     }
     table
@@ -154,17 +155,13 @@ impl fmt::Display for Latency {
 
 #[cfg(test)]
 mod tests {
+    use super::super::parts::Percentiles;
     use super::*;
 
     #[test]
     fn what_polls_do_not_see_has_numbers_or_a_reason() {
-        let unseen = BurstTimeRow {
-            bursts: 3,
-            p50_ns: 1_500,
-            p99_ns: 20_000,
-            max_ns: 40_000,
-            ..BurstTimeRow::default()
-        };
+        let time = Percentiles { p50_ns: 1_500, p99_ns: 20_000, p999_ns: 0, max_ns: 40_000 };
+        let unseen = BurstTimeRow { bursts: 3, time };
         assert_eq!(
             unseen_text(&unseen, 1.0),
             "at most 1.50 us (p50), 20.0 us (p99), 40.0 us (max)"
@@ -175,7 +172,8 @@ mod tests {
 
     #[test]
     fn lcores_are_told_apart_where_there_are_several() {
-        let sent = |pkts| TimeRow { pkts, p50_ns: 1_000, p99_ns: 2_000, p999_ns: 0, max_ns: 3_000 };
+        let time = Percentiles { p50_ns: 1_000, p99_ns: 2_000, p999_ns: 0, max_ns: 3_000 };
+        let sent = |pkts| TimeRow { pkts, time };
         let both = LcoreLatency { cheap: sent(7), expensive: sent(1) };
         let (one, none) =
             (LcoreLatency { cheap: sent(9), ..LcoreLatency::default() }, LcoreLatency::default());

@@ -39,6 +39,21 @@ impl OrderCounts {
         self.extents.record(by_pkts, 1);
     }
 
+    /// Numbered packets that were sent.
+    pub fn checked_pkts(&self) -> u64 {
+        self.checked_pkts.get()
+    }
+
+    /// Those that were sent after a later one.
+    pub fn reordered_pkts(&self) -> u64 {
+        self.reordered_pkts.get()
+    }
+
+    /// Packets that waited for their predecessors.
+    pub fn parked_pkts(&self) -> u64 {
+        self.parked_pkts.get()
+    }
+
     /// Counts a packet that was ready before its predecessors in its flow were
     /// sent.
     #[inline]

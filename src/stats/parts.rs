@@ -37,14 +37,43 @@ pub struct Parts {
     pub transmit: Histogram,
 }
 
-/// Percentiles of a time.
+/// Percentiles of a time, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct TimeRow {
-    pub pkts: u64,
+pub struct Percentiles {
     pub p50_ns: u64,
     pub p99_ns: u64,
     pub p999_ns: u64,
     pub max_ns: u64,
+}
+
+impl Percentiles {
+    /// Merges several lcores' histograms. `to_ns` converts ticks. Returns also
+    /// how many times they hold.
+    fn of<'h>(
+        histograms: impl IntoIterator<Item = &'h Histogram>,
+        to_ns: impl Fn(u64) -> u64,
+    ) -> (u64, Self) {
+        let mut hdr = HdrHistogram::<u64>::new_with_bounds(1, LONGEST_NS, 3)
+            .expect("constant bounds are valid");
+        histograms.into_iter().for_each(|histogram| histogram.add_to(&mut hdr, &to_ns));
+        let at = |quantile| hdr.value_at_quantile(quantile);
+        let time =
+            Self { p50_ns: at(0.5), p99_ns: at(0.99), p999_ns: at(0.999), max_ns: hdr.max() };
+        (hdr.len(), time)
+    }
+
+    /// The cells of a table.
+    pub(super) fn cells(&self) -> [String; 4] {
+        [self.p50_ns, self.p99_ns, self.p999_ns, self.max_ns].map(time)
+    }
+}
+
+/// A time of packets.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct TimeRow {
+    pub pkts: u64,
+    #[serde(flatten)]
+    pub time: Percentiles,
 }
 
 impl TimeRow {
@@ -53,28 +82,17 @@ impl TimeRow {
         histograms: impl IntoIterator<Item = &'h Histogram>,
         to_ns: impl Fn(u64) -> u64,
     ) -> Self {
-        let mut hdr = HdrHistogram::<u64>::new_with_bounds(1, LONGEST_NS, 3)
-            .expect("constant bounds are valid");
-        histograms.into_iter().for_each(|histogram| histogram.add_to(&mut hdr, &to_ns));
-        let at = |quantile| hdr.value_at_quantile(quantile);
-        Self {
-            pkts: hdr.len(),
-            p50_ns: at(0.5),
-            p99_ns: at(0.99),
-            p999_ns: at(0.999),
-            max_ns: hdr.max(),
-        }
+        let (pkts, time) = Percentiles::of(histograms, to_ns);
+        Self { pkts, time }
     }
 }
 
-/// Percentiles of a time that all packets of a burst share.
+/// A time that all packets of a burst share.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct BurstTimeRow {
     pub bursts: u64,
-    pub p50_ns: u64,
-    pub p99_ns: u64,
-    pub p999_ns: u64,
-    pub max_ns: u64,
+    #[serde(flatten)]
+    pub time: Percentiles,
 }
 
 impl BurstTimeRow {
@@ -83,9 +101,8 @@ impl BurstTimeRow {
         histograms: impl IntoIterator<Item = &'h Histogram>,
         to_ns: impl Fn(u64) -> u64,
     ) -> Self {
-        let TimeRow { pkts: bursts, p50_ns, p99_ns, p999_ns, max_ns } =
-            TimeRow::of(histograms, to_ns);
-        Self { bursts, p50_ns, p99_ns, p999_ns, max_ns }
+        let (bursts, time) = Percentiles::of(histograms, to_ns);
+        Self { bursts, time }
     }
 }
 
@@ -143,7 +160,7 @@ pub(super) fn parts_table(parts: &LatencyParts) -> Option<Table> {
             .filter(|(_, row)| row.pkts > 0)
         {
             let mut cells = vec![format!("{class} {name}"), grouped(row.pkts)];
-            cells.extend([row.p50_ns, row.p99_ns, row.p999_ns, row.max_ns].map(time));
+            cells.extend(row.time.cells());
             table.add_row(cells);
         }
     }
@@ -163,8 +180,8 @@ mod tests {
         assert!(rows.nic_wait.is_none());
         assert_eq!(rows.service.pkts, 4);
         assert!(
-            (200..=206).contains(&rows.service.p50_ns)
-                && (2000..=2060).contains(&rows.service.max_ns),
+            (200..=206).contains(&rows.service.time.p50_ns)
+                && (2000..=2060).contains(&rows.service.time.max_ns),
             "{rows:?}"
         );
         let parts = LatencyParts { every_bursts: 16, cheap: rows, expensive: PartRows::default() };

@@ -1,18 +1,8 @@
-//! What `--pools auto` measures and reports.
+//! What `--pools auto` reports.
 
 use std::fmt;
 
 use serde::Serialize;
-
-use super::Counter;
-
-/// Time that one lcore worked, by stage. One writer. Counted only with `--pools
-/// auto`.
-#[derive(Debug, Default)]
-pub struct WorkTicks {
-    pub cheap: Counter,
-    pub expensive: Counter,
-}
 
 /// One change of the pools.
 #[derive(Clone, Debug, Serialize)]

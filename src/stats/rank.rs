@@ -31,6 +31,11 @@ impl RankCounts {
         self.samples.get()
     }
 
+    /// Samples; then over all of them the bounds of the rank error, and overtakes.
+    pub fn sums(&self) -> [u64; 4] {
+        [&self.samples, &self.at_least, &self.at_most, &self.overtakes].map(Counter::get)
+    }
+
     /// Lower bound of the mean rank error; 0 without samples.
     pub fn mean_at_least(&self) -> f64 {
         self.mean(&self.at_least)

@@ -9,7 +9,6 @@ use serde::Serialize;
 
 use super::SourceReport;
 use super::dpi::DpiReport;
-use super::incidents::incident_table;
 use super::latency::{Latency, LcoreLatency, lcore_table};
 use super::links::{LinkChange, PortLog};
 use super::order::OrderRow;
@@ -17,7 +16,7 @@ use super::pools::PoolChange;
 use super::prediction::PredictionRow;
 use super::rank::RankRow;
 use super::rescue::{RescueRow, rescue_table};
-use super::{HostGapRow, Incident};
+use super::{HostGapRow, Incident, incident_table};
 use mpfwd_common::text::{grouped, ranges, short, table, time, wrapped};
 
 /// The whole run.
@@ -39,8 +38,8 @@ pub struct Report {
     /// Packets by cause of their drop. All causes are there, also with 0.
     pub drops: BTreeMap<&'static str, u64>,
     /// Whether rx_pkts == tx_pkts + drops, and every buffer is back in the pool
-    /// except those that a driver keeps.
-    pub conserved: bool,
+    /// except those that a driver keeps. None while packets pass.
+    pub conserved: Option<bool>,
     pub mbufs: u32,
     /// Buffers in the pool after all ports were closed.
     pub mbufs_free: u32,
@@ -74,6 +73,19 @@ pub struct Report {
     pub ports: Vec<PortRow>,
     /// The last incidents, oldest first.
     pub incidents: Vec<Incident>,
+    /// What is of this moment. None in the report of a run that has ended.
+    pub live: Option<LiveRow>,
+}
+
+/// The part of a report that is of its moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct LiveRow {
+    /// The run is about to end.
+    pub draining: bool,
+    /// Packets in each shard.
+    pub shard_pkts: Vec<usize>,
+    /// Whether each port's link is up, in the order of `ports`.
+    pub links_up: Vec<bool>,
 }
 
 /// The rate of the time stamp counter, the clock of all times in a report.
@@ -132,6 +144,9 @@ pub struct LcoreRow {
     pub run_delay_ns: Option<u64>,
     pub polls: u64,
     pub rx_bursts: u64,
+    /// What it did with its time, as far as that was metered: with `--pools auto`,
+    /// and from the API's first request on.
+    pub activity_ns: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -362,7 +377,8 @@ impl fmt::Display for Report {
         if !causes.is_empty() {
             writeln!(f, "{}", wrapped(&format!("  dropped as {}", causes.join(", "))))?;
         }
-        if self.conserved && self.mbufs_free < self.mbufs {
+        let Some(conserved) = self.conserved else { return write!(f, "packets pass") };
+        if conserved && self.mbufs_free < self.mbufs {
             let [free, all] = [self.mbufs_free, self.mbufs].map(|mbufs| grouped(mbufs.into()));
             let kept_by = self.mbufs_kept_by.join(", ");
             return write!(
@@ -373,7 +389,7 @@ impl fmt::Display for Report {
                 ))
             );
         }
-        if self.conserved {
+        if conserved {
             return write!(
                 f,
                 "conserved: received = sent + dropped, all {} mbufs back in the pool",

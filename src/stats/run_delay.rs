@@ -6,8 +6,10 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::OnceLock;
 
-/// Time on a CPU in nanoseconds, run delay in nanoseconds, times it was put on a
-/// CPU. It stays the opening thread's, whoever reads it.
+use nix::unistd::{Pid, gettid};
+
+/// Time on a CPU in nanoseconds, run delay in nanoseconds, times it was put on
+/// a CPU: of the thread that opened the file, whichever thread reads it.
 const OWN_SCHEDSTAT: &str = "/proc/thread-self/schedstat";
 
 /// One lcore's run delay, as the kernel counts it. The kernel adds a delay when
@@ -19,6 +21,7 @@ pub struct RunDelay(OnceLock<Opened>);
 struct Opened {
     schedstat: File,
     begin_ns: u64,
+    thread: Pid,
 }
 
 impl RunDelay {
@@ -30,16 +33,22 @@ impl RunDelay {
     fn open(&self, path: &Path) {
         let Ok(schedstat) = File::open(path) else { return };
         if let Some(begin_ns) = read(&schedstat) {
-            self.0.get_or_init(|| Opened { schedstat, begin_ns });
+            self.0.get_or_init(|| Opened { schedstat, begin_ns, thread: gettid() });
         }
     }
 
-    /// The run delay since the beginning. `None` where the kernel does not count
-    /// it, or nothing has begun. Any thread may ask; it costs a system call.
+    /// The run delay since the beginning. `None` where the kernel does not
+    /// count it, or nothing has begun. Any thread may ask; it costs a system
+    /// call.
     #[cold]
     pub fn ns(&self) -> Option<u64> {
-        let Opened { schedstat, begin_ns } = self.0.get()?;
+        let Opened { schedstat, begin_ns, .. } = self.0.get()?;
         Some(read(schedstat)?.saturating_sub(*begin_ns))
+    }
+
+    /// The thread whose it is. `None` as above.
+    pub fn thread(&self) -> Option<Pid> {
+        self.0.get().map(|opened| opened.thread)
     }
 }
 

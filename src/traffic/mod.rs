@@ -1,5 +1,5 @@
 //! Open-loop traffic on a virtual port: packets arrive when they are due,
-//! whether or not anybody polls. A stall therefore shows as packets that are
+//! whether or not an lcore polls. A stall therefore shows as packets that are
 //! late or missed, never as packets that were not sent (no coordinated
 //! omission).
 //!

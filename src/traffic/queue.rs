@@ -13,7 +13,7 @@ use crate::stats::{Counter, Histogram};
 /// clock is not free.
 const MEASURE_EVERY: u32 = 64;
 
-/// Counters of a virtual queue. The lease's holder writes; anybody may read.
+/// Counters of a virtual queue. The lease's holder writes; any thread may read.
 #[derive(Debug, Default)]
 pub struct QueueCounts {
     /// Packets that were received.

@@ -19,14 +19,23 @@ use serde_json::Value;
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_mpfwd");
 
-/// mplab's binary, which lies beside mpfwd's.
+/// mplab's binary.
 pub fn mplab() -> &'static str {
-    static PATH: LazyLock<String> = LazyLock::new(|| {
-        let path = Path::new(BINARY).with_file_name("mplab");
-        assert!(path.is_file(), "no {}: run cargo build -p mplab", path.display());
-        path.display().to_string()
-    });
+    static PATH: LazyLock<String> = LazyLock::new(|| beside("mplab"));
     &PATH
+}
+
+/// mpctl's binary.
+pub fn mpctl() -> &'static str {
+    static PATH: LazyLock<String> = LazyLock::new(|| beside("mpctl"));
+    &PATH
+}
+
+/// The path of another package's binary, which lies beside mpfwd's.
+fn beside(name: &str) -> String {
+    let path = Path::new(BINARY).with_file_name(name);
+    assert!(path.is_file(), "no {}: run cargo build -p {name}", path.display());
+    path.display().to_string()
 }
 
 /// Memory that every machine has, with or without hugepages.

@@ -49,13 +49,16 @@ pub fn ipv4_tcp_at(flow: Flow, seq: u32, payload: &[u8]) -> Vec<u8> {
     ip.extend(flow.ends(client, [192, 0, 2, 1]).concat());
     let checksum = !sum(&ip);
     ip[10..12].copy_from_slice(&checksum.to_be_bytes());
-    let tcp = [
+    let mut tcp = [
         flow.ports().as_slice(),
         &seq.to_be_bytes(),
         &[0, 0, 0, 1, 0x50, 0x18, 0xff, 0xff, 0, 0, 0, 0],
     ]
     .concat();
-    [ethernet(0x0800), ip, tcp, payload.to_vec()].concat()
+    tcp.extend(payload);
+    let pseudo = [&ip[12..], &[0, 6], &(tcp.len() as u16).to_be_bytes(), &tcp].concat();
+    tcp[16..18].copy_from_slice(&(!sum(&pseudo)).to_be_bytes());
+    [ethernet(0x0800), ip, tcp].concat()
 }
 
 pub fn ipv6_udp(flow: Flow, payload: &[u8]) -> Vec<u8> {

@@ -6,7 +6,7 @@ use plotters::style::RGBColor;
 use super::super::args::Class;
 use super::super::mode::LabMode;
 use super::axes::{Area, Axes, Span, Tick, decades, latency_ticks};
-use super::canvas::{Canvas, Dash};
+use super::canvas::{Canvas, Dash, GREY};
 use super::figure::{Figure, Series};
 use mpfwd_common::error::Result;
 use mpfwd_common::latency::Bucket;
@@ -35,8 +35,21 @@ const DASHES: [Dash; 3] = [None, Some((9.0, 4.0)), Some((3.0, 3.0))];
 /// A mode looks the same in all pictures. Its row in the table of modes decides
 /// the colour. Its variants have the same colour, and a dash each.
 fn of_mode(name: &str) -> Option<Look> {
+    match name {
+        "auto" => return Some(Look { dash: DASHES[1], ..of_mode("hybrid")? }),
+        "pools-best" => return of_mode("pools"),
+        // Ideals, which are no modes.
+        "elastic" => return Some(Look { colour: GREY, dash: DASHES[1] }),
+        "central" => return Some(Look { colour: GREY, dash: DASHES[2] }),
+        _ => {}
+    }
     let (row, variant) = LabMode::from_str(name, false).ok()?.place();
     Some(Look { colour: *COLOURS.get(row)?, dash: *DASHES.get(variant)? })
+}
+
+/// The colour of a mode.
+pub(super) fn colour_of(mode: &str) -> Option<RGBColor> {
+    of_mode(mode).map(|look| look.colour)
 }
 
 /// A look for each series: that of its mode. If a mode occurs twice or the

@@ -5,6 +5,7 @@
 //! * `figure`: the data, from files or a comparison
 //! * `curves`, `timeline`: the panels; `axes`, `canvas`: their parts; `page`:
 //!   the layout
+//! * `tiles`: a map of winners
 //! * `png`: from SVG to PNG
 
 mod axes;
@@ -13,11 +14,13 @@ mod curves;
 mod figure;
 mod page;
 mod png;
+mod tiles;
 mod timeline;
 
 use std::path::Path;
 
 pub(super) use figure::Figure;
+pub(super) use tiles::Tile;
 
 use super::args::{Class, Panel, PlotArgs};
 use mpfwd_common::error::{Error, Result};
@@ -87,7 +90,19 @@ pub(super) fn plot(args: &PlotArgs) -> Result<()> {
 /// # Errors
 /// There is nothing to draw, or the file can't be written.
 pub(super) fn draw(figure: &Figure, choice: &Choice, format: Format, path: &Path) -> Result<()> {
-    let svg = page::svg(figure, choice)?;
+    save(page::svg(figure, choice)?, format, path)
+}
+
+/// Draws a map and prints the file's name. The parts of `about` are divided by
+/// "; ".
+///
+/// # Errors
+/// As [`draw`].
+pub(super) fn draw_map(tiles: &[Tile], about: &str, format: Format, path: &Path) -> Result<()> {
+    save(tiles::svg(tiles, about)?, format, path)
+}
+
+fn save(svg: String, format: Format, path: &Path) -> Result<()> {
     match format {
         Format::Svg => output::write(path, "the picture", svg)?,
         Format::Png => output::write(path, "the picture", png::of_svg(&svg)?)?,

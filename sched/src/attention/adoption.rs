@@ -5,17 +5,18 @@ use super::AtomicSet;
 /// The most lcores of one look.
 const LOOKS_MAX: usize = 8;
 
-/// Where there are far more lcores to help than to be helped, each looks so many
-/// times less often than one alone would, at most.
+/// Where there are far more lcores to help than to be helped, each looks so
+/// many times less often than one alone would, at most.
 const SPREAD_MAX: usize = 32;
 
-/// A busy lcore's looks at lcores that are away, to adopt receive queues of those
-/// that are stuck.
+/// A busy lcore's looks at lcores that are away, to adopt receive queues of
+/// those that are stuck.
 ///
-/// While nobody is away a look is a load per 64 lcores. While some are, all busy
-/// lcores together look about once per away lcore in `every_ticks`, however many
-/// they are. One that helps looks again after `every_ticks`; and where a full
-/// burst was waiting, as soon as each of its own queues has had a turn.
+/// While no lcore is away a look is a load per 64 lcores. While some are, all
+/// busy lcores together look about once per away lcore in `every_ticks`,
+/// however many they are. One that helps looks again after `every_ticks`; and
+/// where a full burst was waiting, as soon as each of its own queues has had a
+/// turn.
 ///
 /// ```
 /// use micropools::attention::{Adoption, AtomicSet};
@@ -69,8 +70,8 @@ impl Adoption {
         now_ticks.wrapping_sub(self.looked_ticks) > self.wait_ticks
     }
 
-    /// How many lcores to look at now: none while nobody is away, or while an own
-    /// queue's turn comes first.
+    /// How many lcores to look at now: none while no lcore is away, or while an
+    /// own queue's turn comes first.
     pub fn begin(&mut self, away: &AtomicSet, now_ticks: u64) -> usize {
         if self.turns > 0 {
             self.turns -= 1;
@@ -135,9 +136,9 @@ mod tests {
 
     const EVERY: u64 = 100;
 
-    /// `stuck` of `lcores` are away, the others look for `rounds * EVERY` ticks, and
-    /// the first to find a stuck one helps it. Returns the looks, and the longest
-    /// time in which nobody looked at a stuck lcore.
+    /// `stuck` of `lcores` are away, the others look for `rounds * EVERY`
+    /// ticks, and the first to find a stuck one helps it. Returns the looks,
+    /// and the longest time in which nobody looked at a stuck lcore.
     fn look_for(lcores: usize, stuck: usize, rounds: u64) -> (u64, u64) {
         let away = AtomicSet::new(lcores);
         (0..stuck).for_each(|lcore| away.insert(lcore));

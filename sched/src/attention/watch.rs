@@ -8,7 +8,7 @@ use crate::policy::PeerHint;
 /// in the next looks.
 pub const BOARDS_PER_LOOK: usize = 8;
 
-/// A look reads so many beats of lcores that nobody knows to be stalled, and
+/// A look reads so many beats of lcores that are not known to be stalled, and
 /// others in the next looks. An lcore that stalls is found `lcores /
 /// BEATS_PER_LOOK` looks after that is due, at the latest.
 pub const BEATS_PER_LOOK: usize = 4;
@@ -22,8 +22,8 @@ const STALLED_MAX: usize = 8;
 pub struct Watch {
     me: usize,
     lcores: usize,
-    /// An lcore that is silent for longer is stalled. `None`: that is nobody's
-    /// business.
+    /// An lcore that is silent for longer is stalled. `None`: the mode helps no
+    /// stalled lcore.
     stall_ticks: Option<u64>,
     /// Where the next look begins, in the sets and among the beats.
     next: usize,

@@ -3,8 +3,8 @@
 use loom::sync::Arc;
 use loom::thread;
 
-use super::explore;
-use crate::attention::AtomicSet;
+use super::{explore, let_others_begin};
+use crate::attention::{AtomicSet, Attention, Signs};
 use crate::board::{Beat, Board};
 use crate::heartbeat::{Busy, Cost, Heartbeat};
 use crate::policy::Pool;
@@ -27,6 +27,7 @@ fn a_heartbeat_is_seen_whole() {
                 }
             })
         };
+        let_others_begin();
         for _ in 0..2 {
             if let Some(seen) = heartbeat.busy() {
                 assert_eq!(seen, busy(seen.since_ticks as u32));
@@ -52,6 +53,7 @@ fn a_silence_grows_by_time_alone() {
     explore("beat", || {
         let beat = Arc::new(Beat::new(10, 10));
         let other = looks(&beat, Beat::shown_ticks);
+        let_others_begin();
         // The second is too soon after the first to be written.
         let counted_from = [20, 25, 30].map(|now| beat.show(now));
         assert_eq!(counted_from, [Some(10), None, Some(20)], "others count its silence from then");
@@ -66,6 +68,7 @@ fn pressure_is_of_one_episode_and_none_comes_back() {
     explore("pressure", || {
         let board = Arc::new(Board::new(Pool::A, 1, 1));
         let other = looks(&board, Board::pressed_since_ticks);
+        let_others_begin();
         for shown in [Some(5), Some(6), None, Some(9)] {
             board.show_pressure(shown);
         }
@@ -89,6 +92,7 @@ fn members_of_one_word_do_not_undo_each_other() {
                 set.insert(0);
             })
         };
+        let_others_begin();
         set.insert(1);
         assert!(set.contains(1));
         set.remove(1);
@@ -105,8 +109,43 @@ fn one_helper_gets_the_claim() {
             let board = board.clone();
             thread::spawn(move || board.claim_help(1, 50_000, 10_000))
         };
+        let_others_begin();
         let claimed = board.claim_help(0, 50_000, 10_000);
         assert!(claimed != other.join().unwrap(), "one polls, and the other does not");
         assert!(board.claim_help(0, 70_000, 10_000), "a claim does not outlast its time");
+    });
+}
+
+/// As two lcores that are pressed and settle, whose bits share a word. Neither
+/// may take the other's bit along, and each leaves only when its board says so.
+#[test]
+fn an_lcore_is_in_the_set_while_its_board_shows_the_reason() {
+    explore("signs", || {
+        let attention = Arc::new(Attention::new(2));
+        let other = {
+            let attention = attention.clone();
+            thread::spawn(move || {
+                let (board, mut signs) = (Board::new(Pool::A, 1, 1), Signs::new(&attention, 1));
+                signs.show_pressed();
+                board.show_pressure(Some(5));
+                signs.settle(&board);
+                signs.settle(&board);
+                assert!(attention.pressed.contains(1), "its board shows the reason");
+                board.show_pressure(None);
+                signs.settle(&board);
+                assert!(!attention.pressed.contains(1), "it has none, and has settled");
+            })
+        };
+        let (board, mut signs) = (Board::new(Pool::A, 1, 1), Signs::new(&attention, 0));
+        signs.show_pressed();
+        board.show_pressure(Some(6));
+        signs.settle(&board);
+        assert!(attention.pressed.contains(0));
+        board.show_pressure(None);
+        signs.settle(&board);
+        signs.show_pressed();
+        board.show_pressure(Some(9));
+        other.join().unwrap();
+        assert!(attention.pressed.contains(0) && !attention.pressed.contains(1));
     });
 }

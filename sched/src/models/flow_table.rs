@@ -3,7 +3,7 @@
 use loom::sync::Arc;
 use loom::thread;
 
-use super::explore;
+use super::{explore, let_others_begin};
 use crate::flow_table::{FlowTable, Upsert, WAYS};
 
 const TIMEOUT: u64 = 1 << 7;
@@ -25,6 +25,7 @@ fn no_reader_gets_the_value_of_another_flow() {
             let table = table.clone();
             thread::spawn(move || assert_eq!(table.update(100, 9, |_| 1000).1, Upsert::Evicted))
         };
+        let_others_begin();
         // At the time of the flow's last lookup: a read changes nothing.
         assert!(table.get(1, 1).is_none_or(|value| value == 10));
         assert!(table.get(100, 9).is_none_or(|value| value == 1000));
@@ -41,6 +42,7 @@ fn two_writers_of_one_flow_share_one_entry() {
             let table = table.clone();
             thread::spawn(move || table.update(5, 1, |old| old.unwrap_or(0) + 1).1)
         };
+        let_others_begin();
         let done = [table.update(5, 1, |old| old.unwrap_or(0) + 1).1, other.join().unwrap()];
         assert!(done.contains(&Upsert::Inserted) && done.contains(&Upsert::Updated), "{done:?}");
         assert_eq!((table.get(5, 1), table.live_flows(1)), (Some(2), 1));
@@ -56,6 +58,7 @@ fn renewing_a_time_undoes_no_update() {
             let table = table.clone();
             thread::spawn(move || table.get(5, 3))
         };
+        let_others_begin();
         table.update(5, 2, |old| old.unwrap() + 1);
         assert!(reader.join().unwrap().is_none_or(|value| value == 1 || value == 2));
         assert_eq!(table.get(5, 3), Some(2));

@@ -1,26 +1,27 @@
-//! The lease: one holder at a time, and nothing that was polled before it changed
-//! hands is overtaken by what the next holder polls.
+//! The lease: one holder at a time, and nothing that was polled before it
+//! changed hands is overtaken by what the next holder polls.
 
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
 
-use super::explore;
 use super::order::Forwarder;
+use super::{explore, let_others_begin};
 use crate::heartbeat::{Busy, Cost, Heartbeat};
 use crate::lease::{Held, Lease};
 use crate::order::Ticket;
 use crate::runq::{RunQueue, Stealer};
 
 /// A receive queue with packets of one flow, numbered from 1 in the order of
-/// their arrival. Loom reports a poll that does not come after all earlier ones.
+/// their arrival. Loom reports a poll that does not come after all earlier
+/// ones.
 struct RxQueue {
     lease: Lease,
     polled: UnsafeCell<u32>,
     forwarder: Arc<Forwarder>,
 }
 
-// SAFETY: whoever uses `polled` holds the lease; loom checks that this suffices.
+// SAFETY: the user of `polled` holds the lease; loom checks that this suffices.
 unsafe impl Sync for RxQueue {}
 // SAFETY: as above.
 unsafe impl Send for RxQueue {}
@@ -58,6 +59,19 @@ impl RxQueue {
         drop(held);
     }
 
+    /// As a saturated lcore: it holds the lease over several bursts, which it
+    /// serves and sends at once, and gives the last one its place before it
+    /// releases the lease.
+    fn poll_and_hold(&self) {
+        let Some(held) = self.lease.try_acquire() else { return };
+        let packet = self.poll(&held);
+        self.forwarder.arrive(packet);
+        let packet = self.poll(&held);
+        let ticket = self.forwarder.enter();
+        drop(held);
+        self.forwarder.finish(ticket, packet);
+    }
+
     /// Checks that all that was polled was sent, in order.
     fn settle(&self) {
         assert!(!self.lease.is_held(), "nobody keeps the lease");
@@ -89,6 +103,7 @@ fn a_lease_goes_from_hand_to_hand() {
                 poll(rxq);
             })
         });
+        let_others_begin();
         poll(&rxq);
         others.into_iter().for_each(|other| other.join().unwrap());
         let polled = poll(&rxq);
@@ -104,6 +119,7 @@ fn lcores_that_share_a_queue_send_in_order_of_their_polls() {
             rxq.poll_and_share();
             rxq.poll_and_share();
         });
+        let_others_begin();
         rxq.poll_and_share();
         rxq.poll_and_share();
         other.join().unwrap();
@@ -119,8 +135,23 @@ fn a_short_burst_needs_no_place_where_nobody_is_ahead() {
             rxq.poll_and_keep();
             rxq.poll_and_share();
         });
+        let_others_begin();
         rxq.poll_and_share();
         rxq.poll_and_keep();
+        other.join().unwrap();
+        rxq.settle();
+    });
+}
+
+#[test]
+fn a_lease_held_over_bursts_is_released_behind_them() {
+    explore("lease, held over bursts", || {
+        let rxq = RxQueue::new();
+        let other = lcore(&rxq, |rxq| {
+            rxq.poll_and_share();
+            rxq.poll_and_keep();
+        });
+        rxq.poll_and_hold();
         other.join().unwrap();
         rxq.settle();
     });
@@ -158,6 +189,7 @@ fn whoever_polls_for_a_busy_lcore_sees_what_it_left() {
                 drop(held);
             })
         };
+        let_others_begin();
         // The first packet runs alone, the second one waits behind it.
         let alone = (rxq.forwarder.enter(), rxq.poll(&held));
         let mut left = vec![Box::new((rxq.forwarder.enter(), rxq.poll(&held)))];

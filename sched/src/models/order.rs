@@ -5,7 +5,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
 
-use super::explore;
+use super::{explore, let_others_begin};
 use crate::order::{Full, Keeping, Ticket};
 
 /// Where a flow is sent: loom reports a write that does not come after all
@@ -93,6 +93,7 @@ fn two_lcores_finish_while_another_packet_arrives() {
             lcore(&forwarder, move |own| own.finish(first, 1)),
             lcore(&forwarder, move |own| own.finish(second, 2)),
         ];
+        let_others_begin();
         forwarder.arrive(3);
         lcores.into_iter().for_each(|lcore| lcore.join().unwrap());
         forwarder.assert_sent(&[1, 2, 3]);
@@ -110,6 +111,7 @@ fn one_is_dropped_while_its_neighbours_finish() {
                 own.send(ticket, packet);
             }
         });
+        let_others_begin();
         forwarder.finish(third, 3);
         [finishes, drops].into_iter().for_each(|lcore| lcore.join().unwrap());
         forwarder.assert_sent(&[1, 3]);
@@ -124,6 +126,7 @@ fn a_record_is_reused_while_its_flow_goes_on() {
         let finishes = lcore(&forwarder, move |own| own.finish(first, 1));
         let second = forwarder.enter();
         let drops_or_sends = lcore(&forwarder, move |own| own.finish(second, 2));
+        let_others_begin();
         // Three more, in the two records if those are free by then; else they
         // are dropped.
         (3..6).for_each(|packet| forwarder.arrive(packet));
@@ -142,6 +145,7 @@ fn a_follower_is_sent_behind_its_predecessor() {
         let forwarder = Forwarder::new(2);
         let (first, second) = (forwarder.enter(), forwarder.enter());
         let finishes = lcore(&forwarder, move |own| own.finish(second, 2));
+        let_others_begin();
         if let Some(packet) = forwarder.order.finish(first, 1) {
             let follower = forwarder.order.follower(first, |_| true);
             forwarder.send(first, packet);

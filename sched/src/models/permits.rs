@@ -4,7 +4,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
-use super::explore;
+use super::{explore, let_others_begin};
 use crate::policy::{Permits, Pool};
 
 #[test]
@@ -26,6 +26,7 @@ fn one_lcore_of_pool_a_holds_no_permit() {
             }
         };
         let lcores = [thread::spawn(try_once(Pool::A)), thread::spawn(try_once(Pool::B))];
+        let_others_begin();
         try_once(Pool::A)();
         lcores.into_iter().for_each(|lcore| lcore.join().unwrap());
         assert_eq!(permits.0.held(), (0, 0));

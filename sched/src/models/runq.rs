@@ -4,7 +4,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
 
-use super::explore;
+use super::{explore, let_others_begin};
 use crate::heartbeat::{Busy, Cost, Heartbeat};
 use crate::runq::{Append, Double, Growth, RunQueue, Stealer};
 
@@ -79,6 +79,7 @@ fn push_pop_and_steal_in_a_ring_that_wraps() {
         let mut got = Vec::new();
         push(&mut queue, 1..3);
         let thieves = vec![thief(queue.stealer(), 2, 2)];
+        let_others_begin();
         pop(&mut queue, 1, &mut got);
         push(&mut queue, 3..4);
         pop(&mut queue, 2, &mut got);
@@ -94,6 +95,7 @@ fn two_thieves_and_an_owner() {
         let mut got = Vec::new();
         push(&mut queue, 1..4);
         let thieves = vec![thief(queue.stealer(), 1, 2), thief(queue.stealer(), 1, 1)];
+        let_others_begin();
         pop(&mut queue, 2, &mut got);
         push(&mut queue, 4..6);
         settle(queue, got, thieves, 5);
@@ -105,6 +107,7 @@ fn a_thief_during_single_pushes() {
     explore("single pushes", || {
         let mut queue = RunQueue::<Item>::new(2, 2);
         let thieves = vec![thief(queue.stealer(), 2, 1)];
+        let_others_begin();
         push(&mut queue, 1..2);
         push(&mut queue, 2..3);
         settle(queue, Vec::new(), thieves, 2);
@@ -118,6 +121,7 @@ fn doubling_while_a_thief_steals() {
         let mut got = Vec::new();
         push(&mut queue, 1..3);
         let thieves = vec![thief(queue.stealer(), 2, 2)];
+        let_others_begin();
         pop(&mut queue, 1, &mut got);
         push(&mut queue, 3..5);
         pop(&mut queue, 1, &mut got);
@@ -133,6 +137,7 @@ fn appending_and_retiring_while_a_thief_steals() {
         let mut got = Vec::new();
         push(&mut queue, 1..3);
         let thieves = vec![thief(queue.stealer(), 2, 2)];
+        let_others_begin();
         push(&mut queue, 3..5);
         pop(&mut queue, 3, &mut got);
         push(&mut queue, 5..7);
@@ -147,6 +152,7 @@ fn two_thieves_in_appended_rings() {
         let mut got = Vec::new();
         push(&mut queue, 1..5);
         let thieves = vec![thief(queue.stealer(), 1, 2), thief(queue.stealer(), 1, 2)];
+        let_others_begin();
         pop(&mut queue, 2, &mut got);
         settle(queue, got, thieves, 4);
     });
@@ -158,6 +164,7 @@ fn items_left_are_dropped_with_the_last_end() {
         let mut queue = RunQueue::<Item, Double<_>>::new(2, 4);
         push(&mut queue, 1..4);
         let thief = thief(queue.stealer(), 1, 1);
+        let_others_begin();
         drop(queue);
         thief.join().unwrap();
     });
@@ -180,6 +187,7 @@ fn what_a_stuck_lcore_left_can_be_stolen() {
                 open(loot)
             }
         });
+        let_others_begin();
         push(&mut queue, 1..2);
         heartbeat.begin(Busy { since_ticks: 5, flow_hash: 0, cost: Cost::Unknown });
         settle_alone(queue, rescuer.join().unwrap());

@@ -3,7 +3,7 @@
 use loom::sync::Arc;
 use loom::thread;
 
-use super::explore;
+use super::{explore, let_others_begin};
 use crate::seqlock::Published;
 
 fn words(number: u64) -> [u64; 3] {
@@ -19,6 +19,7 @@ fn a_reader_sees_one_publication_as_one() {
             let published = published.clone();
             thread::spawn(move || published.publish(words(2)))
         };
+        let_others_begin();
         let (version, seen) = published.read();
         assert_eq!(seen, words(version / 2));
         let (later, seen) = published.read();

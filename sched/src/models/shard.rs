@@ -8,10 +8,12 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use loom::thread;
 
-use super::explore;
+use super::{explore, let_others_begin};
 use crate::shed::Heads;
 
 const PKTS: usize = 2;
+/// Slots of the ring.
+const SLOTS: usize = 4;
 /// A packet's stamp field before it was ever stamped.
 const NEVER: u64 = 0;
 /// The new stamp that a worker gives to a packet of its own.
@@ -20,9 +22,9 @@ const AGAIN: u64 = 1000;
 struct Shard {
     prod_tail: AtomicU32,
     cons_head: AtomicU32,
-    slots: [AtomicUsize; PKTS],
+    slots: [AtomicUsize; SLOTS],
     /// The packets' stamp fields.
-    stamps: [AtomicU64; PKTS],
+    stamps: [AtomicU64; SLOTS],
 }
 
 impl Shard {
@@ -39,16 +41,16 @@ impl Shard {
     fn enqueue(&self, packet: usize, stamp: u64) {
         self.stamps[packet].store(stamp, Ordering::Relaxed);
         let tail = self.prod_tail.load(Ordering::Relaxed);
-        self.slots[tail as usize % PKTS].store(packet, Ordering::Relaxed);
+        self.slots[tail as usize % SLOTS].store(packet, Ordering::Relaxed);
         self.prod_tail.store(tail + 1, Ordering::Release);
     }
 
     fn head_stamp(&self) -> Option<u64> {
         let head = self.cons_head.load(Ordering::Relaxed);
-        if head == self.prod_tail.load(Ordering::Acquire) {
+        if self.prod_tail.load(Ordering::Acquire).wrapping_sub(head) as i32 <= 0 {
             return None;
         }
-        let packet = self.slots[head as usize % PKTS].load(Ordering::Relaxed);
+        let packet = self.slots[head as usize % SLOTS].load(Ordering::Relaxed);
         Some(self.stamps[packet].load(Ordering::Relaxed))
     }
 
@@ -67,7 +69,7 @@ impl Shard {
                 Ordering::Relaxed,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => return Some(self.slots[head as usize % PKTS].load(Ordering::Relaxed)),
+                Ok(_) => return Some(self.slots[head as usize % SLOTS].load(Ordering::Relaxed)),
                 Err(moved) => head = moved,
             }
         }
@@ -104,6 +106,7 @@ fn look_and_dequeue() {
                 (0..PKTS).for_each(|packet| shard.enqueue(packet, 10 + packet as u64))
             })
         };
+        let_others_begin();
         let mut got = work(&shard, 2);
         assert!(got.is_sorted(), "a worker gets packets in the order of their stamps");
         let theirs = other.join().unwrap();
@@ -152,13 +155,14 @@ fn what_is_left_shows(name: &str, pkts: usize, tries: [usize; 2]) {
             let shared = shared.clone();
             thread::spawn(move || work_by_heads(&shared.0, &shared.1, theirs))
         });
+        let_others_begin();
         let (shard, heads) = &*shared;
         let mut got = work_by_heads(shard, heads, mine);
         got.extend(other.into_iter().flat_map(|other| other.join().unwrap()));
         producer.join().unwrap();
         if let Some(head) = shard.head_stamp() {
             let shown = heads.stamp(0).expect("the shard has items, and shows none");
-            assert!(shown <= head, "the head shows as younger than it is");
+            assert!(shown <= head, "the head shows as younger than it is: {shown}, not {head}");
         }
         while heads.nonempty_from(0).next().is_some() {
             got.extend(work_by_heads(shard, heads, 1));
@@ -171,6 +175,13 @@ fn what_is_left_shows(name: &str, pkts: usize, tries: [usize; 2]) {
 #[test]
 fn no_item_is_forgotten_by_one_worker() {
     what_is_left_shows("shard heads, one worker", PKTS, [0, 3]);
+}
+
+/// A worker finds the shard empty, and looks again while two more are enqueued.
+#[test]
+fn a_shard_never_looks_younger_than_its_head() {
+    what_is_left_shows("shard heads, one worker, a refilled shard", 3, [0, 1]);
+    what_is_left_shows("shard heads, two workers, a refilled shard", 3, [1, 1]);
 }
 
 #[test]

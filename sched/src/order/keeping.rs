@@ -212,7 +212,11 @@ impl<T> Keeping<T> {
     /// packets from the front, so order is kept although the first one was not
     /// accepted yet.
     #[inline]
-    pub fn follower(&self, ticket: Ticket, fits: impl FnOnce(&T) -> bool) -> Option<(Ticket, T)> {
+    pub fn follower(
+        &self,
+        ticket: Ticket,
+        fits: impl FnOnce(&mut T) -> bool,
+    ) -> Option<(Ticket, T)> {
         self.record(ticket).follower(&self.records, fits).map(|(at, packet)| (Ticket(at), packet))
     }
 }

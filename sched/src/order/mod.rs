@@ -8,16 +8,16 @@
 //! each later packet of that flow until the ticket is released.
 //!
 //! A ticket names a record in its flow's list, linked as waiters are in an MCS
-//! lock (Mellor-Crummey and Scott, ACM TOCS 9(1), 1991), but nobody waits. A
-//! packet whose predecessor is in flight is parked in its record; the lcore that
-//! releases the predecessor gets the parked packet and sends it too.
+//! lock (Mellor-Crummey and Scott, ACM TOCS 9(1), 1991), but no lcore waits. A
+//! packet whose predecessor is in flight is parked in its record; the lcore
+//! that releases the predecessor gets the parked packet and sends it too.
 //!
 //! Flows are told apart by a hash, in [`BUCKETS`] buckets per receive queue.
 //! Flows of one bucket are ordered among each other.
 //!
 //! All memory is allocated at the start. Each queue has a fixed number of
-//! records; [`Keeping::enter`] fails when all are in use. There is no timer, and
-//! no lock is ever contended.
+//! records; [`Keeping::enter`] fails when all are in use. There is no timer,
+//! and no lock is ever contended.
 //!
 //! Where order is not kept, [`Counting`] numbers the packets instead and counts
 //! those that are sent late.

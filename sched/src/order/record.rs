@@ -9,8 +9,8 @@ use crate::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering};
 
 /// No record: the end of a list.
 pub(super) const NONE: u32 = u32::MAX;
-/// In `next`: the packet was sent or dropped, and no successor can be linked any
-/// more.
+/// In `next`: the packet was sent or dropped, and no successor can be linked
+/// any more.
 const CLOSED: u32 = u32::MAX - 1;
 
 /// In `state`: the stage is over; the packet is parked here, or was dropped.
@@ -94,7 +94,8 @@ impl<T> Record<T> {
     #[inline]
     pub(super) fn link(&self, at: u32) -> bool {
         // Release: the lcore that passes the turn to `at` finds it open.
-        // Acquire on failure: this packet was sent before anything that we send.
+        // Acquire on failure: this packet was sent before anything that we
+        // send.
         self.next.compare_exchange(NONE, at, Ordering::Release, Ordering::Acquire).is_ok()
     }
 
@@ -134,11 +135,11 @@ impl<T> Record<T> {
             || self.state.fetch_or(DONE, Ordering::AcqRel) & TURN != 0
     }
 
-    /// Its packet and all before it were sent or dropped. Returns the successor;
-    /// none can be linked from now on.
+    /// Its packet and all before it were sent or dropped. Returns the
+    /// successor; none can be linked from now on.
     #[inline]
     pub(super) fn close(&self) -> Option<u32> {
-        // Release: whoever finds this closed sends after us. Acquire: the
+        // Release: an lcore that finds this closed sends after us. Acquire: the
         // successor was open before it was linked.
         let next = self.next.swap(CLOSED, Ordering::AcqRel);
         (next != NONE).then_some(next)
@@ -163,7 +164,7 @@ impl<T> Record<T> {
     pub(super) fn follower(
         &self,
         records: &[Self],
-        fits: impl FnOnce(&T) -> bool,
+        fits: impl FnOnce(&mut T) -> bool,
     ) -> Option<(u32, T)> {
         let next = self.next.load(Ordering::Acquire);
         let follower = records.get(next as usize)?;

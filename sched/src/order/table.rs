@@ -1,7 +1,7 @@
 //! One receive queue's flows: per bucket the last record and the sequence
-//! numbers; and the queue's unused records. Only the holder of the queue's lease
-//! uses this, with plain loads and stores that the lease orders, except where a
-//! method says otherwise.
+//! numbers; and the queue's unused records. Only the holder of the queue's
+//! lease uses this, with plain loads and stores that the lease orders, except
+//! where a method says otherwise.
 
 use super::record::{NONE, Record};
 use crate::sync::Line;
@@ -62,7 +62,8 @@ impl Table {
         }
     }
 
-    /// Whether no record is in use. Two loads, of lines that nobody writes then.
+    /// Whether no record is in use. Two loads, of lines that no lcore writes
+    /// then.
     #[inline(always)]
     pub(super) fn is_idle(&self) -> bool {
         // Acquire: what was sent under those records was sent before anything
@@ -100,7 +101,7 @@ impl Table {
         if self.freed.load(Ordering::Relaxed) == EMPTY {
             return None;
         }
-        // Acquire: whoever freed a record had done with it.
+        // Acquire: the lcore that freed a record had done with it.
         let freed = self.freed.swap(EMPTY, Ordering::Acquire);
         let allocated = self.holder.allocated.load(Ordering::Relaxed);
         self.holder.allocated.store(allocated - (freed >> LENGTH_SHIFT) as u32, Ordering::Relaxed);

@@ -1,6 +1,6 @@
-//! `hybrid`: pools whose lcores help each other. Lcores shed as in `pools`; they
-//! steal and take over for an lcore that is stuck, and when a worker would be
-//! idle.
+//! `hybrid`: pools whose lcores help each other. Lcores shed as in `pools`;
+//! they steal and take over for an lcore that is stuck, and when a worker would
+//! be idle.
 
 use std::cell::Cell;
 
@@ -15,15 +15,15 @@ use super::{Deferral, Help, PeerHint, PeersView, Policy, Pool, Step, View, Why};
 ///   one lcore of pool A never is (see [`Permits`](super::Permits)).
 /// * Workers poll receive queues of their own while the shards are empty.
 ///   Without expensive packets the mode is run to completion on all lcores. A
-///   worker releases its leases before it begins expensive work, and others poll
-///   its queues from then on.
+///   worker releases its leases before it begins expensive work, and others
+///   poll its queues from then on.
 /// * A worker without expensive work steals from run queues.
-/// * An lcore of pool A does expensive work only when it has nothing of its own,
-///   no lcore needs rescue, and it gets a permit.
+/// * An lcore of pool A does expensive work only when it has nothing of its
+///   own, no lcore needs rescue, and it gets a permit.
 /// * An lcore that has not run for longer than `stall_ticks`, because its CPU
 ///   was taken away, is stalled: idle lcores poll its receive queues. An lcore
-///   with packets of its own does not: where lcores share CPUs, some are stalled
-///   all the time, and to serve them all would be to serve none well.
+///   with packets of its own does not: where lcores share CPUs, some are
+///   stalled all the time, and to serve them all would be to serve none well.
 /// * Idle lcores share the backlog of an lcore that is pressed, as [`Excess`]
 ///   says.
 /// * An lcore that has been in a packet of unknown cost longer than
@@ -78,8 +78,8 @@ impl Hybrid {
         }
     }
 
-    /// Steals where an lcore is stuck, or pressed. Comes before polling: packets in a
-    /// run queue have waited longer than those in a receive queue.
+    /// Steals where an lcore is stuck, or pressed. Comes before polling:
+    /// packets in a run queue have waited longer than those in a receive queue.
     #[inline]
     fn steal_where_needed(&mut self, peers: &PeersView<'_>) -> Option<Help> {
         let patience = self.patience_ticks(peers.pool);
@@ -95,9 +95,9 @@ impl Hybrid {
         Some(Help::Steal { victim, why: Why::Pressed })
     }
 
-    /// Polls for an lcore that is stuck, does not run, or does not keep up: for any
-    /// of these, because nobody shows whether packets wait in its receive queues.
-    /// One that is stuck for long must not hide the others.
+    /// Polls for an lcore that is stuck, does not run, or does not keep up: for
+    /// any of these, because boards do not show whether packets wait in receive
+    /// queues. One that is stuck for long must not hide the others.
     #[inline]
     fn poll_where_needed(&mut self, peers: &PeersView<'_>) -> Option<Help> {
         if peers.draining {
@@ -125,8 +125,8 @@ impl Hybrid {
     }
 }
 
-/// Whether the lcore will not be back soon: its packet is known to be expensive,
-/// or it has been away for long.
+/// Whether the lcore will not be back soon: its packet is known to be
+/// expensive, or it has been away for long.
 #[inline]
 fn is_stuck(peer: &PeerHint, patience_ticks: u64) -> bool {
     peer.away_ticks.is_some_and(|ticks| peer.expensive || ticks > patience_ticks)
@@ -147,8 +147,8 @@ impl Policy for Hybrid {
     }
 
     /// The run queue comes first: it is short while nothing is polled, and its
-    /// packets have waited longest. Then a worker dequeues from the shards, which
-    /// others do only when idle; meanwhile others poll for it.
+    /// packets have waited longest. Then a worker dequeues from the shards,
+    /// which others do only when idle; meanwhile others poll for it.
     #[inline]
     fn next(&mut self, view: &View) -> Step {
         if view.run_queue_pkts > 0 {

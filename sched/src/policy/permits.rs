@@ -2,7 +2,7 @@
 //! lcores share, touched only around such work.
 
 use super::Pool;
-use crate::sync::{AtomicU64, Line, Ordering};
+use crate::sync::{AtomicU64, Line, Ordering, change};
 
 /// Permits for expensive work. Two rules hold at every moment: no permit is
 /// granted beyond the cap, and at least one lcore of pool A holds none.
@@ -64,8 +64,7 @@ impl Permits {
     /// than they allow, none is granted until enough have been given back.
     pub(super) fn limit(&self, cap: usize, pool_a: usize) {
         let limits = limits(cap, pool_a);
-        let change = |word: u64| Some(word & HELD | limits);
-        let _ = self.word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
+        change(&self.word, |word| Some(word & HELD | limits));
     }
 
     #[inline]
@@ -90,11 +89,9 @@ impl Permits {
             Pool::A => ALL + OF_POOL_A,
             Pool::B => ALL,
         };
-        // Relaxed: the count guards no other memory, and the changes of one word
-        // have one order.
-        let grant = |word: u64| Self::allows(word, pool).then(|| word + acquired);
-        self.word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grant).ok()?;
-        Some(Permit { permits: self, acquired })
+        // The changes of one word have one order.
+        let grant = |word| Self::allows(word, pool).then(|| word + acquired);
+        change(&self.word, grant).then(|| Permit { permits: self, acquired })
     }
 
     /// How many permits are held: all, and those of pool A.

@@ -28,6 +28,12 @@ pub(super) fn shard_of(published: u64) -> usize {
     (published & (CLAIMED - 1)) as usize
 }
 
+/// The stamp of that shard's head, as it is published.
+#[inline(always)]
+fn published(shard: usize, stamp: u64) -> u64 {
+    stamp << OWN_BITS | shard as u64
+}
+
 /// A published stamp, of no shard.
 #[inline(always)]
 pub(super) fn without_own_bits(published: u64) -> u64 {
@@ -42,8 +48,9 @@ struct Group([AtomicU64; GROUP]);
 ///
 /// A shard that holds items is a member, and stays one until a worker has found it
 /// empty. Its stamp is that of its head, or of an earlier one: of the dequeues of
-/// other workers, the last ones may be missing. It is a hint. That a shard with
-/// items becomes a member is none:
+/// other workers, the last ones may be missing. So it never looks younger than its
+/// head, but while a worker has claimed it, or where several producers share it.
+/// The stamp is a hint. That a shard with items becomes a member is none:
 ///
 /// * A producer enqueues and then calls [`Heads::enqueued`].
 /// * A worker dequeues and then calls [`Heads::dequeued`], also if it found
@@ -139,9 +146,21 @@ impl Heads {
         self.groups[group].0.each_ref().map(|slot| slot.load(Ordering::Relaxed))
     }
 
+    /// A worker shows the head of a shard. The member comes first: a producer that
+    /// sees the stamp sees the member, too.
     #[inline]
-    fn publish(&self, shard: usize, stamp: u64) {
-        self.slot(shard).store(stamp << OWN_BITS | shard as u64, Ordering::Relaxed);
+    fn show(&self, shard: usize, stamp: u64) {
+        // Another worker may have removed it, and not yet looked again.
+        self.nonempty.insert(shard);
+        self.slot(shard).store(published(shard, stamp), Ordering::Release);
+    }
+
+    /// As `show`, where the producer may be about to show a younger item: of its
+    /// exchange and this one, the later sees the other.
+    #[cold]
+    fn show_again(&self, shard: usize, stamp: u64) {
+        self.nonempty.insert(shard);
+        self.slot(shard).swap(published(shard, stamp), Ordering::AcqRel);
     }
 
     /// A producer has enqueued items to that shard, the first of which has this
@@ -152,7 +171,20 @@ impl Heads {
         // gone, or the worker that removed it sees the items.
         fence(Ordering::SeqCst);
         if !self.nonempty.contains(shard) {
-            self.publish(shard, stamp);
+            self.show_first(shard, stamp);
+        }
+    }
+
+    /// As `show`, by the producer. The worker that removed the member may be about
+    /// to show an older item of ours: its stamp stays.
+    #[cold]
+    fn show_first(&self, shard: usize, stamp: u64) {
+        let slot = self.slot(shard);
+        // Acquire: with the worker's stamp comes its member.
+        let seen = slot.load(Ordering::Acquire);
+        if !self.nonempty.contains(shard) {
+            let first = published(shard, stamp);
+            let _ = slot.compare_exchange(seen, first, Ordering::Relaxed, Ordering::Relaxed);
             self.nonempty.insert(shard);
         }
     }
@@ -175,17 +207,14 @@ impl Heads {
     #[inline]
     pub fn dequeued(&self, shard: usize, head_stamp: impl Fn() -> Option<u64>) {
         if let Some(stamp) = head_stamp() {
-            self.publish(shard, stamp);
-            // Another worker may have removed it, and not yet looked again.
-            self.nonempty.insert(shard);
+            self.show(shard, stamp);
             return;
         }
         self.nonempty.remove(shard);
         // Pairs with the fence in `enqueued`.
         fence(Ordering::SeqCst);
         if let Some(stamp) = head_stamp() {
-            self.publish(shard, stamp);
-            self.nonempty.insert(shard);
+            self.show_again(shard, stamp);
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The sharded queue between the lcores that shed and the workers: which shard to
-//! dequeue from, how many items, and how far that is from the order of arrival.
-//! Each shard is a queue in the order of its items' stamps; which kind of queue,
-//! the caller decides. [`Heads`] is what the shards show.
+//! The sharded queue between the lcores that shed and the workers: which shard
+//! to dequeue from, how many items, and how far that is from the order of
+//! arrival. Each shard is a queue in the order of its items' stamps; which kind
+//! of queue, the caller decides. [`Heads`] is what the shards show.
 //!
 //! ```
 //! use std::collections::VecDeque;
@@ -11,7 +11,7 @@
 //! // Items are known by their stamps here.
 //! let mut shards = [vec![30, 31, 33], vec![20, 32], vec![]].map(VecDeque::from);
 //! let heads = Heads::new(shards.len());
-//! // Whoever enqueues to a shard says so, once the items are there.
+//! // The producer of a shard publishes its items once they are there.
 //! for (at, shard) in shards.iter().enumerate() {
 //!     shard.front().into_iter().for_each(|&first| heads.enqueued(at, first));
 //! }
@@ -35,14 +35,16 @@ mod budget;
 mod heads;
 mod pick;
 mod rank;
+#[cfg(all(test, not(loom)))]
+mod stress;
 
 pub use budget::DequeueBudget;
 pub use heads::Heads;
 pub use pick::{Affine, Oldest, Pick, Picker, Random, RoundRobin, ShardPick, TwoChoice};
 pub use rank::{RankMeter, RankSample, rank_error_bound};
 
-/// One shard itself, as [`RankMeter`] looks at it. Where there are several workers,
-/// all of it is a hint.
+/// One shard itself, as [`RankMeter`] looks at it. Where there are several
+/// workers, all of it is a hint.
 pub trait Shard {
     /// The arrival of the item at the head, in ticks; `None` when the shard is
     /// empty.

@@ -9,18 +9,18 @@
 //!   is younger holds none.
 //! * *Overtakes*: younger items dequeued before it, among the last `WINDOW`
 //!   dequeues of this worker. A lower bound: dequeues by other workers, and
-//!   earlier ones, are not seen. If A is dequeued before an older B, that is one
-//!   of A's rank error and one of B's overtakes: over a run that ends with empty
-//!   shards both have the same mean.
+//!   earlier ones, are not seen. If A is dequeued before an older B, that is
+//!   one of A's rank error and one of B's overtakes: over a run that ends with
+//!   empty shards both have the same mean.
 //!
 //! Of a dequeue of several items only the first is looked at. While others
-//! enqueue and dequeue, the heads change during the look: a sample may be off by
-//! what they did in that time.
+//! enqueue and dequeue, the heads change during the look: a sample may be off
+//! by what they did in that time.
 
 use super::{Shard, ShardPick, is_before};
 
-/// One in so many dequeues is sampled, and overtakes are looked for that far back.
-/// A sample reads all heads, so it should be seldom.
+/// One in so many dequeues is sampled, and overtakes are looked for that far
+/// back. A sample reads all heads, so it should be seldom.
 const WINDOW: usize = 64;
 
 /// The result of one sampled dequeue, in items.
@@ -86,17 +86,17 @@ impl Default for RankMeter {
 /// The rank error to expect of `choice` over `shards` shards, where that is
 /// known.
 ///
-/// * `Oldest`: 0 while nobody else enqueues or dequeues. Else it errs by what is
-///   enqueued during one choice, by the older items of shards that other workers
-///   have claimed, and by what is dequeued between another worker's dequeue and its
-///   publication of the new head.
+/// * `Oldest`: 0 while no other lcore enqueues or dequeues. Else it errs by
+///   what is enqueued during one choice, by the older items of shards that
+///   other workers have claimed, and by what is dequeued between another
+///   worker's dequeue and its publication of the new head.
 /// * `TwoChoice`: 5S/6 - 1 + 1/(6S) in the mean (Walzer and Williams, A Simple
 ///   yet Exact Analysis of the MultiQueue, ESA'25). Their model: each item goes
-///   to a random shard, one item is dequeued at a time, and no shard runs empty.
-///   Shards that are each filled by one lcore can be far worse.
+///   to a random shard, one item is dequeued at a time, and no shard runs
+///   empty. Shards that are each filled by one lcore can be far worse.
 /// * `Random`: unbounded, it grows with the run (Alistarh et al., The Power of
-///   Choice in Priority Scheduling, PODC'17). So do `RoundRobin` and `Affine` as
-///   soon as shards fill unevenly.
+///   Choice in Priority Scheduling, PODC'17). So do `RoundRobin` and `Affine`
+///   as soon as shards fill unevenly.
 pub fn rank_error_bound(choice: ShardPick, shards: usize) -> Option<f64> {
     let count = shards.max(1) as f64;
     match choice {
@@ -153,9 +153,9 @@ mod tests {
         }
     }
 
-    /// Enqueues and dequeues one item in turn, over `count` shards that never run
-    /// empty. Returns the exact mean rank error and overtakes, and what the meter
-    /// counted.
+    /// Enqueues and dequeues one item in turn, over `count` shards that never
+    /// run empty. Returns the exact mean rank error and overtakes, and what the
+    /// meter counted.
     fn simulate(choice: ShardPick, count: usize) -> (f64, f64, Counts) {
         const ITEMS: u64 = 40_000;
         let mut rng = SmallRng::seed_from_u64(1);

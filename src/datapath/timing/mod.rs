@@ -1,6 +1,6 @@
 //! All that is measured: when packets came, how long their stages took, what
 //! latency that makes, and time that the host took. The only owner of a clock:
-//! nobody else in the datapath reads one.
+//! no other file of the datapath reads one.
 //!
 //! Packets that were polled together share one reading, and that reading closes
 //! the latency of what was sent before. The parts of latency are measured for

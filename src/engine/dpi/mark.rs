@@ -26,6 +26,18 @@ pub(super) fn mark(packet: &mut Mbuf, l3: usize, dscp: u8) -> bool {
     true
 }
 
+/// The DSCP of the packet whose IP header begins at `l3`, if it has one.
+pub(super) fn dscp_of(packet: &Mbuf, l3: usize) -> Option<u8> {
+    let mut front = [0; FRONT_MAX];
+    let front = packet.copy_front(&mut front);
+    let &[first, second] = front.get(l3..)?.first_chunk()?;
+    match first >> 4 {
+        4 => Some(second >> 2),
+        6 => Some((first << 4 | second >> 4) >> 2),
+        _ => None,
+    }
+}
+
 #[cold]
 fn mark_across_segments(packet: &mut Mbuf, l3: usize, dscp: u8) -> bool {
     let mut front = [0; FRONT_MAX];

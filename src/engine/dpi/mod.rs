@@ -5,7 +5,9 @@
 //! The segments of a TCP stream are scanned one after the other, so that a
 //! pattern across them is found. Other payloads are scanned by themselves.
 
+mod checksum;
 mod expression;
+mod fragments;
 mod hosts;
 mod literals;
 mod mark;
@@ -18,22 +20,24 @@ mod streams;
 
 use std::sync::Arc;
 
+use checksum::Checksum;
 pub use expression::Expression;
+pub use fragments::Fragments;
 use hosts::DNS_PORT;
 pub use hosts::Place;
-use mark::mark;
 pub use mark::set_dscp;
+use mark::{dscp_of, mark};
 pub use names::Name;
 pub use rule_set::{RuleNames, RuleSet};
 pub use rules::{Action, Pattern, RULES_MAX, Rule, Rules};
 pub use scan::{Automata, Progress, Protocol, Scanner, Subject};
 pub use state::FlowState;
-use state::is_later;
+use state::{ended, has_ended, is_decided, is_later};
 pub use streams::{Segment, StreamEvents};
 
 use super::flow_id::FlowIds;
-use super::headers::{FlowKey, Headers, Network};
-use super::{Budget, Class, Cutoff, Engine, Held, Live, Peers, Verdict, headers_of};
+use super::headers::{Doubt, FlowBy, FlowKey, Headers, Judged, Standing};
+use super::{Budget, Class, Cutoff, Engine, Held, Live, Peers, Turns, Verdict, judge_packet};
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{Burst, Mbuf};
 use crate::stats::DropCause;
@@ -49,9 +53,35 @@ pub struct Inspection {
     /// By flow, a [`FlowState`].
     pub flows: FlowTable,
     pub ids: FlowIds,
+    /// Which headers make a flow.
+    pub by: FlowBy,
+    pub fragments: Fragments,
+    /// By direction of a flow, the first sequence number of its connection.
+    pub begun: FlowTable,
+    /// Some ports are virtual: behind them may be a kernel that leaves
+    /// checksums to hardware.
+    pub virtual_ports: bool,
+    /// By pair of addresses, the [`FlowState`] of a flow between them that a
+    /// rule drops.
+    pub denied: FlowTable,
     /// Packets with a payload that are scanned of a flow without a match; at
     /// least 1.
     pub pkts_max: u16,
+}
+
+impl Inspection {
+    /// Whether a host may take the packet, as far as its checksum tells.
+    fn is_sound(&self, packet: &Mbuf, headers: &Headers, tunnels: usize) -> bool {
+        Checksum::of(packet, headers, tunnels, self.virtual_ports) != Checksum::Wrong
+    }
+
+    /// Whether the segment is of a connection that has been followed by another.
+    fn is_of_before(&self, front: &[u8], headers: &Headers, flow_id: u64) -> bool {
+        sequence(front, headers).is_some_and(|seq| {
+            let begun = self.begun.get(stream(flow_id, is_back(headers)), tsc());
+            begun.is_some_and(|begun| (seq.wrapping_sub(begun as u32) as i32) < 0)
+        })
+    }
 }
 
 /// One lcore's engine. Forwards by port and changes nothing but the DSCP. After
@@ -74,8 +104,24 @@ pub struct Dpi {
 /// A packet's headers, and its flow's state.
 struct Seen {
     headers: Headers,
-    flow_id: u64,
+    /// The outermost IP header.
+    outer_l3: Option<usize>,
+    /// `None`: the packet stands for itself. It is scanned, and what is found
+    /// decides about no other packet.
+    flow_id: Option<u64>,
     state: FlowState,
+    /// Tunnels around the headers.
+    tunnels: usize,
+}
+
+/// What a segment means for the life of its flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Goes,
+    Begins,
+    /// The other direction begins.
+    Answers,
+    Ends,
 }
 
 impl Seen {
@@ -87,17 +133,9 @@ impl Seen {
     /// The place of the payload in its TCP stream, from the packet's first
     /// bytes. `None` if it is not TCP, or a fragment.
     #[inline]
-    fn segment(&self, front: &[u8]) -> Option<Segment> {
-        let headers = &self.headers;
-        if headers.protocol != TCP || headers.fragment || headers.truncated.is_some() {
-            return None;
-        }
-        let header: &[u8; TCP_HEADER] = front.get(headers.l4..)?.first_chunk()?;
-        let seq = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
-        // A SYN takes a sequence number.
-        let syn = u32::from(header[13] >> 1 & 1);
-        let back = headers.key.source > headers.key.destination;
-        Some(Segment { stream: stream(self.flow_id, back), seq: seq.wrapping_add(syn) })
+    fn segment(&self, front: &[u8], flow_id: u64) -> Option<Segment> {
+        let seq = sequence(front, &self.headers)?;
+        Some(Segment { stream: stream(flow_id, is_back(&self.headers)), seq })
     }
 
     fn protocol(&self) -> Protocol {
@@ -141,18 +179,115 @@ impl Dpi {
 
     #[inline]
     fn look(&self, packet: &Mbuf) -> Seen {
-        let headers = headers_of(packet);
-        let flow_id = self.shared.ids.of(headers.key);
-        let state = self
-            .shared
-            .flows
-            .get(flow_id, tsc())
-            .map_or(FlowState::Open(0), |bits| self.rules.state(bits));
-        Seen { headers, flow_id, state }
+        let judged = judge_packet(packet, self.shared.by);
+        if judged.standing != Standing::Known || judged.fragment.is_some() {
+            return self.look_closely(packet, &judged);
+        }
+        let flow_id = self.shared.ids.of(judged.headers.key);
+        let state = self.state_of_flow(packet, &judged, flow_id);
+        seen(&judged, Some(flow_id), state)
+    }
+
+    /// The state in which the packet finds its flow.
+    #[inline]
+    fn state_of_flow(&self, packet: &Mbuf, judged: &Judged, flow_id: u64) -> FlowState {
+        let bits = self.shared.flows.get(flow_id, tsc());
+        let state = bits.map_or(FlowState::Open(0), |bits| self.rules.state(bits));
+        match life(packet, &judged.headers) {
+            Life::Goes => state,
+            life => {
+                self.note_beginning(packet, judged, flow_id, life);
+                bits.map_or(state, |bits| self.turn_over(packet, judged, flow_id, bits, life))
+            }
+        }
+    }
+
+    /// Remembers where a direction of the flow begins: segments before it are
+    /// of an earlier connection, and may be scanned later than this arrives.
+    #[cold]
+    fn note_beginning(&self, packet: &Mbuf, judged: &Judged, flow_id: u64, life: Life) {
+        let headers = &judged.headers;
+        if life == Life::Ends || !self.shared.is_sound(packet, headers, judged.tunnels) {
+            return;
+        }
+        if let Some(seq) = sequence(packet.data(), headers) {
+            let begun = stream(flow_id, is_back(headers));
+            self.shared.begun.update(begun, tsc(), |_| u64::from(seq));
+        }
+    }
+
+    /// A segment begins or ends a known flow's life. The flow of a SYN starts
+    /// anew, unless a rule has decided it and it has not ended. Segments with a
+    /// wrong checksum change nothing. May be called again for a packet.
+    #[cold]
+    fn turn_over(
+        &self,
+        packet: &Mbuf,
+        judged: &Judged,
+        flow_id: u64,
+        bits: u64,
+        life: Life,
+    ) -> FlowState {
+        let state = self.rules.state(bits);
+        let is_decided = matches!(state, FlowState::Decided(_));
+        let changes = match life {
+            Life::Begins => state != FlowState::Open(0) && (!is_decided || has_ended(bits)),
+            Life::Ends => is_decided && !has_ended(bits),
+            Life::Goes | Life::Answers => false,
+        };
+        let sound = || self.shared.is_sound(packet, &judged.headers, judged.tunnels);
+        if !changes || !sound() {
+            return state;
+        }
+        let next = match life {
+            Life::Begins => FlowState::Open(0).to_bits(self.rules.generation()),
+            _ => ended(bits),
+        };
+        if let (Life::Begins, Some(scanner)) = (life, &self.scanner) {
+            [false, true].into_iter().for_each(|back| scanner.forget(stream(flow_id, back)));
+        }
+        let change = |old: Option<u64>| if old == Some(bits) { next } else { old.unwrap_or(next) };
+        self.rules.state(self.shared.flows.update(flow_id, tsc(), change).0)
+    }
+
+    /// As `look`, for packets whose flow their headers do not tell at once.
+    #[cold]
+    fn look_closely(&self, packet: &Mbuf, judged: &Judged) -> Seen {
+        let (shared, now) = (&*self.shared, tsc());
+        let fragments = judged.fragment.map(|fragment| shared.ids.of_fragments(fragment));
+        let flow_id = match (judged.standing, fragments) {
+            (Standing::Exempt, _) => return seen(judged, None, FlowState::Passed),
+            (Standing::Known, fragments) => {
+                let flow_id = shared.ids.of(judged.headers.key);
+                if let Some(fragments) = fragments {
+                    shared.fragments.set(fragments, flow_id, now);
+                }
+                Some(flow_id)
+            }
+            (Standing::Later, Some(fragments)) => shared.fragments.get(fragments, now),
+            (Standing::Later | Standing::Unclear(_), _) => None,
+        };
+        if let Some(flow_id) = flow_id {
+            return seen(judged, Some(flow_id), self.state_of_flow(packet, judged, flow_id));
+        }
+        // It may belong to any flow of its addresses: what denies one denies
+        // this packet.
+        let addresses = shared.ids.of_addresses(judged.headers.key);
+        let denied = match judged.standing {
+            Standing::Unclear(Doubt::Nothing) => None,
+            _ => shared.denied.get(addresses, now).map(|bits| self.rules.state(bits)),
+        };
+        let denied = denied.filter(|state| matches!(state, FlowState::Decided(_)));
+        seen(judged, None, denied.unwrap_or(FlowState::Open(0)))
+    }
+
+    /// The flow that the packet counts for, if its checksum is not wrong.
+    fn sound_flow(&self, packet: &Mbuf, seen: &Seen) -> Option<u64> {
+        seen.flow_id.filter(|_| self.shared.is_sound(packet, &seen.headers, seen.tunnels))
     }
 
     /// Applies the rule of this number to the packet.
-    fn apply(&self, rule: u32, packet: &mut Mbuf, headers: &Headers, from: u16) -> Verdict {
+    fn apply(&self, rule: u32, packet: &mut Mbuf, seen: &Seen, from: u16) -> Verdict {
         let Some(action) = self.rules.action(rule) else {
             return Verdict::Forward(self.peers.out(from));
         };
@@ -162,7 +297,7 @@ impl Dpi {
             Action::Drop => return Verdict::Drop(DropCause::Denied),
             Action::Mark(dscp) => {
                 // A packet without IP has no DSCP, and is forwarded as it is.
-                if headers.network != Network::Other && !mark(packet, headers.l3, dscp) {
+                if seen.outer_l3.is_some_and(|l3| !mark(packet, l3, dscp)) {
                     return Verdict::Drop(DropCause::SharedBuffer);
                 }
             }
@@ -180,9 +315,14 @@ impl Dpi {
         from: u16,
         budget: Option<(Cutoff, Budget)>,
     ) -> Verdict {
+        let flow_id = self.sound_flow(packet, seen);
         let all = whole(packet, &mut self.bytes);
         let payload = all.get(seen.headers.payload..seen.headers.end).unwrap_or_default();
-        let subject = Subject { payload, segment: seen.segment(all), protocol: seen.protocol() };
+        let is_of_before =
+            flow_id.is_some_and(|flow_id| self.shared.is_of_before(all, &seen.headers, flow_id));
+        let segment = flow_id.filter(|_| !is_of_before);
+        let segment = segment.and_then(|flow_id| seen.segment(all, flow_id));
+        let subject = Subject { payload, segment, protocol: seen.protocol() };
         let yield_point = || budget.is_some_and(|(_, budget)| budget.yield_point());
         let scan = self
             .scanner
@@ -197,7 +337,11 @@ impl Dpi {
             (Err(_), None) => None,
         };
         let (segment, scanned_bytes) = (subject.segment, payload.len() as u64);
-        let after = self.note(seen.flow_id, found);
+        // Without a match it says nothing of the connection that has begun.
+        let after = match found {
+            None if is_of_before => seen.state,
+            found => self.note(seen, flow_id, found),
+        };
         let counts = self.rules.counts(self.lcore);
         counts.scanned_pkts.add(1);
         counts.scanned_bytes.add(scanned_bytes);
@@ -206,13 +350,16 @@ impl Dpi {
             counts.held_segments.add(events.held);
             counts.stream_gaps.add(events.gaps);
             counts.evicted_streams.add(events.evicted);
-            if segment.is_some() && !matches!(after, FlowState::Open(_)) {
-                scanner.forget(stream(seen.flow_id, false));
-                scanner.forget(stream(seen.flow_id, true));
+            if let Some(flow_id) = flow_id
+                && segment.is_some()
+                && !matches!(after, FlowState::Open(_))
+            {
+                scanner.forget(stream(flow_id, false));
+                scanner.forget(stream(flow_id, true));
             }
         }
         match after {
-            FlowState::Decided(rule) => self.apply(rule, packet, &seen.headers, from),
+            FlowState::Decided(rule) => self.apply(rule, packet, seen, from),
             FlowState::Open(_) | FlowState::Passed => Verdict::Forward(self.peers.out(from)),
         }
     }
@@ -220,8 +367,17 @@ impl Dpi {
     /// Stores the rule that matched another packet of the flow, if any, and
     /// returns the flow's new state. The state of an lcore that uses later
     /// rules wins.
-    fn note(&self, flow_id: u64, found: Option<u32>) -> FlowState {
+    ///
+    /// Without a flow the packet decides about itself alone. So does one with a
+    /// wrong checksum, which reaches no program: it is scanned all the same,
+    /// because some hosts send checksums unfinished.
+    fn note(&self, seen: &Seen, flow_id: Option<u64>, found: Option<u32>) -> FlowState {
         let (rules, counts) = (&self.rules, self.rules.counts(self.lcore));
+        let Some(flow_id) = flow_id else {
+            let Some(rule) = found else { return FlowState::Open(0) };
+            counts.rules[rule as usize].hit_pkts.add(1);
+            return FlowState::Decided(rule);
+        };
         let mut before = FlowState::Open(0);
         let (bits, done) = self.shared.flows.update(flow_id, tsc(), |old| {
             before = old.map_or(FlowState::Open(0), |bits| rules.state(bits));
@@ -236,7 +392,11 @@ impl Dpi {
         }
         match after {
             FlowState::Decided(rule) if !matches!(before, FlowState::Decided(_)) => {
-                counts.rules[rule as usize].flows.add(1)
+                counts.rules[rule as usize].flows.add(1);
+                if rules.action(rule) == Some(Action::Drop) {
+                    let addresses = self.shared.ids.of_addresses(seen.headers.key);
+                    self.shared.denied.update(addresses, tsc(), |_| bits);
+                }
             }
             FlowState::Passed if before != after => counts.passed_flows.add(1),
             _ => {}
@@ -245,6 +405,90 @@ impl Dpi {
         counts.evicted_flows.add(u64::from(done == Upsert::Evicted));
         after
     }
+}
+
+fn seen(judged: &Judged, flow_id: Option<u64>, state: FlowState) -> Seen {
+    let Judged { headers, outer_l3, tunnels, .. } = *judged;
+    Seen { headers, outer_l3, tunnels, flow_id, state }
+}
+
+/// Looks again at packets that waited behind others of their flow: a rule may
+/// have decided the flow meanwhile.
+struct InTurn {
+    shared: Arc<Inspection>,
+    lcore: usize,
+}
+
+impl Turns for InTurn {
+    fn still_goes(&mut self, packet: &mut Mbuf) -> Result<(), DropCause> {
+        let Inspection { ids, flows, fragments, .. } = &*self.shared;
+        let judged = judge_packet(packet, self.shared.by);
+        let flow_id = match (judged.standing, judged.fragment) {
+            (Standing::Known, _) => Some(ids.of(judged.headers.key)),
+            (Standing::Later, Some(fragment)) => fragments.get(ids.of_fragments(fragment), tsc()),
+            _ => None,
+        };
+        let bits = flow_id.and_then(|flow_id| flows.get(flow_id, tsc()));
+        let Some(bits) = bits.filter(|&bits| is_decided(bits)) else { return Ok(()) };
+        // Seldom: most packets of a decided flow wait for nobody.
+        let rules = self.shared.rules.hold();
+        let FlowState::Decided(rule) = rules.state(bits) else { return Ok(()) };
+        let is_changed = match rules.action(rule) {
+            Some(Action::Drop) => true,
+            Some(Action::Mark(dscp)) => {
+                let before = judged.outer_l3.and_then(|l3| dscp_of(packet, l3));
+                before.is_some_and(|before| before != dscp)
+            }
+            Some(Action::Forward) | None => false,
+        };
+        if !is_changed {
+            return Ok(());
+        }
+        rules.counts(self.lcore).rules[rule as usize].pkts.add(1);
+        match (rules.action(rule), judged.outer_l3) {
+            (Some(Action::Mark(dscp)), Some(l3)) if mark(packet, l3, dscp) => Ok(()),
+            (Some(Action::Mark(_)), _) => Err(DropCause::SharedBuffer),
+            _ => Err(DropCause::Denied),
+        }
+    }
+}
+
+/// What the flags of a TCP segment say.
+#[inline]
+fn life(packet: &Mbuf, headers: &Headers) -> Life {
+    const FLAGS: usize = 13;
+    const FIN: u8 = 1;
+    const SYN: u8 = 2;
+    const RST: u8 = 4;
+    const ACK: u8 = 16;
+    if headers.protocol != TCP || headers.is_later {
+        return Life::Goes;
+    }
+    // Where the header lies in a later segment of the buffer, the flow goes on.
+    match packet.data().get(headers.l4 + FLAGS).map(|flags| flags & (FIN | SYN | RST | ACK)) {
+        Some(SYN) => Life::Begins,
+        Some(flags) if flags == SYN | ACK => Life::Answers,
+        Some(flags) if flags & (FIN | RST) != 0 => Life::Ends,
+        _ => Life::Goes,
+    }
+}
+
+/// The sequence number of the segment's first byte of payload. `None` if it is
+/// not TCP, or a fragment.
+#[inline]
+fn sequence(front: &[u8], headers: &Headers) -> Option<u32> {
+    if headers.protocol != TCP || headers.fragment || headers.truncated.is_some() {
+        return None;
+    }
+    let header: &[u8; TCP_HEADER] = front.get(headers.l4..)?.first_chunk()?;
+    let seq = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
+    // A SYN takes a sequence number.
+    Some(seq.wrapping_add(u32::from(header[13] >> 1 & 1)))
+}
+
+/// The direction of a packet: its source is the larger end.
+fn is_back(headers: &Headers) -> bool {
+    headers.key.source > headers.key.destination
 }
 
 /// The identifier of one direction of a flow.
@@ -270,7 +514,9 @@ impl Engine for Dpi {
         let seen = self.look(packet);
         // In the order of arrival, which scans need not keep.
         if seen.is_open()
-            && let (Some(segment), Some(scanner)) = (seen.segment(packet.data()), &mut self.scanner)
+            && let Some(flow_id) = self.sound_flow(packet, &seen)
+            && let Some(segment) = seen.segment(packet.data(), flow_id)
+            && let Some(scanner) = &mut self.scanner
         {
             scanner.announce(segment);
         }
@@ -286,7 +532,7 @@ impl Engine for Dpi {
         self.follow();
         let seen = self.look(packet);
         match (seen.state, self.cutoff) {
-            (FlowState::Decided(rule), _) => self.apply(rule, packet, &seen.headers, from),
+            (FlowState::Decided(rule), _) => self.apply(rule, packet, &seen, from),
             _ if !seen.is_open() => Verdict::Forward(self.peers.out(from)),
             (_, Some(cutoff)) => self.inspect(
                 packet,
@@ -310,7 +556,7 @@ impl Engine for Dpi {
             .map_or(Progress::default(), |bits| Progress::from_bits(bits, self.rules.generation()));
         let seen = self.look(packet);
         match seen.state {
-            FlowState::Decided(rule) => self.apply(rule, packet, &seen.headers, from),
+            FlowState::Decided(rule) => self.apply(rule, packet, &seen, from),
             FlowState::Open(_) | FlowState::Passed => {
                 self.inspect(packet, &seen, progress, from, None)
             }
@@ -320,6 +566,10 @@ impl Engine for Dpi {
     #[inline]
     fn rest(&mut self) {
         self.follow();
+    }
+
+    fn turns(&self) -> Option<Box<dyn Turns>> {
+        Some(Box::new(InTurn { shared: self.shared.clone(), lcore: self.lcore }))
     }
 
     /// A burst without a packet to scan or change needs one look.

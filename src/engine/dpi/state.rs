@@ -24,8 +24,26 @@ const GENERATION_MASK: u64 = (1 << GENERATION_BITS) - 1;
 const RULE_MASK: u64 = (1 << RULE_BITS) - 1;
 const PASSED: u64 = 1 << RULE_BITS;
 const DECIDED: u64 = 2 << RULE_BITS;
-const _: () = assert!((GENERATION_MASK << GENERATION_SHIFT) + DECIDED + RULE_MASK <= VALUE_MAX);
+/// Beside `DECIDED`: the flow has ended, and another may begin.
+const ENDED: u64 = PASSED;
+const _: () =
+    assert!((GENERATION_MASK << GENERATION_SHIFT) + DECIDED + ENDED + RULE_MASK <= VALUE_MAX);
 const _: () = assert!(RULES_MAX as u64 <= RULE_MASK);
+
+/// Whether a rule has decided the flow, of these rules or of others.
+pub fn is_decided(bits: u64) -> bool {
+    bits & DECIDED != 0
+}
+
+/// A decided flow's number after its connection has ended.
+pub fn ended(bits: u64) -> u64 {
+    bits | ENDED
+}
+
+/// Whether a decided flow's connection has ended.
+pub fn has_ended(bits: u64) -> bool {
+    is_decided(bits) && bits & ENDED != 0
+}
 
 /// Whether the state is of later rules than those of `generation`. Correct for
 /// half of all generations ahead.
@@ -58,9 +76,9 @@ impl FlowState {
     }
 
     /// The state after another packet was scanned to the end and `found`
-    /// matched. A decision stays, whoever comes late. Of a flow without a match
-    /// `pkts_max` packets are scanned; a packet beyond those that was already
-    /// deferred still counts.
+    /// matched. A decision stays, also if a later scan ends in another. Of a
+    /// flow without a match `pkts_max` packets are scanned; a packet beyond
+    /// those that was already deferred still counts.
     pub fn after(self, found: Option<u32>, pkts_max: u16) -> Self {
         match (self, found) {
             (Self::Decided(rule), _) | (_, Some(rule)) => Self::Decided(rule),
@@ -88,6 +106,16 @@ mod tests {
                 assert!(is_later(bits, generation.wrapping_sub(1)));
             }
         }
+    }
+
+    #[test]
+    fn the_end_of_a_decided_flow_leaves_its_rule() {
+        for rule in [0, 7, RULE_MASK as u32] {
+            let bits = Decided(rule).to_bits(3);
+            assert!(is_decided(bits) && !has_ended(bits) && has_ended(ended(bits)));
+            assert_eq!(FlowState::from_bits(ended(bits), 3), Decided(rule));
+        }
+        assert!(![Open(9), Passed].iter().any(|state| has_ended(state.to_bits(3))));
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// Drawn at the start of the process. Whoever sends packets cannot compute
-/// which flows have the same hash, and so cannot make a flow wait for his own.
+/// Drawn at the start of the process. A sender cannot compute which flows have
+/// the same hash, and so cannot make another flow wait for its own.
 static SECRET: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
 
 /// The kind of addresses in a key.
@@ -48,22 +48,78 @@ impl End {
     }
 }
 
-/// A flow: addresses, protocol and ports of TCP and UDP, inside all VLAN tags.
-/// Only the addresses of other protocols and of fragments, because only the
-/// first fragment has ports. The MAC addresses where there is no IP. VLANs are
-/// not part of the key, as they are not part of the hash that NICs compute.
+/// The most identifiers in a [`Scope`].
+pub const SCOPE_MAX: usize = 6;
+
+/// The address space in which a flow's addresses mean something: VLANs, PPPoE's
+/// session, the network of VXLAN or Geneve, GRE's key, from the outermost on.
+/// Empty for most packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Scope([u32; SCOPE_MAX]);
+
+/// One identifier of a scope: its kind in the upper byte, never zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Domain {
+    Vlan(u16),
+    Session(u16),
+    Vxlan(u32),
+    Geneve(u32),
+    GreKey(u32),
+}
+
+impl Scope {
+    /// Adds an identifier behind the others. Returns `false`, and changes
+    /// nothing, where there is no room.
+    #[must_use]
+    pub(super) fn push(&mut self, domain: Domain) -> bool {
+        let words = match domain {
+            Domain::Vlan(id) => [1 << 24 | u32::from(id), 0],
+            Domain::Session(id) => [2 << 24 | u32::from(id), 0],
+            Domain::Vxlan(id) => [3 << 24 | id & 0xff_ffff, 0],
+            Domain::Geneve(id) => [4 << 24 | id & 0xff_ffff, 0],
+            Domain::GreKey(key) => [5 << 24 | key >> 16, 6 << 24 | key & 0xffff],
+        };
+        let more = words.iter().filter(|&&word| word != 0).count();
+        let used = self.0.iter().filter(|&&word| word != 0).count();
+        let Some(room) = self.0.get_mut(used..used + more) else { return false };
+        room.copy_from_slice(&words[..more]);
+        true
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0[0] == 0
+    }
+}
+
+/// A flow: its scope, addresses, protocol and ports. Without ports where the
+/// protocol has none, or a later fragment does not say them. Where there is no
+/// IP, the MAC addresses and the EtherType.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlowKey {
     pub family: Family,
-    /// TCP's or UDP's number if the key has ports, else 0.
-    pub protocol: u8,
+    /// IANA's number of the protocol; the EtherType where there is no IP.
+    pub protocol: u16,
+    /// Whether the ends have ports.
+    pub has_ports: bool,
     pub source: End,
     pub destination: End,
+    pub scope: Scope,
 }
+
+/// Bytes of a key: without its scope, and with it.
+const PLAIN_BYTES: usize = 40;
+pub const KEY_BYTES_MAX: usize = PLAIN_BYTES + 4 * SCOPE_MAX;
 
 impl FlowKey {
     pub(super) fn addresses(family: Family, source: &[u8], destination: &[u8]) -> Self {
-        Self { family, protocol: 0, source: End::new(source), destination: End::new(destination) }
+        Self {
+            family,
+            protocol: 0,
+            has_ports: false,
+            source: End::new(source),
+            destination: End::new(destination),
+            scope: Scope::default(),
+        }
     }
 
     /// From a frame's first bytes; a shorter frame is padded with zeros.
@@ -74,13 +130,49 @@ impl FlowKey {
         Self::addresses(Family::Mac, &both[6..], &both[..6])
     }
 
+    pub(super) fn of_protocol(self, protocol: u16) -> Self {
+        Self { protocol, ..self }
+    }
+
     pub(super) fn with_ports(self, protocol: u8, source: u16, destination: u16) -> Self {
         Self {
-            protocol,
+            protocol: protocol.into(),
+            has_ports: true,
             source: End { port: source, ..self.source },
             destination: End { port: destination, ..self.destination },
             ..self
         }
+    }
+
+    /// The flow's addresses alone, with the protocol.
+    pub fn without_ports(self) -> Self {
+        let end = |end: End| End { port: 0, ..end };
+        Self {
+            has_ports: false,
+            source: end(self.source),
+            destination: end(self.destination),
+            ..self
+        }
+    }
+
+    /// The key as bytes, in this direction: no two keys have the same. Returns
+    /// how many there are.
+    #[inline]
+    pub fn write_to(&self, bytes: &mut [u8; KEY_BYTES_MAX]) -> usize {
+        bytes[0] = self.family as u8;
+        bytes[1] = self.has_ports.into();
+        bytes[2..4].copy_from_slice(&self.protocol.to_ne_bytes());
+        bytes[4..20].copy_from_slice(&self.source.address);
+        bytes[20..36].copy_from_slice(&self.destination.address);
+        bytes[36..38].copy_from_slice(&self.source.port.to_ne_bytes());
+        bytes[38..40].copy_from_slice(&self.destination.port.to_ne_bytes());
+        if self.scope.is_empty() {
+            return PLAIN_BYTES;
+        }
+        for (place, word) in bytes[PLAIN_BYTES..].chunks_exact_mut(4).zip(self.scope.0) {
+            place.copy_from_slice(&word.to_ne_bytes());
+        }
+        KEY_BYTES_MAX
     }
 
     /// The same for both directions of a flow: the smaller end first.
@@ -94,13 +186,17 @@ impl FlowKey {
     }
 
     /// A hash of the flow, the same in both directions, and another one in each
-    /// process.
+    /// process. It chooses the bucket in which packets are kept in order, and
+    /// therefore may be the same for two flows, but never different for two
+    /// packets of one: it leaves out the scope, the EtherType, and the protocol
+    /// of keys without ports, which later fragments need not say.
     #[inline]
     pub fn symmetric_hash(&self) -> u32 {
+        let protocol = if self.has_ports { self.protocol as u8 } else { 0 };
         match self.family {
-            Family::Ipv6 => hash_long(self.source.long(), self.destination.long(), self.protocol),
+            Family::Ipv6 => hash_long(self.source.long(), self.destination.long(), protocol),
             Family::Ipv4 | Family::Mac => {
-                hash_short(self.source.short(), self.destination.short(), self.protocol)
+                hash_short(self.source.short(), self.destination.short(), protocol)
             }
         }
     }

@@ -20,24 +20,63 @@ pub enum Unfit {
     BadHeader,
     /// The time to live, or hop limit, is used up.
     Expired,
+    /// The frame is for another station.
+    OtherStation,
+    /// The frame or the packet is for all, or for a group.
+    Group,
+    /// An address that no host on a network can have.
+    Martian,
+    /// An address that is only valid on its link.
+    LinkLocal,
+}
+
+/// A port's own address, in the order in which a frame's first bytes are
+/// loaded. A port without an address takes frames to any station.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Station(u64);
+
+impl Station {
+    pub fn new(mac: [u8; 6]) -> Self {
+        let [a, b, c, d, e, f] = mac;
+        Self(u64::from_le_bytes([a, b, c, d, e, f, 0, 0]))
+    }
+
+    /// Checks that the frame is for this station (RFC 1812, 5.3.4).
+    #[inline(always)]
+    fn check(self, front: &[u8]) -> Result<(), Unfit> {
+        let first: &[u8; 8] = front.first_chunk().ok_or(Unfit::BadHeader)?;
+        let to = u64::from_le_bytes(*first) & 0xffff_ffff_ffff;
+        if to == self.0 { Ok(()) } else { self.check_other(to) }
+    }
+
+    #[cold]
+    fn check_other(self, to: u64) -> Result<(), Unfit> {
+        match to & 1 {
+            1 => Err(Unfit::Group),
+            _ if self.0 == 0 => Ok(()),
+            _ => Err(Unfit::OtherStation),
+        }
+    }
 }
 
 const IPV4_HEADER: usize = 20;
 const IPV6_HEADER: usize = 40;
 
 /// The destination of the packet in a frame of `len` bytes, of which `front`
-/// are the first: [`headers::FRONT_MAX`], or all.
+/// are the first: [`headers::FRONT_MAX`], or all. It came in by a port with this
+/// address.
 ///
 /// # Errors
 /// Why it may not be forwarded.
 #[inline]
-pub fn destination(front: &[u8], len: usize) -> Result<Destination, Unfit> {
+pub fn destination(front: &[u8], len: usize, own: Station) -> Result<Destination, Unfit> {
     let (network, l3) = locate(front)?;
-    match network {
-        Network::Ipv4 => ipv4(&front[l3..], len.saturating_sub(l3)),
-        Network::Ipv6 => ipv6(&front[l3..], len.saturating_sub(l3)),
-        Network::Other => Err(Unfit::NotIp),
+    if network == Network::Other {
+        return Err(Unfit::NotIp);
     }
+    own.check(front)?;
+    let (packet, len) = (&front[l3..], len.saturating_sub(l3));
+    if network == Network::Ipv4 { ipv4(packet, len) } else { ipv6(packet, len) }
 }
 
 /// The network protocol, and the offset of its header.
@@ -67,10 +106,35 @@ fn ipv4(packet: &[u8], len: usize) -> Result<Destination, Unfit> {
         return Err(Unfit::BadHeader);
     }
     let [.., a, b, c, d] = *header;
+    if SUSPECT[usize::from(header[12])] | SUSPECT[usize::from(a)] {
+        check_ipv4([header[12], header[13]], [a, b])?;
+    }
     if header[8] <= 1 {
         Err(Unfit::Expired)
     } else {
         Ok(Destination::Ipv4(u32::from_be_bytes([a, b, c, d])))
+    }
+}
+
+/// By first byte of an IPv4 address, whether it may be one that is not routed.
+const SUSPECT: [bool; 256] = {
+    let mut suspect = [false; 256];
+    let mut first = 0;
+    while first < 256 {
+        suspect[first] = matches!(first, 0 | 127 | 169 | 224..);
+        first += 1;
+    }
+    suspect
+};
+
+/// Checks the first bytes of the addresses (RFC 1812, 5.3.7; RFC 6890).
+#[cold]
+fn check_ipv4(source: [u8; 2], destination: [u8; 2]) -> Result<(), Unfit> {
+    match (source, destination) {
+        ([0 | 127 | 224.., _], _) | (_, [0 | 127 | 240.., _]) => Err(Unfit::Martian),
+        (_, [224..=239, _]) => Err(Unfit::Group),
+        ([169, 254], _) | (_, [169, 254]) => Err(Unfit::LinkLocal),
+        _ => Ok(()),
     }
 }
 
@@ -81,8 +145,28 @@ fn ipv6(packet: &[u8], len: usize) -> Result<Destination, Unfit> {
     if header[0] >> 4 != 6 || total_len > len {
         return Err(Unfit::BadHeader);
     }
-    let address = header.last_chunk().copied().unwrap_or_default();
+    let address: [u8; 16] = header.last_chunk().copied().unwrap_or_default();
+    // 0xfd is the last that is routed.
+    if header[8].wrapping_sub(1) >= 0xfd || address[0].wrapping_sub(1) >= 0xfd {
+        check_ipv6(header[8..].first_chunk().unwrap_or(&[0; 16]), &address)?;
+    }
     if header[7] <= 1 { Err(Unfit::Expired) } else { Ok(Destination::Ipv6(address)) }
+}
+
+/// Checks the addresses (RFC 4291, 2.5 and 2.7).
+#[cold]
+fn check_ipv6(source: &[u8; 16], destination: &[u8; 16]) -> Result<(), Unfit> {
+    let is_nobody = |address: &[u8; 16]| u128::from_be_bytes(*address) <= 1;
+    let is_of_link = |address: &[u8; 16]| address[0] == 0xfe && address[1] >> 6 == 2;
+    if is_nobody(source) || is_nobody(destination) || source[0] == 0xff {
+        Err(Unfit::Martian)
+    } else if destination[0] == 0xff {
+        Err(Unfit::Group)
+    } else if is_of_link(source) || is_of_link(destination) {
+        Err(Unfit::LinkLocal)
+    } else {
+        Ok(())
+    }
 }
 
 /// The ones' complement sum of an IPv4 header (RFC 1071): 0xffff if its
@@ -146,18 +230,82 @@ mod tests {
         header[10..12].fill(0);
         let checksum = !sum(&header);
         header[10..12].copy_from_slice(&checksum.to_be_bytes());
-        [&[9; 12][..], &[8, 0], &header, &vec![3; payload]].concat()
+        [&[8; 12][..], &[8, 0], &header, &vec![3; payload]].concat()
     }
 
     fn ipv6_frame(hop_limit: u8, payload: u16) -> Vec<u8> {
         let mut header = [0x60, 0, 0, 0, 0, 0, 59, hop_limit].to_vec();
         header[4..6].copy_from_slice(&payload.to_be_bytes());
-        [&[9; 12][..], &[0x86, 0xdd], &header, &[1; 16], &[2; 16], &vec![3; payload.into()]]
+        [&[8; 12][..], &[0x86, 0xdd], &header, &[1; 16], &[2; 16], &vec![3; payload.into()]]
             .concat()
     }
 
     fn asked(frame: &[u8]) -> Result<Destination, Unfit> {
-        destination(frame, frame.len())
+        destination(frame, frame.len(), Station::default())
+    }
+
+    #[test]
+    fn frames_for_others_are_not_routed() {
+        let own = Station::new([2, 0, 0, 0, 0, 9]);
+        let mut frame = ipv4_frame(5, 64, 30);
+        for (mac, wanted) in [
+            ([2, 0, 0, 0, 0, 9], Ok(Destination::Ipv4(0x0707_0707))),
+            ([2, 0, 0, 0, 0, 8], Err(Unfit::OtherStation)),
+            ([0xff; 6], Err(Unfit::Group)),
+            ([1, 0, 0x5e, 0, 0, 1], Err(Unfit::Group)),
+        ] {
+            frame[..6].copy_from_slice(&mac);
+            assert_eq!(destination(&frame, frame.len(), own), wanted, "{mac:02x?}");
+            let without = if mac[0] == 2 { Ok(Destination::Ipv4(0x0707_0707)) } else { wanted };
+            assert_eq!(asked(&frame), without, "a port without an address, {mac:02x?}");
+        }
+    }
+
+    #[test]
+    fn addresses_that_are_not_routed_have_a_cause() {
+        let ipv4 = |source: [u8; 4], destination: [u8; 4]| {
+            let mut frame = ipv4_frame(5, 64, 30);
+            frame[26..30].copy_from_slice(&source);
+            frame[30..34].copy_from_slice(&destination);
+            frame[24..26].fill(0);
+            let checksum = !sum(&frame[14..34]);
+            frame[24..26].copy_from_slice(&checksum.to_be_bytes());
+            asked(&frame).map(drop)
+        };
+        let host = [192, 0, 2, 1];
+        for (address, as_source, as_destination) in [
+            ([0, 1, 2, 3], Some(Unfit::Martian), Some(Unfit::Martian)),
+            ([127, 0, 0, 1], Some(Unfit::Martian), Some(Unfit::Martian)),
+            ([169, 254, 9, 9], Some(Unfit::LinkLocal), Some(Unfit::LinkLocal)),
+            ([169, 253, 9, 9], None, None),
+            ([223, 255, 255, 255], None, None),
+            ([224, 0, 0, 9], Some(Unfit::Martian), Some(Unfit::Group)),
+            ([240, 0, 0, 1], Some(Unfit::Martian), Some(Unfit::Martian)),
+            ([255; 4], Some(Unfit::Martian), Some(Unfit::Martian)),
+        ] {
+            assert_eq!(ipv4(address, host).err(), as_source, "{address:?}");
+            assert_eq!(ipv4(host, address).err(), as_destination, "{address:?}");
+        }
+        let ipv6 = |source: &str, destination: &str| {
+            let [source, destination] = [source, destination]
+                .map(|text| text.parse::<std::net::Ipv6Addr>().expect("an address").octets());
+            let mut frame = ipv6_frame(64, 30);
+            frame[22..38].copy_from_slice(&source);
+            frame[38..54].copy_from_slice(&destination);
+            asked(&frame).map(drop)
+        };
+        let host = "2001:db8::9";
+        for (address, as_source, as_destination) in [
+            ("::", Some(Unfit::Martian), Some(Unfit::Martian)),
+            ("::1", Some(Unfit::Martian), Some(Unfit::Martian)),
+            ("64:ff9b::1", None, None),
+            ("fd00::1", None, None),
+            ("fe80::1", Some(Unfit::LinkLocal), Some(Unfit::LinkLocal)),
+            ("ff02::1", Some(Unfit::Martian), Some(Unfit::Group)),
+        ] {
+            assert_eq!(ipv6(address, host).err(), as_source, "{address}");
+            assert_eq!(ipv6(host, address).err(), as_destination, "{address}");
+        }
     }
 
     #[test]
@@ -238,7 +386,7 @@ mod tests {
         hop(&mut tagged, &[5; 12]);
         assert_eq!(tagged[12..20], [0x88, 0xa8, 0, 1, 0x81, 0, 0, 2]);
         assert_eq!((tagged[30], sum(&tagged[22..42])), (63, 0xffff));
-        assert_eq!(asked(&[&[9; 12][..], &[8, 6], &[0; 46]].concat()), Err(Unfit::NotIp));
+        assert_eq!(asked(&[&[8; 12][..], &[8, 6], &[0; 46]].concat()), Err(Unfit::NotIp));
     }
 
     proptest! {

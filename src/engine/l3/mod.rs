@@ -6,13 +6,13 @@ mod ip;
 mod routes;
 mod table;
 
-pub use ip::{Destination, Unfit, destination, hop};
-pub use routes::{Hop, Route, RouteFile, Routes};
+pub use ip::{Destination, Station, Unfit, destination, hop};
+pub use routes::{BLACKHOLE, Hop, Route, RouteFile, Routes, UNREACHABLE};
 pub use table::{Outgoing, Table};
 
 use super::headers::FRONT_MAX;
 use super::{Class, Engine, Held, Verdict};
-use crate::dpdk::{BURST_MAX, Burst, Mbuf, NoteField};
+use crate::dpdk::{BURST_MAX, Burst, MAX_PORTS, Mbuf, NoteField};
 use crate::stats::DropCause;
 
 impl From<Unfit> for DropCause {
@@ -21,6 +21,10 @@ impl From<Unfit> for DropCause {
             Unfit::NotIp => Self::NotIp,
             Unfit::BadHeader => Self::BadHeader,
             Unfit::Expired => Self::TtlExpired,
+            Unfit::OtherStation => Self::OtherStation,
+            Unfit::Group => Self::Group,
+            Unfit::Martian => Self::Martian,
+            Unfit::LinkLocal => Self::LinkLocal,
         }
     }
 }
@@ -42,7 +46,7 @@ impl Found {
     #[inline(always)]
     fn from_hop(table: &Table, hop: u64) -> Self {
         let hop = hop as u32;
-        if table.egress(hop).is_some() { Self::Hop(hop) } else { Self::Drop(DropCause::NoRoute) }
+        if table.egress(hop).is_some() { Self::Hop(hop) } else { Self::Drop(table.cause(hop)) }
     }
 
     /// `number`: of the table.
@@ -85,13 +89,19 @@ struct Lookup {
 #[derive(Clone, Debug)]
 pub struct L3 {
     table: Held<Table>,
+    /// The address of each port.
+    stations: Box<[Station; MAX_PORTS]>,
     /// Holds the result for packets that continue one by one.
     note: NoteField,
     lookup: Box<Lookup>,
 }
 
 impl L3 {
-    pub fn new(table: Held<Table>, note: NoteField) -> Self {
+    pub fn new(table: Held<Table>, ports: &[Outgoing], note: NoteField) -> Self {
+        let mut stations = Box::new([Station::default(); MAX_PORTS]);
+        for port in ports {
+            stations[usize::from(port.port) % MAX_PORTS] = Station::new(port.own);
+        }
         let lookup = Lookup {
             ipv4: [0; BURST_MAX],
             ipv4_at: [0; BURST_MAX],
@@ -100,17 +110,18 @@ impl L3 {
             hops: [0; BURST_MAX],
             found: [Found::Drop(DropCause::NoRoute); BURST_MAX],
         };
-        Self { table, note, lookup: Box::new(lookup) }
+        Self { table, stations, note, lookup: Box::new(lookup) }
     }
 
     /// Looks up all packets at once: the table is larger than any cache, and
     /// its misses overlap. Writes the results to `found`.
     #[inline]
-    fn look_up(&mut self, burst: &Burst) {
+    fn look_up(&mut self, burst: &Burst, from: u16) {
+        let own = self.station(from);
         let Lookup { ipv4, ipv4_at, ipv6, ipv6_at, hops, found } = &mut *self.lookup;
         let (mut ipv4_pkts, mut ipv6_pkts) = (0, 0);
         for (at, packet) in burst.packets().iter().enumerate() {
-            match destination_of(packet) {
+            match destination_of(packet, own) {
                 Ok(Destination::Ipv4(address)) => {
                     (ipv4[ipv4_pkts], ipv4_at[ipv4_pkts]) = (address, at as u16);
                     ipv4_pkts += 1;
@@ -134,6 +145,11 @@ impl L3 {
         }
     }
 
+    #[inline(always)]
+    fn station(&self, port: u16) -> Station {
+        self.stations[usize::from(port) % MAX_PORTS]
+    }
+
     /// Writes its result on each packet.
     #[inline]
     fn write_notes(&self, burst: &mut Burst) {
@@ -144,9 +160,9 @@ impl L3 {
 
     /// Looks up one packet without a result.
     #[cold]
-    fn look_up_one(&self, packet: &Mbuf) -> Found {
+    fn look_up_one(&self, packet: &Mbuf, from: u16) -> Found {
         let mut hop = [0];
-        match destination_of(packet) {
+        match destination_of(packet, self.station(from)) {
             Ok(Destination::Ipv4(address)) => self.table.look_up_ipv4(&[address], &mut hop),
             Ok(Destination::Ipv6(address)) => self.table.look_up_ipv6(&[address], &mut hop),
             Err(unfit) => return Found::Drop(unfit.into()),
@@ -188,11 +204,11 @@ impl L3 {
 
 impl Engine for L3 {
     #[inline]
-    fn prepare_burst(&mut self, burst: &mut Burst, _: u16) {
+    fn prepare_burst(&mut self, burst: &mut Burst, from: u16) {
         self.table.follow();
         // `cheap_burst` has done so if it was called.
         if burst.packets().first().is_some_and(|packet| !self.note.is_on(packet)) {
-            self.look_up(burst);
+            self.look_up(burst, from);
             self.write_notes(burst);
         }
     }
@@ -203,11 +219,11 @@ impl Engine for L3 {
     }
 
     #[inline]
-    fn cheap(&mut self, packet: &mut Mbuf, _: u16) -> Verdict {
+    fn cheap(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
         self.table.follow();
         let noted =
             self.note.take(packet).and_then(|note| Found::of_note(note, self.table.number()));
-        let found = noted.unwrap_or_else(|| self.look_up_one(packet));
+        let found = noted.unwrap_or_else(|| self.look_up_one(packet, from));
         self.forward(packet, found)
     }
 
@@ -229,7 +245,7 @@ impl Engine for L3 {
         mut dropped: impl FnMut(Mbuf, DropCause),
     ) -> Option<u16> {
         self.table.follow();
-        self.look_up(burst);
+        self.look_up(burst, from);
         let Some(port) = self.only_port(burst.len()) else {
             self.write_notes(burst);
             return None;
@@ -262,17 +278,17 @@ fn holds_headers(packet: &Mbuf) -> bool {
 }
 
 #[inline(always)]
-fn destination_of(packet: &Mbuf) -> Result<Destination, Unfit> {
+fn destination_of(packet: &Mbuf, own: Station) -> Result<Destination, Unfit> {
     if holds_headers(packet) {
-        return destination(packet.data(), packet.pkt_len() as usize);
+        return destination(packet.data(), packet.pkt_len() as usize, own);
     }
-    destination_across_segments(packet)
+    destination_across_segments(packet, own)
 }
 
 #[cold]
-fn destination_across_segments(packet: &Mbuf) -> Result<Destination, Unfit> {
+fn destination_across_segments(packet: &Mbuf, own: Station) -> Result<Destination, Unfit> {
     let mut front = [0; FRONT_MAX];
-    destination(packet.copy_front(&mut front), packet.pkt_len() as usize)
+    destination(packet.copy_front(&mut front), packet.pkt_len() as usize, own)
 }
 
 /// Returns `false`, and changes nothing, where other packets may have one of

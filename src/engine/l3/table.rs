@@ -3,8 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::routes::{Hop, Route, RouteFile, Routes};
+use super::routes::{BLACKHOLE, Hop, Route, RouteFile, Routes, UNREACHABLE};
 use crate::dpdk::{Eal, Fib4, Fib6, FibSize};
+use crate::stats::DropCause;
 use mpfwd_common::error::{Error, Result};
 
 /// A port that packets may leave by.
@@ -24,8 +25,20 @@ pub(super) struct Egress {
     pub addresses: [u8; 12],
 }
 
-/// A packet's note has 24 bits for its hop.
-const HOPS_MAX: usize = 1 << 24;
+/// A packet's note has 24 bits for its hop, or the reason why there is none.
+const HOPS_MAX: usize = (1 << 24) - NOWHERE;
+
+/// Numbers behind the last hop: no route, blackhole, unreachable.
+const NOWHERE: usize = 3;
+
+/// The number of a route's hop in the tables.
+fn hop_number(hop: u32, hops: u32) -> u32 {
+    match hop {
+        BLACKHOLE => hops + 1,
+        UNREACHABLE => hops + 2,
+        hop => hop,
+    }
+}
 
 /// All routes, shared by all lcores.
 pub struct Table {
@@ -69,8 +82,8 @@ impl Table {
             .collect::<Result<Vec<_>>>()?;
         // The number behind the last hop means no route.
         let no_route = hops.len() as u32;
-        let ipv4_default = default_hop(&routes.ipv4, no_route);
-        let ipv6_default = default_hop(&routes.ipv6, no_route);
+        let ipv4_default = hop_number(default_hop(&routes.ipv4, no_route), no_route);
+        let ipv6_default = hop_number(default_hop(&routes.ipv6, no_route), no_route);
         Ok(Self {
             number,
             ipv4: ipv4(on, routes, ipv4_default, no_route)?,
@@ -106,10 +119,20 @@ impl Table {
         }
     }
 
-    /// `None`: no route.
+    /// `None`: the packet is dropped, because of [`Table::cause`].
     #[inline(always)]
     pub(super) fn egress(&self, hop: u32) -> Option<&Egress> {
         self.hops.get(hop as usize)
+    }
+
+    /// Why no packet leaves by this hop.
+    #[cold]
+    pub(super) fn cause(&self, hop: u32) -> DropCause {
+        match hop as usize - self.hops.len() {
+            1 => DropCause::Blackhole,
+            2 => DropCause::Unreachable,
+            _ => DropCause::NoRoute,
+        }
     }
 }
 
@@ -157,7 +180,7 @@ fn ipv4(
     (eal, socket): (&Eal, u32),
     routes: &Routes,
     default_hop: u32,
-    hop_max: u32,
+    hops: u32,
 ) -> Result<Option<Fib4>> {
     let routes = &routes.ipv4[routes.ipv4.partition_point(|route| route.length == 0)..];
     if routes.is_empty() {
@@ -172,11 +195,13 @@ fn ipv4(
     let size = FibSize {
         routes: routes.len() as u32,
         groups: long.len() as u32 + 1,
-        hop_max,
+        hop_max: hops + NOWHERE as u32 - 1,
         default_hop,
     };
     let mut fib = Fib4::create(eal, socket, size)?;
-    routes.iter().try_for_each(|route| fib.add(route.prefix, route.length, route.hop))?;
+    routes
+        .iter()
+        .try_for_each(|route| fib.add(route.prefix, route.length, hop_number(route.hop, hops)))?;
     Ok(Some(fib))
 }
 
@@ -184,7 +209,7 @@ fn ipv6(
     (eal, socket): (&Eal, u32),
     routes: &Routes,
     default_hop: u32,
-    hop_max: u32,
+    hops: u32,
 ) -> Result<Option<Fib6>> {
     let routes = &routes.ipv6[routes.ipv6.partition_point(|route| route.length == 0)..];
     if routes.is_empty() {
@@ -194,8 +219,15 @@ fn ipv6(
     // share them.
     let groups: u32 =
         routes.iter().map(|route| u32::from(route.length.saturating_sub(24).div_ceil(8))).sum();
-    let size = FibSize { routes: routes.len() as u32, groups: groups + 2, hop_max, default_hop };
+    let size = FibSize {
+        routes: routes.len() as u32,
+        groups: groups + 2,
+        hop_max: hops + NOWHERE as u32 - 1,
+        default_hop,
+    };
     let mut fib = Fib6::create(eal, socket, size)?;
-    routes.iter().try_for_each(|route| fib.add(route.prefix, route.length, route.hop))?;
+    routes
+        .iter()
+        .try_for_each(|route| fib.add(route.prefix, route.length, hop_number(route.hop, hops)))?;
     Ok(Some(fib))
 }

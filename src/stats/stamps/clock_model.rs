@@ -3,6 +3,7 @@
 //! caller reads the clocks.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 /// The unit of a stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,16 @@ impl Unit {
             }
             Self::Ticks | Self::Nanoseconds | Self::Microseconds => stamp,
         }
+    }
+}
+
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ticks => "ticks of the device",
+            Self::Nanoseconds | Self::SecondsNanoseconds => "nanoseconds",
+            Self::Microseconds => "microseconds",
+        })
     }
 }
 
@@ -79,8 +90,8 @@ pub struct Conversion {
 }
 
 impl Conversion {
-    /// The time stamp counter when the clock shows `clock`, which may lie before
-    /// or after the start.
+    /// The time stamp counter when the clock shows `clock`, which may lie
+    /// before or after the start.
     #[inline(always)]
     pub fn ticks(self, clock: u64) -> u64 {
         let since = clock.wrapping_sub(self.clock).cast_signed();
@@ -100,7 +111,8 @@ impl Conversion {
 }
 
 /// The ages of many readings of a clock at one moment: a multiplication and a
-/// subtraction each. Exact modulo 2^64, hence correct for ages below 2^31 ticks.
+/// subtraction each. Exact modulo 2^64, hence correct for ages below 2^31
+/// ticks.
 #[derive(Clone, Copy, Debug)]
 pub struct Ages {
     of_zero: u64,

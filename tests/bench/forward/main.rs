@@ -1,5 +1,5 @@
 //! `cargo bench --bench forward -- [--json FILE] [--rounds N] [--only
-//! forward|handoff|modes|stamps|order|link|parent|steps]`: mpfwd beside other
+//! forward|handoff|modes|stamps|order|link|parent|scrape|steps]`: mpfwd beside other
 //! DPDK programs on the same CPUs and virtual ports. Most parts alternate in
 //! turns of milliseconds (turns.rs). The others alternate in windows of a
 //! second, each in a fresh process, which count only if the machine's state
@@ -15,6 +15,7 @@ mod others;
 mod peers;
 mod process;
 mod runs;
+mod scraper;
 mod stats;
 mod table;
 mod turns;
@@ -81,6 +82,8 @@ pub enum Part {
     /// The cost of a change: forwarding, the hand-off and order, beside
     /// --parent
     Parent,
+    /// The cost of being watched: macswap, asked for its metrics, beside itself
+    Scrape,
     /// Cycles per packet of each step of mpfwd
     Steps,
 }
@@ -174,6 +177,9 @@ fn run(bench: &mut Bench, args: &Args) -> Result<(), Failure> {
     }
     if wanted(Part::Parent) {
         bench.parent(args.parent.as_deref())?;
+    }
+    if wanted(Part::Scrape) {
+        bench.scrape()?;
     }
     if wanted(Part::Steps) {
         bench.steps()?;

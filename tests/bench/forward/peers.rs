@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::gate::Cpus;
 use crate::process::{self, Failure, Running, failure};
+use crate::scraper::Scraper;
 use crate::turns::Forwarder;
 
 /// Packets are counted for this long.
@@ -91,7 +92,34 @@ impl Forward {
         mode: &str,
         cpus: Cpus,
     ) -> Result<Forwarder, Failure> {
-        let (args, prefix) = self.mpfwd_args(devices, mode, cpus, "");
+        self.start_mpfwd_with(binary, devices, mode, cpus, "")
+    }
+
+    /// An mpfwd that has been asked for its metrics, and is asked again each time.
+    pub fn start_mpfwd_watched(
+        self,
+        mode: &str,
+        cpus: Cpus,
+        every: Option<Duration>,
+    ) -> Result<Forwarder, Failure> {
+        let folder = tempfile::tempdir()
+            .map_err(|error| Failure::Mpfwd(format!("no folder for a socket: {error}")))?;
+        let path = folder.path().join("api.sock");
+        let api = format!("--api unix:{}", path.display());
+        let scraper = Scraper::new(folder, path, every);
+        let forwarder = self.start_mpfwd_with(Path::new(MPFWD), DEVICES, mode, cpus, &api)?;
+        Ok(forwarder.watched_by(scraper))
+    }
+
+    fn start_mpfwd_with(
+        self,
+        binary: &Path,
+        devices: &str,
+        mode: &str,
+        cpus: Cpus,
+        more: &str,
+    ) -> Result<Forwarder, Failure> {
+        let (args, prefix) = self.mpfwd_args(devices, mode, cpus, more);
         let terminate = |running: &mut Running| {
             let pid = Pid::from_raw(running.pid().cast_signed());
             kill(pid, Signal::SIGTERM)

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::Part;
 use crate::flows::Flows;
@@ -25,7 +26,7 @@ const HANDOFF_SUBJECT: Subject =
 const MACSWAP: Forward = Forward { mode: "macswap", burst: 32 };
 
 /// Prints a table per part that has rows, and the devices of its ports.
-const TABLES: [(Part, &str); 7] = [
+const TABLES: [(Part, &str); 8] = [
     (
         Part::Forward,
         "Forwarding on one lcore, two net_null ports, in turns of 50 ms; medians of rounds",
@@ -55,7 +56,14 @@ const TABLES: [(Part, &str); 7] = [
         Part::Parent,
         "This build beside --parent, on two net_null ports or 1,024 flows on a net_pcap port, in turns of 50 ms; medians of rounds",
     ),
+    (
+        Part::Scrape,
+        "Asked for all metrics beside never asked, one lcore polling two net_null ports, in turns of 50 ms; medians of rounds",
+    ),
 ];
+
+/// A scrape or two in each turn.
+const SCRAPE_EVERY: Duration = Duration::from_millis(50);
 
 /// Defers one packet in a thousand, which costs 2 us.
 const DEFER_SOME: &str = "--work spin:cheap=0ns,expensive=2us,p=0.001,mark=sequence";
@@ -330,6 +338,28 @@ impl Bench {
                 };
                 Ok(vec![this.counting_sent(), other.counting_sent()])
             })?;
+        }
+        Ok(())
+    }
+
+    /// Asked once, so that lcores meter their activities, and asked all the time:
+    /// about 20 times as often as once a second.
+    pub fn scrape(&mut self) -> Result<(), Failure> {
+        let cpus = self.gate.cpus;
+        for (setup, every, target) in
+            [("asked once", None, 0.99), ("20 times a second", Some(SCRAPE_EVERY), 0.8)]
+        {
+            self.progress.inc_length(self.rounds as u64);
+            self.in_turns(
+                macswap(Part::Scrape, setup),
+                &[("itself, never asked", Some(target))],
+                || {
+                    Ok(vec![
+                        MACSWAP.start_mpfwd_watched("--mode pools", cpus, every)?,
+                        MACSWAP.start_mpfwd("--mode pools", cpus)?,
+                    ])
+                },
+            )?;
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::process::{self, Failure, Running, failure};
+use crate::scraper::Scraper;
 use crate::stats::median;
 
 /// Turns that each program has in a round.
@@ -39,6 +40,8 @@ pub struct Forwarder {
     telemetry: OwnedFd,
     /// The port counter that measures its speed.
     counter: &'static str,
+    /// Asks it for its metrics.
+    scraper: Option<Scraper>,
     /// The input that makes it exit.
     end: fn(&mut Running) -> Result<(), Failure>,
 }
@@ -53,7 +56,7 @@ impl Forwarder {
     ) -> Result<Self, Failure> {
         let path = Path::new("/var/run/dpdk").join(prefix).join("dpdk_telemetry.v2");
         let telemetry = connected(&path)?;
-        let forwarder = Self { running, telemetry, counter: "ipackets", end };
+        let forwarder = Self { running, telemetry, counter: "ipackets", scraper: None, end };
         let until = Instant::now() + START;
         while forwarder.counted_pkts()? == 0 {
             process::sleep(Duration::from_millis(20))?;
@@ -71,10 +74,16 @@ impl Forwarder {
         Self { counter: "opackets", ..self }
     }
 
+    /// From its next turn on it is asked for its metrics.
+    pub fn watched_by(self, scraper: Scraper) -> Self {
+        Self { scraper: Some(scraper), ..self }
+    }
+
     /// Its speed during a turn, in millions of packets a second.
     fn turn(&self) -> Result<f64, Failure> {
         process::check_interrupt()?;
         self.signal(Signal::SIGCONT)?;
+        self.scraper.iter().for_each(Scraper::begin);
         thread::sleep(SETTLE);
         let (before, start) = (self.counted_pkts()?, Instant::now());
         thread::sleep(TURN);

@@ -49,8 +49,8 @@ pub fn measure(eal: &Eal, rounds: u16, figures: &mut Figures) -> Result<()> {
             let mut burst = burst_of(&pool, count);
             let window = move || {
                 cycles_per_item(count, || {
-                    put.put(&mut burst);
-                    take.take(&mut burst, count);
+                    put.enqueue(&mut burst);
+                    take.dequeue(&mut burst, count);
                 })
             };
             candidates.push(((name, count), Box::new(window)));

@@ -40,7 +40,7 @@ impl Worker<'_> {
     fn dequeue(&mut self, burst: &mut Burst) -> usize {
         let picked = self.pick();
         let at = if self.heads.claim(picked) { picked } else { self.pick() };
-        self.takes[at].take(burst, 1);
+        self.takes[at].dequeue(burst, 1);
         self.heads.dequeued(at, || self.takes[at].head_stamp(self.stamp));
         at
     }
@@ -52,7 +52,7 @@ impl Worker<'_> {
 
     fn dequeue_by_rings(&mut self, burst: &mut Burst) -> usize {
         let at = self.pick_by_rings();
-        self.takes[at].take(burst, 1);
+        self.takes[at].dequeue(burst, 1);
         at
     }
 }
@@ -72,7 +72,7 @@ impl Producers<'_> {
         self.stamp.write(&mut packet, self.next_stamp);
         let mut burst = Burst::new();
         burst.push(packet);
-        assert_eq!(self.puts[at].put(&mut burst), 1);
+        assert_eq!(self.puts[at].enqueue(&mut burst), 1);
         self.heads.enqueued(at, self.next_stamp);
         self.next_stamp += 1;
     }

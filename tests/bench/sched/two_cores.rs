@@ -208,7 +208,7 @@ trait Taker: Send {
 
 impl Taker for RingConsumer {
     fn take(&mut self, burst: &mut Burst) -> usize {
-        RingConsumer::take(self, burst, BURST)
+        RingConsumer::dequeue(self, burst, BURST)
     }
 }
 
@@ -217,7 +217,7 @@ struct OnlyShard(RingConsumer);
 
 impl Taker for OnlyShard {
     fn take(&mut self, burst: &mut Burst) -> usize {
-        if self.0.is_empty() { 0 } else { self.0.take(burst, BURST) }
+        if self.0.is_empty() { 0 } else { self.0.dequeue(burst, BURST) }
     }
 }
 
@@ -248,7 +248,7 @@ impl<T: Taker> Through<T> {
                 }
                 for burst in &mut *sent {
                     while !burst.is_empty() {
-                        put.put(burst);
+                        put.enqueue(burst);
                     }
                 }
             });

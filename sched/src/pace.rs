@@ -1,7 +1,20 @@
 //! How fast this lcore serves bursts. By that it decides how long a lease is
 //! held, how large a burst may be, and whether the lcore is pressed.
+//!
+//! ```
+//! use micropools::pace::Pace;
+//! use micropools::policy::Excess;
+//!
+//! // Times are in nanoseconds here. Each packet takes 2 us.
+//! let mut pace = Pace::new(32, Excess::Pull, |ns| ns);
+//! for _ in 0..100 {
+//!     pace.begin_polled(0, 8);
+//!     pace.end(16_000);
+//! }
+//! assert_eq!(pace.burst(), 4, "others can help with what it does not poll");
+//! assert!(pace.is_pressed(4, 4), "the queue was not emptied");
+//! ```
 
-use crate::dpdk::BurstSize;
 use crate::policy::Excess;
 
 /// A burst that takes no longer than this is served under its lease: to give
@@ -22,13 +35,14 @@ const PLACE_NS: u64 = 100;
 const TRIED_NS: u64 = 500;
 const TRIED_BURSTS: u32 = 32;
 
-/// A silence that makes an lcore wary, and for how long it is.
+/// Two silences so long, and no further apart than this, make an lcore wary for
+/// as long again. A lone one, as hosts cause, tells nothing of the next.
 const WARY_AFTER_NS: u64 = 2_000_000;
-const WARY_NS: u64 = 200_000_000;
+const WARY_NS: u64 = 50_000_000;
 
 /// Bursts are made no longer than this where packets take long: what a burst
-/// holds, no other lcore can help with. An lcore that gets one that takes longer
-/// is pressed.
+/// holds, no other lcore can help with. An lcore that gets one that takes
+/// longer is pressed.
 const BURST_NS: u64 = 8_000;
 
 /// An lcore whose queue was not emptied by a poll is pressed, too, if what it
@@ -44,8 +58,12 @@ const GROUP_PKTS: u64 = 4;
 /// The mean moves by one part in two to the power of this per burst.
 const MEAN_SHIFT: u32 = 3;
 
+/// It stays where a burst took as long as expected, give or take the same part:
+/// that saves a division.
+const AS_EXPECTED_SHIFT: u32 = 3;
+
 /// Thresholds in ticks.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Limits {
     short: u64,
     wary_short: u64,
@@ -57,12 +75,17 @@ struct Limits {
     tried: u64,
 }
 
-pub(super) struct Pace {
+/// One lcore's pace. The lcore says when it begins and ends a burst of cheap
+/// packets.
+#[derive(Clone, Debug)]
+pub struct Pace {
     limits: Limits,
-    burst_max: BurstSize,
+    burst_max: usize,
     excess: Excess,
-    /// Mean cost of a packet without a place, in ticks.
+    /// Mean cost of a packet without a place, in ticks, and the cost in the
+    /// last two bursts that it was measured by.
     pkt_ticks: u64,
+    before: [u64; 2],
     /// The burst that is being served: when it began, how many packets, and
     /// whether they have places.
     began_ticks: u64,
@@ -72,14 +95,17 @@ pub(super) struct Pace {
     untried_bursts: u32,
     /// Polls until the lcore is no longer pressed; 0 if it is not.
     pressed_polls: u32,
+    /// When its last silence ended, in ticks; 0 before the first.
+    silent_until: u64,
     /// The lcore is wary until then, in ticks; 0 if it is not.
     wary_until: u64,
 }
 
 impl Pace {
+    /// Of an lcore that polls up to `burst_max` packets at a time, from 1.
     /// `excess`: how idle lcores help with a backlog. `ticks`: converts
     /// nanoseconds.
-    pub(super) fn new(burst_max: BurstSize, excess: Excess, ticks: impl Fn(u64) -> u64) -> Self {
+    pub fn new(burst_max: usize, excess: Excess, ticks: impl Fn(u64) -> u64) -> Self {
         let limits = Limits {
             short: ticks(SHORT_NS),
             wary_short: ticks(WARY_SHORT_NS),
@@ -95,46 +121,59 @@ impl Pace {
             burst_max,
             excess,
             pkt_ticks: 0,
+            before: [0; 2],
             began_ticks: 0,
             pkts: 0,
             placed: false,
             untried_bursts: 0,
             pressed_polls: 0,
+            silent_until: 0,
             wary_until: 0,
         }
     }
 
     /// A burst of cheap packets that have places begins at `now`.
     #[inline(always)]
-    pub(super) fn begin(&mut self, now: u64, pkts: usize) {
+    pub fn begin(&mut self, now: u64, pkts: usize) {
         (self.began_ticks, self.pkts, self.placed) = (now, pkts as u64, true);
     }
 
-    /// At `now` the burst has been served, if there was one. A host gap counts
-    /// no more than a burst of several times the mean.
+    /// At `now` the burst has been served, if there was one.
     #[inline(always)]
-    pub(super) fn end(&mut self, now: u64) {
-        if let Some(pkt_ticks) = now.wrapping_sub(self.began_ticks).checked_div(self.pkts) {
-            self.observe(pkt_ticks);
-        }
-    }
-
-    #[inline]
-    fn observe(&mut self, pkt_ticks: u64) {
-        self.pkts = 0;
-        if self.placed && self.pkt_ticks <= self.limits.tried {
+    pub fn end(&mut self, now: u64) {
+        let pkts = std::mem::take(&mut self.pkts);
+        if pkts == 0 || self.placed && self.pkt_ticks <= self.limits.tried {
             return;
         }
         let place_ticks = if self.placed { self.limits.place } else { 0 };
-        let pkt_ticks =
-            pkt_ticks.saturating_sub(place_ticks).min(4 * self.pkt_ticks + self.limits.short);
+        let (took, expected) = (now.wrapping_sub(self.began_ticks), self.pkt_ticks + place_ticks);
+        if took.abs_diff(expected * pkts) <= expected * pkts >> AS_EXPECTED_SHIFT {
+            self.before = [self.pkt_ticks; 2];
+        } else {
+            self.observe((took / pkts).saturating_sub(place_ticks));
+        }
+    }
+
+    /// Moves the mean by the median of three bursts. One burst that a host gap
+    /// falls into takes a hundred times as long as others, and would make the
+    /// lcore look pressed for hundreds of bursts.
+    #[inline(never)]
+    fn observe(&mut self, pkt_ticks: u64) {
+        let [a, b] = self.before;
+        self.before = [b, pkt_ticks];
+        let median = a.min(b).max(a.max(b).min(pkt_ticks));
         let mean = self.pkt_ticks;
-        self.pkt_ticks = mean + (pkt_ticks >> MEAN_SHIFT) - (mean >> MEAN_SHIFT);
+        let part = |ticks: u64| ticks.div_ceil(1 << MEAN_SHIFT);
+        self.pkt_ticks = if median < mean {
+            mean - part(mean - median)
+        } else {
+            mean + part((median - mean).min(3 * mean + self.limits.place))
+        };
     }
 
     /// Leaves the burst in service out of the mean.
     #[inline(always)]
-    pub(super) fn forget(&mut self) {
+    pub fn forget(&mut self) {
         self.pkts = 0;
     }
 
@@ -142,7 +181,7 @@ impl Pace {
     /// under its lease, without places; if not, the lcore serves at most
     /// `own_pkts` of it at once.
     #[inline(always)]
-    pub(super) fn begin_polled(&mut self, now: u64, pkts: usize) -> bool {
+    pub fn begin_polled(&mut self, now: u64, pkts: usize) -> bool {
         let whole = self.is_short(now, pkts) || self.tries_without_places();
         self.begin(now, if whole { pkts } else { pkts.min(self.own_pkts()) });
         self.placed = !whole;
@@ -158,27 +197,30 @@ impl Pace {
     #[inline(always)]
     fn is_short(&self, now: u64, pkts: usize) -> bool {
         let ticks = self.pkt_ticks * pkts as u64;
-        // Full bursts of packets that cost next to nothing: nobody could serve
-        // the queue as fast with places.
-        let is_full = pkts == self.burst_max.pkts();
+        // Full bursts of packets that cost next to nothing: with places no
+        // lcore could serve the queue as fast.
+        let is_full = pkts == self.burst_max;
         let wary = self.pressed_polls > 0 || now < self.wary_until && !is_full;
         ticks <= if wary { self.limits.wary_short } else { self.limits.short }
     }
 
-    /// The lcore runs again at `now`, after it has not for so long. What
-    /// happened once may happen again: until it has not for a while, bursts in
-    /// service hold up nothing but their own flows.
+    /// The lcore runs again at `now`, after it has not for so long. What happens
+    /// again and again will happen once more: until it has not for a while, bursts
+    /// in service hold up nothing but their own flows.
     #[cold]
-    pub(super) fn note_silence(&mut self, now: u64, ticks: u64) {
+    pub fn note_silence(&mut self, now: u64, ticks: u64) {
         if ticks > self.limits.wary_after {
-            self.wary_until = now + self.limits.wary;
+            if self.silent_until != 0 && now - self.silent_until < self.limits.wary {
+                self.wary_until = now + self.limits.wary;
+            }
+            self.silent_until = now;
         }
     }
 
     /// How many packets to poll: fewer where they take long.
     #[inline(always)]
-    pub(super) fn burst(&self) -> BurstSize {
-        let max = self.burst_max.pkts() as u64;
+    pub fn burst(&self) -> usize {
+        let max = self.burst_max as u64;
         if self.pkt_ticks * max <= self.limits.burst || self.excess == Excess::Push {
             self.burst_max
         } else {
@@ -187,16 +229,16 @@ impl Pace {
     }
 
     #[cold]
-    fn few(&self) -> BurstSize {
+    fn few(&self) -> usize {
         let groups = self.fitting_pkts() / GROUP_PKTS;
-        let max = self.burst_max.pkts() as u64;
-        BurstSize::of((groups.max(1) * GROUP_PKTS).min(max) as u16)
+        let max = self.burst_max as u64;
+        (groups.max(1) * GROUP_PKTS).min(max) as usize
     }
 
     /// How many packets of a burst the lcore serves at once. While it is
     /// pressed, the others are for idle lcores.
     #[inline(always)]
-    pub(super) fn own_pkts(&self) -> usize {
+    pub fn own_pkts(&self) -> usize {
         if self.pressed_polls == 0 || self.excess == Excess::Leave {
             usize::MAX
         } else {
@@ -210,12 +252,12 @@ impl Pace {
         self.limits.burst / self.pkt_ticks.max(1)
     }
 
-    /// Whether the lcore is pressed after a poll for `want` packets that brought
-    /// `pkts`.
+    /// Whether the lcore is pressed after a poll for `want` packets that
+    /// brought `pkts`.
     #[inline(always)]
-    pub(super) fn is_pressed(&mut self, pkts: usize, want: BurstSize) -> bool {
+    pub fn is_pressed(&mut self, pkts: usize, want: usize) -> bool {
         let ticks = self.pkt_ticks * pkts as u64;
-        let limit = if pkts == want.pkts() { self.limits.pressed } else { self.limits.burst };
+        let limit = if pkts == want { self.limits.pressed } else { self.limits.burst };
         if ticks > limit {
             self.pressed_polls = RELIEVED_POLLS;
         } else {
@@ -225,12 +267,12 @@ impl Pace {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
     fn pace(pkt_ns: u64) -> Pace {
-        let mut pace = Pace::new(BurstSize::of(32), Excess::Pull, |ns| ns);
+        let mut pace = Pace::new(32, Excess::Pull, |ns| ns);
         for _ in 0..200 {
             let placed = !pace.begin_polled(0, 1);
             pace.end(pkt_ns + u64::from(placed) * PLACE_NS);
@@ -241,7 +283,7 @@ mod tests {
     #[test]
     fn an_lcore_finds_out_that_only_places_take_long() {
         let mut pace = pace(400);
-        let want = BurstSize::of(32);
+        let want = 32;
         let placed = (0..1_000).filter(|_| {
             pace.is_pressed(32, want);
             let placed = !pace.begin_polled(0, 32);
@@ -253,10 +295,20 @@ mod tests {
     }
 
     #[test]
+    fn a_host_gap_presses_nobody() {
+        let mut pace = pace(10);
+        let want = 32;
+        for burst in 0..100 {
+            assert!(!pace.is_pressed(32, want) && pace.begin_polled(0, 32));
+            pace.end(if burst % 4 == 0 { 50_000 } else { 320 });
+        }
+    }
+
+    #[test]
     fn bursts_shrink_where_packets_take_long() {
-        assert_eq!(pace(10).burst().pkts(), 32);
-        assert!((4..=12).contains(&pace(1_000).burst().pkts()));
-        assert_eq!(pace(100_000).burst().pkts(), 4);
+        assert_eq!(pace(10).burst(), 32);
+        assert!((4..=12).contains(&pace(1_000).burst()));
+        assert_eq!(pace(100_000).burst(), 4);
     }
 
     #[test]
@@ -265,8 +317,8 @@ mod tests {
             let mut pace = Pace { excess, ..pace(pkt_ns) };
             assert_eq!(pace.own_pkts(), usize::MAX, "it is not pressed");
             let want = pace.burst();
-            assert!(pace.is_pressed(want.pkts(), want));
-            (want.pkts(), pace.own_pkts())
+            assert!(pace.is_pressed(want, want));
+            (want, pace.own_pkts())
         };
         assert!(matches!(pressed(Excess::Push, 1_000), (32, 6..=12)));
         assert_eq!(pressed(Excess::Push, 20_000), (32, 1));
@@ -281,21 +333,28 @@ mod tests {
     }
 
     #[test]
-    fn a_silence_makes_an_lcore_wary_for_a_while() {
+    fn silences_make_an_lcore_wary_for_a_while() {
         let mut pace = pace(1_000);
-        pace.note_silence(100, WARY_AFTER_NS);
-        assert!(pace.is_short(200, 1), "a short silence is none");
-        pace.note_silence(100, WARY_AFTER_NS + 1);
-        assert!(!pace.is_short(200, 1) && pace.is_short(101 + WARY_NS, 1));
+        let silences = |pace: &mut Pace, apart: u64, ns: u64| {
+            pace.note_silence(100, ns);
+            pace.note_silence(100 + apart, ns);
+            100 + apart
+        };
+        let now = silences(&mut pace, 1_000, WARY_AFTER_NS);
+        assert!(pace.is_short(now, 1), "short silences are none");
+        let now = silences(&mut pace, WARY_NS, WARY_AFTER_NS + 1);
+        assert!(pace.is_short(now, 1), "the second has nothing to do with the first");
+        pace.note_silence(now + 100, WARY_AFTER_NS + 1);
+        assert!(!pace.is_short(now + 200, 1) && pace.is_short(now + 101 + WARY_NS, 1));
         let mut pace = self::pace(20);
-        pace.note_silence(100, WARY_AFTER_NS + 1);
-        assert!(!pace.is_short(200, 31) && pace.is_short(200, 32), "a full burst");
+        let now = silences(&mut pace, 100, WARY_AFTER_NS + 1);
+        assert!(!pace.is_short(now, 31) && pace.is_short(now, 32), "a full burst");
     }
 
     #[test]
     fn pressure_ends_when_the_queue_was_empty_several_times() {
         let mut pace = pace(1_000);
-        let want = BurstSize::of(8);
+        let want = 8;
         assert!(!pace.is_pressed(7, want) && pace.is_pressed(8, want));
         let still = (0..20).filter(|_| pace.is_pressed(0, want)).count();
         assert_eq!(still as u32, RELIEVED_POLLS - 1);

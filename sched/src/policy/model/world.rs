@@ -1,17 +1,12 @@
-//! A model in which several lcores carry out a policy's decisions in any order.
-//! After each step it checks the invariants of every mode. One turn of an lcore
-//! is one step, or a part of the long packet that it is in. An lcore that gets no
-//! turn for a while is stalled.
+//! Lcores that take turns in any order. Each turn carries out what the policy
+//! decides, and checks what it may decide.
 
 use std::collections::VecDeque;
-use std::num::NonZeroU64;
 
-use proptest::prelude::*;
-
-use super::*;
+use super::super::*;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Packet {
+pub(super) enum Packet {
     Cheap,
     /// Known to be expensive.
     Deferred,
@@ -21,32 +16,27 @@ enum Packet {
 
 const BURST: usize = 4;
 const SHARD_ROOM: usize = 3;
-const RESCUE_AFTER_TURNS: u64 = 8;
-const STALL_AFTER_TURNS: u64 = 16;
+pub(super) const RESCUE_AFTER_TURNS: u64 = 8;
+pub(super) const STALL_AFTER_TURNS: u64 = 16;
 /// How many packets of a burst a pressed lcore serves at once.
 const PRESSED_PKTS: usize = 2;
-/// How many rounds of turns a stall at the end lasts.
-const STALL_ROUNDS: usize = 200;
-/// So many rounds may pass until idle lcores poll for a stalled one: it must count
-/// as stalled, and where lcores choose any queue its turn must come.
-const IDLE_ROUNDS_MAX: usize = 50;
 
 #[derive(Default)]
-struct Lcore<'a> {
-    rx: VecDeque<Packet>,
+pub(super) struct Lcore<'a> {
+    pub(super) rx: VecDeque<Packet>,
     run_queue: VecDeque<Packet>,
     kept: usize,
     inbox: usize,
     shard: usize,
-    done: u64,
+    pub(super) done: u64,
     found_nothing: bool,
     permit_refused: bool,
-    /// When it began the long packet that it is in, and how many turns that still
-    /// takes.
+    /// When it began the long packet that it is in, and how many turns that
+    /// still takes.
     away: Option<(u64, u32)>,
-    permit: Option<Permit<'a>>,
+    pub(super) permit: Option<Permit<'a>>,
     /// It has moved to pool B, or began there.
-    is_worker: bool,
+    pub(super) is_worker: bool,
     /// The long packet was known to be expensive.
     expensive: bool,
     /// The turn in which it was seen to run last.
@@ -55,21 +45,28 @@ struct Lcore<'a> {
     pressed: bool,
 }
 
-struct World<'a, P> {
-    policies: Vec<P>,
-    lcores: Vec<Lcore<'a>>,
-    permits: &'a Permits,
-    split: &'a Split,
-    cost_turns: u32,
+impl Lcore<'_> {
+    /// One that has nothing yet.
+    pub(super) fn of(is_worker: bool) -> Self {
+        Self { is_worker, ..Self::default() }
+    }
+}
+
+pub(super) struct World<'a, P> {
+    pub(super) policies: Vec<P>,
+    pub(super) lcores: Vec<Lcore<'a>>,
+    pub(super) permits: &'a Permits,
+    pub(super) split: &'a Split,
+    pub(super) cost_turns: u32,
     /// Each lcore polls all queues in turn, instead of its own.
-    polls_all: bool,
-    turn: u64,
-    draining: bool,
-    received: u64,
+    pub(super) polls_all: bool,
+    pub(super) turn: u64,
+    pub(super) draining: bool,
+    pub(super) received: u64,
     /// How often lcores stole, took over, and dequeued from shards to help.
-    helped: [u64; 3],
+    pub(super) helped: [u64; 3],
     /// How often they helped one that was stalled, and one that was pressed.
-    relieved: [u64; 2],
+    pub(super) relieved: [u64; 2],
 }
 
 impl<'a, P: Policy> World<'a, P> {
@@ -79,13 +76,13 @@ impl<'a, P: Policy> World<'a, P> {
     }
 
     /// Goes on with a change of the split. Returns whether it is done.
-    fn advance(&self, pool_a: usize, cap: usize) -> bool {
+    pub(super) fn advance(&self, pool_a: usize, cap: usize) -> bool {
         let shown = (0..self.lcores.len()).map(|at| self.pool(at));
         self.split.advance(pool_a, cap, self.permits, shown)
     }
 
     /// Whether lcores may end: nothing is left that could still reach any.
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         let holds = |lcore: &Lcore<'_>| {
             lcore.run_queue.len() + lcore.kept + lcore.inbox + lcore.shard > 0
                 || lcore.away.is_some()
@@ -93,9 +90,9 @@ impl<'a, P: Policy> World<'a, P> {
         self.draining && !self.lcores.iter().any(holds)
     }
 
-    /// Whether packets wait in a stalled lcore's receive queue while all other lcores
-    /// are idle.
-    fn is_abandoned(&self, stalled: usize) -> bool {
+    /// Whether packets wait in a stalled lcore's receive queue while all other
+    /// lcores are idle.
+    pub(super) fn is_abandoned(&self, stalled: usize) -> bool {
         let has_work = |lcore: &Lcore<'_>| {
             lcore.away.is_some()
                 || lcore.run_queue.len() + lcore.kept + lcore.inbox + lcore.shard > 0
@@ -105,7 +102,7 @@ impl<'a, P: Policy> World<'a, P> {
         !self.lcores[stalled].rx.is_empty() && !others.any(|(_, lcore)| has_work(lcore))
     }
 
-    fn turn_of(&mut self, me: usize) {
+    pub(super) fn turn_of(&mut self, me: usize) {
         self.turn += 1;
         let shards_nonempty = self.lcores.iter().any(|lcore| lcore.shard > 0);
         let pool = self.split.pool_of(me);
@@ -348,7 +345,7 @@ impl<'a, P: Policy> World<'a, P> {
     }
 
     /// `expensive_max`: lcores that may be in expensive work.
-    fn check(&self, expensive_max: usize) {
+    pub(super) fn check(&self, expensive_max: usize) {
         let count = |wanted: &dyn Fn(usize) -> bool| {
             (0..self.lcores.len()).filter(|&at| wanted(at)).count()
         };
@@ -362,226 +359,7 @@ impl<'a, P: Policy> World<'a, P> {
         }
     }
 
-    fn expensive(&self) -> usize {
+    pub(super) fn expensive(&self) -> usize {
         self.lcores.iter().filter(|lcore| lcore.permit.is_some()).count()
-    }
-}
-
-/// The packets that arrive, and the lcores in the order of their turns.
-#[derive(Clone, Debug)]
-struct Scenario {
-    pool_a: usize,
-    pool_b: usize,
-    cap: usize,
-    cost_turns: u32,
-    arrivals: Vec<(usize, Packet)>,
-    turns: Vec<usize>,
-    /// Sizes of pool A that follow each other, as far as an lcore is left to each
-    /// pool; each with a cap. For policies whose lcores may move.
-    changes: Vec<(usize, usize)>,
-    /// Which lcore gets no turns for long at the end.
-    stalls: usize,
-}
-
-fn scenario() -> impl Strategy<Value = Scenario> {
-    let arrivals = prop::collection::vec(
-        (
-            0..64usize,
-            prop_oneof![6 => Just(Packet::Cheap), 3 => Just(Packet::Deferred), 1 => Just(Packet::Unknown)],
-        ),
-        0..80,
-    );
-    let turns = prop::collection::vec(0..64usize, 1..400);
-    let changes = prop::collection::vec((1..7usize, 1..4usize), 0..12);
-    (1..5usize, 1..4usize, 1..4usize, 1..40u32, arrivals, turns, changes, 0..64usize).prop_map(
-        |(pool_a, pool_b, cap, cost_turns, arrivals, turns, changes, stalls)| Scenario {
-            pool_a,
-            pool_b,
-            cap: cap.min(pool_b),
-            cost_turns,
-            arrivals,
-            turns,
-            changes,
-            stalls,
-        },
-    )
-}
-
-/// How often lcores helped, as in [`World`].
-#[derive(Debug)]
-struct Helped {
-    helped: [u64; 3],
-    relieved: [u64; 2],
-}
-
-/// One lcore stalls, and the others have turns. They do not stay idle while
-/// packets wait in its receive queue.
-fn stall<P: Policy>(world: &mut World<'_, P>, stalled: usize, expensive_max: usize) {
-    let lcores = world.lcores.len();
-    let stalled = stalled % lcores;
-    let mut idle_rounds = 0;
-    for _ in 0..STALL_ROUNDS {
-        for at in (0..lcores).filter(|&at| at != stalled) {
-            world.turn_of(at);
-            world.check(expensive_max);
-        }
-        idle_rounds = if world.is_abandoned(stalled) { idle_rounds + 1 } else { 0 };
-        assert!(idle_rounds <= IDLE_ROUNDS_MAX, "nobody polls for lcore {stalled}");
-        if world.lcores[stalled].rx.is_empty() {
-            break;
-        }
-    }
-}
-
-/// Runs the scenario. Then one lcore stalls while the others take turns. Then
-/// they drain, all lcores taking turns.
-fn run<P: Policy>(scenario: &Scenario, workers: usize, policy: impl Fn(usize) -> P) -> Helped {
-    run_polling(scenario, workers, false, policy)
-}
-
-fn run_polling<P: Policy>(
-    scenario: &Scenario,
-    workers: usize,
-    polls_all: bool,
-    policy: impl Fn(usize) -> P,
-) -> Helped {
-    let lcores = scenario.pool_a + workers;
-    let (permits, split) =
-        (Permits::new(scenario.cap, scenario.pool_a), Split::new(scenario.pool_a));
-    let lcore = |at| Lcore { is_worker: at >= scenario.pool_a, ..Lcore::default() };
-    let mut world = World {
-        policies: (0..lcores).map(policy).collect(),
-        lcores: (0..lcores).map(lcore).collect(),
-        permits: &permits,
-        split: &split,
-        cost_turns: scenario.cost_turns,
-        polls_all,
-        turn: 0,
-        draining: false,
-        received: 0,
-        helped: [0; 3],
-        relieved: [0; 2],
-    };
-    let (mut arrivals, mut changes) =
-        (scenario.arrivals.iter(), scenario.changes.iter().peekable());
-    let (mut cap, mut expensive_max) = (scenario.cap, scenario.cap);
-    for turn in &scenario.turns {
-        if let Some((at, packet)) = arrivals.next() {
-            let pollers = if P::WORKERS_POLL { lcores } else { scenario.pool_a };
-            world.lcores[at % pollers].rx.push_back(*packet);
-        }
-        world.turn_of(turn % lcores);
-        world.check(expensive_max);
-        // Permits beyond a new cap are given back, one after the other.
-        expensive_max = cap.max(world.expensive());
-        let Some(&&(pool_a, new_cap)) = changes.peek() else { continue };
-        if P::WORKERS_POLL && pool_a < lcores {
-            let done = world.advance(pool_a, new_cap);
-            // Until it is done either cap may be in force.
-            expensive_max = expensive_max.max(new_cap);
-            if !done {
-                continue;
-            }
-            cap = new_cap;
-        }
-        changes.next();
-    }
-    // Even if all packets are expensive and run one after the other, with a few
-    // steps around each, all is done by then.
-    let enough =
-        (scenario.arrivals.len() as u64 + 1) * u64::from(scenario.cost_turns + 20) * lcores as u64;
-    if P::SHARES && lcores > 1 {
-        stall(&mut world, scenario.stalls, expensive_max.max(cap));
-    }
-    world.draining = true;
-    let end = world.turn + enough;
-    while !world.is_over() {
-        assert!(world.turn < end, "no progress");
-        for at in 0..lcores {
-            world.turn_of(at);
-            world.check(expensive_max);
-        }
-    }
-    let done: u64 = world.lcores.iter().map(|lcore| lcore.done).sum();
-    assert_eq!(done, world.received, "lost, or done twice");
-    assert_eq!(permits.held(), (0, 0));
-    Helped { helped: world.helped, relieved: world.relieved }
-}
-
-fn hybrid(excess: Excess) -> impl Fn(usize) -> Hybrid {
-    let (rescue_ticks, stall_ticks) = (RESCUE_AFTER_TURNS, STALL_AFTER_TURNS);
-    move |at| Hybrid::new(at as u64, HelpAfter { rescue_ticks, stall_ticks, excess })
-}
-
-const EXCESSES: [Excess; 3] = [Excess::Pull, Excess::Push, Excess::Leave];
-
-proptest! {
-    #![proptest_config(crate::cases())]
-
-    #[test]
-    fn no_mode_loses_work_stands_still_or_polls_while_draining(scenario in scenario(), every in 1..5u64) {
-        run(&scenario, 0, |_| Rtc);
-        run(&scenario, 0, |at| Steal::<false>::new(at as u64));
-        run(&scenario, 0, |at| Steal::<true>::new(at as u64));
-        run_polling(&scenario, 0, true, |at| Shared::new(at as u64));
-        run(&scenario, 0, |at| StealEvery::new(at as u64, NonZeroU64::new(every).unwrap()));
-        run(&scenario, 0, |at| ShedRandom::new(at as u64));
-        run(&scenario, scenario.pool_b, |_| Pools);
-        for excess in EXCESSES {
-            run(&scenario, scenario.pool_b, hybrid(excess));
-        }
-    }
-}
-
-/// Policies that never help would pass the checks above.
-#[test]
-#[cfg_attr(miri, ignore = "many turns of safe code")]
-fn each_kind_of_help_occurs() {
-    let mixed = |at: usize| {
-        let packet = if at.is_multiple_of(3) {
-            Packet::Deferred
-        } else if at.is_multiple_of(10) {
-            Packet::Unknown
-        } else {
-            Packet::Cheap
-        };
-        // Lcores 0 and 1 get more than others.
-        let lcore = [0, 1, 1, at % 7][at % 4];
-        (lcore, packet)
-    };
-    // Lcore 0 runs so seldom that it stalls; lcore 1 often enough not to, but not
-    // often enough to keep up.
-    let turns = |lcores: usize| {
-        let turn = move |turn: usize| match turn {
-            turn if turn % 40 == 0 => 0,
-            turn if turn % 10 == 5 => 1,
-            turn => 2 + turn * 5 % (lcores - 2),
-        };
-        (0..3000).map(turn).collect()
-    };
-    let scenario = |pool_b: usize| Scenario {
-        pool_a: 4,
-        pool_b,
-        cap: pool_b,
-        cost_turns: 30,
-        arrivals: (0..300).map(mixed).collect(),
-        turns: turns(4 + pool_b),
-        changes: Vec::new(),
-        stalls: 0,
-    };
-    let Helped { helped: [stolen, taken_over, _], .. } =
-        run(&scenario(1), 0, |at| Steal::<false>::new(at as u64));
-    assert!(stolen > 0 && taken_over == 0);
-    for excess in EXCESSES {
-        let mut sum = [0; 5];
-        for pool_b in 1..4 {
-            let Helped { helped, relieved } = run(&scenario(pool_b), pool_b, hybrid(excess));
-            sum.iter_mut()
-                .zip(helped.into_iter().chain(relieved))
-                .for_each(|(sum, one)| *sum += one);
-        }
-        let [stole, took_over, dequeued, stalled, pressed] = sum.map(|times| times > 0);
-        assert!(stole && took_over && dequeued && stalled, "{excess:?}: {sum:?}");
-        assert_eq!(pressed, excess != Excess::Leave, "{excess:?}: {sum:?}");
     }
 }

@@ -1,0 +1,144 @@
+//! `mplab compare --twin`: the same experiment simulated, beside what was
+//! measured.
+
+use clap::{Args, FromArgMatches};
+use serde::{Deserialize, Serialize};
+
+use super::args::{Class, CompareArgs, ModeArgs};
+use super::bench::Bench;
+use super::comparison::{Comparison, Row};
+use super::profile::Profile;
+use super::sim_mode::SimMode;
+use super::simulate::{Cell, Traffic, comparison, run_all};
+use super::workload::Workload;
+use mpfwd_common::args::one_line;
+use mpfwd_common::error::{Error, Result};
+use mpfwd_common::text::{table, time};
+
+/// A mode and class, measured and simulated: medians over the rounds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct TwinRow {
+    pub mode: String,
+    pub class: Class,
+    pub measured_p50_ns: u64,
+    pub simulated_p50_ns: u64,
+    pub measured_p99_ns: u64,
+    pub simulated_p99_ns: u64,
+}
+
+/// The experiment, ready to be simulated: checked before anything is measured.
+pub(super) struct Twin(Vec<Cell>);
+
+impl Twin {
+    /// # Errors
+    /// The profile can't be used, or mpfwd's arguments have something that the
+    /// simulation does not know.
+    pub(super) fn new(args: &CompareArgs, bench: &Bench, workload: &Workload) -> Result<Self> {
+        let profile = Profile::of(args.profile.as_deref())?;
+        let profile = if args.host_gaps { profile } else { profile.without_gaps() };
+        let mode_args = mode_args(&args.machine.own)?;
+        let traffic =
+            Traffic { work: workload.work.clone(), source: workload.source.clone(), backlog: None };
+        let cell = |&mode| {
+            Cell::new(
+                SimMode::Lab(mode),
+                (bench.lcores.count(), bench.pools),
+                &mode_args,
+                (args.machine.steal_every, usize::from(args.machine.rxd)),
+                &profile,
+                (traffic.clone(), args.round_time),
+            )
+        };
+        Ok(Self(args.modes.iter().map(cell).collect::<Result<_>>()?))
+    }
+
+    /// Simulates as many rounds as were measured, and puts both side by side.
+    ///
+    /// # Errors
+    /// The traffic can't be simulated.
+    pub(super) fn beside(&self, measured: &Comparison) -> Result<Vec<TwinRow>> {
+        let parameters = measured.parameters.clone();
+        let rounds = run_all(&self.0, parameters.rounds)?;
+        let simulated = comparison(parameters, &self.0, rounds);
+        let pairs = Class::ALL.into_iter().flat_map(|class| {
+            let of = |row: &Row| simulated.medians(class).find(|sim| sim.mode == row.mode).cloned();
+            let pair = |row: &Row| Some((row.clone(), of(row)?));
+            measured.medians(class).filter_map(pair).collect::<Vec<_>>()
+        });
+        let row = |(measured, simulated): (Row, Row)| {
+            Some(TwinRow {
+                mode: measured.mode,
+                class: measured.class,
+                measured_p50_ns: measured.p50_ns?,
+                simulated_p50_ns: simulated.p50_ns?,
+                measured_p99_ns: measured.p99_ns?,
+                simulated_p99_ns: simulated.p99_ns?,
+            })
+        };
+        Ok(pairs.filter_map(row).collect())
+    }
+}
+
+/// Those of mpfwd's arguments that the simulation follows.
+///
+/// # Errors
+/// There are others.
+fn mode_args(own: &[String]) -> Result<ModeArgs> {
+    let command = ModeArgs::augment_args(clap::Command::new("--twin").no_binary_name(true));
+    let read =
+        command.try_get_matches_from(own).and_then(|matches| ModeArgs::from_arg_matches(&matches));
+    read.map_err(|error| {
+        let why = one_line(&error.to_string());
+        Error::Usage(format!("--twin can't simulate these mpfwd arguments: {why}"))
+    })
+}
+
+/// The table that is printed.
+pub(super) fn text(rows: &[TwinRow]) -> String {
+    let mut table =
+        table(&["twin", "class", "p50", "simulated", "ratio", "p99", "simulated", "ratio"]);
+    for row in rows {
+        let ratio = |simulated: u64, measured: u64| {
+            format!("{:.2}", simulated as f64 / measured.max(1) as f64)
+        };
+        table.add_row([
+            row.mode.clone(),
+            row.class.name().to_owned(),
+            time(row.measured_p50_ns),
+            time(row.simulated_p50_ns),
+            ratio(row.simulated_p50_ns, row.measured_p50_ns),
+            time(row.measured_p99_ns),
+            time(row.simulated_p99_ns),
+            ratio(row.simulated_p99_ns, row.measured_p99_ns),
+        ]);
+    }
+    table.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_that_a_simulation_does_not_know_are_refused() {
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let args = mode_args(&words("--burst 16 --rescue-after 50us --excess push")).unwrap();
+        assert_eq!((args.burst, args.rescue_after.unwrap().as_micros()), (Some(16), 50));
+        let why = mode_args(&words("--order none")).unwrap_err().to_string();
+        assert!(why.contains("--twin") && why.contains("--order") && !why.contains('\n'), "{why}");
+    }
+
+    #[test]
+    fn both_and_their_ratio_are_shown() {
+        let row = TwinRow {
+            mode: "rtc".into(),
+            class: Class::Cheap,
+            measured_p50_ns: 1_000,
+            simulated_p50_ns: 1_100,
+            measured_p99_ns: 10_000,
+            simulated_p99_ns: 5_000,
+        };
+        let text = text(&[row]);
+        assert!(text.contains("1.10") && text.contains("0.50"), "{text}");
+    }
+}

@@ -1,0 +1,156 @@
+//! Packets and receive queues.
+
+use std::collections::VecDeque;
+
+use super::Arrival;
+use super::agenda::{Agenda, NEVER};
+use super::seen::START_TICKS;
+use crate::order::Ticket;
+
+/// A packet on its way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Packet {
+    pub due_ticks: u64,
+    pub cost_ticks: u64,
+    pub flow: u32,
+    pub queue: u16,
+    pub expensive: bool,
+    /// Its place in its flow, once it has one.
+    pub ticket: Option<Ticket>,
+}
+
+impl Packet {
+    /// The hash that says which packets leave in order.
+    pub(super) fn flow_hash(&self) -> u32 {
+        self.flow.wrapping_add(1).wrapping_mul(0x9e37_79b9).rotate_left(15)
+    }
+}
+
+/// A receive queue: packets that are due and not polled yet.
+struct Ring {
+    pkts: VecDeque<Packet>,
+    /// The next packet that is not due yet.
+    next: Option<Packet>,
+    /// Who holds the lease, and who did last.
+    holder: Option<usize>,
+    last_holder: usize,
+}
+
+/// All receive queues. Packets enter when somebody looks: an overflow is found
+/// out as exactly then as when it happens, because only polls make room.
+pub(super) struct Rings<T> {
+    rings: Vec<Ring>,
+    traffic: T,
+    descriptors: usize,
+    end_ticks: u64,
+    /// When each queue has its next packet: in the past while it holds some.
+    due: Agenda,
+    pub offered_pkts: u64,
+    pub missed_pkts: u64,
+}
+
+impl<T: FnMut(usize) -> Option<Arrival>> Rings<T> {
+    /// `owner`: of each queue.
+    pub(super) fn new(owners: &[usize], traffic: T, descriptors: usize, end_ticks: u64) -> Self {
+        let ring = |&owner: &usize| Ring {
+            pkts: VecDeque::new(),
+            next: None,
+            holder: None,
+            last_holder: owner,
+        };
+        let mut rings = Self {
+            rings: owners.iter().map(ring).collect(),
+            traffic,
+            descriptors,
+            end_ticks,
+            due: Agenda::new(owners.len()),
+            offered_pkts: 0,
+            missed_pkts: 0,
+        };
+        (0..owners.len()).for_each(|at| rings.draw(at));
+        rings
+    }
+
+    fn draw(&mut self, at: usize) {
+        let packet = |arrival: Arrival| Packet {
+            due_ticks: START_TICKS + arrival.due_ticks,
+            cost_ticks: arrival.cost_ticks,
+            flow: arrival.flow,
+            queue: at as u16,
+            expensive: arrival.expensive,
+            ticket: None,
+        };
+        let next = (self.traffic)(at).map(packet);
+        self.rings[at].next = next.filter(|packet| packet.due_ticks < self.end_ticks);
+        self.show_due(at);
+    }
+
+    fn show_due(&mut self, at: usize) {
+        let Ring { pkts, next, .. } = &self.rings[at];
+        let first = pkts.front().or(next.as_ref());
+        self.due.set(at, first.map_or(NEVER, |packet| packet.due_ticks));
+    }
+
+    /// Lets all packets enter that are due.
+    #[inline]
+    fn advance(&mut self, at: usize, now: u64) {
+        while let Some(packet) = self.rings[at].next.filter(|packet| packet.due_ticks <= now) {
+            self.offered_pkts += 1;
+            if self.rings[at].pkts.len() < self.descriptors {
+                self.rings[at].pkts.push_back(packet);
+            } else {
+                self.missed_pkts += 1;
+            }
+            self.draw(at);
+        }
+    }
+
+    /// When the queue has a packet: in the past, if it has one now.
+    #[inline]
+    pub(super) fn due_ticks(&self, at: usize) -> u64 {
+        self.due.time(at)
+    }
+
+    /// When any queue has one.
+    #[inline]
+    pub(super) fn first_due_ticks(&self) -> u64 {
+        self.due.first().1
+    }
+
+    /// Whether the queue is known to be empty.
+    #[inline]
+    pub(super) fn is_quiet(&self, at: usize, now: u64) -> bool {
+        self.due.time(at) > now
+    }
+
+    /// Acquires the lease for that lcore. Returns who held it last.
+    #[inline]
+    pub(super) fn acquire(&mut self, at: usize, lcore: usize) -> Option<usize> {
+        let ring = &mut self.rings[at];
+        if ring.holder.is_some_and(|holder| holder != lcore) {
+            return None;
+        }
+        ring.holder = Some(lcore);
+        Some(std::mem::replace(&mut ring.last_holder, lcore))
+    }
+
+    #[inline]
+    pub(super) fn release(&mut self, at: usize) {
+        self.rings[at].holder = None;
+    }
+
+    /// Moves at most `want` due packets into `burst`.
+    #[inline]
+    pub(super) fn poll(&mut self, at: usize, now: u64, want: usize, burst: &mut Vec<Packet>) {
+        self.advance(at, now);
+        let pkts = &mut self.rings[at].pkts;
+        let got = want.min(pkts.len());
+        burst.extend(pkts.drain(..got));
+        self.show_due(at);
+    }
+
+    /// At the end: lets all packets enter that were due before it.
+    pub(super) fn close(&mut self) {
+        (0..self.rings.len()).for_each(|at| self.advance(at, self.end_ticks));
+    }
+}

@@ -1,0 +1,234 @@
+//! Control's answers to the API's requests.
+
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use hyper::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::api::{Answer, Ask, Call, Request};
+use super::drain::{BELOW_PPS, DrainFor};
+use super::metrics::exposition;
+use super::signs::SignsOfLife;
+use super::{Control, FollowedClocks, WatchedPorts};
+use crate::dpdk::clock::RateMeter;
+use crate::dpdk::{Mempools, RingView, TelemetryView};
+use crate::policy::Split;
+use crate::stats::{PoolChange, Report};
+use mpfwd_common::args::parse_time;
+
+/// An lcore that has not finished a step for so long is no longer alive.
+const SILENT_AFTER: Duration = Duration::from_secs(10);
+
+/// Answers may take one part in so many of control's time: on a small machine it
+/// shares a CPU with an lcore.
+const SHARE_OF_TIME: u32 = 10;
+
+/// Time of `POST /drain` where the request names none.
+const DRAIN_TIME: Duration = Duration::from_secs(30);
+
+/// What only control knows, at the moment of an answer.
+pub struct Moment<'m> {
+    pub followed: &'m FollowedClocks,
+    pub watched: &'m WatchedPorts,
+    pub pool_changes: Option<Vec<PoolChange>>,
+    /// Since the start of the run.
+    pub elapsed: Duration,
+    pub is_draining: bool,
+}
+
+/// What answers are made of, beside what control watches.
+pub struct Seen<'a> {
+    pub split: &'a Split,
+    pub shards: &'a [RingView],
+    pub pools: &'a Mempools,
+    pub meter: &'a RateMeter,
+    /// DPDK's telemetry answers, too.
+    pub telemetry: TelemetryView,
+}
+
+/// Makes the report of a run that goes on.
+pub type LiveReport<'a> = dyn Fn(&Moment<'_>) -> Report + Sync + 'a;
+
+/// Receives requests, and answers them.
+pub struct Desk<'a> {
+    calls: Receiver<Call>,
+    /// Requests that wait for their turn, oldest first.
+    waiting: Vec<Call>,
+    /// What was asked for when the run was started.
+    config: Value,
+    report: &'a LiveReport<'a>,
+    seen: Seen<'a>,
+    signs: SignsOfLife,
+    /// When the next question of health and the next other request are answered at
+    /// the earliest: the last ones took long.
+    next_at: [Instant; 2],
+}
+
+/// What answers lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    Drain(DrainFor),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DrainBody {
+    time: Option<String>,
+    below_pps: Option<u64>,
+}
+
+impl<'a> Desk<'a> {
+    pub fn new(
+        calls: Receiver<Call>,
+        config: Value,
+        report: &'a LiveReport<'a>,
+        seen: Seen<'a>,
+    ) -> Self {
+        let signs = SignsOfLife::default();
+        let (waiting, next_at) = (Vec::new(), [Instant::now(); 2]);
+        Self { calls, waiting, config, report, seen, signs, next_at }
+    }
+
+    /// The time until the next answer, or `time` if that is shorter.
+    pub(super) fn wait_at_most(&self, time: Duration) -> Duration {
+        let now = Instant::now();
+        let until = |call: &Call| self.next_at_of(call).saturating_duration_since(now);
+        self.waiting.iter().map(until).min().map_or(time, |until| time.min(until))
+    }
+
+    fn next_at_of(&self, call: &Call) -> Instant {
+        self.next_at[usize::from(!call.request.ask.is_of_health())]
+    }
+
+    /// Answers at most one request, and questions of health first: who asks for
+    /// reports all the time keeps nobody from those. Returns what it leads to.
+    pub(super) fn answer_one<'m>(
+        &mut self,
+        control: &Control<'_>,
+        moment: impl FnOnce() -> Moment<'m>,
+    ) -> Option<Order> {
+        if self.seen.telemetry.was_asked() {
+            control.run.meter();
+        }
+        self.waiting.extend(self.calls.try_iter());
+        self.waiting.retain(|call| !call.is_given_up());
+        let start = Instant::now();
+        let is_due = |call: &Call| self.next_at_of(call) <= start;
+        let health = |call: &Call| call.request.ask.is_of_health() && is_due(call);
+        let at = self.waiting.iter().position(health);
+        let at = at.or_else(|| self.waiting.iter().position(is_due))?;
+        let call = self.waiting.remove(at);
+        control.run.meter();
+        let (answer, order) = self.answer(&call.request, control, &moment());
+        let kind = usize::from(!call.request.ask.is_of_health());
+        call.reply(answer);
+        let end = Instant::now();
+        self.next_at[kind] = end + (end - start) * (SHARE_OF_TIME - 1);
+        order
+    }
+
+    fn answer(
+        &mut self,
+        request: &Request,
+        control: &Control<'_>,
+        moment: &Moment<'_>,
+    ) -> (Answer, Option<Order>) {
+        let answer = match request.ask {
+            Ask::Metrics => exposition(control, moment, &self.seen, request.wants_open_metrics),
+            Ask::Live => self.live(control),
+            Ask::Ready => self.ready(control, moment),
+            Ask::Report => Answer::json(StatusCode::OK, &(self.report)(moment)),
+            Ask::Incidents => {
+                Answer::json(StatusCode::OK, &json!({ "incidents": control.incidents.read() }))
+            }
+            Ask::Config => Answer::json(StatusCode::OK, &self.config),
+            Ask::Drain => {
+                return match drain_for(&request.body) {
+                    Ok(drain) => (drain_answer(drain), Some(Order::Drain(drain))),
+                    Err(why) => (Answer::error(StatusCode::BAD_REQUEST, why), None),
+                };
+            }
+        };
+        (answer, None)
+    }
+
+    fn live(&mut self, control: &Control<'_>) -> Answer {
+        verdict("live", self.silent(control))
+    }
+
+    fn ready(&mut self, control: &Control<'_>, moment: &Moment<'_>) -> Answer {
+        let mut reasons = self.silent(control);
+        reasons.extend(moment.is_draining.then(|| "draining".to_owned()));
+        for port in control.ports {
+            let view = port.view();
+            let state = match view.loss {
+                Some(loss) => loss.name(),
+                None if !view.link_up => "link down",
+                None => continue,
+            };
+            reasons.push(format!("port {} ({}): {state}", port.id(), port.name()));
+        }
+        verdict("ready", reasons)
+    }
+
+    /// Lcores that have not been seen to run for long, in words.
+    fn silent(&mut self, control: &Control<'_>) -> Vec<String> {
+        let now = Instant::now();
+        self.signs.look(control.stats.iter().map(|lcore| lcore.activity_ticks.all()), now);
+        let silent = self.signs.silent(now, SILENT_AFTER);
+        silent
+            .map(|(at, time)| {
+                let id = control.incidents.lcore_ids.get(at).copied().unwrap_or_default();
+                format!("lcore {id}: silent for {} s", time.as_secs())
+            })
+            .collect()
+    }
+}
+
+/// 200 without reasons against it, else 503.
+fn verdict(what: &str, reasons: Vec<String>) -> Answer {
+    let status = match reasons.is_empty() {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    Answer::json(status, &json!({ what: reasons.is_empty(), "reasons": reasons }))
+}
+
+fn drain_answer(drain: DrainFor) -> Answer {
+    let (time_ns, below_pps) = (drain.time.as_nanos() as u64, drain.below_pps);
+    let body = json!({ "draining": true, "time_ns": time_ns, "below_pps": below_pps });
+    Answer::json(StatusCode::ACCEPTED, &body)
+}
+
+fn drain_for(body: &[u8]) -> Result<DrainFor, String> {
+    let body = if body.is_empty() { b"{}" } else { body };
+    let body: DrainBody = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let time = body.time.map(|time| parse_time(&time).map_err(|why| format!("time: {why}")));
+    Ok(DrainFor {
+        time: time.transpose()?.unwrap_or(DRAIN_TIME),
+        below_pps: body.below_pps.unwrap_or(BELOW_PPS),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drain_is_described_by_its_body() {
+        let drain = |secs, below_pps| Ok(DrainFor { time: Duration::from_secs(secs), below_pps });
+        for (body, expected) in [
+            ("", drain(30, BELOW_PPS)),
+            ("{}", drain(30, BELOW_PPS)),
+            (r#"{"time":"2min","below_pps":0}"#, drain(120, 0)),
+        ] {
+            assert_eq!(drain_for(body.as_bytes()), expected, "{body}");
+        }
+        for body in ["[]", "x", r#"{"time":3}"#, r#"{"time":"3"}"#, r#"{"tine":"3s"}"#, "{}{}"] {
+            let why = drain_for(body.as_bytes()).expect_err(body);
+            assert!(!why.is_empty() && !why.contains('\n'), "{body}: {why}");
+        }
+    }
+}

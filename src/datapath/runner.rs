@@ -1,0 +1,590 @@
+//! Runs what this lcore has polled, keeps or dequeues, and shows the other
+//! lcores meanwhile whether they can help.
+
+use super::activity::Activities;
+use super::handoff::Handoff;
+use super::intake::Intake;
+use super::packet::{Alone, Arrival, Origin, Outgoing, Stage};
+use super::poller::{Polled, Poller};
+use super::rescue::Rescue;
+use super::run_state::RunState;
+use super::setup::{Queues, Settings, Shared};
+use super::shard::ShardProducer;
+use super::stages::Stages;
+use super::steps::{Held, Steps};
+use super::timing::Timing;
+use crate::dpdk::BurstSize;
+use crate::engine::{Engine, flow_hash};
+use crate::order::{Keeping, Order};
+use crate::policy::{Deferral, Help, Policy, Pool, Step};
+use crate::stats::{Activity, Lap, LcoreStats};
+use micropools::pace::Pace;
+
+pub(super) struct Runner<'a, E, P> {
+    steps: Steps<'a, P>,
+    stages: Stages<'a, E, P>,
+    poller: Poller<'a>,
+    intake: Intake<'a>,
+    rescue: Rescue<'a>,
+    pace: Pace,
+    activities: Activities<'a>,
+    run: &'a RunState,
+    order: &'a Order<Outgoing>,
+    burst_size: BurstSize,
+}
+
+impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
+    /// Whether others look whether it is busy: to help, or to send it nothing
+    /// more.
+    const IS_SEEN: bool = P::STEALS || P::RESCUES || matches!(P::DEFERRED, Deferral::Inbox);
+
+    /// Of the lcore whose board is the one at `me`.
+    pub(super) fn new(
+        me: usize,
+        engine: E,
+        policy: P,
+        settings: &Settings,
+        shared: Shared<'a>,
+        queues: Queues<'a>,
+        stats: &'a LcoreStats,
+    ) -> Self {
+        let Queues {
+            rx,
+            buffers,
+            tx,
+            shard,
+            shards,
+            inbox,
+            inboxes,
+            run_queue,
+            kept,
+            stealers,
+            picker,
+        } = queues;
+        let excess = policy.excess();
+        let (boards, heads) = (shared.boards, shared.heads);
+        let shard = shard.map(|shard| ShardProducer::new(shard, settings.stamp, heads));
+        let handoff = Handoff::new((run_queue, kept), shard, inboxes, boards, settings, stats);
+        Self {
+            steps: Steps::new(me, policy, settings, shared),
+            stages: Stages::new(engine, handoff, (tx, buffers), settings, shared, stats),
+            poller: Poller::new(me, P::SHARES, rx, settings, shared, stats),
+            intake: Intake::new(shards, heads, picker, inbox, settings, stats),
+            rescue: Rescue::new(me, P::RESCUES, stealers, settings, shared, stats),
+            pace: Pace::new(settings.burst.pkts(), excess, |ns| settings.ticks(ns)),
+            activities: Activities::new(settings, &stats.activity_ticks),
+            run: shared.run,
+            order: shared.order,
+            burst_size: settings.burst,
+        }
+    }
+
+    // ---- What to do next ----
+
+    #[inline(always)]
+    pub(super) fn next_step(&mut self, draining: bool) -> Step {
+        let held = Held {
+            run_queue_pkts: self.stages.handoff().run_queue_pkts(),
+            kept_pkts: self.stages.handoff().kept_pkts(),
+            inbox_pkts: if P::DEFERRED == Deferral::Inbox { self.intake.inbox_pkts() } else { 0 },
+            done_pkts: if P::COUNTS { self.stages.done_pkts() } else { 0 },
+        };
+        let is_worker = P::WORKERS_POLL && self.steps.pool() == Pool::B;
+        let shards_wait = is_worker && self.intake.shards_wait();
+        self.steps.next(held, self.poller.own(), shards_wait, draining)
+    }
+
+    /// The pool of the next step.
+    #[inline(always)]
+    pub(super) fn pool(&mut self) -> Pool {
+        self.steps.pool()
+    }
+
+    /// The own receive queues, and others' that this lcore may poll.
+    pub(super) fn poller(&mut self) -> &mut Poller<'a> {
+        &mut self.poller
+    }
+
+    pub(super) fn rescue(&mut self) -> &mut Rescue<'a> {
+        &mut self.rescue
+    }
+
+    pub(super) fn stealable_pkts(&mut self) -> usize {
+        self.stages.stealable_pkts()
+    }
+
+    #[inline(always)]
+    pub(super) fn timing(&mut self) -> &mut Timing<'a> {
+        self.stages.timing()
+    }
+
+    /// Books the latency of all that drivers accepted until `now`.
+    #[inline(always)]
+    pub(super) fn close(&mut self, now: u64) {
+        self.stages.sender().close(now);
+    }
+
+    // ---- A burst of a receive queue ----
+
+    /// Begins a poll. One reading of the clock closes the last burst's latency
+    /// and opens the next one's. Returns that reading.
+    #[inline(always)]
+    pub(super) fn begin_poll(&mut self) -> u64 {
+        let now = self.stages.now();
+        self.stages.laps().start();
+        self.stages.sender().close(now);
+        self.stages.laps().lap(Lap::Statistics);
+        self.stages.timing().resume(now);
+        self.activities.enter(now, Activity::Poll);
+        self.show_running(now);
+        self.steps.forget_refusal();
+        now
+    }
+
+    /// As [`Poller::poll`].
+    #[inline(always)]
+    pub(super) fn poll(&mut self, at: usize, now: u64, want: BurstSize) -> Option<Polled> {
+        self.poller.poll(at, now, want, self.stages.burst())
+    }
+
+    /// Shows whether this lcore is pressed, by a poll of an own queue that
+    /// wanted so many packets. Returns that.
+    #[inline(always)]
+    pub(super) fn show_pressure(&mut self, now: u64, pkts: usize, want: BurstSize) -> bool {
+        let pressed = self.pace.is_pressed(pkts, want.pkts());
+        self.rescue.show_pressure(now, pressed);
+        pressed
+    }
+
+    /// Ends the burst before, if queues are shared, and shows the others that
+    /// this lcore runs.
+    #[inline(always)]
+    fn show_running(&mut self, now: u64) {
+        if !P::SHARES {
+            return;
+        }
+        self.pace.end(now);
+        if let Some(silent_ticks) = self.rescue.show_running(now) {
+            self.pace.note_silence(now, silent_ticks);
+        }
+    }
+
+    /// The queue whose burst was served under its lease is free from now on: of
+    /// that burst, nothing is left here without a place.
+    #[inline(always)]
+    pub(super) fn release_burst(&mut self) {
+        self.stages.sender().keep_all_places();
+        self.poller.release_borrowed();
+    }
+
+    /// How many packets to poll from that queue. `None` while too many before
+    /// them are in flight: they would find no place in their flows, and wait in
+    /// the queue instead of being dropped.
+    #[inline(always)]
+    pub(super) fn wanted(&mut self, at: usize) -> Option<BurstSize> {
+        let want =
+            if P::SHARES { BurstSize::of(self.pace.burst() as u16) } else { self.burst_size };
+        let Order::Keeping(keeping) = self.order else { return Some(want) };
+        let queue = self.poller.number(at);
+        (keeping.is_idle(queue) || self.has_room(keeping, queue, want)).then_some(want)
+    }
+
+    /// Whether there are places for so many packets of that queue, and for all
+    /// that must get theirs before them. A queue without packets in flight is
+    /// polled in any case: nothing would make more room.
+    #[inline(never)]
+    fn has_room(&mut self, keeping: &Keeping<Outgoing>, queue: usize, want: BurstSize) -> bool {
+        keeping.room(queue) >= want.pkts() + self.stages.sender().unplaced_pkts_max()
+    }
+
+    /// Counts a burst, and serves it. Returns whether it left as a whole, so
+    /// that nothing waits here.
+    #[inline(always)]
+    pub(super) fn receive(&mut self, polled: Polled) -> bool {
+        if let Some(field) = self.stages.timing().driver_stamps() {
+            let before = self.poller.stamped_ticks(polled.at);
+            let last = self.stages.check_stamps(field, polled.arrival, before);
+            self.poller.note_stamped(polled.at, last);
+        }
+        self.stages.laps().lap(Lap::Rx);
+        self.steps.found_something();
+        self.activities.enter(polled.arrival.polled_ticks, Activity::Cheap);
+        self.stages.timing().received(polled.emptied_ticks, polled.arrival.polled_ticks);
+        self.run.count_received(polled.pkts as u64);
+        self.stages.laps().count(polled.pkts);
+        self.stages.laps().lap(Lap::Statistics);
+        self.serve_burst(polled)
+    }
+
+    /// Serves and sends the burst. Returns whether all of it has left at once,
+    /// and nothing waits.
+    #[inline(always)]
+    fn serve_burst(&mut self, polled: Polled) -> bool {
+        let polled_ticks = polled.arrival.polled_ticks;
+        let measured = self.stages.timing().begin_burst();
+        if measured.is_some() {
+            self.stages.timing().book_unseen(polled_ticks);
+        }
+        if P::SHARES {
+            let whole = self.pace.begin_polled(polled_ticks, polled.pkts);
+            if !whole {
+                self.stages.place_all();
+                return self.serve_piles(polled, measured.is_some());
+            }
+        }
+        if !self.stages.send_whole(polled, measured) {
+            return self.serve_piles(polled, measured.is_some());
+        }
+        !self.stages.has_backlog()
+    }
+
+    /// Sorts the burst into piles, sheds what is deferred, serves what is
+    /// cheap, and sends it. `measured`: the parts of these packets' latency
+    /// are. Returns as `serve_burst`.
+    #[inline(never)]
+    fn serve_piles(&mut self, polled: Polled, measured: bool) -> bool {
+        let received = self.stages.take_apart(polled);
+        let alone = match self.stages.goes_whole(polled.arrival.port) {
+            Some(counting) => self.stages.defer_burst(counting, polled.arrival),
+            None => self.classify(polled.arrival),
+        };
+        if P::SHARES {
+            // Each packet has its place: any lcore may poll the queue now.
+            self.poller.release_borrowed();
+        }
+        self.stages.laps().lap(Lap::Classify);
+        self.finish(Origin::Poll(polled.arrival), alone, measured);
+        self.stages.end_burst(received);
+        false
+    }
+
+    /// Puts the burst on piles. What a pressed lcore has no time for is left
+    /// over, and shown to others.
+    #[inline]
+    fn classify(&mut self, arrival: Arrival) -> Option<Alone> {
+        let own_pkts = if P::SHARES { self.pace.own_pkts() } else { usize::MAX };
+        let alone = self.stages.classify(arrival, own_pkts);
+        if own_pkts < usize::MAX {
+            self.show_waiting();
+        }
+        alone
+    }
+
+    /// Sheds, serves and sends what is on the piles. Then runs what must run
+    /// alone, with nothing left in private.
+    #[inline]
+    fn finish(&mut self, by: Origin, alone: Option<Alone>, measured: bool) {
+        self.stages.finish(self.steps.policy(), by, measured);
+        if let Some(alone) = alone {
+            self.run_alone(alone);
+        }
+    }
+
+    // ---- What this lcore holds ----
+
+    /// Serves packets that were left over, up to the first that must run alone.
+    pub(super) fn serve_run_queue(&mut self) {
+        self.stages.timing().begin_work();
+        self.stages.laps().start();
+        let now = self.stages.now();
+        self.show_running(now);
+        self.activities.enter(now, Activity::Cheap);
+        self.stages.sender().close(now);
+        let pkts_max = if P::SHARES { self.pace.own_pkts() } else { usize::MAX };
+        let alone = self.stages.classify_left_over(pkts_max);
+        if P::SHARES {
+            self.pace.begin(now, self.stages.cheap_pkts());
+        }
+        if P::STEALS {
+            self.show_waiting();
+        }
+        self.stages.laps().lap(Lap::Classify);
+        let measured = self.stages.timing().begin_burst().is_some();
+        self.finish(Origin::Packet, alone, measured);
+    }
+
+    /// Runs one kept packet to its end.
+    pub(super) fn run_kept(&mut self) {
+        let Some(permit) = self.steps.permit() else { return };
+        if let Some(packet) = self.stages.handoff().pop_kept() {
+            self.run_alone(Alone { packet, unknown: false });
+        }
+        drop(permit);
+    }
+
+    /// Puts kept packets into the own shard again.
+    pub(super) fn shed_kept(&mut self) {
+        self.steps.forget_refusal();
+        self.stages.shed_kept(self.steps.policy());
+    }
+
+    /// Runs one packet of the inbox to its end.
+    pub(super) fn unbox(&mut self) {
+        if let Some(packet) = self.intake.unbox(self.stages.burst()) {
+            self.run_alone(Alone { packet, unknown: false });
+        }
+    }
+
+    /// Runs one packet of unknown or expensive cost to its end, and shows that
+    /// meanwhile.
+    fn run_alone(&mut self, alone: Alone) {
+        self.pace.forget();
+        let (start, stage) = (self.stages.begin_alone(), alone.stage());
+        let activity = match stage {
+            Stage::Cheap => Activity::Cheap,
+            Stage::Expensive => Activity::Expensive,
+        };
+        self.activities.enter(start, activity);
+        if Self::IS_SEEN {
+            self.begin_busy(start, flow_hash(&alone.packet), stage);
+        }
+        let counts = self.stages.timing().is_counting();
+        let served = self.stages.serve_alone(alone, start, counts);
+        let end = if Self::IS_SEEN || counts { self.stages.now() } else { 0 };
+        if Self::IS_SEEN {
+            self.end_busy(end);
+        }
+        if end != 0 {
+            self.activities.enter(end, Activity::Poll);
+        }
+        if counts {
+            self.stages.timing().end_stage_at(end, start, stage, served);
+        }
+        self.stages.finish_alone(self.steps.policy(), stage);
+    }
+
+    // ---- What others deferred ----
+
+    /// Dequeues from the shard that the choice falls on, as many packets as the
+    /// time budget allows, and finishes them.
+    #[inline]
+    pub(super) fn work(&mut self) {
+        self.pace.forget();
+        let Some(picked) = self.intake.pick() else { return self.found_shards_empty() };
+        let Some(permit) = self.steps.permit() else { return };
+        let shard = self.intake.claim(picked);
+        self.intake.sample_rank(shard);
+        let start = self.stages.now();
+        self.stages.timing().resume(start);
+        self.activities.enter(start, Activity::Expensive);
+        self.stages.sender().close(start);
+        self.stages.laps().start();
+        let pkts_max = self.intake.pkts_max();
+        let dequeued = self.intake.dequeue(shard, self.stages.burst(), pkts_max);
+        self.stages.laps().lap(Lap::Rx);
+        // However few these are expected to be: what is expected may be wrong.
+        let may_be_long = Self::IS_SEEN && dequeued > 0;
+        if may_be_long && let Some(packet) = self.stages.burst().packets().first() {
+            let flow = flow_hash(packet);
+            self.begin_busy(start, flow, Stage::Expensive);
+        }
+        let measured = self.stages.begin_expensive(start, pkts_max == 1);
+        // Where packets are dequeued one by one, which may take long, nothing
+        // is prefetched.
+        let next = if pkts_max > 1 { pkts_max } else { 0 };
+        let at_once = self.stages.counts_places();
+        if at_once {
+            // A core has about 24 outstanding misses, and stalls beyond that:
+            // the next packets' headers are prefetched a third at a time, here
+            // and while these are sent.
+            self.intake.prefetch(shard, next / 3);
+            self.stages.serve_expensive_burst();
+        } else {
+            self.stages.serve_expensive();
+        }
+        if measured {
+            self.stages.timing().end_stage(start, Stage::Expensive, dequeued as u64);
+        }
+        self.stages.laps().lap(Lap::Engine);
+        self.intake.prefetch(shard, 2 * next / 3);
+        if at_once {
+            self.stages.send_expensive();
+        }
+        self.intake.prefetch(shard, next);
+        self.stages.sender().flush(Stage::Expensive);
+        self.stages.laps().lap(Lap::Tx);
+        drop(permit);
+        let end = self.stages.now();
+        if may_be_long {
+            self.end_busy(end);
+        }
+        self.activities.enter(end, Activity::Poll);
+        self.steps.found_something();
+        if dequeued > 0 {
+            self.intake.finish(dequeued, end.wrapping_sub(start));
+        }
+        self.stages.sender().close(end);
+        self.stages.laps().lap(Lap::Statistics);
+        self.stages.laps().count(dequeued);
+    }
+
+    // ---- What others see ----
+
+    /// Shows that this lcore is about to be busy with a packet of unknown or
+    /// expensive cost: from now on others may poll its queues and steal what
+    /// waits in its run queue.
+    #[inline]
+    fn begin_busy(&mut self, now: u64, flow_hash: u32, stage: Stage) {
+        self.show_waiting();
+        self.rescue.begin_busy(now, flow_hash, stage);
+        if P::RESCUES {
+            self.stages.sender().keep_all_places();
+            self.poller.release_all();
+        }
+    }
+
+    /// Shows that this lcore is no longer busy. It acquires its leases again
+    /// with its next polls.
+    #[inline]
+    fn end_busy(&mut self, now: u64) {
+        self.rescue.end_busy(now);
+        self.show_waiting();
+    }
+
+    #[inline]
+    fn show_waiting(&mut self) {
+        self.rescue.show_waiting(self.stages.stealable_pkts());
+    }
+
+    // ---- Help for others ----
+
+    /// Looks around, and chooses what to help with. Returns that, and when.
+    pub(super) fn choose_help(&mut self) -> (Help, u64) {
+        let now = self.stages.now();
+        self.stages.timing().resume(now);
+        self.activities.enter(now, Activity::Idle);
+        self.show_running(now);
+        self.rescue.settle(now);
+        self.stages.sender().close(now);
+        let (shards_wait, draining) = (self.intake.shards_wait(), self.run.is_draining());
+        (self.steps.help(self.rescue.look(now), shards_wait, draining), now)
+    }
+
+    /// As [`receive`](Self::receive), of another lcore's queue.
+    pub(super) fn receive_for(&mut self, polled: Polled) {
+        self.activities.set_helping(true);
+        self.receive(polled);
+        self.activities.set_helping(false);
+    }
+
+    /// A look around that began at `now` found no lcore that needs help.
+    pub(super) fn looked_in_vain(&mut self, now: u64) {
+        self.stages.timing().looked_in_vain(now, self.rescue.looks());
+    }
+
+    /// Whether to poll for that lcore, although there is own work.
+    pub(super) fn adopts(&self, owner: usize, now: u64) -> bool {
+        self.steps.adopts(&self.rescue.away_hint(owner, now))
+    }
+
+    /// Moves up to half of another lcore's run queue into the own one, and
+    /// serves a burst of that. Thieves that only stole from each other would
+    /// pass packets round for ever.
+    pub(super) fn steal(&mut self, victim: usize, since: u64) {
+        let limit = self.stages.room();
+        let stolen = self.rescue.steal(victim, limit, self.stages.burst());
+        if stolen == 0 {
+            return self.steal_kept(victim, since);
+        }
+        let oldest = self.stages.receive_stolen();
+        self.rescue.record_steal(victim, (since, self.stages.now()), stolen, oldest);
+        self.activities.set_helping(true);
+        self.serve_run_queue();
+        self.activities.set_helping(false);
+    }
+
+    /// Steals one packet that another lcore keeps, which is known to be
+    /// expensive. It goes where this lcore's own would.
+    fn steal_kept(&mut self, victim: usize, since: u64) {
+        let stolen = self.rescue.steal_kept(victim, self.stages.burst());
+        if stolen == 0 {
+            return self.rest();
+        }
+        let oldest = self.stages.shed_stolen(self.steps.policy());
+        self.rescue.record_steal(victim, (since, self.stages.now()), stolen, oldest);
+    }
+
+    // ---- Nothing to do ----
+
+    /// The shards have nothing for a worker, whose look at them is its poll.
+    #[cold]
+    fn found_shards_empty(&mut self) {
+        let now = self.stages.now();
+        self.stages.timing().resume(now);
+        self.activities.enter(now, Activity::Poll);
+        self.stages.timing().polled_in_vain(now, None);
+        self.found_nothing();
+    }
+
+    /// Nothing came of this poll, which says so.
+    #[cold]
+    pub(super) fn found_nothing(&mut self) -> bool {
+        self.steps.found_nothing();
+        self.rest();
+        false
+    }
+
+    #[cold]
+    pub(super) fn rest(&mut self) {
+        self.stages.rest();
+        self.steps.rest();
+    }
+
+    // ---- The backlog, and the end of the run ----
+
+    #[inline(always)]
+    pub(super) fn has_backlog(&self) -> bool {
+        self.stages.has_backlog()
+    }
+
+    #[cold]
+    pub(super) fn offer_backlog(&mut self) {
+        self.stages.sender().offer_backlog();
+    }
+
+    /// Polls lost ports no longer, and sends nothing by them.
+    #[cold]
+    pub(super) fn answer(&mut self) {
+        self.activities.answer(self.run);
+        self.poller.give_up_lost_ports();
+        self.stages.sender().give_up_lost_ports();
+    }
+
+    /// Asked only while draining: whether all that this lcore could still get
+    /// has been finished. First it says that it will shed nothing more, once it
+    /// holds nothing; from then on what it still gets from others it runs to
+    /// the end itself.
+    #[cold]
+    pub(super) fn is_done(&mut self) -> bool {
+        if self.run.is_abandoned() {
+            self.abandon();
+        }
+        if self.stages.stealable_pkts() > 0 {
+            return false;
+        }
+        if self.stages.handoff().close() {
+            self.run.lcore_sheds_no_more();
+        }
+        // Looked at in this order: what others put before they said so is then
+        // visible.
+        let is_served = self.steps.pool() == Pool::B || self.intake.has_inbox();
+        !is_served
+            || self.run.no_lcore_sheds()
+                && !self.intake.shards_hold_packets()
+                && self.intake.inbox_pkts() == 0
+    }
+
+    /// Drops what is still to be done, when there is no time left to do it.
+    #[cold]
+    fn abandon(&mut self) {
+        self.stages.drop_held();
+        while self.intake.dequeue_any(self.stages.burst(), self.burst_size.pkts()) {
+            self.stages.drop_burst();
+        }
+    }
+
+    /// Sends what drivers still accept.
+    pub(super) fn wind_up(self) {
+        self.stages.wind_up(self.run);
+    }
+}
