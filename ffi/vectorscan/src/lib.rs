@@ -226,7 +226,7 @@ impl Database {
         let mut bytes = 0;
         // SAFETY: a valid database.
         unsafe { sys::hs_database_size(self.raw.as_ptr(), &mut bytes) };
-        bytes as usize
+        bytes
     }
 
     /// Bytes that each stream takes; 0 in block mode.
@@ -236,7 +236,7 @@ impl Database {
             // SAFETY: a valid database in stream mode.
             unsafe { sys::hs_stream_size(self.raw.as_ptr(), &mut bytes) };
         }
-        bytes as usize
+        bytes
     }
 }
 

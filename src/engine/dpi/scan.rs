@@ -737,7 +737,7 @@ mod tests {
             order in Just((0..8).collect::<Vec<usize>>()).prop_shuffle(),
             again in 0usize..8,
         ) {
-            let mut bytes = vec![b'.'; 66];
+            let mut bytes = [b'.'; 66];
             bytes[at..at + 6].copy_from_slice(b"needle");
             let mut scanner = scanner(ACROSS);
             let starts: Vec<usize> = std::iter::once(0).chain(cuts).collect();

@@ -109,7 +109,7 @@ impl Streams {
 
     /// The set of a stream; `None` if there is no memory for streams.
     fn set(&self, stream: u64) -> Option<MutexGuard<'_, Set>> {
-        let set = (stream as u128 * self.sets.len() as u128 >> 64) as usize;
+        let set = ((u128::from(stream) * self.sets.len() as u128) >> 64) as usize;
         Some(self.sets.get(set)?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
