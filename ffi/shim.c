@@ -14,6 +14,7 @@
 
 #include <rte_bus.h>
 #include <rte_dev.h>
+#include <rte_devargs.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
@@ -219,6 +220,20 @@ int mpfwd_port_socket(uint16_t port)
 	    strcmp(rte_bus_name(rte_dev_bus(info.device)), "vdev") == 0)
 		return -1;
 	return rte_eth_dev_socket_id(port);
+}
+
+uint32_t mpfwd_af_packet_frame(uint16_t port)
+{
+	const uint32_t by_default = 2048;
+	const struct rte_devargs *devargs;
+	struct rte_eth_dev_info info;
+	const char *size;
+
+	if (rte_eth_dev_info_get(port, &info) != 0 || info.device == NULL)
+		return by_default;
+	devargs = rte_dev_devargs(info.device);
+	size = devargs == NULL || devargs->args == NULL ? NULL : strstr(devargs->args, "framesz=");
+	return size == NULL ? by_default : (uint32_t)strtoul(size + strlen("framesz="), NULL, 10);
 }
 
 int mpfwd_has_port(const char *device)

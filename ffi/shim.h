@@ -32,6 +32,8 @@ int mpfwd_lcore_may_use(unsigned int lcore, unsigned int cpu);
 uint16_t mpfwd_next_port(uint16_t port);
 /* The socket of a port; -1 if it is on none, as virtual devices are. */
 int mpfwd_port_socket(uint16_t port);
+/* Bytes of a slot of net_af_packet's ring: its `framesz`. */
+uint32_t mpfwd_af_packet_frame(uint16_t port);
 /* Whether a device has a port, owned or not. Named as for EAL's -a, with its bus: "pci:0000:01:00.0". */
 int mpfwd_has_port(const char *device);
 

@@ -15,6 +15,8 @@ const GET_DRIVER: u32 = 0x3;
 const GET_TX_CHECKSUM: u32 = 0x16;
 const GET_GRO: u32 = 0x2b;
 
+const ETHERNET_HEADER: u32 = 14;
+
 /// `struct ethtool_value`.
 #[repr(C)]
 struct Value {
@@ -125,10 +127,16 @@ impl Interface {
     }
 
     /// What a driver that gets packets from the kernel's stack should know:
-    /// each with the command that helps.
-    pub(super) fn hazards(&self) -> Vec<String> {
+    /// each with the command that helps. `longest_pkt`: what the driver passes
+    /// on whole.
+    pub(super) fn hazards(&self, longest_pkt: u32) -> Vec<String> {
         let Self { name, .. } = self;
         let mut found = Vec::new();
+        if self.mtu().is_some_and(|mtu| mtu + ETHERNET_HEADER > longest_pkt) {
+            found.push(format!(
+                "frames of {name} above {longest_pkt} bytes are dropped as too_long: `ip link set {name} mtu 1500`, and its peer"
+            ));
+        }
         if self.is_veth() {
             match self.peer() {
                 Some(peer) if !peer.is_on(GET_TX_CHECKSUM) => {}

@@ -238,7 +238,8 @@ impl Port {
         configure(info, config, &raw, warnings)?;
         opened.mtu_before = set_mtu(info, config, &raw, warnings);
         if info.driver == "net_af_packet" {
-            let hazards = Interface::of(&raw).map(|interface| interface.hazards());
+            let longest_pkt = longest_pkt(info);
+            let hazards = Interface::of(&raw).map(|interface| interface.hazards(longest_pkt));
             warnings.extend(hazards.into_iter().flatten().map(|hazard| what(&hazard)));
         }
 
@@ -277,8 +278,7 @@ impl Port {
             }
         }
         let opened = Arc::new(opened);
-        // net_pcap receives longer frames than it can send.
-        let longest_pkt = if info.driver == "net_pcap" { WRITTEN_MAX } else { u32::MAX };
+        let longest_pkt = longest_pkt(info);
         let rxqs = (0..config.rxqs())
             .map(|queue| RxQueue::new((id, queue), longest_pkt, &state, &opened))
             .collect();
@@ -451,6 +451,28 @@ static SYMMETRIC_RSS_KEY: [[u8; 2]; 64] = [[0x6d, 0x5a]; 64];
 
 fn mtu_for(max_pkt_len: u32) -> u32 {
     max_pkt_len - FRAME_OVERHEAD
+}
+
+/// The longest packet that the port can pass on whole, where its driver does
+/// not know; `u32::MAX` elsewhere.
+fn longest_pkt(info: &PortInfo) -> u32 {
+    match info.driver.as_str() {
+        // It receives longer frames than it can send.
+        "net_pcap" => WRITTEN_MAX,
+        // SAFETY: reads the device's arguments.
+        "net_af_packet" => whole_in_slot(unsafe { sys::mpfwd_af_packet_frame(info.id) }),
+        _ => u32::MAX,
+    }
+}
+
+/// The longest frame that is known to be whole in a slot of the kernel's packet
+/// ring: one that fills the slot may have been cut off.
+fn whole_in_slot(slot_bytes: u32) -> u32 {
+    /// What `tpacket_rcv` puts in front of the frame: `struct tpacket2_hdr` and
+    /// `struct sockaddr_ll`, aligned, and room for the Ethernet header's
+    /// alignment.
+    const IN_FRONT: u32 = 66;
+    slot_bytes.saturating_sub(IN_FRONT + 1)
 }
 
 /// An MTU that is put back when the port is closed: the interface is the
