@@ -9,6 +9,7 @@ use crate::config;
 pub use crate::control::Host;
 use crate::dpdk::{self, Eal};
 use crate::engine::{Engine, EngineSetup};
+use crate::policy::Mode;
 use crate::stats::{DropCause, Report};
 use mpfwd_common::error::{Error, Result};
 use mpfwd_common::output;
@@ -166,6 +167,12 @@ fn run_with(
     if cli.idle != Idle::Yield {
         plan.warnings
             .extend(eal.crowded().iter().map(|(lcores, cpus)| printed::crowded(lcores, cpus)));
+    }
+    if plan.scheduling.mode == Mode::Pools && engines.never_defers(cli) {
+        plan.warnings.push(
+            "nothing is expensive here, and pool B stays idle: write --mode hybrid, or leave out --pools"
+                .into(),
+        );
     }
     let mut run = Run::prepare(eal, cli, plan, engines)?;
     let ended = run.run(engines, host)?;

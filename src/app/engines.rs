@@ -41,6 +41,11 @@ pub(super) trait Engines {
         false
     }
 
+    /// Whether no packet is ever expensive.
+    fn never_defers(&self, _: &Cli) -> bool {
+        false
+    }
+
     /// The file that can be read again during the run.
     fn rereads(&self) -> Option<Arc<dyn Reload>> {
         None
@@ -109,6 +114,10 @@ impl Engines for BuiltIn {
     /// `l3` replaces the addresses of IP packets only.
     fn macs_stay(&self, cli: &Cli) -> bool {
         cli.forward_mode != ForwardMode::Mac
+    }
+
+    fn never_defers(&self, cli: &Cli) -> bool {
+        cli.work.is_none() && cli.forward_mode != ForwardMode::Dpi
     }
 
     fn rereads(&self) -> Option<Arc<dyn Reload>> {
