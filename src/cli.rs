@@ -39,7 +39,6 @@ Examples:
   mpfwd -l 0-3 -a 01:00.0 -- --pools 3:1 --forward-mode dpi --rules my.rules
   mpfwd -l 0-1 --no-pci --vdev net_null0,no-rx=1 -- --pools 1:1 \\
         --source open-loop:load=0.5 --work spin:cheap=1us,expensive=1ms,p=1e-4
-
   mpfwd --config-file /etc/mpfwd/mpfwd.toml; mpfwd check FILE checks it
 
 Exit codes:
@@ -332,9 +331,9 @@ pub struct Cli {
     pub drain: Option<Duration>,
     /// Read arguments from this TOML file
     ///
-    /// EAL's stand below [eal]. The environment (MPFWD_BURST=32, MPFWD_EAL_L=0-9)
-    /// replaces arguments of the file, and the command line replaces both. mpfwd
-    /// check FILE finds all mistakes. See docs/operating.md.
+    /// EAL's stand below [eal]. The environment replaces arguments of the file,
+    /// for example by MPFWD_BURST=32 or MPFWD_EAL_L=0-9, and the command line
+    /// replaces both. mpfwd check FILE finds all mistakes. See docs/operating.md.
     #[arg(long, help_heading = RUN, value_name = "FILE")]
     pub config_file: Option<PathBuf>,
     /// Check these arguments, and end before EAL starts

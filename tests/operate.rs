@@ -128,6 +128,11 @@ fn cpus_that_are_taken_away_are_noticed() {
 /// Runs mpfwd on a veth pair of MTU 9000 in a network namespace of its own.
 /// Returns the MTU after the run, too; `None` without namespaces.
 fn on_veth(own: &str) -> Option<(Outcome, String)> {
+    on_veth_beside("", own)
+}
+
+/// As above, with a command that runs beside mpfwd.
+fn on_veth_beside(beside: &str, own: &str) -> Option<(Outcome, String)> {
     let set_up = "ip link add a0 type veth peer name b0 && ip link set a0 mtu 9000 up && \
                   ip link set b0 mtu 9000 up";
     let works = Command::new("unshare").args(["-n", "sh", "-c", set_up]).output();
@@ -136,10 +141,11 @@ fn on_veth(own: &str) -> Option<(Outcome, String)> {
         return None;
     }
     let mut command = Command::new("unshare");
-    let script = format!("{set_up}; \"$0\" \"$@\"; code=$?; ip -o link show a0; exit $code");
+    let script =
+        format!("{set_up}; {beside} \"$0\" \"$@\"; code=$?; ip -o link show a0; exit $code");
     command.args(["-n", "sh", "-c", &script, BINARY]);
     let eal = format!("{NO_HUGE} {} --vdev net_af_packet0,iface=a0", lcores(1));
-    let outcome = start_with(command, &eal, &format!("--idle yield --duration 0.3 {own}")).finish();
+    let outcome = start_with(command, &eal, &format!("--idle yield --duration 1 {own}")).finish();
     let shown = outcome.stdout.iter().find(|line| line.contains(" a0@b0: "));
     let mtu = shown.and_then(|line| line.split(" mtu ").nth(1)?.split(' ').next());
     let mtu = mtu.unwrap_or_else(|| panic!("{:#?}", outcome.stdout)).to_owned();
@@ -152,12 +158,33 @@ fn an_mtu_is_changed_only_when_asked_and_put_back() {
     assert_eq!(mtu, "9000");
     assert!(!outcome.stderr.contains("MTU"), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("ethtool -K PEER tx off"), "{}", outcome.stderr);
-    let Some((outcome, mtu)) = on_veth("--max-pkt-len 4018") else { return };
-    let says = "port 0 (net_af_packet0): the MTU of a0 is 4000 for --max-pkt-len, 9000 again";
+    let says = "above 1981 bytes are dropped as too_long: `ip link set a0 mtu 1500`";
+    assert!(outcome.stderr.contains(says), "{}", outcome.stderr);
+    let Some((outcome, mtu)) = on_veth("--max-pkt-len 1018") else { return };
+    let says = "port 0 (net_af_packet0): the MTU of a0 is 1000 for --max-pkt-len, 9000 again";
     assert!(outcome.stderr.contains(says), "{}", outcome.stderr);
     let says = "port 0 (net_af_packet0): the MTU of a0 is 9000 again";
     assert!(outcome.stdout.iter().any(|line| line == says), "{:#?}", outcome.stdout);
     assert_eq!(mtu, "9000");
+}
+
+/// Sends a frame of each of these sizes every 50 ms, from the other end.
+const SENDS: &str = "python3 -c '\
+import socket, time
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.bind((\"b0\", 0))
+end = time.time() + 20
+while time.time() < end:
+    [s.send(bytes(12) + b\"\\x88\\xb5\" + bytes(size - 14)) for size in (1981, 1982, 5000)]
+    time.sleep(0.05)
+' & sender=$!; trap 'kill $sender' EXIT;";
+
+#[test]
+fn frames_that_the_driver_cuts_off_are_dropped_as_too_long() {
+    let Some((outcome, _)) = on_veth_beside(SENDS, "") else { return };
+    let report = outcome.good_report();
+    let (sent, cut) = (common::count(report, "tx_pkts"), common::dropped(report, "too_long"));
+    assert!(sent > 0 && cut.abs_diff(2 * sent) <= 4, "{sent} whole, {cut} cut: {report:#}");
 }
 
 #[test]

@@ -422,7 +422,8 @@ pub fn example() -> String {
         let help = argument.get_long_help().or(argument.get_help()).cloned().unwrap_or_default();
         text.push('\n');
         for line in help.to_string().split('\n').filter(|line| !line.is_empty()) {
-            for line in mpfwd_common::text::wrapped(line).lines() {
+            // Indented, to leave room for the mark of a comment.
+            for line in mpfwd_common::text::wrapped(&format!("  {line}")).lines() {
                 let _ = writeln!(text, "# {}", line.trim());
             }
         }
