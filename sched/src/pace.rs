@@ -147,7 +147,7 @@ impl Pace {
         }
         let place_ticks = if self.placed { self.limits.place } else { 0 };
         let (took, expected) = (now.wrapping_sub(self.began_ticks), self.pkt_ticks + place_ticks);
-        if took.abs_diff(expected * pkts) <= expected * pkts >> AS_EXPECTED_SHIFT {
+        if took.abs_diff(expected * pkts) <= (expected * pkts) >> AS_EXPECTED_SHIFT {
             self.before = [self.pkt_ticks; 2];
         } else {
             self.observe((took / pkts).saturating_sub(place_ticks));
