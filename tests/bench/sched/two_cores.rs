@@ -93,17 +93,33 @@ pub fn measure(eal: &Eal, cpus: [usize; 2], rounds: u16, figures: &mut Figures) 
 
 /// A word that two threads increment in turn, on its own pair of cache lines.
 #[repr(align(128))]
-struct Turn(AtomicU64);
+struct Turn {
+    word: AtomicU64,
+    /// One of the threads panicked, and passes no turn any more.
+    is_broken: AtomicBool,
+}
 
 impl Turn {
     fn wait(&self, turn: u64) {
-        while self.0.load(Ordering::Acquire) != turn {
+        while self.word.load(Ordering::Acquire) != turn {
+            assert!(!self.is_broken.load(Ordering::Relaxed), "the other side panicked");
             std::hint::spin_loop();
         }
     }
 
     fn pass(&self, turn: u64) {
-        self.0.store(turn, Ordering::Release);
+        self.word.store(turn, Ordering::Release);
+    }
+}
+
+/// Held by a thread as long as it takes turns.
+struct Player<'a>(&'a Turn);
+
+impl Drop for Player<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.is_broken.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -115,9 +131,10 @@ pub fn in_turns(
     mut owner: impl FnMut() + Send,
     mut thief: impl FnMut() -> u64 + Send,
 ) -> u64 {
-    let turn = Turn(AtomicU64::new(0));
+    let turn = Turn { word: AtomicU64::new(0), is_broken: AtomicBool::new(false) };
     thread::scope(|scope| {
         scope.spawn(|| {
+            let _player = Player(&turn);
             pin(cpus[0]);
             for at in 0..turns {
                 turn.wait(2 * at);
@@ -126,6 +143,7 @@ pub fn in_turns(
             }
         });
         let thief = scope.spawn(|| {
+            let _player = Player(&turn);
             pin(cpus[1]);
             let mut cycles = 0;
             for at in 0..turns {
