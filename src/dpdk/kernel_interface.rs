@@ -79,9 +79,11 @@ impl Interface {
     /// Bytes of the longest packet, without the Ethernet header.
     pub(super) fn mtu(&self) -> Option<u32> {
         let mut request = self.request();
-        let known = self.ask(&mut request, libc::SIOCGIFMTU);
+        if !self.ask(&mut request, libc::SIOCGIFMTU) {
+            return None;
+        }
         // SAFETY: the kernel wrote this member.
-        known.then(|| unsafe { request.ifr_ifru.ifru_mtu } as u32)
+        Some(unsafe { request.ifr_ifru.ifru_mtu } as u32)
     }
 
     /// Sets that.
