@@ -1,6 +1,6 @@
 //! `cargo bench --bench sched -- [--json FILE] [--rounds N]`: the run queue and
 //! the sharded queue beside other queues, in TSC cycles per item, and looks at
-//! other lcores, in cycles per look. Every
+//! other lcores, in cycles per look, and leases, in cycles per burst. Every
 //! candidate has a short window in each round, one after the other, so that the
 //! machine's disturbances hit all of them. Figures are medians over the rounds,
 //! ratios are medians of the rounds' ratios.
@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod growth;
+mod leases;
 mod looks;
 mod one_core;
 mod shards;
@@ -75,6 +76,7 @@ fn run(args: &Args) -> Result<(), Error> {
     growth::measure(cpus, args.rounds, &mut figures);
     shards::measure(&eal, cpus, args.rounds, &mut figures)?;
     looks::measure(args.rounds, &mut figures);
+    leases::measure(cpus, args.rounds, &mut figures);
     figures.print();
     if let Some(file) = &args.json {
         let text = serde_json::to_string_pretty(&figures.rows()).expect("rows are plain data");
