@@ -7,9 +7,9 @@ mod lab;
 
 use std::io::Cursor;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use common::{as_json, assert_books_balance, count};
+use common::{as_json, assert_books_balance, count, dropped};
 use etherparse::PacketBuilder;
 use lab::Lab;
 use mpfwd::dpdk::{BURST_MAX, Burst, Mbuf, RxTxRing};
@@ -155,9 +155,105 @@ fn overtaken_by_nobody(lab: &mut Lab, headers: Headers, then: u8, behind: u32) {
     lab.assert_has_all_its_buffers();
 }
 
+/// Sends half of the flows by port 1, half by port 2, and tells nobody what
+/// packets cost.
+struct Fork;
+
+impl Engine for Fork {
+    fn classify(&mut self, _: &Mbuf, _: u16) -> Class {
+        Class::Unknown
+    }
+
+    fn cheap(&mut self, packet: &mut Mbuf, _: u16) -> Verdict {
+        Verdict::Forward(1 + u16::from(packet.data()[FLOW] % 2))
+    }
+
+    fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
+        self.cheap(packet, from)
+    }
+}
+
+/// Flows of `Fork`, by the last byte of the address that they come from.
+const FLOW: usize = 29;
+const FLOWS: u8 = 200;
+
+/// Packets alternate between two ports for a second. One port accepts a ring
+/// each `pause`. Returns how many left by the other one, and how many were lost.
+fn sent_beside(lab: &mut Lab, mode: &str, pause: Duration) -> (u64, u64) {
+    let mut wires = lab.wires(RING_SIZE);
+    let here = &*lab;
+    // With so few buffers a queue has 341 records.
+    let own = format!("{mode} --config (0,0,0),(1,0,1),(2,0,1) --idle yield --mbufs 2048");
+    let (report, sent) = here.run_own(
+        |_| Fork,
+        &own,
+        &mut wires,
+        |[source, slow, healthy]: &mut [RxTxRing; 3], over| {
+            let (mut going, mut taken) = (Burst::new(), Burst::new());
+            let (mut sent, mut number) = (0, 0u32);
+            let mut looked = Instant::now();
+            let started = Instant::now();
+            while started.elapsed() < Duration::from_secs(1) {
+                while going.len() < 16 {
+                    let flow = (number % u32::from(FLOWS)) as u8;
+                    going.push(packet(here, Headers::Ipv4, flow, CHEAP, number));
+                    number += 1;
+                }
+                source.inject(&mut going);
+                sent += healthy.collect(&mut taken, BURST_MAX) as u64;
+                taken.free();
+                if looked.elapsed() >= pause {
+                    slow.collect(&mut taken, BURST_MAX);
+                    taken.free();
+                    looked = Instant::now();
+                }
+            }
+            kill(Pid::this(), Signal::SIGTERM).expect("this process is there");
+            // What is left at the end.
+            loop {
+                let was_over = over.load(Ordering::Acquire);
+                let left = [&mut *slow, &mut *healthy].map(|ring| {
+                    ring.collect(&mut taken, BURST_MAX);
+                    taken.free()
+                });
+                if left == [0, 0] && was_over {
+                    break;
+                }
+            }
+            sent
+        },
+    );
+    let report = as_json(&report);
+    assert_books_balance(&report);
+    assert_eq!(count(&report["order"], "reordered_pkts"), 0, "{own}: {report:#}");
+    let lost = dropped(&report, "tx_full");
+    assert_eq!(count(&report, "tx_pkts") + lost, count(&report, "rx_pkts"), "{own}: {report:#}");
+    drop(wires);
+    lab.assert_has_all_its_buffers();
+    (sent, lost)
+}
+
+/// A port that sends slowly costs its own packets only, although they could
+/// hold all order records.
+fn a_slow_port_holds_up_no_other(lab: &mut Lab) {
+    for mode in ["--pools 1:1", "--mode shared", "--mode steal"] {
+        let share = || {
+            let (alone, _) = sent_beside(lab, mode, Duration::ZERO);
+            let (beside, lost) = sent_beside(lab, mode, Duration::from_millis(100));
+            println!("{mode}: {beside} beside a slow port, which lost {lost}; else {alone}");
+            assert!(lost > 0, "{mode}: the port was not slow");
+            beside as f64 / alone as f64
+        };
+        // The host may take the CPU away in any of them.
+        let mut shares = std::iter::repeat_with(share).take(3);
+        assert!(shares.any(|share| share >= 0.8), "{mode}: less than 0.8, three times");
+    }
+}
+
 #[test]
-fn refused_packets_are_not_overtaken() {
+fn refused_packets_cost_no_others() {
     let mut lab = Lab::start(2);
+    a_slow_port_holds_up_no_other(&mut lab);
     for _ in 0..3 {
         for headers in [Headers::Macs, Headers::Ipv4] {
             overtaken_by_nobody(&mut lab, headers, EXPENSIVE, 0);

@@ -25,6 +25,12 @@ pub(super) struct Backlog {
     stuck: u64,
     /// Packets that the outlet had sent when it was found stuck.
     stuck_at_pkts: Vec<u64>,
+    /// Since when packets have waited here while queues were short of order
+    /// records, in ticks; 0 if they have not.
+    crowded_since: Vec<u64>,
+    /// Until when what the outlet's driver refuses does not wait, because it
+    /// held up packets for other ports, in ticks.
+    slow_until: Vec<u64>,
 }
 
 impl Backlog {
@@ -36,6 +42,8 @@ impl Backlog {
             unplaced: 0,
             stuck: 0,
             stuck_at_pkts: vec![0; outlets],
+            crowded_since: vec![0; outlets],
+            slow_until: vec![0; outlets],
         }
     }
 
@@ -100,6 +108,36 @@ impl Backlog {
     #[inline]
     pub(super) fn is_stuck(&self, at: usize, sent_pkts: u64) -> bool {
         self.stuck >> at & 1 == 1 && self.stuck_at_pkts[at] == sent_pkts
+    }
+
+    /// At `now` the driver was offered packets, and `is_crowded` if some are
+    /// left while queues are short of order records. Returns whether it has
+    /// been so for `patience_ticks`: then the port is slow for `slow_ticks`.
+    pub(super) fn note_crowding(
+        &mut self,
+        at: usize,
+        is_crowded: bool,
+        now: u64,
+        (patience_ticks, slow_ticks): (u64, u64),
+    ) -> bool {
+        let since = &mut self.crowded_since[at];
+        if !is_crowded {
+            *since = 0;
+            return false;
+        }
+        *since = if *since == 0 { now } else { *since };
+        let is_slow = now.wrapping_sub(*since) >= patience_ticks;
+        if is_slow {
+            (*since, self.slow_until[at]) = (0, now.wrapping_add(slow_ticks));
+        }
+        is_slow
+    }
+
+    /// Whether packets that the outlet's driver refuses must not wait, because
+    /// they held up others a short time ago.
+    #[inline]
+    pub(super) fn is_slow(&self, at: usize, now: u64) -> bool {
+        now < self.slow_until[at]
     }
 
     /// How many packets without a place wait, at most.

@@ -10,7 +10,7 @@ use super::setup::{Settings, Shared};
 use super::timing::Timing;
 use crate::dpdk::{BURST_MAX, Burst, Drain, Mbuf, TxQueue};
 use crate::engine::{Turns, Verdict};
-use crate::order::{Bucket, Full, Number, Ticket};
+use crate::order::{Bucket, Full, Number, Order, Ticket};
 use crate::stats::{DropCause, LcoreStats};
 
 /// Fewer packets are not worth a call of the driver: they are staged, to be
@@ -21,6 +21,15 @@ const SENT_AT_ONCE: usize = 8;
 /// stuck: what it refuses is dropped at once until it accepts something. So is,
 /// without delay, what a driver refuses whose link is down.
 const STUCK_NS: u64 = 200_000_000;
+
+/// A port that sends slower than packets come for it would in time hold all
+/// order records of a queue, and keep the queue's packets for other ports from
+/// being polled. Once its packets have waited for so long while records are
+/// short, they are dropped.
+const CROWDED_NS: u64 = 1_000_000;
+
+/// For so long what such a port's driver refuses is dropped at once.
+const SLOW_NS: u64 = 100_000_000;
 
 pub(super) struct Transmit<'a> {
     outlets: Outlets<'a>,
@@ -38,6 +47,8 @@ pub(super) struct Transmit<'a> {
     /// How long a driver may accept nothing before its port is stuck, if its
     /// link is up.
     patience_ticks: u64,
+    /// `CROWDED_NS` and `SLOW_NS`.
+    crowding_ticks: (u64, u64),
 }
 
 impl<'a> Transmit<'a> {
@@ -60,6 +71,7 @@ impl<'a> Transmit<'a> {
             stats,
             burst_pkts: settings.burst.pkts(),
             patience_ticks: settings.ticks(STUCK_NS),
+            crowding_ticks: (settings.ticks(CROWDED_NS), settings.ticks(SLOW_NS)),
         }
     }
 
@@ -106,7 +118,7 @@ impl<'a> Transmit<'a> {
         let times = timing.times(Stage::Cheap);
         let marks = timing.marks();
         let mut dropped = 0;
-        if sent == 0 && self.is_hopeless(at) {
+        if self.is_hopeless(at, sent, timing) {
             dropped = burst.free() as u64;
         }
         for packet in burst.drain() {
@@ -272,7 +284,7 @@ impl<'a> Transmit<'a> {
     /// Staged packets behind the first `sent` wait in the backlog.
     #[cold]
     fn refuse_staged(&mut self, at: usize, sent: usize, times: Times, timing: &Timing<'_>) {
-        let hopeless = sent == 0 && self.is_hopeless(at);
+        let hopeless = self.is_hopeless(at, sent, timing);
         let (refused, port) = (self.outlets.staged_pkts(at), self.outlets.port(at));
         let mut dropped = if hopeless { self.outlets.free_staged(at) } else { 0 };
         for (packet, pass, stamp) in self.outlets.drain_staged(at, sent) {
@@ -370,9 +382,27 @@ impl<'a> Transmit<'a> {
         self.staged_were_sent(at, sent, timing);
         let patience = if self.outlets.link_is_up(at) { self.patience_ticks } else { 0 };
         let sent_pkts = self.outlets.sent_pkts(at);
-        if self.backlog.note_offer(at, sent, sent_pkts, timing.now(), patience) {
+        let now = timing.now();
+        let is_stuck = self.backlog.note_offer(at, sent, sent_pkts, now, patience);
+        if is_stuck || self.holds_up_others(at, now) {
             self.drop_backlog_of(at, timing);
         }
+    }
+
+    /// Whether packets that wait for this port must not wait any longer, because
+    /// packets for other ports find no order records.
+    fn holds_up_others(&mut self, at: usize, now: u64) -> bool {
+        let Order::Keeping(keeping) = self.places.order else { return false };
+        let waits = self.backlog.holds(at);
+        if waits && self.backlog.is_slow(at, now) {
+            return true;
+        }
+        // Of two ports the other one may never be sent by.
+        let has_others =
+            || self.outlets.len() > 2 || self.stats.tx_pkts() > self.outlets.sent_pkts(at);
+        let want = self.burst_pkts + self.backlog.unplaced_pkts_max();
+        let is_crowded = waits && has_others() && keeping.is_short(want);
+        self.backlog.note_crowding(at, is_crowded, now, self.crowding_ticks)
     }
 
     /// Drops a packet that carries its place.
@@ -459,11 +489,14 @@ impl<'a> Transmit<'a> {
         self.backlog.unplaced_pkts_max()
     }
 
-    /// Whether it is in vain to keep what the driver refuses. Packets that wait
-    /// for a dead port would hold up others of their buckets.
-    #[inline]
-    fn is_hopeless(&self, at: usize) -> bool {
-        !self.outlets.link_is_up(at) || self.backlog.is_stuck(at, self.outlets.sent_pkts(at))
+    /// Whether what the driver refused after it had accepted `sent` packets is
+    /// not kept. Packets that wait for a dead port would hold up others of
+    /// their buckets, and those that wait for a slow one use up order records.
+    fn is_hopeless(&self, at: usize, sent: usize, timing: &Timing<'_>) -> bool {
+        let is_dead = || {
+            !self.outlets.link_is_up(at) || self.backlog.is_stuck(at, self.outlets.sent_pkts(at))
+        };
+        sent == 0 && is_dead() || self.backlog.is_slow(at, timing.now())
     }
 
     /// Why a port accepts nothing.

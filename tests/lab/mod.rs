@@ -27,10 +27,10 @@ pub struct Lab {
     _leftovers: Leftovers,
 }
 
-/// Two net_ring ports: packets that arrive by one leave by the other.
-pub struct Wires {
-    pub rings: [RxTxRing; 2],
-    pub ports: [PortInfo; 2],
+/// net_ring ports. Of two, packets that arrive by one leave by the other.
+pub struct Wires<const PORTS: usize = 2> {
+    pub rings: [RxTxRing; PORTS],
+    pub ports: [PortInfo; PORTS],
 }
 
 impl Lab {
@@ -72,12 +72,12 @@ impl Lab {
         filled.reduce(chain).expect("at least one segment")
     }
 
-    /// Two new ports on rings of `ring_size` entries.
-    pub fn wires(&mut self, ring_size: u32) -> Wires {
+    /// New ports on rings of `ring_size` entries.
+    pub fn wires<const PORTS: usize>(&mut self, ring_size: u32) -> Wires<PORTS> {
         self.runs += 1;
-        let rings = ["a", "b"].map(|end| {
+        let rings = std::array::from_fn(|at| {
             let (ring, _) =
-                RxTxRing::create(&self.eal, &format!("lab{}{end}", self.runs), ring_size)
+                RxTxRing::create(&self.eal, &format!("lab{}_{at}", self.runs), ring_size)
                     .expect("a net_ring port");
             ring
         });
@@ -87,32 +87,32 @@ impl Lab {
 
     /// One run, while `traffic` moves packets on a thread of its own, and is
     /// told when the run is over.
-    pub fn run<T: Send>(
+    pub fn run<T: Send, const PORTS: usize>(
         &self,
         own: &str,
-        wires: &mut Wires,
-        traffic: impl FnOnce(&mut [RxTxRing; 2], &AtomicBool) -> T + Send,
+        wires: &mut Wires<PORTS>,
+        traffic: impl FnOnce(&mut [RxTxRing; PORTS], &AtomicBool) -> T + Send,
     ) -> (Report, T) {
         self.run_by(|cli| app::run(&self.eal, cli, &self.host), own, wires, traffic)
     }
 
     /// As `run`, with an engine of the test's.
-    pub fn run_own<E: Engine, T: Send>(
+    pub fn run_own<E: Engine, T: Send, const PORTS: usize>(
         &self,
         engine: impl Fn(&EngineSetup<'_>) -> E,
         own: &str,
-        wires: &mut Wires,
-        traffic: impl FnOnce(&mut [RxTxRing; 2], &AtomicBool) -> T + Send,
+        wires: &mut Wires<PORTS>,
+        traffic: impl FnOnce(&mut [RxTxRing; PORTS], &AtomicBool) -> T + Send,
     ) -> (Report, T) {
         self.run_by(|cli| app::run_own(&self.eal, cli, &self.host, engine), own, wires, traffic)
     }
 
-    fn run_by<T: Send>(
+    fn run_by<T: Send, const PORTS: usize>(
         &self,
         run: impl FnOnce(&Cli) -> mpfwd::error::Result<Report>,
         own: &str,
-        wires: &mut Wires,
-        traffic: impl FnOnce(&mut [RxTxRing; 2], &AtomicBool) -> T + Send,
+        wires: &mut Wires<PORTS>,
+        traffic: impl FnOnce(&mut [RxTxRing; PORTS], &AtomicBool) -> T + Send,
     ) -> (Report, T) {
         // A run that misses packets should fail, not hang.
         let cli = Cli::read(&words(&format!("--duration 30 {own}")))

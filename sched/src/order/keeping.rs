@@ -129,6 +129,14 @@ impl<T> Keeping<T> {
         self.tables[queue].room()
     }
 
+    /// Whether some queue has records for fewer than `pkts` more packets, or an
+    /// eighth of its records at most. Any lcore may call this; it is a hint.
+    pub fn is_short(&self, pkts: usize) -> bool {
+        let each = self.records.len() / self.tables.len().max(1);
+        let least = pkts.max(each / 8);
+        self.tables.iter().any(|table| table.room() < least)
+    }
+
     /// Whether a packet of the bucket has a ticket: then the next one needs one
     /// too. True may become false at any moment. Caller must hold the queue's
     /// lease.

@@ -78,7 +78,10 @@ impl Table {
         let Holder { allocated, first, end, .. } = &*self.holder;
         // Acquire: as in `is_idle`.
         let freed = (self.freed.load(Ordering::Acquire) >> LENGTH_SHIFT) as u32;
-        (end - first + freed - allocated.load(Ordering::Relaxed)) as usize
+        // Wrapping: for lcores without the lease the two may be of different
+        // moments.
+        let used = allocated.load(Ordering::Relaxed).wrapping_sub(freed) as i32;
+        (end - first) as usize - used.clamp(0, (end - first) as i32) as usize
     }
 
     /// An unused record, if there is one.
