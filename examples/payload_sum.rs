@@ -54,7 +54,7 @@ impl Progress {
             self.crc ^= u16::from(byte);
             for _ in 0..8 {
                 let carry = self.crc & 1;
-                self.crc = self.crc >> 1 ^ carry * POLYNOMIAL;
+                self.crc = (self.crc >> 1) ^ (carry * POLYNOMIAL);
             }
         }
         self.bytes += bytes.len() as u16;
