@@ -498,8 +498,10 @@ fn fragments(frame: &[u8]) -> [Vec<u8>; 2] {
     [part(0..24, true), part(24..len, false)]
 }
 
-/// For each kind the frames, and which of them pass.
-fn identities() -> Vec<(&'static str, Vec<Vec<u8>>, Vec<bool>)> {
+/// A kind of identity: its name, frames, and which of them pass.
+type Identity = (&'static str, Vec<Vec<u8>>, Vec<bool>);
+
+fn identities() -> Vec<Identity> {
     let flow = |number| Flow { number, back: false };
     let tcp = |number, payload: &[u8]| ipv4_tcp(flow(number), payload);
     let plain = [b'-'; 40];
