@@ -251,9 +251,10 @@ fn ports_that_did_start_are_closed_again() {
 
 #[test]
 fn what_eal_refuses_is_pointed_at() {
-    for eal in ["-l 4000", "--vdev nosuchdriver0", "--iova-mode=xx", "--nonsense"] {
+    for eal in ["--vdev nosuchdriver0", "--iova-mode=xx", "--nonsense"] {
         assert_refused(&try_to_run(eal, ""), eal, "EAL did not start");
     }
+    assert_refused(&try_to_run("-l 4000", ""), "-l 4000", "lcore 4000 is on CPU 4000");
 }
 
 #[test]
