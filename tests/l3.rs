@@ -259,7 +259,8 @@ fn default_routes_take_the_rest(lab: &mut Lab) {
     ] {
         let routes = write_routes(folder.path(), text);
         let mut wires = lab.wires(1024);
-        let to = ["10.1.1.1", "0.0.0.1", "223.0.0.1", "2001:db8::1", "::1", "fe80::1"].map(address);
+        let to =
+            ["10.1.1.1", "1.0.0.1", "223.0.0.1", "2001:db8::1", "::2:1", "fe00::1"].map(address);
         let packets = to.iter().map(|&to| packet(lab, &[frame(to, 9, 0)])).collect();
         let own = format!("--forward-mode l3 --routes {routes} --packets {}", to.len());
         let (report, came) = lab
@@ -277,7 +278,8 @@ fn addresses(random: &mut SmallRng, routes: &Routes, ipv6: bool, count: usize) -
             | random.random::<u32>() & u32::MAX.checked_shr(route.length.into()).unwrap_or(0);
         let address = Ipv4Addr::from_bits(if random.random() { inside } else { random.random() });
         // Addresses that Linux does not route as unicast.
-        if !(address.is_loopback() || address.octets()[0] == 0 || address.octets()[0] >= 224) {
+        let is_near = address.is_loopback() || address.is_link_local();
+        if !(is_near || address.octets()[0] == 0 || address.octets()[0] >= 224) {
             return address.into();
         }
     };

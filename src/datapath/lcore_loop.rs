@@ -122,8 +122,9 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         let left_whole = self.runner.receive(polled);
         if P::SHARES {
             // Others could not serve a queue faster that this lcore finds full
-            // and is not pressed by.
-            if left_whole && polled.pkts == want.pkts() && !pressed {
+            // and is not pressed by. Where all lcores poll all queues, each
+            // would have to wait for it.
+            if P::RESCUES && left_whole && polled.pkts == want.pkts() && !pressed {
                 self.runner.poller().keep_borrowed();
             } else {
                 self.runner.release_burst();
