@@ -172,13 +172,16 @@ const MODES: [&str; 8] = [
     "--mode hybrid --pools 1:1",
 ];
 
+/// The address that net_pcap gives its first port: `l3` routes no frames for others.
+const NET_PCAP0: [u8; 6] = [2, b'p', b'c', b'a', b'p', 0];
+
 /// Writes a capture of 1,024 flows, half of them to 10.0.0.0/16 and half to
 /// 10.1.0.0/16.
 fn write_flows(path: &Path) {
     let frame = |flow: u16| {
         let [high, low] = flow.to_be_bytes();
         let mut frame = Vec::new();
-        PacketBuilder::ethernet2([2; 6], [2, 0, 0, 0, 0, 9])
+        PacketBuilder::ethernet2([2; 6], NET_PCAP0)
             .ipv4([192, 0, 2, 1], [10, low % 2, high, low], 64)
             .udp(1000 + flow, 2000)
             .write(&mut frame, &[0; 18])
