@@ -7,12 +7,12 @@
 //! ([`order`](crate::order)) work here as they do there. Only packets, queues and
 //! time are simulated. [`Costs`] says how long the lcores' own work takes.
 //!
-//! The lcore's loop is that of mpfwd's `lcore_loop.rs`, cut at the moments at
-//! which other lcores can see a change: a lease is released, packets are shed, a
-//! long packet begins or ends. Between two such moments an lcore's work is one
-//! event. An lcore that finds nothing to do sleeps until its queues have a packet,
-//! or another lcore changes what it looks at; how far it was in its round of
-//! polls and looks then is kept.
+//! The lcore's loop is that of mpfwd's `lcore_loop.rs`, `runner.rs` and
+//! `stages.rs`, cut at the moments at which other lcores can see a change: a lease
+//! is released, packets are shed, a long packet begins or ends. Between two such
+//! moments an lcore's work is one event. An lcore that finds nothing to do sleeps
+//! until its queues have a packet, or another lcore changes what it looks at; how
+//! far it was in its round of polls and looks then is kept.
 //!
 //! The same [`Setup`], traffic and seed give the same result.
 //!

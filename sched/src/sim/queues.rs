@@ -31,8 +31,9 @@ struct Ring {
     pkts: VecDeque<Packet>,
     /// The next packet that is not due yet.
     next: Option<Packet>,
-    /// Who holds the lease, and who did last.
+    /// The lcore that holds the lease.
     holder: Option<usize>,
+    /// The lcore that held it last.
     last_holder: usize,
 }
 

@@ -1,4 +1,5 @@
-//! The loop of all lcores: mpfwd's `lcore_loop.rs`, event by event.
+//! The loop of all lcores: that of mpfwd's `lcore_loop.rs`, `runner.rs` and
+//! `stages.rs`, event by event.
 
 use std::collections::VecDeque;
 
