@@ -210,7 +210,7 @@ fn per_second(before: u64, after: u64, seconds: f64) -> String {
     short(rate.round() as u64)
 }
 
-/// What an lcore did, a letter per sixteenth of its time.
+/// What an lcore did, a letter per fourteenth of its time.
 fn bar(shares: [f64; 5]) -> Line<'static> {
     let mut spans = vec![Span::raw("[")];
     let (mut sum, mut drawn) = (0.0, 0);

@@ -21,8 +21,8 @@ use mpfwd_common::args::parse_time;
 /// An lcore that has not finished a step for so long is no longer alive.
 const SILENT_AFTER: Duration = Duration::from_secs(10);
 
-/// Answers may take one part in so many of control's time: on a small machine it
-/// shares a CPU with an lcore.
+/// Questions of health may take one part in so many of control's time, and all
+/// other requests as much: on a small machine control shares a CPU with an lcore.
 const SHARE_OF_TIME: u32 = 10;
 
 /// Time of `POST /drain` where the request names none.

@@ -13,12 +13,12 @@ use micropools::attention::Adoption;
 /// With `--idle pause` half a microsecond at most.
 const RESTS_WITHOUT_QUEUES: usize = 8;
 
-/// It starts a page, and so the stack of what it calls ends at one, wherever
-/// the kernel has put the thread's. A load waits for a store whose address has
-/// the same last 12 bits as if it needed it. Where drivers save their registers
-/// a multiple of 4 KiB from what they read for each packet, which is one place
-/// in thirty, forwarding has an eighth less speed: that was left to chance, for
-/// all the life of a process.
+/// The loop of one lcore. It is aligned to a page, so that the stack below it
+/// starts at a page border, wherever the kernel has put the thread's stack. A
+/// load waits for an earlier store whose address has the same last 12 bits. In
+/// one of thirty positions drivers save registers a multiple of 4 KiB from what
+/// they read for each packet, and forwarding is slower by an eighth. Without
+/// the alignment chance decides that for the life of the process.
 #[repr(align(4096))]
 pub struct LcoreLoop<'a, E, P> {
     runner: Runner<'a, E, P>,

@@ -52,8 +52,10 @@
 //!
 //! # The lease protocol
 //!
-//! No lcore polls a receive queue without its lease. `poller` acquires the
-//! lease with the first poll and keeps it at no further cost.
+//! No lcore polls a receive queue without its lease. Where the mode shares
+//! queues, `poller` acquires the lease for each poll, and keeps it only while
+//! bursts are full and leave whole. In the other modes it acquires the lease
+//! with the first poll and keeps it at no further cost.
 //!
 //! * The owner releases all leases before it runs a packet of unknown or
 //!   expensive cost (`begin_busy`), where the mode has lcores rescued. First

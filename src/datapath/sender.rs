@@ -108,7 +108,7 @@ impl<'a> Sender<'a> {
         self.timing.close(now, self.transmit.accepted());
     }
 
-    /// Sends what is staged, and what it was the turn of by that.
+    /// Sends what is staged, and the packets whose turn came by that.
     #[inline]
     pub(super) fn flush(&mut self, stage: Stage) {
         if self.transmit.flush(stage, &self.timing) {
@@ -116,8 +116,8 @@ impl<'a> Sender<'a> {
         }
     }
 
-    /// Offers drivers what they refused, and at once what it was the turn of by
-    /// that.
+    /// Offers drivers what they refused, and at once the packets whose turn came
+    /// by that.
     #[cold]
     pub(super) fn offer_backlog(&mut self) {
         let mut go_on = true;

@@ -73,7 +73,7 @@ pub struct Report {
     pub ports: Vec<PortRow>,
     /// The last incidents, oldest first.
     pub incidents: Vec<Incident>,
-    /// What is of this moment. None in the report of a run that has ended.
+    /// The present state. `None` in the report of a run that has ended.
     pub live: Option<LiveRow>,
 }
 

@@ -14,7 +14,7 @@ pub struct Agenda {
 }
 
 impl Agenda {
-    /// Of so many actors, none of which has a time yet.
+    /// An agenda of so many actors. None of them has a time yet.
     pub fn new(actors: usize) -> Self {
         let leaves = actors.max(1).next_power_of_two();
         let mut agenda =

@@ -5,7 +5,7 @@ use super::agenda::NEVER;
 /// A gap: when it began, and how long it was, in ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// From the start of the recording.
+    /// When it began, from the start of the recording.
     pub start_ticks: u64,
     /// Its length.
     pub ticks: u64,
@@ -72,7 +72,7 @@ pub(super) struct Replay<'a> {
     gaps: &'a [Gap],
     period_ticks: u64,
     next: usize,
-    /// Of the present round of the recording; wraps.
+    /// Start of the present round of the recording; wraps.
     offset: u64,
     /// The present gap, or the next one.
     start_ticks: u64,

@@ -1,5 +1,5 @@
 //! Bounds that no mode can beat: lcores that share one queue, know everything at
-//! once and do nothing but packets. Only packets are not preempted.
+//! once and do nothing but packets. They do not preempt a packet.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};

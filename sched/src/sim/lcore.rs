@@ -70,14 +70,15 @@ pub(super) struct Lcore<'a, P> {
     /// The queues that it polls in turn.
     pub own: Vec<usize>,
     next_own: usize,
-    /// The shard that it sheds to, and whether it dequeues from any.
+    /// The shard that it sheds to.
     pub shard: Option<usize>,
+    /// It dequeues from shards.
     pub dequeues: bool,
     pub empty_polls: usize,
     pub permit_refused: bool,
     /// Its last burst left as a whole, and so it polls again at once.
     pub keeps_polling: bool,
-    /// A burst that it adopted is over; it was a full one.
+    /// A burst that it adopted is over; whether that was a full one.
     pub adopted: Option<bool>,
     pub run_queue: VecDeque<Packet>,
     /// Empty between two steps.
@@ -94,10 +95,11 @@ pub(super) struct Lcore<'a, P> {
     pub gaps: Replay<'a>,
     pub doing: Doing<'a>,
     pub began_ticks: u64,
-    /// Work for others that the next event takes longer for.
+    /// Work for others, by which the next event takes longer.
     pub debt_ticks: u64,
-    /// It sleeps, and when its last look in vain ended if it found nothing since.
+    /// It sleeps.
     pub sleep: Option<Sleep>,
+    /// When its last look in vain ended, if it has found nothing since.
     pub looked_ticks: Option<u64>,
     pub done_pkts: u64,
     /// Time in cheap and in expensive work.

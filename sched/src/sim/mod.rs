@@ -7,12 +7,12 @@
 //! ([`order`](crate::order)) work here as they do there. Only packets, queues and
 //! time are simulated. [`Costs`] says how long the lcores' own work takes.
 //!
-//! The lcore's loop is that of mpfwd's `lcore_loop.rs`, cut at the moments at
-//! which other lcores can see a change: a lease is released, packets are shed, a
-//! long packet begins or ends. Between two such moments an lcore's work is one
-//! event. An lcore that finds nothing to do sleeps until its queues have a packet,
-//! or another lcore changes what it looks at; how far it was in its round of
-//! polls and looks then is kept.
+//! The lcore's loop is that of mpfwd's `lcore_loop.rs`, `runner.rs` and
+//! `stages.rs`, cut at the moments at which other lcores can see a change: a lease
+//! is released, packets are shed, a long packet begins or ends. Between two such
+//! moments an lcore's work is one event. An lcore that finds nothing to do sleeps
+//! until its queues have a packet, or another lcore changes what it looks at; how
+//! far it was in its round of polls and looks then is kept.
 //!
 //! The same [`Setup`], traffic and seed give the same result.
 //!
@@ -84,7 +84,8 @@ pub const LCORES_MAX: usize = crate::attention::SET_MAX;
 /// A packet that becomes due on a receive queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
-    /// From the start. Those of a queue come in this order.
+    /// When it becomes due, from the start of the run. A queue's arrivals come in
+    /// this order.
     pub due_ticks: u64,
     /// What it costs, wherever it runs.
     pub cost_ticks: u64,
@@ -97,11 +98,11 @@ pub struct Arrival {
 /// A packet that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent {
-    /// From the start.
+    /// When it became due, from the start of the run.
     pub due_ticks: u64,
-    /// From the start.
+    /// When it was sent, from the start of the run.
     pub sent_ticks: u64,
-    /// As it arrived.
+    /// What it cost, as given by its arrival.
     pub cost_ticks: u64,
     /// It is of the expensive class.
     pub expensive: bool,
@@ -129,8 +130,7 @@ pub struct Setup {
     pub steal_rx: bool,
     /// Lcores of both pools.
     pub lcores: usize,
-    /// Of these, those in pool B: the last ones. Without a meaning in modes with
-    /// a single pool.
+    /// The last lcores, in pool B. Modes with a single pool ignore it.
     pub workers: usize,
     /// The pools follow the load, as with `--pools auto`.
     pub follows_load: bool,
@@ -143,11 +143,11 @@ pub struct Setup {
     pub excess: Excess,
     /// How long an lcore may be in one packet before others rescue it.
     pub rescue_after_ns: u64,
-    /// How long it may not be seen to run before others poll for it.
+    /// How long an lcore may not be seen to run before others poll for it.
     pub stall_after_ns: u64,
     /// The most packets of a poll.
     pub burst: usize,
-    /// Of each receive queue.
+    /// Packets that a receive queue holds.
     pub descriptors: usize,
     /// Packets that a shard or an inbox holds.
     pub ring_pkts: usize,
@@ -159,7 +159,7 @@ pub struct Setup {
     pub known: bool,
     /// The engine serves a burst without expensive packets as a whole.
     pub whole_bursts: bool,
-    /// Of the lcores' random choices.
+    /// Seed of the lcores' random choices.
     pub seed: u64,
     /// What the lcores' own work takes.
     pub costs: Costs,
@@ -167,11 +167,11 @@ pub struct Setup {
     pub topology: Topology,
     /// When CPUs are taken away.
     pub gaps: Recording,
-    /// Nothing is received from then on; what was is finished.
+    /// Lcores receive nothing from then on, and finish what they have received.
     pub end_ticks: u64,
 }
 
-/// A ring of mpfwd's holds one packet less than it has slots.
+/// mpfwd's rings have 2,048 slots, and hold one packet less.
 const RING_PKTS: usize = 2_047;
 
 /// With more lcores than this, each queue has fewer places, so that memory is
@@ -179,8 +179,8 @@ const RING_PKTS: usize = 2_047;
 const LCORES_WITH_ALL_RECORDS: usize = 64;
 
 impl Setup {
-    /// Of so many lcores, of which the last `workers` are in pool B, in mode
-    /// `hybrid`, without an end.
+    /// Mode `hybrid` on `lcores` lcores, of which the last `workers` are in pool
+    /// B, without an end.
     pub fn new(lcores: usize, workers: usize) -> Self {
         Self {
             mode: Mode::Hybrid,

@@ -31,13 +31,15 @@ struct Ring {
     pkts: VecDeque<Packet>,
     /// The next packet that is not due yet.
     next: Option<Packet>,
-    /// Who holds the lease, and who did last.
+    /// The lcore that holds the lease.
     holder: Option<usize>,
+    /// The lcore that held it last.
     last_holder: usize,
 }
 
-/// All receive queues. Packets enter when somebody looks: an overflow is found
-/// out as exactly then as when it happens, because only polls make room.
+/// All receive queues. A packet that has become due enters when an lcore next
+/// looks at its queue. Overflows are exact all the same, because only polls make
+/// room.
 pub(super) struct Rings<T> {
     rings: Vec<Ring>,
     traffic: T,
@@ -50,7 +52,7 @@ pub(super) struct Rings<T> {
 }
 
 impl<T: FnMut(usize) -> Option<Arrival>> Rings<T> {
-    /// `owner`: of each queue.
+    /// `owners`: the lcore that owns each queue.
     pub(super) fn new(owners: &[usize], traffic: T, descriptors: usize, end_ticks: u64) -> Self {
         let ring = |&owner: &usize| Ring {
             pkts: VecDeque::new(),

@@ -1,4 +1,5 @@
-//! The loop of all lcores: mpfwd's `lcore_loop.rs`, event by event.
+//! The loop of all lcores: that of mpfwd's `lcore_loop.rs`, `runner.rs` and
+//! `stages.rs`, event by event.
 
 use std::collections::VecDeque;
 
@@ -36,7 +37,7 @@ pub(super) struct World<'a, P, T, S> {
     shards: Vec<VecDeque<Packet>>,
     inboxes: Vec<VecDeque<Packet>>,
     lcores: Vec<Lcore<'a, P>>,
-    /// When each lcore goes on; behind them the timers.
+    /// When each lcore goes on. The timers stand behind the lcores.
     agenda: Agenda,
     sleepers: usize,
     asleep: Vec<bool>,
@@ -285,8 +286,8 @@ where
         due
     }
 
-    /// What others see has changed: whoever sleeps looks again, when its round
-    /// has come so far.
+    /// What others see has changed: each sleeper looks again, at the end of its
+    /// round.
     fn wake_all(&mut self, now: u64) {
         if self.sleepers > 0 {
             (0..self.lcores.len()).for_each(|at| self.wake(at, now));
@@ -974,7 +975,8 @@ where
         }
     }
 
-    /// Its driver has accepted the packet, as the next reading of the clock tells.
+    /// The driver has accepted the packet. The next reading of the clock tells
+    /// when.
     fn emit(&mut self, me: usize, now: u64, packet: Packet) {
         let sent_ticks = now + self.costs.clock_ns - START_TICKS;
         self.outcome.sent_pkts += 1;

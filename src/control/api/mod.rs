@@ -5,7 +5,8 @@
 //! * `listener`: the socket, and its file
 //! * `routes`: which requests there are
 //! * `server`: clients, and their limits
-//! * `metrics`: the answer to Prometheus
+//!
+//! `control::desk` makes the answers, `control::metrics` the one to Prometheus.
 
 mod listener;
 mod routes;

@@ -394,7 +394,7 @@ mod tests {
         answer
     }
 
-    /// Who closes its end before the answer has come is taken for gone.
+    /// A client that closes its end before the answer has come counts as gone.
     fn is_answered(path: &Path) -> bool {
         said(path, GOOD, false).starts_with(b"HTTP/1.1 200 OK")
     }

@@ -32,7 +32,7 @@ pub(crate) fn packet(segments: &[&[u8]]) -> ManuallyDrop<Mbuf> {
     mbuf
 }
 
-/// Whom the buffer of a packet's segment belongs to, too.
+/// The other owner of a segment's buffer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Sharing {
     /// Another reference to the mbuf itself.

@@ -230,8 +230,8 @@ enum Part {
 }
 
 impl Progress {
-    /// As one number, under the rules of `generation`: three bits of the
-    /// generation, two of the part, 21 of the rule.
+    /// As one number, under the rules of `generation`. From the top: three bits
+    /// of the generation, three unused ones, two for the part, 24 for the rule.
     pub fn to_bits(self, generation: u32) -> u32 {
         generation << 29 | (self.part as u32) << 24 | self.best
     }
