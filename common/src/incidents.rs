@@ -11,12 +11,12 @@ const PRINTED_MAX: usize = 5;
 /// How many rescuers are printed by id; the others as a count.
 const RESCUERS_PRINTED_MAX: usize = 3;
 
-/// The last few incidents. `None` without any.
+/// The longest of these incidents, in their order. `None` without any.
 pub fn incident_table(incidents: &[Incident]) -> Option<Table> {
     let mut table = table(&[
         "stuck", "at", "for", "flow", "stage", "rescued", "by", "stolen", "polled", "waited",
     ]);
-    for incident in &incidents[incidents.len().saturating_sub(PRINTED_MAX)..] {
+    for incident in longest(incidents) {
         table.add_row(vec![
             incident.lcore.to_string(),
             time(incident.started_ns),
@@ -31,6 +31,14 @@ pub fn incident_table(incidents: &[Incident]) -> Option<Table> {
         ]);
     }
     (table.row_count() > 0).then_some(table)
+}
+
+fn longest(incidents: &[Incident]) -> impl Iterator<Item = &Incident> {
+    let mut places: Vec<usize> = (0..incidents.len()).collect();
+    places.sort_by_key(|&place| std::cmp::Reverse(incidents[place].stuck_ns));
+    places.truncate(PRINTED_MAX);
+    places.sort_unstable();
+    places.into_iter().map(|place| &incidents[place])
 }
 
 /// An lcore that stalled because the kernel ran others on its CPU was preempted.
@@ -60,9 +68,8 @@ mod tests {
     use super::*;
     use crate::text::COLUMNS;
 
-    #[test]
-    fn the_table_fits_a_terminal() {
-        let incident = Incident {
+    fn incident() -> Incident {
+        Incident {
             lcore: 127,
             flow_hash: u32::MAX,
             stage: IncidentStage::Expensive,
@@ -76,8 +83,20 @@ mod tests {
             polled_pkts: 123_456_789,
             longest_wait_ns: 123_000_000,
             saved_ns: 0,
-        };
-        let text = incident_table(&[incident]).unwrap().to_string();
+        }
+    }
+
+    #[test]
+    fn the_longest_are_printed_in_their_order() {
+        let stuck = [70, 1, 90, 2, 50, 3, 80, 60, 4];
+        let all = stuck.map(|stuck_ns| Incident { stuck_ns, ..incident() });
+        let longest: Vec<u64> = longest(&all).map(|incident| incident.stuck_ns).collect();
+        assert_eq!(longest, [70, 90, 50, 80, 60]);
+    }
+
+    #[test]
+    fn the_table_fits_a_terminal() {
+        let text = incident_table(&[incident()]).unwrap().to_string();
         assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
         assert_eq!(text.lines().count(), 3, "no cell is wrapped: {text}");
         assert!(text.contains("100 101 102 +2") && text.contains(">123 ms"), "{text}");
