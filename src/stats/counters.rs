@@ -67,7 +67,7 @@ pub enum DropCause {
     LinkLocal,
     /// Its route drops it.
     Blackhole,
-    /// Its route drops it, and says that its destination is unreachable.
+    /// Its route says that its destination is unreachable.
     Unreachable,
     /// The engine's verdict: a rule of `dpi`, or the user's own engine.
     Denied,

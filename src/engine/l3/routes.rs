@@ -38,7 +38,8 @@ pub struct Route<A> {
 
 /// The hop of a route that drops its packets.
 pub const BLACKHOLE: u32 = u32::MAX;
-/// That of a route that drops its packets, and says so to their senders.
+/// The hop of a route whose destinations are unreachable: it drops its packets
+/// under another cause. Nothing is sent to their senders.
 pub const UNREACHABLE: u32 = u32::MAX - 1;
 
 /// The most mistakes of a file that are told at once.
