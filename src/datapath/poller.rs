@@ -195,9 +195,9 @@ impl<'a> Poller<'a> {
     /// `None` while another lcore holds the lease. A queue that is known to be
     /// empty is not polled.
     ///
-    /// The lease is held from here on: that of an own queue until
-    /// `release_all`, that of another lcore's queue until `release_borrowed` at
-    /// the latest, and not at all if there was nothing.
+    /// How long the lease is held: where the mode shares queues, and for another
+    /// lcore's queue, until `release_borrowed`, and not at all if there was
+    /// nothing. Else until `release_all`.
     #[inline(always)]
     pub(super) fn poll(
         &mut self,
