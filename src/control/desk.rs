@@ -22,7 +22,8 @@ use mpfwd_common::args::parse_time;
 const SILENT_AFTER: Duration = Duration::from_secs(10);
 
 /// Questions of health may take one part in so many of control's time, and all
-/// other requests as much: on a small machine control shares a CPU with an lcore.
+/// other requests as much: on a small machine control shares a CPU with an
+/// lcore.
 const SHARE_OF_TIME: u32 = 10;
 
 /// Time of `POST /drain` where the request names none.
@@ -61,8 +62,8 @@ pub struct Desk<'a> {
     report: &'a LiveReport<'a>,
     seen: Seen<'a>,
     signs: SignsOfLife,
-    /// When the next question of health and the next other request are answered at
-    /// the earliest: the last ones took long.
+    /// When the next question of health and the next other request are answered
+    /// at the earliest: the last ones took long.
     next_at: [Instant; 2],
 }
 

@@ -90,8 +90,8 @@ pub(super) struct Poller<'a> {
     own: usize,
     /// By owner: where its queues are.
     of_owner: Vec<Range<usize>>,
-    /// Which own queue is polled next, and which queue of the next owner that is
-    /// helped, counted on beyond their number.
+    /// Which own queue is polled next, and which queue of the next owner that
+    /// is helped, counted on beyond their number.
     next_own: usize,
     next_other: usize,
     /// The queue whose burst is served now, and whose lease is held for that.
@@ -195,9 +195,9 @@ impl<'a> Poller<'a> {
     /// `None` while another lcore holds the lease. A queue that is known to be
     /// empty is not polled.
     ///
-    /// How long the lease is held: where the mode shares queues, and for another
-    /// lcore's queue, until `release_borrowed`, and not at all if there was
-    /// nothing. Else until `release_all`.
+    /// How long the lease is held: where the mode shares queues, and for
+    /// another lcore's queue, until `release_borrowed`, and not at all if there
+    /// was nothing. Else until `release_all`.
     #[inline(always)]
     pub(super) fn poll(
         &mut self,
@@ -251,8 +251,8 @@ impl<'a> Poller<'a> {
         }
     }
 
-    /// The burst has been sent, or each of its packets keeps a place: others may
-    /// poll the queue from now on.
+    /// The burst has been sent, or each of its packets keeps a place: others
+    /// may poll the queue from now on.
     #[inline(always)]
     pub(super) fn release_borrowed(&mut self) {
         if let Some(at) = self.borrowed.take() {
@@ -263,8 +263,8 @@ impl<'a> Poller<'a> {
         }
     }
 
-    /// The burst of an own queue has been sent, and there is more of it: the lease
-    /// is held for the next poll, which costs no atomic operation then.
+    /// The burst of an own queue has been sent, and there is more of it: the
+    /// lease is held for the next poll, which costs no atomic operation then.
     #[inline(always)]
     pub(super) fn keep_borrowed(&mut self) {
         self.keeps |= self.borrowed.take().is_some();

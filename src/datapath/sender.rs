@@ -116,8 +116,8 @@ impl<'a> Sender<'a> {
         }
     }
 
-    /// Offers drivers what they refused, and at once the packets whose turn came
-    /// by that.
+    /// Offers drivers what they refused, and at once the packets whose turn
+    /// came by that.
     #[cold]
     pub(super) fn offer_backlog(&mut self) {
         let mut go_on = true;

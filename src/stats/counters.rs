@@ -17,7 +17,8 @@ impl Counter {
         Self(AtomicU64::new(0))
     }
 
-    /// Adds by a load and a store, not atomically. Only the owner may call this.
+    /// Adds by a load and a store, not atomically. Only the owner may call
+    /// this.
     #[inline(always)]
     pub fn add(&self, count: u64) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);

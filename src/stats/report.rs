@@ -63,8 +63,8 @@ pub struct Report {
     pub tsc: TscRow,
     /// Time that the host took from the lcores, as far as they noticed.
     pub host_gaps: HostGapRow,
-    /// Time in which the kernel ran others on the lcores' CPUs. None where it does
-    /// not say.
+    /// Time in which the kernel ran others on the lcores' CPUs. None where it
+    /// does not say.
     pub run_delay_ns: Option<u64>,
     pub latency: Option<Latency>,
     pub step_cycles: Option<StepCycles>,
@@ -144,8 +144,8 @@ pub struct LcoreRow {
     pub run_delay_ns: Option<u64>,
     pub polls: u64,
     pub rx_bursts: u64,
-    /// What it did with its time, as far as that was metered: with `--pools auto`,
-    /// and from the API's first request on.
+    /// What it did with its time, as far as that was metered: with `--pools
+    /// auto`, and from the API's first request on.
     pub activity_ns: BTreeMap<&'static str, u64>,
 }
 

@@ -1,5 +1,5 @@
-//! Bounds that no mode can beat: lcores that share one queue, know everything at
-//! once and do nothing but packets. They do not preempt a packet.
+//! Bounds that no mode can beat: lcores that share one queue, know everything
+//! at once and do nothing but packets. They do not preempt a packet.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -14,16 +14,17 @@ pub enum Ideal {
     Central,
     /// The oldest cheap one; if there is none, the oldest expensive one, while
     /// fewer than `cap` lcores are in expensive work. The fewer these are, the
-    /// less do cheap packets wait; but the cap must exceed the expensive Erlangs.
+    /// less do cheap packets wait; but the cap must exceed the expensive
+    /// Erlangs.
     Elastic {
         /// At least 1.
         cap: usize,
     },
 }
 
-/// Simulates an ideal. `lcores` serve the packets of `queues` receive queues that
-/// are due before `end_ticks`; all that came are finished. Each packet takes
-/// `pkt_ticks` more than its cost.
+/// Simulates an ideal. `lcores` serve the packets of `queues` receive queues
+/// that are due before `end_ticks`; all that came are finished. Each packet
+/// takes `pkt_ticks` more than its cost.
 pub fn ideal(
     ideal: Ideal,
     (lcores, queues): (usize, usize),

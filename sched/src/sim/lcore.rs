@@ -28,7 +28,8 @@ pub(super) struct Alone {
 pub(super) enum Doing<'a> {
     /// Nothing: the next step begins.
     Nothing,
-    /// The poll of `burst`, and its classification. The lease of the queue is held.
+    /// The poll of `burst`, and its classification. The lease of the queue is
+    /// held.
     Receiving { queue: usize },
     /// All of `burst` is served and sent under the lease.
     Whole { queue: usize },

@@ -1,18 +1,19 @@
-//! The datapath in virtual time: what a mode does to latency on lcores that this
-//! machine does not have. Discrete events, no threads, no clock.
+//! The datapath in virtual time: what a mode does to latency on lcores that
+//! this machine does not have. Discrete events, no threads, no clock.
 //!
 //! The decisions are those of the datapath: the same [`Policy`] types, permits,
-//! [`Pace`](crate::pace::Pace), boards, sets of [`attention`](crate::attention),
-//! published heads of [`shed`](crate::shed) and places of packets in their flows
-//! ([`order`](crate::order)) work here as they do there. Only packets, queues and
-//! time are simulated. [`Costs`] says how long the lcores' own work takes.
+//! [`Pace`](crate::pace::Pace), boards, sets of
+//! [`attention`](crate::attention), published heads of [`shed`](crate::shed)
+//! and places of packets in their flows ([`order`](crate::order)) work here as
+//! they do there. Only packets, queues and time are simulated. [`Costs`] says
+//! how long the lcores' own work takes.
 //!
 //! The lcore's loop is that of mpfwd's `lcore_loop.rs`, `runner.rs` and
-//! `stages.rs`, cut at the moments at which other lcores can see a change: a lease
-//! is released, packets are shed, a long packet begins or ends. Between two such
-//! moments an lcore's work is one event. An lcore that finds nothing to do sleeps
-//! until its queues have a packet, or another lcore changes what it looks at; how
-//! far it was in its round of polls and looks then is kept.
+//! `stages.rs`, cut at the moments at which other lcores can see a change: a
+//! lease is released, packets are shed, a long packet begins or ends. Between
+//! two such moments an lcore's work is one event. An lcore that finds nothing
+//! to do sleeps until its queues have a packet, or another lcore changes what
+//! it looks at; how far it was in its round of polls and looks then is kept.
 //!
 //! The same [`Setup`], traffic and seed give the same result.
 //!
@@ -84,8 +85,8 @@ pub const LCORES_MAX: usize = crate::attention::SET_MAX;
 /// A packet that becomes due on a receive queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
-    /// When it becomes due, from the start of the run. A queue's arrivals come in
-    /// this order.
+    /// When it becomes due, from the start of the run. A queue's arrivals come
+    /// in this order.
     pub due_ticks: u64,
     /// What it costs, wherever it runs.
     pub cost_ticks: u64,
@@ -134,8 +135,8 @@ pub struct Setup {
     pub workers: usize,
     /// The pools follow the load, as with `--pools auto`.
     pub follows_load: bool,
-    /// How many lcores may do expensive work at a time; pool B's size if none is
-    /// given.
+    /// How many lcores may do expensive work at a time; pool B's size if none
+    /// is given.
     pub expensive_cap: Option<usize>,
     /// How workers choose a shard.
     pub shard_pick: ShardPick,
@@ -179,8 +180,8 @@ const RING_PKTS: usize = 2_047;
 const LCORES_WITH_ALL_RECORDS: usize = 64;
 
 impl Setup {
-    /// Mode `hybrid` on `lcores` lcores, of which the last `workers` are in pool
-    /// B, without an end.
+    /// Mode `hybrid` on `lcores` lcores, of which the last `workers` are in
+    /// pool B, without an end.
     pub fn new(lcores: usize, workers: usize) -> Self {
         Self {
             mode: Mode::Hybrid,
@@ -269,8 +270,8 @@ pub struct Outcome {
     pub received_pkts: u64,
     /// Those that were sent.
     pub sent_pkts: u64,
-    /// Those that were dropped: their shard, inbox or run queue was full, or they
-    /// found no place in their flow.
+    /// Those that were dropped: their shard, inbox or run queue was full, or
+    /// they found no place in their flow.
     pub dropped_pkts: u64,
     /// Packets that were sent before an earlier one of their flow: always 0.
     pub reordered_pkts: u64,
@@ -294,8 +295,8 @@ pub struct Outcome {
     pub events: u64,
 }
 
-/// Simulates. `traffic`: the next packet of a queue, endless or not. `sent` gets
-/// each packet that is sent, in the order of sending.
+/// Simulates. `traffic`: the next packet of a queue, endless or not. `sent`
+/// gets each packet that is sent, in the order of sending.
 ///
 /// # Errors
 /// As [`Setup::check`].

@@ -38,8 +38,8 @@ struct Ring {
 }
 
 /// All receive queues. A packet that has become due enters when an lcore next
-/// looks at its queue. Overflows are exact all the same, because only polls make
-/// room.
+/// looks at its queue. Overflows are exact all the same, because only polls
+/// make room.
 pub(super) struct Rings<T> {
     rings: Vec<Ring>,
     traffic: T,

@@ -422,7 +422,8 @@ where
         self.found_nothing(me, now, ticks);
     }
 
-    /// How many packets to poll; `None` while too many before them are in flight.
+    /// How many packets to poll; `None` while too many before them are in
+    /// flight.
     fn wanted(&self, me: usize, queue: usize) -> Option<usize> {
         let want = if P::SHARES { self.lcores[me].pace.burst() } else { self.setup.burst };
         let order = &self.seen.order;
@@ -511,8 +512,8 @@ where
         }
     }
 
-    /// The burst is classified: each packet on its pile, with a place in its flow
-    /// if it needs one.
+    /// The burst is classified: each packet on its pile, with a place in its
+    /// flow if it needs one.
     fn received(&mut self, me: usize, now: u64, queue: usize) {
         let own_pkts = if P::SHARES { self.lcores[me].pace.own_pkts() } else { usize::MAX };
         let (mut burst, mut alone, mut ticks) =
@@ -933,8 +934,8 @@ where
         self.enter(packet)
     }
 
-    /// Others may get the packet. Those of its bucket that came before it and are
-    /// still here get their places before it.
+    /// Others may get the packet. Those of its bucket that came before it and
+    /// are still here get their places before it.
     fn go_away(&mut self, me: usize, packet: &mut Packet, ticks: &mut u64) -> bool {
         let order = &self.seen.order;
         let bucket = |packet: &Packet| order.bucket(usize::from(packet.queue), packet.flow_hash());

@@ -272,8 +272,8 @@ pub struct RouteFile {
 
 impl RouteFile {
     /// # Errors
-    /// Why it cannot be read, that it has no routes, or the mistakes in it, each
-    /// with its place.
+    /// Why it cannot be read, that it has no routes, or the mistakes in it,
+    /// each with its place.
     pub fn read(path: &Path) -> Result<Self, String> {
         let started = Instant::now();
         let text = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
