@@ -137,7 +137,7 @@ pub(super) struct Comparison {
     pub curves: Vec<Curve>,
     pub incidents: Vec<ModeIncidents>,
     /// The same experiment simulated, if that was asked for.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub twin: Vec<TwinRow>,
 }
 

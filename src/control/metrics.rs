@@ -211,8 +211,12 @@ impl<'c> Collect<'c> {
         self.counts("yielded_packets", "Packets that the cheap stage handed over.", |stats| {
             &stats.yielded_pkts
         });
-        self.counts("shed_packets", "Packets enqueued to shards.", |stats| &stats.shed_pkts);
-        self.counts("dequeued_packets", "Packets dequeued from shards.", |stats| &stats.taken_pkts);
+        self.counts("shed_packets", "Packets enqueued to shards or inboxes.", |stats| {
+            &stats.shed_pkts
+        });
+        self.counts("dequeued_packets", "Packets dequeued from shards or inboxes.", |stats| {
+            &stats.taken_pkts
+        });
         self.counts("requeued_packets", "Packets that waited in run queues.", |stats| {
             &stats.requeued_pkts
         });
