@@ -367,7 +367,12 @@ impl Cli {
     /// # Errors
     /// As `read`.
     pub fn read_with<A: Args>(name: &'static str, args: &[String]) -> Result<Option<(Self, A)>> {
-        let command = || A::augment_args(Self::command().name(name).bin_name(name));
+        let command = || {
+            let own = Self::command().name(name).bin_name(name);
+            let about = own.get_about().cloned().unwrap_or_default();
+            // What `A` says of itself is not what the program does.
+            A::augment_args(own).about(about).long_about(None)
+        };
         let words = std::iter::once(name).chain(args.iter().map(String::as_str));
         let both = command().try_get_matches_from(words).and_then(|matches| {
             Ok((Self::from_arg_matches(&matches)?, A::from_arg_matches(&matches)?))

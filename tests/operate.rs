@@ -89,6 +89,16 @@ fn help_may_stand_anywhere_and_its_reader_may_be_gone() {
 }
 
 #[test]
+fn help_and_manual_begin_with_what_the_program_does() {
+    for arguments in [&["-h"][..], &["--help"], &["--generate", "man"]] {
+        let output = Command::new(BINARY).args(arguments).output().expect("it starts");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let first = text.lines().find(|line| line.contains("orwards packets between ports"));
+        assert!(first.is_some() && !text.contains("For programs without"), "{text}");
+    }
+}
+
+#[test]
 fn lcores_that_share_a_cpu_are_warned_about_and_their_run_delay_is_shown() {
     let cpu = allowed_cpus()[0];
     let eal = format!("--lcores (0-1)@{cpu} --vdev net_null0 --vdev net_null1");
