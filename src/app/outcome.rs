@@ -151,6 +151,7 @@ fn lcore_row(
         shed_pkts: stats.shed_pkts.get(),
         taken_pkts: stats.taken_pkts.get(),
         requeued_pkts: stats.requeued_pkts.get(),
+        dropped_in_turn_pkts: stats.dropped_in_turn_pkts.get(),
         grown: stats.grown.get(),
         drops: DropCause::named().map(|cause| (cause.name(), stats.dropped(cause))).collect(),
         host_gaps: stats.host_gaps.row(|ticks| rate.ns(ticks)),

@@ -220,6 +220,8 @@ impl<'c> Collect<'c> {
         self.counts("requeued_packets", "Packets that waited in run queues.", |stats| {
             &stats.requeued_pkts
         });
+        let help = "Packets that the engine dropped when their turn in their flow came.";
+        self.counts("dropped_in_turn_packets", help, |stats| &stats.dropped_in_turn_pkts);
         self.counts("steals", "Successful steals.", |stats| &stats.rescue.steals);
         self.counts("stolen_packets", "Packets stolen.", |stats| &stats.rescue.stolen_pkts);
         self.counts("takeovers", "Polls of another lcore's receive queue.", |stats| {

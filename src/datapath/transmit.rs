@@ -187,11 +187,18 @@ impl<'a> Transmit<'a> {
         match self.still_goes(&mut packet) {
             Ok(()) => self.outlets.stage(port, packet, pass, stamp),
             Err(cause) => {
-                drop(packet);
-                self.stats.drop_pkts(cause, 1);
+                self.drop_in_turn(packet, cause);
                 self.release(pass, timing);
             }
         }
+    }
+
+    /// Drops a packet that its stage forwarded, and counts it.
+    #[cold]
+    fn drop_in_turn(&self, packet: Mbuf, cause: DropCause) {
+        drop(packet);
+        self.stats.drop_pkts(cause, 1);
+        self.stats.dropped_in_turn_pkts.add(1);
     }
 
     /// What the engine says now of a packet whose turn has come.
@@ -328,8 +335,7 @@ impl<'a> Transmit<'a> {
         while let Some((mut ticket, mut waiting)) = next {
             if let Err(cause) = self.still_goes(&mut waiting.packet) {
                 let Outgoing { packet, pass, .. } = waiting;
-                drop(packet);
-                self.stats.drop_pkts(cause, 1);
+                self.drop_in_turn(packet, cause);
                 next = self.release.dropped(pass);
                 continue;
             }

@@ -215,7 +215,7 @@ pub struct LcoreStats {
     pub rx_bursts: Counter,
     pub empty_polls: Counter,
     /// Packets that the cheap stage forwarded. The engine may still drop one
-    /// when its turn comes.
+    /// when its turn comes (`dropped_in_turn_pkts`).
     pub cheap_pkts: Counter,
     /// Packets that went through the expensive stage here.
     pub expensive_pkts: Counter,
@@ -227,6 +227,9 @@ pub struct LcoreStats {
     pub taken_pkts: Counter,
     /// Packets left over in a burst that waited in the run queue.
     pub requeued_pkts: Counter,
+    /// Packets that a stage forwarded, here or on another lcore, and that the
+    /// engine dropped here when their turn came. They are in `drops` too.
+    pub dropped_in_turn_pkts: Counter,
     /// How often its run queues grew. Set at the end of the run.
     pub grown: Counter,
     drops: [Counter; DropCause::ALL.len()],
@@ -282,6 +285,7 @@ impl LcoreStats {
             shed_pkts: Counter::default(),
             taken_pkts: Counter::default(),
             requeued_pkts: Counter::default(),
+            dropped_in_turn_pkts: Counter::default(),
             grown: Counter::default(),
             drops: Default::default(),
             cheap_latency: Histogram::new(),

@@ -135,6 +135,9 @@ pub struct LcoreRow {
     pub taken_pkts: u64,
     /// Packets that waited in the run queue.
     pub requeued_pkts: u64,
+    /// Packets that a stage forwarded, and that the engine dropped here when
+    /// their turn came. They are in `drops` too.
+    pub dropped_in_turn_pkts: u64,
     /// How often its run queues grew.
     pub grown: u64,
     pub drops: BTreeMap<&'static str, u64>,
