@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::args::{CompareArgs, TrafficArgs};
 use super::bench::{Bench, End};
 use super::child::{Failure, Interrupts, round};
-use super::comparison::{Comparison, FailedRound, Parameters};
+use super::comparison::{Comparison, FailedRound, Machine, Parameters};
 use super::measured::Measured;
 use super::mode::LabMode;
 use super::neighbour::Neighbour;
@@ -112,24 +112,19 @@ pub(super) fn workload(traffic: &TrafficArgs, lcores: usize) -> Result<Workload>
 }
 
 fn parameters(args: &CompareArgs, bench: &Bench, workload: &Workload) -> Parameters {
-    Parameters {
-        modes: args.modes.iter().map(|mode| mode.name().to_owned()).collect(),
-        lcores: bench.lcores.text().to_owned(),
-        lcore_count: bench.lcores.count(),
-        pools: bench.pools.to_string(),
-        memory: bench.memory().to_owned(),
-        work: workload.work.clone(),
-        source: workload.source.clone(),
-        load: workload.load,
-        cheap_ns: workload.costs.map(|costs| costs.cheap_ns),
-        expensive_ns: workload.costs.map(|costs| costs.expensive_ns),
-        p: workload.p,
-        expensive_load: workload.expensive_load,
-        rounds: args.rounds,
-        round_s: args.round_time.as_secs_f64(),
-        eal: bench.eal.join(" "),
-        mpfwd: bench.own.join(" "),
-    }
+    Parameters::of(
+        args.modes.iter().map(|mode| mode.name().to_owned()).collect(),
+        workload,
+        (args.rounds, args.round_time),
+        Machine {
+            lcores: bench.lcores.text().to_owned(),
+            lcore_count: bench.lcores.count(),
+            pools: bench.pools.to_string(),
+            memory: bench.memory().to_owned(),
+            eal: bench.eal.join(" "),
+            mpfwd: bench.own.join(" "),
+        },
+    )
 }
 
 /// Results and failures of the rounds, in their order.

@@ -2,12 +2,14 @@
 //! mode, class and round, medians over the rounds, and the data of pictures.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::args::Class;
 use super::measured::Measured;
 use super::twin::TwinRow;
+use super::workload::Workload;
 use mpfwd_common::latency::Bucket;
 use mpfwd_common::report::Incident;
 use mpfwd_common::text::time;
@@ -36,6 +38,46 @@ pub(super) struct Parameters {
     /// The arguments of EAL and of mpfwd that all rounds share.
     pub eal: String,
     pub mpfwd: String,
+}
+
+/// What of the parameters depends on whether the experiment is run or simulated.
+pub(super) struct Machine {
+    pub lcores: String,
+    pub lcore_count: usize,
+    pub pools: String,
+    pub memory: String,
+    pub eal: String,
+    pub mpfwd: String,
+}
+
+impl Parameters {
+    /// `rounds`: how many per mode, and how long one is.
+    pub(super) fn of(
+        modes: Vec<String>,
+        workload: &Workload,
+        (rounds, round_time): (u32, Duration),
+        machine: Machine,
+    ) -> Self {
+        let Machine { lcores, lcore_count, pools, memory, eal, mpfwd } = machine;
+        Self {
+            modes,
+            lcores,
+            lcore_count,
+            pools,
+            memory,
+            work: workload.work.clone(),
+            source: workload.source.clone(),
+            load: workload.load,
+            cheap_ns: workload.costs.map(|costs| costs.cheap_ns),
+            expensive_ns: workload.costs.map(|costs| costs.expensive_ns),
+            p: workload.p,
+            expensive_load: workload.expensive_load,
+            rounds,
+            round_s: round_time.as_secs_f64(),
+            eal,
+            mpfwd,
+        }
+    }
 }
 
 /// `round` of a row.

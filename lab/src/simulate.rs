@@ -15,7 +15,7 @@ use micropools::sim::{
 
 use super::args::{Class, ModeArgs, SimulateArgs};
 use super::compare::{emit, workload};
-use super::comparison::{Comparison, Parameters};
+use super::comparison::{Comparison, Machine, Parameters};
 use super::lcores::fitting_pools;
 use super::measured::{Counts, Measured};
 use super::plot;
@@ -359,24 +359,19 @@ fn parameters(
     (lcores, pools): (usize, Pools),
     profile: &Profile,
 ) -> Parameters {
-    Parameters {
-        modes: args.modes.iter().map(|mode| mode.name().to_owned()).collect(),
-        lcores: format!("{lcores} (simulated)"),
-        lcore_count: lcores,
-        pools: pools.to_string(),
-        memory: profile.machine.clone(),
-        work: workload.work.clone(),
-        source: workload.source.clone(),
-        load: workload.load,
-        cheap_ns: workload.costs.map(|costs| costs.cheap_ns),
-        expensive_ns: workload.costs.map(|costs| costs.expensive_ns),
-        p: workload.p,
-        expensive_load: workload.expensive_load,
-        rounds: args.rounds,
-        round_s: args.round_time.as_secs_f64(),
-        eal: String::new(),
-        mpfwd: String::new(),
-    }
+    Parameters::of(
+        args.modes.iter().map(|mode| mode.name().to_owned()).collect(),
+        workload,
+        (args.rounds, args.round_time),
+        Machine {
+            lcores: format!("{lcores} (simulated)"),
+            lcore_count: lcores,
+            pools: pools.to_string(),
+            memory: profile.machine.clone(),
+            eal: String::new(),
+            mpfwd: String::new(),
+        },
+    )
 }
 
 /// The rounds of each cell, as compare shows them.
