@@ -3,7 +3,7 @@
 
 use dpdk_sys as sys;
 
-use super::PortConfig;
+use super::port_config::PortConfig;
 
 /// A driver's capabilities, as DPDK's bit masks.
 #[derive(Clone, Copy, Debug, Default)]
