@@ -166,8 +166,10 @@ impl Mbuf {
         // SAFETY: inside the mbuf, aligned, and only ever accessed atomically.
         let refcnt = unsafe { AtomicU16::from_ptr(self.field(sys::MPFWD_MBUF_REFCNT)) };
         // Acquire: what others read from the buffer they have read.
-        refcnt.load(Ordering::Acquire) == 1
-            && (self.flags() & elsewhere == 0 || self.has_own_external_buffer())
+        let others = refcnt.load(Ordering::Acquire) ^ 1;
+        // One branch: engines that write look at each packet.
+        u64::from(others) | self.flags() & elsewhere == 0
+            || others == 0 && self.has_own_external_buffer()
     }
 
     /// As `has_own_buffer`, of an mbuf whose buffer is not its own memory. An
