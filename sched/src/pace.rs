@@ -40,6 +40,11 @@ const TRIED_BURSTS: u32 = 32;
 const WARY_AFTER_NS: u64 = 2_000_000;
 const WARY_NS: u64 = 50_000_000;
 
+/// Others keep up with an lcore's queue for it if they emptied it no longer
+/// ago. Much less than the slice of a CPU's time that a process gets, and more
+/// than a burst takes them.
+pub const KEPT_UP_NS: u64 = 20_000;
+
 /// Bursts are made no longer than this where packets take long: what a burst
 /// holds, no other lcore can help with. An lcore that gets one that takes
 /// longer is pressed.
@@ -200,7 +205,7 @@ impl Pace {
         // Full bursts of packets that cost next to nothing: with places no
         // lcore could serve the queue as fast.
         let is_full = pkts == self.burst_max;
-        let wary = self.pressed_polls > 0 || now < self.wary_until && !is_full;
+        let wary = self.pressed_polls > 0 || self.is_wary(now) && !is_full;
         ticks <= if wary { self.limits.wary_short } else { self.limits.short }
     }
 
@@ -215,6 +220,13 @@ impl Pace {
             }
             self.silent_until = now;
         }
+    }
+
+    /// Whether the lcore is likely to lose its CPU again soon. What it holds
+    /// then waits: others should poll its queues while they have time.
+    #[inline(always)]
+    pub fn is_wary(&self, now: u64) -> bool {
+        now < self.wary_until
     }
 
     /// How many packets to poll: fewer where they take long.

@@ -152,7 +152,7 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
     #[inline(always)]
     pub(super) fn show_pressure(&mut self, now: u64, pkts: usize, want: BurstSize) -> bool {
         let pressed = self.pace.is_pressed(pkts, want.pkts());
-        self.rescue.show_pressure(now, pressed);
+        self.rescue.show_pressure(now, pressed || P::RESCUES && self.pace.is_wary(now));
         pressed
     }
 
@@ -175,6 +175,13 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
     pub(super) fn release_burst(&mut self) {
         self.stages.sender().keep_all_places();
         self.poller.release_borrowed();
+    }
+
+    /// Whether this lcore, which is likely to lose its CPU again, leaves the own
+    /// queue at `at` to others, which have polled it a short time ago.
+    #[inline(always)]
+    pub(super) fn leaves(&self, at: usize, now: u64) -> bool {
+        P::RESCUES && self.pace.is_wary(now) && self.poller.others_keep_up(at, now)
     }
 
     /// How many packets to poll from that queue. `None` while too many before
@@ -457,7 +464,8 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
         self.rescue.settle(now);
         self.stages.sender().close(now);
         let (shards_wait, draining) = (self.intake.shards_wait(), self.run.is_draining());
-        (self.steps.help(self.rescue.look(now), shards_wait, draining), now)
+        let wary = self.pace.is_wary(now);
+        (self.steps.help(self.rescue.look(now), wary, shards_wait, draining), now)
     }
 
     /// As [`receive`](Self::receive), of another lcore's queue.

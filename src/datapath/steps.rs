@@ -98,6 +98,7 @@ impl<'a, P: Policy> Steps<'a, P> {
     pub(super) fn help(
         &mut self,
         peers: &[PeerHint],
+        wary: bool,
         shards_nonempty: bool,
         draining: bool,
     ) -> Help {
@@ -107,6 +108,7 @@ impl<'a, P: Policy> Steps<'a, P> {
             pool: self.pool,
             draining,
             permit_refused: self.refused,
+            wary,
             shards_nonempty,
             permit_available: self.permits.is_available(self.pool),
             peers,

@@ -183,7 +183,8 @@ where
         if P::RESCUES && self.lcores[me].adoption.is_due(now) && self.adopt(me, now, &mut ticks) {
             return;
         }
-        let polled = self.lcores[me].next_own().map(|queue| (queue, self.wanted(me, queue)));
+        let polled = self.lcores[me].next_own().filter(|&queue| !self.leaves(me, now, queue));
+        let polled = polled.map(|queue| (queue, self.wanted(me, queue)));
         let Some((queue, Some(want))) = polled else { return self.found_nothing(me, now, ticks) };
         if P::SHARES {
             if self.rings.is_quiet(queue, now) {
@@ -206,6 +207,14 @@ where
         }
         self.release(queue);
         self.found_nothing(me, now, ticks);
+    }
+
+    /// Whether the lcore, which is likely to lose its CPU again, leaves its queue
+    /// to others, which have polled it a short time ago.
+    fn leaves(&self, me: usize, now: u64, queue: usize) -> bool {
+        P::RESCUES
+            && self.stages.of(me).pace.is_wary(now)
+            && self.rings.others_keep_up(queue, me, now)
     }
 
     /// How many packets to poll; `None` while too many before them are in
@@ -358,12 +367,14 @@ where
         });
         timeline.note_look(me);
         let changed = peers.len() as u64;
-        let help = self.stages.of_mut(me).policy.help(&PeersView {
+        let held = self.stages.of_mut(me);
+        let help = held.policy.help(&PeersView {
             me,
             lcores: seen.boards.len(),
             pool: *pool,
             draining,
             permit_refused: std::mem::take(permit_refused),
+            wary: held.pace.is_wary(now),
             shards_nonempty,
             permit_available: seen.permits.is_available(*pool),
             peers,

@@ -339,6 +339,7 @@ impl<'a, P: Policy, S: FnMut(Sent)> Stages<'a, P, S> {
     pub(super) fn show_pressure(&mut self, me: usize, now: u64, pkts: usize, want: usize) {
         let Held { pace, board, .. } = &mut self.lcores[me];
         let pressed = pace.is_pressed(pkts, want);
+        let pressed = pressed || P::RESCUES && pace.is_wary(now);
         if board.show_pressure(now, pressed, P::RESCUES) {
             self.timeline.wake_all(now);
         }
