@@ -151,9 +151,19 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
     /// wanted so many packets. Returns that.
     #[inline(always)]
     pub(super) fn show_pressure(&mut self, now: u64, pkts: usize, want: BurstSize) -> bool {
+        if self.goes_on(now, pkts) {
+            return false;
+        }
         let pressed = self.pace.is_pressed(pkts, want.pkts());
         self.rescue.show_pressure(now, pressed || P::RESCUES && self.pace.is_wary(now));
         pressed
+    }
+
+    /// Whether a burst of so many packets, polled at `now`, is one more of many
+    /// full ones, to be served as they were.
+    #[inline(always)]
+    fn goes_on(&self, now: u64, pkts: usize) -> bool {
+        self.pace.is_steady(now) && pkts == self.burst_size.pkts()
     }
 
     /// Ends the burst before, if queues are shared, and shows the others that
@@ -164,6 +174,9 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
             return;
         }
         self.pace.end(now);
+        if self.pace.is_steady(now) {
+            return;
+        }
         if let Some(silent_ticks) = self.rescue.show_running(now) {
             self.pace.note_silence(now, silent_ticks);
         }
@@ -232,7 +245,7 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
         if measured.is_some() {
             self.stages.timing().book_unseen(polled_ticks);
         }
-        if P::SHARES {
+        if P::SHARES && !self.goes_on(polled_ticks, polled.pkts) {
             let whole = self.pace.begin_polled(polled_ticks, polled.pkts);
             if !whole {
                 self.stages.place_all();
