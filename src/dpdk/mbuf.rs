@@ -76,15 +76,6 @@ impl Mbuf {
         unsafe { self.field::<u32>(offset).write(value) }
     }
 
-    /// The NIC's RSS hash. `None` if the driver set no flag for it, or if it is
-    /// 0: some drivers set the flag also for packets that the NIC could not
-    /// hash.
-    #[inline(always)]
-    pub fn rss_hash(&self) -> Option<u32> {
-        let is_there = self.flags() & sys::MPFWD_MBUF_HAS_RSS_HASH != 0;
-        is_there.then(|| self.get(sys::MPFWD_MBUF_RSS_HASH)).filter(|&hash| hash != 0)
-    }
-
     /// Whether the outermost TCP or UDP checksum is right. `None` if the driver
     /// does not say.
     #[inline]
