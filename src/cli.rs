@@ -153,12 +153,13 @@ pub struct Cli {
     pub portmask: Option<u64>,
     /// Which lcore polls which queue: "(PORT,QUEUE,LCORE),..."
     ///
-    /// Without it queue i of every port belongs to the i-th lcore that polls and is
-    /// on the port's NUMA socket; to the i-th of all that poll where none is, and for
-    /// virtual ports, which are on no socket.
+    /// Without it queue i of every port belongs to the i-th lcore that polls
+    /// and is on the port's NUMA socket; to the i-th of all that poll where
+    /// none is, and for virtual ports, which are on no socket.
     #[arg(long, help_heading = PORTS, value_name = "MAP")]
     pub config: Option<QueueMap>,
-    /// Receive queues per port [default: one per lcore that polls on its socket]
+    /// Receive queues per port [default: one per lcore that polls on its
+    /// socket]
     #[arg(long, help_heading = PORTS, value_name = "N",
           value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub rxq: Option<u16>,
@@ -180,7 +181,8 @@ pub struct Cli {
     #[arg(long, help_heading = PORTS, value_name = "N", default_value_t = 32,
           value_parser = clap::value_parser!(u16).range(1..=BURST_MAX as i64))]
     pub burst: u16,
-    /// Packet buffers per socket in use [default: as many as can be in use at once]
+    /// Packet buffers per socket in use [default: as many as can be in use at
+    /// once]
     ///
     /// At least two bursts per receive queue.
     #[arg(long, help_heading = PORTS, value_name = "N",
@@ -336,7 +338,8 @@ pub struct Cli {
     ///
     /// EAL's stand below [eal]. The environment replaces arguments of the file,
     /// for example by MPFWD_BURST=32 or MPFWD_EAL_L=0-9, and the command line
-    /// replaces both. mpfwd check FILE finds all mistakes. See docs/operating.md.
+    /// replaces both. mpfwd check FILE finds all mistakes. See
+    /// docs/operating.md.
     #[arg(long, help_heading = RUN, value_name = "FILE")]
     pub config_file: Option<PathBuf>,
     /// Check these arguments, and end before EAL starts
@@ -373,7 +376,7 @@ impl Cli {
         let command = || {
             let own = Self::command().name(name).bin_name(name);
             let about = own.get_about().cloned().unwrap_or_default();
-            // What `A` says of itself is not what the program does.
+            // `A`'s own description is not the program's.
             A::augment_args(own).about(about).long_about(None)
         };
         let words = std::iter::once(name).chain(args.iter().map(String::as_str));

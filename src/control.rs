@@ -204,7 +204,7 @@ pub struct Control<'a> {
     pub ended: &'a AtomicBool,
 }
 
-/// What control alone changes while it watches.
+/// State that control alone changes while it watches.
 pub struct Watch<'w, 'a> {
     pub followed: &'w mut FollowedClocks,
     pub watched: &'w mut WatchedPorts,
@@ -215,9 +215,9 @@ pub struct Watch<'w, 'a> {
 }
 
 impl Control<'_> {
-    /// Runs until the lcores have returned. Meanwhile it follows clocks and ports,
-    /// fits the pools, and answers requests. Returns how long packets were
-    /// received.
+    /// Runs until the lcores have returned. Meanwhile it follows clocks and
+    /// ports, fits the pools, and answers requests. Returns how long packets
+    /// were received.
     pub fn watch(&self, watch: Watch<'_, '_>) -> Duration {
         let Watch { followed, watched, mut fitter, mut desk } = watch;
         // This thread inherits the main lcore's pinning. If that can't be

@@ -80,7 +80,7 @@ impl Shown {
         new.retain(|incident| {
             incident.returned && self.ids.insert((incident.started_ns, incident.lcore))
         });
-        // What has left the record does not come again.
+        // An incident that has left the record does not come again.
         self.ids = self.ids.split_off(&(oldest_ns, 0));
         new
     }

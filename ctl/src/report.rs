@@ -100,8 +100,8 @@ pub(super) struct Recent {
 }
 
 impl Recent {
-    /// `None` without packets. Both reports are of one run, whose buckets always
-    /// have the same bounds.
+    /// `None` without packets. Both reports are of one run, whose buckets
+    /// always have the same bounds.
     pub(super) fn between(before: &LatencyRow, after: &LatencyRow) -> Option<Self> {
         let earlier: HashMap<u64, u64> = before.buckets.iter().copied().collect();
         let since = |&(ns, count): &Bucket| {
@@ -123,7 +123,7 @@ impl Recent {
     }
 }
 
-/// What an lcore did with its time between two reports, as shares.
+/// The shares of an lcore's time by activity, between two reports.
 pub(super) fn shares(before: &Lcore, after: &Lcore, activities: [&str; 5]) -> [f64; 5] {
     let ns = |of: &Lcore, activity: &str| of.activity_ns.get(activity).copied().unwrap_or(0);
     let spent = activities.map(|name| ns(after, name).saturating_sub(ns(before, name)) as f64);

@@ -20,7 +20,7 @@ use mpfwd_common::text::{ranges, short, time};
 /// How long latencies and incidents look back.
 const LOOK_BACK: Duration = Duration::from_secs(5);
 
-/// What lcores do, in the order of their letters in the bar.
+/// Activities of lcores, in the order of their letters in the bar.
 const ACTIVITIES: [&str; 5] = ["cheap", "expensive", "help", "poll", "idle"];
 const BAR: [(char, Color); 5] = [
     ('c', Color::Green),
@@ -210,7 +210,7 @@ fn per_second(before: u64, after: u64, seconds: f64) -> String {
     short(rate.round() as u64)
 }
 
-/// What an lcore did, a letter per fourteenth of its time.
+/// An lcore's activities: a letter per fourteenth of its time.
 fn bar(shares: [f64; 5]) -> Line<'static> {
     let mut spans = vec![Span::raw("[")];
     let (mut sum, mut drawn) = (0.0, 0);

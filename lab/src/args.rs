@@ -29,15 +29,17 @@ pub(super) enum Command {
     /// Measure modes in short interleaved rounds, and show their latencies side
     /// by side
     Compare(CompareArgs),
-    /// The same as compare in virtual time, on lcores that this machine need not
-    /// have
+    /// The same as compare in virtual time, on lcores that this machine need
+    /// not have
     Simulate(SimulateArgs),
     /// Simulate all modes at several loads and costs, and show which is best
     /// where
     ///
-    /// Mode `pools` stands for its best split, and the worse of those beside it.
+    /// Mode `pools` stands for its best split, and the worse of those beside
+    /// it.
     Map(MapArgs),
-    /// Measure what the lcores' own work takes on this machine, for simulations
+    /// Measure the costs of the lcores' own work on this machine, for
+    /// simulations
     Calibrate(CalibrateArgs),
     /// 5,000,000 packets, of which one in ten thousand is expensive, in two
     /// pools and in a single one
@@ -139,8 +141,8 @@ pub(super) struct CompareArgs {
     /// Simulate the same, and show measured, simulated and their ratio
     #[arg(long)]
     pub twin: bool,
-    /// With --twin: what the lcores' own work takes, a file that mplab calibrate
-    /// wrote
+    /// With --twin: the costs of the lcores' own work, a file that mplab
+    /// calibrate wrote
     #[arg(long, value_name = "FILE", requires = "twin")]
     pub profile: Option<PathBuf>,
     /// With --twin: replay the host gaps of the profile
@@ -211,7 +213,7 @@ impl From<ExcessArg> for Excess {
     }
 }
 
-/// What a simulation is of.
+/// The simulated machine and modes.
 #[derive(Debug, clap::Args)]
 pub(super) struct SimulatedArgs {
     /// Modes to compare, and ideals
@@ -228,7 +230,7 @@ pub(super) struct SimulatedArgs {
     /// Split of the lcores in modes with pools [default: about four to one]
     #[arg(long, value_name = "A:B")]
     pub pools: Option<Pools>,
-    /// What the lcores' own work takes: a file that mplab calibrate wrote
+    /// The costs of the lcores' own work: a file that mplab calibrate wrote
     #[arg(long, value_name = "FILE")]
     pub profile: Option<PathBuf>,
     #[command(flatten)]
@@ -250,7 +252,8 @@ pub(super) struct SimulateArgs {
     /// Replay the host gaps of the profile: take CPUs away when the host did
     #[arg(long, requires = "profile")]
     pub host_gaps: bool,
-    /// Packets that wait in a receive queue at the start, by their work: 9:200ms
+    /// Packets that wait in a receive queue at the start, by their work:
+    /// 9:200ms
     #[arg(long, value_name = "QUEUE:TIME")]
     pub backlog: Option<Backlog>,
     /// Rounds per mode, each with seeds of its own

@@ -2,9 +2,9 @@
 //! and when the host takes its CPUs away, for simulations.
 //!
 //! Queues and boards are measured in this process, on one CPU and between two.
-//! Polling, sending and places are measured on short runs of mpfwd: each lcore's
-//! time is that of its polls in vain, its bursts and its packets, and several
-//! rates tell these apart.
+//! Polling, sending and places are measured on short runs of mpfwd: each
+//! lcore's time is that of its polls in vain, its bursts and its packets, and
+//! several rates tell these apart.
 
 use std::fs::read_to_string;
 use std::hint::black_box;
@@ -133,7 +133,7 @@ fn per_call(mut call: impl FnMut()) -> f64 {
     median((0..WINDOWS).map(window)).unwrap_or(0.0)
 }
 
-/// What one CPU does with lines that it has.
+/// Costs of one CPU that works on lines of its own cache.
 fn measure_alone(costs: &mut Costs) {
     costs.clock_ns = per_call(|| {
         black_box(safe_arch::read_timestamp_counter());
@@ -289,7 +289,7 @@ fn transfer_ns(one: usize, other: usize) -> Result<f64> {
     })
 }
 
-/// What an lcore's time went into, per poll in vain, burst and packet.
+/// An lcore's time per empty poll, per burst and per packet.
 struct Fit {
     empty_ns: f64,
     burst_ns: f64,

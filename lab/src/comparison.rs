@@ -40,7 +40,7 @@ pub(super) struct Parameters {
     pub mpfwd: String,
 }
 
-/// What of the parameters depends on whether the experiment is run or simulated.
+/// Parameters that depend on whether the experiment is run or simulated.
 pub(super) struct Machine {
     pub lcores: String,
     pub lcore_count: usize,
@@ -286,7 +286,8 @@ impl Row {
     }
 }
 
-/// Warn from this shortfall of the offered rate on, beyond what chance explains.
+/// Warn from this shortfall of the offered rate on, beyond what chance
+/// explains.
 const SHORT_SHARE: f64 = 0.02;
 /// Warn from this ratio of the source's work to a cheap packet's cost on.
 const SOURCE_SHARE: f64 = 0.2;
@@ -362,8 +363,8 @@ impl Comparison {
         self.rows.iter().filter(move |row| row.class == class && row.is_median())
     }
 
-    /// The share of all lcores' time that the packets' costs take: as requested,
-    /// or computed from the requested rate.
+    /// The share of all lcores' time that the packets' costs take: as
+    /// requested, or computed from the requested rate.
     pub(super) fn load(&self) -> f64 {
         self.parameters.load.unwrap_or(self.source_load)
     }

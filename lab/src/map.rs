@@ -28,7 +28,8 @@ const LOST_SHARE_MAX: f64 = 0.01;
 /// Modes within this factor of the best win as well.
 const TIE: f64 = 1.05;
 
-/// A round has at least so many expensive packets, as far as `--packets` allows.
+/// A round has at least so many expensive packets, as far as `--packets`
+/// allows.
 const EXPENSIVE_PKTS: f64 = 40.0;
 const PACKETS_MIN: f64 = 400_000.0;
 
@@ -37,8 +38,8 @@ const PACKETS_MIN: f64 = 400_000.0;
 struct Row {
     load: f64,
     ratio: f64,
-    /// `pools-best` has the best fixed split, `pools-off-by-one` the worse of the
-    /// two beside it.
+    /// `pools-best` has the best fixed split, `pools-off-by-one` the worse of
+    /// the two beside it.
     mode: String,
     pools: String,
     cheap_p99_ns: Option<f64>,
@@ -52,7 +53,7 @@ impl Row {
     }
 }
 
-/// What is asked of one cell.
+/// The parameters of one cell.
 struct Spot {
     load: f64,
     ratio: f64,

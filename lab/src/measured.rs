@@ -83,7 +83,7 @@ struct RescueRow {
     takeovers: u64,
 }
 
-/// What a simulation counted, for [`Measured::simulated`].
+/// Counts of a simulation, for [`Measured::simulated`].
 pub(super) struct Counts {
     pub mode: String,
     pub pools: Option<String>,

@@ -1,5 +1,5 @@
-//! What the lcores' own work takes on a machine: made by `mplab calibrate`, used
-//! by simulations. A JSON file; docs/mplab.md describes it.
+//! Costs of the lcores' own work on a machine: `mplab calibrate` measures them,
+//! simulations use them. A JSON file; docs/mplab.md describes it.
 
 use std::collections::BTreeMap;
 use std::path::Path;

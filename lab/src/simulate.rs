@@ -38,7 +38,7 @@ pub(super) struct Cell {
     pub round_time: Duration,
 }
 
-/// What comes, in terms of `--work` and `--source`, without seeds.
+/// The offered traffic, in terms of `--work` and `--source`, without seeds.
 #[derive(Clone, Debug)]
 pub(super) struct Traffic {
     pub work: String,
@@ -189,15 +189,15 @@ impl Cell {
     }
 }
 
-/// What no lcore can do without: for each packet, and for a packet that is alone
-/// in its burst.
+/// Own work that no lcore avoids: for each packet, and for a packet that is
+/// alone in its burst.
 pub(super) fn floor_ns(costs: &Costs) -> (f64, f64) {
     let pkt_ns = costs.poll_pkt_ns + costs.source_pkt_ns + costs.classify_pkt_ns;
     let burst_ns = costs.poll_burst_ns + costs.send_burst_ns + 2.0 * costs.clock_ns;
     (pkt_ns + costs.send_pkt_ns, burst_ns)
 }
 
-/// What the source offers.
+/// The source's offered load.
 #[derive(Clone, Debug)]
 pub(super) struct Offer {
     pub spec: String,
@@ -269,8 +269,8 @@ fn arrival_at(due_ticks: u64, due: &mpfwd_common::traffic::Due) -> Arrival {
     Arrival { due_ticks, cost_ticks: due.cost.ticks, expensive: due.cost.expensive, flow: due.flow }
 }
 
-/// Simulates cells, each with seeds from 1 to `rounds`, on all CPUs. Returns the
-/// rounds in the order of the cells.
+/// Simulates cells, each with seeds from 1 to `rounds`, on all CPUs. Returns
+/// the rounds in the order of the cells.
 ///
 /// # Errors
 /// As [`Cell::run`].

@@ -1,5 +1,6 @@
-//! What an lcore shows all others, and what they conclude from it. Written
-//! seldom, and never on lines that the owner's own work touches.
+//! An lcore's board: its owner publishes how it is, and the others conclude
+//! whether to help. It is written seldom, and lies on no line that the owner's
+//! own work touches.
 //!
 //! An lcore that is inside one long packet says so by its [`Heartbeat`]. An
 //! lcore whose CPU was taken away cannot say anything: its [`Beat`] grows old.
@@ -180,8 +181,8 @@ impl Board {
         self.heartbeat.busy_ticks(0).is_some()
     }
 
-    /// What the lcore is stuck in: a stage that has lasted longer than
-    /// `patience_ticks`, and is not what the lcore is for. A worker in
+    /// The stage that the lcore is stuck in: it has lasted longer than
+    /// `patience_ticks`, and is not the kind that the lcore is for. A worker in
     /// expensive work is never stuck.
     pub fn stuck(&self, now_ticks: u64, patience_ticks: u64) -> Option<Busy> {
         let busy = self.heartbeat.busy()?;

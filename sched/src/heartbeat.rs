@@ -1,6 +1,7 @@
-//! What an lcore shows idle ones: since when it has been in one long stage,
-//! what that stage is, and about how many items are queued behind it. One
-//! writer. Readers touch none of the lines that the owner's own work uses.
+//! The heartbeat that idle lcores read: since when its owner has been in one
+//! long stage, which stage that is, and about how many items are queued behind
+//! it. One writer. Readers touch none of the lines that the owner's own work
+//! uses.
 
 use crate::sync::{AtomicU32, AtomicU64, Line, Ordering};
 
@@ -93,9 +94,9 @@ impl Heartbeat {
         self.beat.since_ticks.store(0, Ordering::Relaxed);
     }
 
-    /// What the lcore is busy with, read as one: never the flow of one stage
-    /// with the time of another. `None` between long stages, and where a stage
-    /// ended during the look.
+    /// The lcore's present long stage, read consistently: never the flow of one
+    /// stage with the time of another. `None` between long stages, and where a
+    /// stage ended during the look.
     pub fn busy(&self) -> Option<Busy> {
         // Acquire: pairs with the second store of `begin`; what is read next is
         // no older.

@@ -1,4 +1,4 @@
-//! What the run was set up to do, for the API.
+//! The configuration of the run, for the API.
 
 use serde_json::{Value, json};
 

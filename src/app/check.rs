@@ -11,7 +11,7 @@ use mpfwd_common::output::{print, say};
 /// Behind `mpfwd check`.
 const USAGE: &str = "write mpfwd check FILE, and EAL's arguments -- mpfwd's where a run has some; --show prints all arguments, and --example a file";
 
-/// What `mpfwd check` is asked for.
+/// The arguments of `mpfwd check`.
 struct Asked {
     file: Option<PathBuf>,
     shows: bool,

@@ -32,7 +32,7 @@ pub(super) struct Living<'a> {
 impl Living<'_> {
     /// The report so far. Engines report at the end only.
     pub(super) fn report(&self, moment: &Moment<'_>) -> crate::stats::Report {
-        // Always the same rate: who compares two reports finds the same buckets.
+        // Always the same rate, so that two reports have the same buckets.
         let (rate, (_, tsc)) = (self.reader.rate, self.meter.rate());
         let devices = devices(self.ports, self.sources);
         let elapsed = moment.elapsed;

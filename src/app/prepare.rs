@@ -1,4 +1,4 @@
-//! What a run is prepared with: mbuf fields, pools, ports and their queues.
+//! Preparation of a run: mbuf fields, pools, ports and their queues.
 
 use super::near;
 use super::source::Sources;
@@ -36,8 +36,8 @@ impl Fields {
     }
 }
 
-/// The pools that drivers receive into. A stack reuses the buffer that was freed
-/// last, which is warm in the cache.
+/// The pools that drivers receive into. A stack reuses the buffer that was
+/// freed last, which is warm in the cache.
 pub(super) fn pools(eal: &Eal, plan: &Plan) -> Result<Mempools> {
     let wants_first = plan.ports.iter().any(|port| port.info.wants_first_buffers);
     let reuse = if wants_first { Reuse::Default } else { Reuse::LastFirst };

@@ -1,5 +1,5 @@
-//! The start map: who polls, sheds, serves and sends what, printed before the
-//! first packet.
+//! The start map: which lcore polls, sheds, serves and sends what, printed
+//! before the first packet.
 
 use super::source::Sources;
 use super::stamping;

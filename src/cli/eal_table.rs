@@ -1,6 +1,6 @@
 //! EAL's arguments, for configuration files: their names, and what they take.
 
-/// What an argument of EAL takes.
+/// How many values an argument of EAL takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Takes {
     Nothing,
@@ -95,7 +95,8 @@ pub(super) fn dashed(name: &str) -> String {
     if name.len() == 1 { format!("-{name}") } else { format!("--{name}") }
 }
 
-/// Whether a word of the command line is this argument, with or without a value.
+/// Whether a word of the command line is this argument, with or without a
+/// value.
 pub(super) fn is_word_of(word: &str, name: &str) -> bool {
     let dashed = dashed(name);
     match word.strip_prefix(&dashed) {

@@ -29,7 +29,7 @@ const SHARE_OF_TIME: u32 = 10;
 /// Time of `POST /drain` where the request names none.
 const DRAIN_TIME: Duration = Duration::from_secs(30);
 
-/// What only control knows, at the moment of an answer.
+/// Control's own state at the moment of an answer.
 pub struct Moment<'m> {
     pub followed: &'m FollowedClocks,
     pub watched: &'m WatchedPorts,
@@ -39,7 +39,7 @@ pub struct Moment<'m> {
     pub is_draining: bool,
 }
 
-/// What answers are made of, beside what control watches.
+/// Sources of answers, beside those that control watches.
 pub struct Seen<'a> {
     pub split: &'a Split,
     pub shards: &'a [RingView],
@@ -57,7 +57,7 @@ pub struct Desk<'a> {
     calls: Receiver<Call>,
     /// Requests that wait for their turn, oldest first.
     waiting: Vec<Call>,
-    /// What was asked for when the run was started.
+    /// The configuration of the run.
     config: Value,
     report: &'a LiveReport<'a>,
     seen: Seen<'a>,
@@ -67,7 +67,7 @@ pub struct Desk<'a> {
     next_at: [Instant; 2],
 }
 
-/// What answers lead to.
+/// Actions that requests cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
     Drain(DrainFor),
@@ -103,8 +103,8 @@ impl<'a> Desk<'a> {
         self.next_at[usize::from(!call.request.ask.is_of_health())]
     }
 
-    /// Answers at most one request, and questions of health first: who asks for
-    /// reports all the time keeps nobody from those. Returns what it leads to.
+    /// Answers at most one request, and questions of health first: a client that
+    /// asks for reports all the time delays no question of health. Returns what it leads to.
     pub(super) fn answer_one<'m>(
         &mut self,
         control: &Control<'_>,

@@ -1,5 +1,5 @@
-//! What systemd is told, where it started the process with Type=notify: that
-//! packets pass, that lcores run, that the run ends.
+//! Notifications for systemd, where it started the process with Type=notify:
+//! packets pass, lcores run, the run ends.
 
 use std::time::{Duration, Instant};
 

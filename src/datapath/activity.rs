@@ -1,5 +1,5 @@
-//! What the lcore does with its time: for `--pools auto`, and for whoever
-//! watches the run. Not metered before it is asked for.
+//! Meters the lcore's time by activity, for `--pools auto` and for clients that
+//! watch the run. It starts when one of them asks for it.
 
 use super::run_state::RunState;
 use super::setup::Settings;
@@ -9,7 +9,7 @@ pub(super) struct Activities<'a> {
     is_metered: bool,
     /// Its cheap work is for another lcore.
     helps: bool,
-    /// What the lcore does, and since when.
+    /// The present activity, and when it began.
     present: Option<(Activity, u64)>,
     ticks: &'a ActivityTicks,
 }
@@ -24,7 +24,7 @@ impl<'a> Activities<'a> {
         self.is_metered = self.is_metered || run.is_metered();
     }
 
-    /// What the lcore did until `now` is over, and this begins.
+    /// Ends the present activity at `now`, and begins the next.
     #[inline(always)]
     pub(super) fn enter(&mut self, now: u64, next: Activity) {
         if self.is_metered {

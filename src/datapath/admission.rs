@@ -208,8 +208,8 @@ impl<'a> Admission<'a> {
         bucket
     }
 
-    /// What became of a packet's place since it was classified, when it is
-    /// about to be served.
+    /// Updates the pass of a packet that is about to be served: its place may
+    /// have changed since it was classified.
     ///
     /// # Errors
     /// As `stay`.

@@ -1,5 +1,5 @@
-//! What an lcore lets the others see and poll: its board, and the receive queues
-//! that it owns.
+//! The part of an lcore that others read and poll: its board, and the receive
+//! queues that it owns.
 
 use crate::dpdk::RxQueue;
 use crate::policy::Pool;

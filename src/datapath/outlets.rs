@@ -199,8 +199,8 @@ impl<'a> Outlets<'a> {
         &*self.outlets[at].passes
     }
 
-    /// What the driver refused, behind the first `sent`: each packet, its place
-    /// in its flow, its arrival.
+    /// Drains the packets that the driver refused, behind the first `sent`:
+    /// each with its place in its flow and its arrival.
     pub(super) fn drain_staged(
         &mut self,
         at: usize,

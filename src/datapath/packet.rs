@@ -1,4 +1,4 @@
-//! What the datapath knows of a packet beside its bytes. Plain values: every
+//! The datapath's records about a packet, beside its bytes. Plain values: every
 //! other file may use them, they use none.
 
 use crate::dpdk::{Burst, Mbuf, StampField, TicketField};

@@ -1,5 +1,5 @@
-//! What the lcore does next: the policy's choice, and what it needs to know of
-//! the lcore itself.
+//! Chooses the lcore's next step: the policy, and the lcore's own state that it
+//! reads.
 
 use super::board::Board;
 use super::setup::{Settings, Shared};

@@ -128,9 +128,9 @@ impl Interface {
         (index != 0).then_some(index)
     }
 
-    /// What a driver that gets packets from the kernel's stack should know:
-    /// each with the command that helps. `longest_pkt`: what the driver passes
-    /// on whole.
+    /// Settings of the interface that harm a driver of the kernel's stack: each
+    /// with the command that mends it. `longest_pkt`: what the driver passes on
+    /// whole.
     pub(super) fn hazards(&self, longest_pkt: u32) -> Vec<String> {
         let Self { name, .. } = self;
         let mut found = Vec::new();

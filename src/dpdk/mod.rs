@@ -83,8 +83,8 @@ fn last_reason() -> String {
 /// Any socket, where it does not matter.
 pub const ANY_SOCKET: i32 = dpdk_sys::MPFWD_SOCKET_ANY;
 
-/// What `create` allocates, on the socket if there is memory, else on another
-/// one. `create` returns a null pointer where there is none.
+/// Has `create` allocate on the socket if there is memory, else on another one.
+/// `create` returns a null pointer where there is none.
 fn near<T>(
     socket: i32,
     what: impl std::fmt::Display,

@@ -220,7 +220,7 @@ impl Port {
         // meanwhile.
         let retired = own().filter(|rxq| rxq.retire()).count();
         let all_retired = retired == own().count();
-        // What is left are this handle and the receive queues.
+        // This handle and the receive queues remain.
         let all_left = Arc::strong_count(&self.opened) == 1 + retired;
         if !all_retired || !all_left {
             return false;
@@ -234,8 +234,8 @@ impl Port {
         true
     }
 
-    /// What the device counted from its start until now, or until it was
-    /// closed; zeros where it does not count.
+    /// The device's counts from its start until now, or until it was closed;
+    /// zeros where it does not count.
     pub fn stats(&self) -> DeviceStats {
         self.last_stats.get().copied().unwrap_or_else(|| self.read_stats())
     }

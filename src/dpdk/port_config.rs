@@ -1,6 +1,6 @@
 //! How a port is set up.
 
-/// What a port is asked for.
+/// The requested queues and settings.
 #[derive(Clone, Debug)]
 pub struct PortConfig {
     /// The socket of each receive queue and each transmit queue.

@@ -1,4 +1,4 @@
-//! Ports that EAL found, and what they can do.
+//! Ports that EAL found, and their capabilities.
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
@@ -15,7 +15,7 @@ use mpfwd_common::error::Result;
 /// How many ports DPDK was built for.
 pub const MAX_PORTS: usize = sys::MPFWD_MAX_PORTS as usize;
 
-/// What a port is and can do.
+/// A port's identity and capabilities.
 #[derive(Clone, Debug)]
 pub struct PortInfo {
     pub id: u16,

@@ -87,9 +87,9 @@ pub(super) fn longest_pkt(info: &PortInfo) -> u32 {
 /// The longest frame that is known to be whole in a slot of the kernel's packet
 /// ring: one that fills the slot may have been cut off.
 fn whole_in_slot(slot_bytes: u32) -> u32 {
-    /// What `tpacket_rcv` puts in front of the frame: `struct tpacket2_hdr` and
-    /// `struct sockaddr_ll`, aligned, and room for the Ethernet header's
-    /// alignment.
+    /// Bytes that `tpacket_rcv` puts in front of the frame: `struct
+    /// tpacket2_hdr`, `struct sockaddr_ll`, aligned, and room for the Ethernet
+    /// header's alignment.
     const IN_FRONT: u32 = 66;
     slot_bytes.saturating_sub(IN_FRONT + 1)
 }
@@ -112,8 +112,8 @@ impl MtuBefore {
     }
 }
 
-/// Sets the MTU for `--max-pkt-len`; an MTU that nobody asked for is left alone.
-/// Returns the one before, if the kernel's interface had another.
+/// Sets the MTU for `--max-pkt-len`; an MTU that nobody asked for is left
+/// alone. Returns the one before, if the kernel's interface had another.
 pub(super) fn set_mtu(
     info: &PortInfo,
     config: &PortConfig,

@@ -72,8 +72,8 @@ impl RxQueue {
     /// DPDK has no RX callbacks.
     pub fn attach<S: RxSource + 'static>(&mut self, source: S) -> Result<()> {
         self.source = None;
-        // SAFETY: the port is open as long as its queue, and who polls has a
-        // lease, which borrows the queue: it can't be dropped meanwhile.
+        // SAFETY: the port is open as long as its queue. A thread that polls has
+        // a lease, which borrows the queue: it can't be dropped meanwhile.
         self.source = Some(unsafe { Attached::new(self.port(), self.queue(), source) }?);
         Ok(())
     }

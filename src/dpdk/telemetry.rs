@@ -1,7 +1,7 @@
-//! What `dpdk-telemetry.py` and other clients of DPDK's telemetry see: the lcores'
+//! Telemetry for `dpdk-telemetry.py` and other clients of DPDK: the lcores'
 //! counters, and how busy lcores are. DPDK asks on a thread of its own, at any
-//! time, and its commands stay until EAL is cleaned up: while no run is published,
-//! they have no lcores.
+//! time, and its commands stay until EAL is cleaned up: while no run is
+//! published, they have no lcores.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_uint};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,8 +57,8 @@ fn register() {
         (c"/mpfwd/lcore/stats", stats, c"Returns an lcore's counters. Parameters: int lcore_id"),
     ];
     for (name, command, help) in commands {
-        // SAFETY: the strings are static, and the functions keep to the callback's
-        // contract.
+        // SAFETY: the strings are static, and the functions keep to the
+        // callback's contract.
         unsafe { sys::rte_telemetry_register_cmd(name.as_ptr(), Some(command), help.as_ptr()) };
     }
     // SAFETY: the function stays, and writes through both pointers only.
@@ -126,8 +126,8 @@ fn counts(stats: &LcoreStats) -> Vec<(String, u64)> {
     counters.into_iter().chain(drops).chain(ticks).collect()
 }
 
-/// Cycles of an lcore since the first question, and those of them in which it was
-/// busy.
+/// Cycles of an lcore since the first question, and those of them in which it
+/// was busy.
 unsafe extern "C" fn usage(lcore: c_uint, all: *mut u64, busy: *mut u64) -> c_int {
     WAS_ASKED.store(true, Ordering::Relaxed);
     let lcores = published();

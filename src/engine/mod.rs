@@ -151,8 +151,8 @@ pub trait Engine: Send {
     }
 
     /// For engines whose verdict about a packet depends on packets before it:
-    /// who looks again at a packet that had to wait for these. Called once per
-    /// lcore, before the first packet.
+    /// returns an object that looks again at packets that had to wait for
+    /// these. Called once per lcore, before the first packet.
     fn turns(&self) -> Option<Box<dyn Turns>> {
         None
     }

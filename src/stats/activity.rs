@@ -1,8 +1,8 @@
-//! What an lcore does with its time.
+//! An lcore's time by activity.
 
 use super::Counter;
 
-/// What an lcore does between two readings of the clock.
+/// An lcore's activity between two readings of the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
     /// Polls in vain.

@@ -257,7 +257,7 @@ pub struct LcoreStats {
     pub rescue: RescueStats,
     /// Time that the host took.
     pub host_gaps: HostGaps,
-    /// What it did with its time, if that is metered.
+    /// Its time by activity, if that is metered.
     pub activity_ticks: ActivityTicks,
     /// Cycles by step, if `--record-core-cycles`.
     pub steps: StepMeter,

@@ -1,4 +1,4 @@
-//! What `--pools auto` reports.
+//! The report of `--pools auto`.
 
 use std::fmt;
 

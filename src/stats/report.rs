@@ -147,8 +147,8 @@ pub struct LcoreRow {
     pub run_delay_ns: Option<u64>,
     pub polls: u64,
     pub rx_bursts: u64,
-    /// What it did with its time, as far as that was metered: with `--pools
-    /// auto`, and from the API's first request on.
+    /// Its time by activity, as far as that was metered: with `--pools auto`,
+    /// and from the API's first request on.
     pub activity_ns: BTreeMap<&'static str, u64>,
 }
 

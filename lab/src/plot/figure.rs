@@ -156,7 +156,7 @@ impl Figure {
         self.timelines.extend(comparison.incidents.iter().map(timeline));
     }
 
-    /// What all files have in common, and the ranges of lcores and load.
+    /// Parameters that all files share, and the ranges of lcores and load.
     pub(super) fn title(&self) -> String {
         let run_at: Option<Vec<(usize, f64)>> = self.run_at.iter().copied().collect();
         let Some((run_at, lcores)) =

@@ -1,4 +1,4 @@
-//! What an idle lcore looks at.
+//! An idle lcore's looks at the others.
 
 use super::Attention;
 use crate::board::Board;

@@ -1,4 +1,4 @@
-//! What an lcore shows the others on its board, while they look.
+//! Models of the board: its owner writes while others read.
 
 use loom::sync::Arc;
 use loom::thread;
@@ -38,8 +38,8 @@ fn a_heartbeat_is_seen_whole() {
     });
 }
 
-/// Looks three times, from another lcore. Loom lets each relaxed load return any
-/// value that coherence allows.
+/// Looks three times, from another lcore. Loom lets each relaxed load return
+/// any value that coherence allows.
 fn looks<B: Send + Sync + 'static, T: Send + 'static>(
     shown: &Arc<B>,
     look: impl Fn(&B) -> T + Send + 'static,

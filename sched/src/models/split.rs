@@ -9,7 +9,7 @@ use crate::policy::{Permits, Pool, Split};
 
 const LCORES: usize = 3;
 
-/// What each lcore is certain of: in pool A, and with a permit of it.
+/// The lcores that are certain to be in pool A, and those with a permit of it.
 #[derive(Default)]
 struct Seen {
     is_a: [bool; LCORES],

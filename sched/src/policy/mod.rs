@@ -1,6 +1,7 @@
-//! What an lcore does next, as pure decisions over a view of the queues: one
-//! file per mode. Policies carry nothing out, so the same code decides in a
-//! datapath and in a simulation. [`Mode`] has a row of facts about each.
+//! Policies choose an lcore's next step. They are pure functions of a view of
+//! the queues: one file per mode. Policies carry nothing out, so the same code
+//! decides in a datapath and in a simulation. [`Mode`] has a row of facts about
+//! each.
 //!
 //! A decision has two parts. [`Policy::next`] reads only what is the lcore's
 //! own, and costs a few instructions per burst. Only when it answers
@@ -81,18 +82,18 @@ pub enum Step {
 /// Help for others, or work on what they left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Help {
-    /// Steal half of that lcore's run queue, and serve a burst of it in the same
-    /// step; only the rest goes into the thief's run queue. Thieves that only
-    /// moved packets could be robbed of them before they serve any, and pass
-    /// them round for ever.
+    /// Steal half of that lcore's run queue, and serve a burst of it in the
+    /// same step; only the rest goes into the thief's run queue. Thieves that
+    /// only moved packets could be robbed of them before they serve any, and
+    /// pass them round for ever.
     Steal {
         /// Its place among all lcores.
         victim: usize,
         /// For statistics.
         why: Why,
     },
-    /// If a lease of that lcore's receive queues is free: poll a burst, serve or
-    /// shed it, release the lease.
+    /// If a lease of that lcore's receive queues is free: poll a burst, serve
+    /// or shed it, release the lease.
     TakeOver {
         /// Its place among all lcores.
         victim: usize,
@@ -141,9 +142,9 @@ pub trait Policy: Send {
     /// Lcores are rescued: each publishes when it begins a stage of unknown or
     /// expensive cost, and releases its leases until that ends.
     const RESCUES: bool = false;
-    /// Whether receive queues are shared burst by burst: an lcore claims a queue's
-    /// lease for one poll, and releases it before it serves the burst, unless
-    /// that takes next to no time.
+    /// Whether receive queues are shared burst by burst: an lcore claims a
+    /// queue's lease for one poll, and releases it before it serves the burst,
+    /// unless that takes next to no time.
     const SHARES: bool = false;
     /// Pool B polls receive queues too while it has no expensive work. So an
     /// lcore can change its pool between two steps.
@@ -159,9 +160,9 @@ pub trait Policy: Send {
     /// The next step of the lcore that sees `view`.
     fn next(&mut self, view: &View) -> Step;
 
-    /// Whether an lcore of `pool` whose last poll brought a burst that left as a
-    /// whole, and which holds nothing else, polls again without asking `next`:
-    /// whatever else the view shows would not change the answer.
+    /// Whether an lcore of `pool` whose last poll brought a burst that left as
+    /// a whole, and which holds nothing else, polls again without asking
+    /// `next`: whatever else the view shows would not change the answer.
     #[inline]
     fn keeps_polling(pool: Pool) -> bool {
         let _ = pool;
@@ -183,17 +184,17 @@ pub trait Policy: Send {
         Excess::Pull
     }
 
-    /// What an lcore that looks around does. Never names the asking lcore as
-    /// victim.
+    /// The action of an lcore that looks around. Never names the asking lcore
+    /// as victim.
     #[inline]
     fn help(&mut self, peers: &PeersView<'_>) -> Help {
         let _ = peers;
         Help::Rest
     }
 
-    /// The lcore, below `lcores`, whose inbox gets a deferred packet; asked only
-    /// where `DEFERRED` is [`Deferral::Inbox`]. `pkts` is the number of packets
-    /// that an lcore's inbox holds, the one that it runs included.
+    /// The lcore, below `lcores`, whose inbox gets a deferred packet; asked
+    /// only where `DEFERRED` is [`Deferral::Inbox`]. `pkts` is the number of
+    /// packets that an lcore's inbox holds, the one that it runs included.
     #[inline]
     fn inbox(&mut self, lcores: usize, pkts: impl Fn(usize) -> usize) -> usize {
         let _ = (lcores, pkts);

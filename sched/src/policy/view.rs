@@ -1,5 +1,5 @@
-//! What an lcore sees when it decides: its own plain fields, and, only when it
-//! looks around, the hints that others publish.
+//! Input of a policy: the lcore's own plain fields and, only when it looks
+//! around, the hints that others publish.
 
 use rand::Rng;
 use rand::rngs::SmallRng;
@@ -16,8 +16,8 @@ pub struct View {
     pub run_queue_pkts: usize,
     /// Deferred packets that it must run itself.
     pub kept_pkts: usize,
-    /// A shard holds packets. False for an lcore that dequeues from none, or only
-    /// when idle (pool A).
+    /// A shard holds packets. False for an lcore that dequeues from none, or
+    /// only when idle (pool A).
     pub shards_nonempty: bool,
     /// Packets in its inbox, which others write; 0 unless the mode's `DEFERRED`
     /// is [`Deferral::Inbox`](super::Deferral::Inbox).
@@ -26,8 +26,8 @@ pub struct View {
     /// unless the mode `COUNTS` them.
     pub done_pkts: u64,
     /// Each of its sources (the queues it polls; for a worker the shards) was
-    /// empty when asked last, `EMPTY_ROUNDS` times, and it has not looked around
-    /// since. True if it has no source.
+    /// empty when asked last, `EMPTY_ROUNDS` times, and it has not looked
+    /// around since. True if it has no source.
     pub found_nothing: bool,
     /// It asked for a permit and got none, and has not polled, looked around or
     /// shed since.
@@ -53,16 +53,16 @@ impl View {
     }
 }
 
-/// What another lcore shows of itself: coarse, seldom written, and late by the
-/// time it is read.
+/// A hint that another lcore publishes: coarse, seldom written, and out of date
+/// when it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerHint {
     /// That lcore's place among all lcores.
     pub lcore: usize,
     /// Its pool.
     pub pool: Pool,
-    /// About how many packets are in its run queue, rounded down; 0 only if there
-    /// are none, or were none a moment ago.
+    /// About how many packets are in its run queue, rounded down; 0 only if
+    /// there are none, or were none a moment ago.
     pub queued_pkts: u32,
     /// For how long it has been in one packet of unknown or expensive cost, in
     /// ticks; `None` when it is not. Meanwhile the leases of its receive queues
@@ -70,8 +70,8 @@ pub struct PeerHint {
     pub away_ticks: Option<u64>,
     /// That packet is known to be expensive: the lcore will not be back soon.
     pub expensive: bool,
-    /// For how long it has not been seen to run, in ticks. Between two bursts an
-    /// lcore is seen every few microseconds.
+    /// For how long it has not been seen to run, in ticks. Between two bursts
+    /// an lcore is seen every few microseconds.
     pub silent_ticks: u64,
     /// Its receive queues fill faster than it serves them. It releases their
     /// leases before it serves a burst.
@@ -93,7 +93,7 @@ impl PeerHint {
     }
 }
 
-/// What an lcore sees that looks around.
+/// Input of [`Policy::help`](super::Policy::help).
 #[derive(Clone, Copy, Debug)]
 pub struct PeersView<'a> {
     /// Its own place among all lcores.
@@ -117,9 +117,9 @@ pub struct PeersView<'a> {
 }
 
 impl PeersView<'_> {
-    /// Of the hints, the first one from a random place on that is `wanted`. Cheap
-    /// rather than uniform: one that follows many unwanted ones is found more often
-    /// than others.
+    /// Of the hints, the first one from a random place on that is `wanted`.
+    /// Cheap rather than uniform: one that follows many unwanted ones is found
+    /// more often than others.
     #[inline]
     pub(super) fn random(
         &self,

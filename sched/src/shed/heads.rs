@@ -1,6 +1,6 @@
-//! What the shards show of themselves, together: which have items, and the stamps
-//! of their heads. A worker chooses by this, and reads no ring that it does not
-//! dequeue from.
+//! The published heads of all shards: which have items, and the stamps of their
+//! oldest. A worker chooses by these, and reads no ring but the one that it
+//! dequeues from.
 
 use crate::attention::AtomicSet;
 use crate::sync::{AtomicU64, Ordering, fence};
@@ -9,16 +9,16 @@ use crate::sync::{AtomicU64, Ordering, fence};
 pub(super) const GROUP: usize = 8;
 
 /// A published stamp: so many of its bits are the shard's own, its number below
-/// [`CLAIMED`]. The highest bits of the stamp make room for these: published stamps
-/// are compared by their distance, which may be 80 days.
+/// [`CLAIMED`]. The highest bits of the stamp make room for these: published
+/// stamps are compared by their distance, which may be 80 days.
 const OWN_BITS: u32 = 9;
 
 /// A worker is about to dequeue there.
 const CLAIMED: u64 = 1 << (OWN_BITS - 1);
 
 /// A claimed head counts as younger by so many ticks, so that others choose
-/// another: a millisecond or two. A worker that loses its CPU with a claim holds
-/// the shard back no longer than that.
+/// another: a millisecond or two. A worker that loses its CPU with a claim
+/// holds the shard back no longer than that.
 const CLAIM_TICKS: u64 = 1 << 22;
 const CLAIM: u64 = CLAIM_TICKS << OWN_BITS | CLAIMED;
 
@@ -46,19 +46,20 @@ struct Group([AtomicU64; GROUP]);
 
 /// The published heads of the shards of one sharded queue.
 ///
-/// A shard that holds items is a member, and stays one until a worker has found it
-/// empty. Its stamp is that of its head, or of an earlier one: of the dequeues of
-/// other workers, the last ones may be missing. So it never looks younger than its
-/// head, but while a worker has claimed it, or where several producers share it.
-/// The stamp is a hint. That a shard with items becomes a member is none:
+/// A shard that holds items is a member, and stays one until a worker has found
+/// it empty. Its stamp is that of its head, or of an earlier one: of the
+/// dequeues of other workers, the last ones may be missing. So it never looks
+/// younger than its head, but while a worker has claimed it, or where several
+/// producers share it. The stamp is a hint. That a shard with items becomes a
+/// member is none:
 ///
 /// * A producer enqueues and then calls [`Heads::enqueued`].
 /// * A worker dequeues and then calls [`Heads::dequeued`], also if it found
 ///   nothing.
 ///
-/// Each changes its side first, has a fence, and then looks at the other's. Of a
-/// producer that has enqueued and a worker that has removed the member, at least
-/// one sees what the other did, and adds the member again.
+/// Each changes its side first, has a fence, and then looks at the other's. Of
+/// a producer that has enqueued and a worker that has removed the member, at
+/// least one sees what the other did, and adds the member again.
 ///
 /// ```
 /// use std::collections::VecDeque;
@@ -146,8 +147,8 @@ impl Heads {
         self.groups[group].0.each_ref().map(|slot| slot.load(Ordering::Relaxed))
     }
 
-    /// A worker shows the head of a shard. The member comes first: a producer that
-    /// sees the stamp sees the member, too.
+    /// A worker shows the head of a shard. The member comes first: a producer
+    /// that sees the stamp sees the member, too.
     #[inline]
     fn show(&self, shard: usize, stamp: u64) {
         // Another worker may have removed it, and not yet looked again.
@@ -155,8 +156,8 @@ impl Heads {
         self.slot(shard).store(published(shard, stamp), Ordering::Release);
     }
 
-    /// As `show`, where the producer may be about to show a younger item: of its
-    /// exchange and this one, the later sees the other.
+    /// As `show`, where the producer may be about to show a younger item: of
+    /// its exchange and this one, the later sees the other.
     #[cold]
     fn show_again(&self, shard: usize, stamp: u64) {
         self.nonempty.insert(shard);
@@ -175,8 +176,8 @@ impl Heads {
         }
     }
 
-    /// As `show`, by the producer. The worker that removed the member may be about
-    /// to show an older item of ours: its stamp stays.
+    /// As `show`, by the producer. The worker that removed the member may be
+    /// about to show an older item of ours: its stamp stays.
     #[cold]
     fn show_first(&self, shard: usize, stamp: u64) {
         let slot = self.slot(shard);
@@ -189,9 +190,9 @@ impl Heads {
         }
     }
 
-    /// A worker is about to dequeue from that shard. False if another one is, or
-    /// has been meanwhile: there may be an older head elsewhere. It may dequeue all
-    /// the same.
+    /// A worker is about to dequeue from that shard. False if another one is,
+    /// or has been meanwhile: there may be an older head elsewhere. It may
+    /// dequeue all the same.
     #[inline]
     pub fn claim(&self, shard: usize) -> bool {
         let slot = self.slot(shard);
@@ -202,8 +203,8 @@ impl Heads {
         seen & CLAIMED == 0 && claim().is_ok()
     }
 
-    /// A worker has dequeued from that shard, or tried to. `head_stamp` reads the
-    /// stamp of the ring's head now; acquire, as for a dequeue.
+    /// A worker has dequeued from that shard, or tried to. `head_stamp` reads
+    /// the stamp of the ring's head now; acquire, as for a dequeue.
     #[inline]
     pub fn dequeued(&self, shard: usize, head_stamp: impl Fn() -> Option<u64>) {
         if let Some(stamp) = head_stamp() {

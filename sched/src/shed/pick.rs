@@ -1,5 +1,5 @@
-//! Which shard a worker dequeues from next. Use [`Oldest`]; the others are there to
-//! be compared with it.
+//! Which shard a worker dequeues from next. Use [`Oldest`]; the others are
+//! there to be compared with it.
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -37,8 +37,8 @@ impl ShardPick {
         [Self::Oldest, Self::TwoChoice, Self::Random, Self::RoundRobin, Self::Affine];
 }
 
-/// Of the shards that `places` names, the one with the oldest head; of equals the
-/// first.
+/// Of the shards that `places` names, the one with the oldest head; of equals
+/// the first.
 #[inline]
 fn oldest_of(heads: &Heads, places: impl Iterator<Item = usize>) -> Option<usize> {
     let mut best = None;
@@ -55,12 +55,13 @@ fn oldest_of(heads: &Heads, places: impl Iterator<Item = usize>) -> Option<usize
 /// The shard whose head has waited longest; of equals the first. A shard that
 /// another worker is about to dequeue from counts as a little younger.
 ///
-/// With one worker, and stamps read before items are enqueued, items are dequeued
-/// in the order of their stamps, of those that the shards show during one choice.
+/// With one worker, and stamps read before items are enqueued, items are
+/// dequeued in the order of their stamps, of those that the shards show during
+/// one choice.
 ///
 /// Reads a line for each eight shards that are not all empty. The loads do not
-/// depend on each other, so that lines which other cores have written since arrive
-/// together.
+/// depend on each other, so that lines which other cores have written since
+/// arrive together.
 #[derive(Clone, Debug, Default)]
 pub struct Oldest {
     /// Published stamps are compared by their distance from here: half of all
@@ -96,10 +97,11 @@ impl Pick for Oldest {
     }
 }
 
-/// The older head of two shards drawn at random, which may be the same one twice:
-/// the MultiQueue of Rihani, Sanders and Dementiev (SPAA'15). Reads two heads
-/// however many shards there are. Over shards that fill unevenly it starves the
-/// fullest: one of S shards is drawn in at most 1 - (1 - 1/S)^2 of the dequeues.
+/// The older head of two shards drawn at random, which may be the same one
+/// twice: the MultiQueue of Rihani, Sanders and Dementiev (SPAA'15). Reads two
+/// heads however many shards there are. Over shards that fill unevenly it
+/// starves the fullest: one of S shards is drawn in at most 1 - (1 - 1/S)^2 of
+/// the dequeues.
 #[derive(Clone, Debug)]
 pub struct TwoChoice {
     rng: SmallRng,
@@ -148,9 +150,9 @@ impl Pick for RoundRobin {
     }
 }
 
-/// The oldest head of the worker's own shards; of all shards when these are empty.
-/// With W workers, shard s belongs to worker s mod W; with fewer shards than
-/// workers some workers have none.
+/// The oldest head of the worker's own shards; of all shards when these are
+/// empty. With W workers, shard s belongs to worker s mod W; with fewer shards
+/// than workers some workers have none.
 #[derive(Clone, Debug)]
 pub struct Affine {
     worker: usize,
@@ -315,7 +317,7 @@ mod tests {
             prop_assert_eq!(Oldest::default().pick(&sharded.heads), expected);
         }
 
-        /// What it remembers never hides an older head, though other workers
+        /// A remembered head never hides an older one, though other workers
         /// dequeue, and shards run empty and fill again.
         #[test]
         fn oldest_picks_the_oldest_after_whatever_happened(

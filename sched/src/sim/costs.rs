@@ -1,4 +1,4 @@
-//! What the lcores' own work takes, beside that of the packets.
+//! Costs of the lcores' own work, beside those of the packets.
 
 use super::TICKS_PER_US;
 
@@ -6,8 +6,8 @@ use super::TICKS_PER_US;
 /// nanoseconds, and the same in ticks.
 macro_rules! costs {
     ($($(#[doc = $doc:literal])+ $name:ident: $default:literal,)+) => {
-        /// Costs in nanoseconds. The defaults were measured on two CPUs of 2.6 GHz
-        /// with a virtual port.
+        /// Costs in nanoseconds. The defaults were measured on two CPUs of 2.6
+        /// GHz with a virtual port.
         #[derive(Clone, Copy, Debug, PartialEq)]
         pub struct Costs {
             $($(#[doc = $doc])+ pub $name: f64,)+
@@ -20,8 +20,8 @@ macro_rules! costs {
         }
 
         impl Costs {
-            /// No work costs anything but that of the packets. A poll in vain takes
-            /// a nanosecond, because time must pass.
+            /// No work costs anything but that of the packets. A poll in vain
+            /// takes a nanosecond, because time must pass.
             pub fn free() -> Self {
                 Self { $($name: 0.0,)+ }.with_time_passing()
             }
@@ -61,7 +61,7 @@ costs! {
     poll_burst_ns: 110.0,
     /// Each of these packets.
     poll_pkt_ns: 2.0,
-    /// What a virtual source adds per packet; 0 with a NIC.
+    /// A virtual source's work per packet; 0 with a NIC.
     source_pkt_ns: 35.0,
     /// Telling whether a packet is cheap.
     classify_pkt_ns: 2.0,
@@ -77,7 +77,8 @@ costs! {
     push_pkt_ns: 2.0,
     /// Removing one from it.
     pop_pkt_ns: 2.0,
-    /// A steal from another lcore's run queue, beside the transfer of its lines.
+    /// A steal from another lcore's run queue, beside the transfer of its
+    /// lines.
     steal_ns: 15.0,
     /// Each stolen packet.
     steal_pkt_ns: 2.0,
@@ -85,7 +86,8 @@ costs! {
     shed_ns: 20.0,
     /// Each of these packets.
     shed_pkt_ns: 4.0,
-    /// Choosing a shard and dequeueing from it, beside the transfer of its lines.
+    /// Choosing a shard and dequeueing from it, beside the transfer of its
+    /// lines.
     dequeue_ns: 15.0,
     /// Each of these packets.
     dequeue_pkt_ns: 8.0,

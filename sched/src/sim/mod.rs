@@ -96,7 +96,7 @@ pub struct Arrival {
     /// When it becomes due, from the start of the run. A queue's arrivals come
     /// in this order.
     pub due_ticks: u64,
-    /// What it costs, wherever it runs.
+    /// Its cost, wherever it runs.
     pub cost_ticks: u64,
     /// It is of the expensive class.
     pub expensive: bool,
@@ -111,7 +111,7 @@ pub struct Sent {
     pub due_ticks: u64,
     /// When it was sent, from the start of the run.
     pub sent_ticks: u64,
-    /// What it cost, as given by its arrival.
+    /// Its cost, as given by its arrival.
     pub cost_ticks: u64,
     /// It is of the expensive class.
     pub expensive: bool,
@@ -128,7 +128,7 @@ impl Sent {
     }
 }
 
-/// What is simulated. Defaults are mpfwd's.
+/// The parameters of a simulation. Defaults are mpfwd's.
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// How lcores share work.
@@ -170,7 +170,7 @@ pub struct Setup {
     pub whole_bursts: bool,
     /// Seed of the lcores' random choices.
     pub seed: u64,
-    /// What the lcores' own work takes.
+    /// Costs of the lcores' own work.
     pub costs: Costs,
     /// How far lcores are from each other.
     pub topology: Topology,
@@ -233,7 +233,7 @@ impl Setup {
     }
 
     /// # Errors
-    /// What can't be simulated, in one line.
+    /// One line that names the parameter that can't be simulated.
     pub fn check(&self) -> Result<(), String> {
         let facts = self.mode.facts();
         if !(1..=LCORES_MAX).contains(&self.lcores) {
@@ -267,7 +267,7 @@ impl Setup {
     }
 }
 
-/// What came of a simulation, beside each packet's latency.
+/// Counts of a simulation, beside each packet's latency.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
     /// Packets that became due before the end.

@@ -1,4 +1,4 @@
-//! What an lcore shows the others: on its board, and in the sets of attention.
+//! The owner's end of a board, and its membership in the sets of attention.
 
 use super::seen::{START_TICKS, Seen};
 use crate::attention::Signs;

@@ -78,7 +78,7 @@ where
         self.lcores[me].pool
     }
 
-    /// What the lcore did has ended, and it goes on.
+    /// The lcore's present work has ended: it continues with the next step.
     pub(super) fn go_on(&mut self, me: usize, now: u64) {
         let stages = &mut self.stages;
         let (did, spent) = stages.timeline.begin(me, now);
@@ -209,8 +209,8 @@ where
         self.found_nothing(me, now, ticks);
     }
 
-    /// Whether the lcore, which is likely to lose its CPU again, leaves its queue
-    /// to others, which have polled it a short time ago.
+    /// Whether the lcore, which is likely to lose its CPU again, leaves its
+    /// queue to others, which have polled it a short time ago.
     fn leaves(&self, me: usize, now: u64, queue: usize) -> bool {
         P::RESCUES
             && self.stages.of(me).pace.is_wary(now)

@@ -1,5 +1,5 @@
-//! What all lcores see of each other: the package's own boards, sets, heads,
-//! permits and places.
+//! State that all lcores share: the package's own boards, sets, heads, permits
+//! and places.
 
 use super::queues::Packet;
 use super::{Setup, ticks_of_ns};

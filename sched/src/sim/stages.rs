@@ -1,5 +1,5 @@
-//! What an lcore does with packets that it has received: mpfwd's `stages.rs`,
-//! cut where other lcores can see a change.
+//! The stages of received packets: mpfwd's `stages.rs`, cut where other lcores
+//! can see a change.
 
 use std::collections::VecDeque;
 
@@ -25,7 +25,7 @@ enum Pile {
     LeftOver,
 }
 
-/// What an lcore holds.
+/// An lcore's queues, piles and counts.
 pub(super) struct Held<'a, P> {
     pub policy: P,
     pub pace: Pace,

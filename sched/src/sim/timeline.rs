@@ -14,7 +14,7 @@ pub(super) struct Alone {
     pub unknown: bool,
 }
 
-/// What ends at an lcore's next event.
+/// Work that ends at an lcore's next event.
 pub(super) enum Doing<'a> {
     /// Nothing: the next step begins.
     Nothing,
@@ -64,7 +64,7 @@ pub(super) enum Actor {
     Pools,
 }
 
-/// What an lcore does with its time.
+/// One lcore's time.
 struct Track<'a> {
     doing: Doing<'a>,
     began_ticks: u64,
@@ -196,9 +196,10 @@ impl<'a> Timeline<'a> {
         (track.empty_polls, track.looked_ticks) = (0, None);
     }
 
-    /// The lcore has found nothing for so long, and goes on after that. `looks`:
-    /// it looks at the other lcores in each round, and `looked`: it has done so
-    /// now. Returns its round, if that has ended: then it may sleep.
+    /// The lcore has found nothing for so long, and goes on after that.
+    /// `looks`: it looks at the other lcores in each round, and `looked`: it
+    /// has done so now. Returns its round, if that has ended: then it may
+    /// sleep.
     pub(super) fn end_round(
         &mut self,
         me: usize,
@@ -258,7 +259,7 @@ impl<'a> Timeline<'a> {
         self.tracks[at].gaps.ran_at(now)
     }
 
-    /// What others see has changed: each sleeper looks again, at the end of its
+    /// Shared state has changed: each sleeper looks again, at the end of its
     /// round.
     pub(super) fn wake_all(&mut self, now: u64) {
         if self.sleepers > 0 {

@@ -10,7 +10,7 @@ pub(super) struct Transmit<'a, S> {
     order: &'a Keeping<Packet>,
     sent: S,
     clock_ticks: u64,
-    /// What a packet costs the lcore that sends it in its turn.
+    /// The cost of a parked packet, for the lcore that sends it.
     release_ticks: u64,
     pub sent_pkts: u64,
     pub dropped_pkts: u64,

@@ -128,8 +128,8 @@ impl<'a> Timing<'a> {
         }
     }
 
-    /// What a driver refused of a burst, behind the first `sent`, leaves its
-    /// burst: each packet carries its arrival.
+    /// The driver refused the packets behind the first `sent`: they leave their
+    /// burst, and each carries its arrival from now on.
     #[cold]
     pub(super) fn detach_refused(&self, burst: &mut Burst, sent: usize, arrival: Arrival) {
         let packets = burst.packets_mut().iter_mut();
@@ -200,7 +200,7 @@ impl<'a> Timing<'a> {
 
     // ---- Parts: of which packets, and what each part took ----
 
-    /// What is known of packets that end in `stage` now, but for their stamps.
+    /// The times of packets that end in `stage` now, except their stamps.
     #[inline]
     pub(super) fn times(&self, stage: Stage) -> Times {
         Times { stamp: 0, served_ticks: self.served_ticks, stage, unseen: self.unseen }

@@ -48,7 +48,7 @@ pub(super) struct WholeBurst {
     /// Where packets bring stamps of their own, the first `pkts` of these count
     /// instead.
     stamps: Box<[u64; BURST_MAX]>,
-    /// What they are read by: the clock of the burst that is served, once the
+    /// Converts their stamps: the clock of the burst that is served, once the
     /// one before it is closed.
     clock: BurstClock,
     /// How many stamps of the next burst are copied already.

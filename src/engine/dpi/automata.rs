@@ -19,7 +19,7 @@ use mpfwd_common::error::{Error, Result};
 /// take a few hundred.
 const STREAM_BYTES_MAX: usize = if cfg!(test) { 2 << 10 } else { 64 << 10 };
 
-/// What a rules file is compiled to; shared by all lcores.
+/// A compiled rules file. All lcores share it.
 pub struct Automata {
     pub(super) matcher: Matcher,
     /// Regular expressions that are matched within each payload.

@@ -6,7 +6,7 @@ use crate::engine::headers::Headers;
 pub(super) const TCP: u8 = 6;
 const TCP_HEADER: usize = 20;
 
-/// What a segment means for the life of its flow.
+/// A segment's effect on the life of its flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Life {
     Goes,
@@ -16,7 +16,7 @@ pub(super) enum Life {
     Ends,
 }
 
-/// What the flags of a TCP segment say.
+/// The segment's effect, by its TCP flags.
 #[inline]
 pub(super) fn life(packet: &Mbuf, headers: &Headers) -> Life {
     const FLAGS: usize = 13;

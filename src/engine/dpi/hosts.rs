@@ -19,7 +19,7 @@ impl Place {
     pub const ALL: [Self; 3] = [Self::Sni, Self::Host, Self::Dns];
 }
 
-/// What the beginning of a stream says.
+/// The name that a stream's beginning asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     /// No name, whatever follows.

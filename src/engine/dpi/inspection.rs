@@ -1,4 +1,4 @@
-//! What the lcores share of an inspection.
+//! The part of an inspection that the lcores share.
 
 use std::sync::Arc;
 
@@ -27,8 +27,8 @@ pub struct Inspection {
     /// Some ports are virtual: behind them may be a kernel that leaves
     /// checksums to hardware.
     pub virtual_ports: bool,
-    /// By pair of addresses, the [`FlowState`](super::FlowState) of a flow between them that a
-    /// rule drops.
+    /// By pair of addresses, the [`FlowState`](super::FlowState) of a flow
+    /// between them that a rule drops.
     pub denied: FlowTable,
     /// Packets with a payload that are scanned of a flow without a match; at
     /// least 1.
@@ -41,7 +41,8 @@ impl Inspection {
         Checksum::of(packet, headers, tunnels, self.virtual_ports) != Checksum::Wrong
     }
 
-    /// Whether the segment is of a connection that has been followed by another.
+    /// Whether the segment is of a connection that has been followed by
+    /// another.
     pub(super) fn is_of_before(&self, front: &[u8], headers: &Headers, flow_id: u64) -> bool {
         sequence(front, headers).is_some_and(|seq| {
             let begun = self.begun.get(stream(flow_id, is_back(headers)), tsc());

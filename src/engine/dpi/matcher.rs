@@ -1,5 +1,5 @@
-//! What is searched for in streams and payloads, piece by piece: names,
-//! literals, and the expressions that may lie across segments.
+//! Searches streams and payloads piece by piece for names, literals, and
+//! expressions that may lie across segments.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub(super) struct Matcher {
     pub across: Option<Arc<Database>>,
 }
 
-/// What is kept of a stream between two segments.
+/// The state of a stream between two segments.
 #[derive(Debug)]
 pub(super) struct StreamState {
     literals: LiteralState,

@@ -24,7 +24,7 @@ pub struct Subject<'p> {
     pub protocol: Protocol,
 }
 
-/// What a payload may begin with.
+/// The protocol by which a payload is read for names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// TLS or HTTP, if the stream begins so.
@@ -42,7 +42,7 @@ pub struct Progress {
     best: u32,
 }
 
-/// What a scan consists of.
+/// The parts of a scan, in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
     /// The expressions that are matched within the payload.
@@ -93,7 +93,7 @@ pub struct Scanner {
     reader: Reader,
     /// The held segment that is next.
     next: Vec<u8>,
-    /// What happened to streams since they were counted.
+    /// Events of streams that are not counted yet.
     pub events: StreamEvents,
 }
 

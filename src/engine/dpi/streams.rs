@@ -1,12 +1,12 @@
-//! What is kept between the segments of a TCP stream, so that a pattern across
+//! TCP streams: their state is kept between segments, so that a pattern across
 //! them is found. A stream is one direction of a flow.
 //!
 //! Segments are scanned in the order of their sequence numbers. A segment that
 //! comes early, or while another lcore scans its stream, is scanned alone, and
 //! a copy is held until its turn. A receiver cannot use such a segment before
 //! the missing one has arrived, and that one is judged by the held ones, too.
-//! The memory is allocated at the start: a stream without room replaces the
-//! one that was used least recently.
+//! The memory is allocated at the start: a stream without room replaces the one
+//! that was used least recently.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -28,7 +28,7 @@ pub struct Segment {
     pub seq: u32,
 }
 
-/// What to do with a segment.
+/// How to scan a segment.
 pub(super) enum Turn {
     /// Continue the stream with the payload from this byte on; `Streams::end`
     /// must follow. The bytes in front have been scanned before.
@@ -37,7 +37,7 @@ pub(super) enum Turn {
     Alone,
 }
 
-/// What happened to streams, to be counted.
+/// Events of streams, to be counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamEvents {
     /// Streams that another one has replaced.
@@ -126,7 +126,7 @@ impl Streams {
         }
     }
 
-    /// Whose turn it is.
+    /// Decides whether it is the segment's turn.
     pub fn begin(&self, segment: Segment, payload: &[u8], events: &mut StreamEvents) -> Turn {
         let Some(mut set) = self.set(segment.stream) else { return Turn::Alone };
         let Some(slot) = set.slot(segment, events) else { return Turn::Alone };

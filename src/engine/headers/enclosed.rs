@@ -1,6 +1,6 @@
 //! Builds packets inside packets, byte by byte, for tests and the fuzzer.
 
-/// What encloses a packet.
+/// A header that encloses a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wrap {
     /// A VLAN tag, of a frame.
@@ -63,7 +63,7 @@ pub fn ip(ipv6: bool, protocol: u8, [from, to]: [[u8; 16]; 2], payload: &[u8]) -
     [&header, payload].concat()
 }
 
-/// What is built so far.
+/// The packet that is built so far.
 enum Content {
     /// With its EtherType.
     Packet(u16, Vec<u8>),

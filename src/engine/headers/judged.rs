@@ -37,8 +37,8 @@ pub enum Standing {
     Later,
     /// Its headers don't tell.
     Unclear(Doubt),
-    /// ARP, neighbour discovery, or a link's negotiation: without these no
-    /// flow passes, and no rule is meant for them.
+    /// ARP, neighbour discovery, or a link's negotiation: without these no flow
+    /// passes, and no rule is meant for them.
     Exempt,
 }
 
@@ -51,7 +51,7 @@ pub enum Doubt {
     Nothing,
 }
 
-/// What fragments of one packet have in common.
+/// The identity that all fragments of one packet share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fragment {
     /// Of this direction, without ports; without protocol for IPv6, whose later
@@ -189,7 +189,7 @@ impl<'f> Walk<'f> {
         }
     }
 
-    /// What the innermost headers enclose, labels already skipped.
+    /// The packet that the innermost headers enclose, labels already skipped.
     fn next_inner(&mut self) -> Option<Inner> {
         let inner = tunnel::inside(self.front, &self.headers)?;
         if inner.content != Content::Mpls {
@@ -259,7 +259,7 @@ impl<'f> Walk<'f> {
         let is_sound = match found.network {
             Network::Ipv4 => ip::has_sound_checksum(self.front, found.l3),
             Network::Ipv6 => true,
-            // What is inside these has to prove itself.
+            // The headers inside these must prove to be headers.
             Network::Other => {
                 matches!(found.ether_type, ARP | RARP) || tunnel::is_link(found.ether_type)
             }

@@ -69,8 +69,8 @@ pub struct Headers {
     pub is_later: bool,
     /// The fragment's identification, 0 where it is none.
     pub fragment_id: u32,
-    /// What follows Ethernet's header and its tags; 0 if that is a length, or
-    /// missing.
+    /// The EtherType behind Ethernet's header and its tags; 0 if that is a
+    /// length, or missing.
     pub ether_type: u16,
     /// The first header that is not sound; nothing behind it is parsed.
     pub truncated: Option<Layer>,

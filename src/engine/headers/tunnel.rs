@@ -1,11 +1,11 @@
-//! What encloses another packet: how long its header is, and what it says of
-//! the packet inside. Reads no byte behind the end that it is given.
+//! Tunnel headers: how long they are, and which packet they enclose. Reads no
+//! byte behind the end that it is given.
 
 use super::ip::UDP;
 use super::key::Domain;
 use super::{Headers, Network, u16_at};
 
-/// What a header encloses.
+/// The content of a tunnel header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Content {
     Ethernet,

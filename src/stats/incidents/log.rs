@@ -30,7 +30,7 @@ macro_rules! record {
 }
 
 record! {
-    /// What one lcore knows of an incident.
+    /// One lcore's part of an incident.
     Record {
         victim,
         started_ticks,
@@ -46,9 +46,9 @@ record! {
         stolen_pkts,
         polled_pkts,
         longest_wait_ticks,
-        /// The stuck lcore's run delay: in the owner's record when it returned, in
-        /// a rescuer's when that came first. [`UNKNOWN`] where the kernel does not
-        /// say.
+        /// The stuck lcore's run delay: in the owner's record when it returned,
+        /// in a rescuer's when that came first. [`UNKNOWN`] where the kernel
+        /// does not say.
         run_delay_ns,
     }
 }
