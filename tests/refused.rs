@@ -16,6 +16,8 @@ use mpfwd::dpdk::{BURST_MAX, Burst, Mbuf, RxTxRing};
 use mpfwd::engine::{Class, Engine, Peers, Verdict};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 
 const RING_SIZE: u32 = 64;
 /// Packets beyond the ring's capacity, which wait for their driver.
@@ -155,13 +157,17 @@ fn overtaken_by_nobody(lab: &mut Lab, headers: Headers, then: u8, behind: u32) {
     lab.assert_has_all_its_buffers();
 }
 
-/// Sends half of the flows by port 1, half by port 2, and tells nobody what
-/// packets cost.
+/// Sends half of the flows by port 1, half by port 2. Says what a packet costs
+/// by its kind, and does not know the cost of those that are `STUCK`.
 struct Fork;
 
 impl Engine for Fork {
-    fn classify(&mut self, _: &Mbuf, _: u16) -> Class {
-        Class::Unknown
+    fn classify(&mut self, packet: &Mbuf, _: u16) -> Class {
+        match packet.data()[KIND] {
+            CHEAP => Class::Cheap,
+            EXPENSIVE => Class::Defer,
+            _ => Class::Unknown,
+        }
     }
 
     fn cheap(&mut self, packet: &mut Mbuf, _: u16) -> Verdict {
@@ -169,6 +175,7 @@ impl Engine for Fork {
     }
 
     fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
+        std::thread::sleep(Duration::from_micros(50));
         self.cheap(packet, from)
     }
 }
@@ -212,7 +219,7 @@ fn share_beside_a_slow_port(lab: &mut Lab, mode: &str) -> (f64, u64) {
                 due = due.max(now.saturating_sub(LATE_PKTS_MAX));
                 while due < now {
                     let flow = (due % u64::from(FLOWS)) as u8;
-                    going.push(packet(here, Headers::Ipv4, flow, CHEAP, due as u32));
+                    going.push(packet(here, Headers::Ipv4, flow, STUCK, due as u32));
                     offered += u64::from(flow % 2);
                     due += 1;
                     source.inject(&mut going);
@@ -267,10 +274,103 @@ fn a_slow_port_holds_up_no_other(lab: &mut Lab) {
     }
 }
 
+/// The numbers of each flow's packets, in the order in which they left.
+struct Seen([Vec<u32>; FLOWS as usize]);
+
+impl Seen {
+    /// Returns how many packets there were.
+    fn collect(&mut self, sink: &mut RxTxRing) -> usize {
+        let mut burst = Burst::new();
+        let pkts = sink.collect(&mut burst, BURST_MAX);
+        for packet in burst.drain() {
+            let bytes = packet.data()[KIND + 1..KIND + 5].try_into().expect("four bytes");
+            self.0[usize::from(packet.data()[FLOW])].push(u32::from_be_bytes(bytes));
+        }
+        pkts
+    }
+}
+
+/// Packets of many flows and of every kind, while one of two ports is emptied
+/// after random pauses. Each flow leaves in order, and what is for the other
+/// port leaves without a gap.
+fn refusals_at_random_keep_order(lab: &mut Lab, mode: &str, seed: u64) {
+    const TIME: Duration = Duration::from_millis(600);
+    const PAUSE_US_MAX: u64 = 100_000;
+    let mut random = SmallRng::seed_from_u64(seed);
+    let mut wires = lab.wires(LARGE_RING);
+    let here = &*lab;
+    let other = if mode.contains("--mode pools") { 0 } else { 1 };
+    let queues = format!("--config (0,0,0),(1,0,{other}),(2,0,{other})");
+    let own = format!("{mode} {queues} --idle yield --mbufs 4095");
+    let (report, Seen(flows)) = here.run_own(
+        |_| Fork,
+        &own,
+        &mut wires,
+        |[source, healthy, refusing]: &mut [RxTxRing; 3], over| {
+            let mut seen = Seen([const { Vec::new() }; FLOWS as usize]);
+            let (mut going, mut due, mut numbers) = (Burst::new(), 0, [0; FLOWS as usize]);
+            let mut pause = Duration::ZERO;
+            let (started, mut emptied) = (Instant::now(), Instant::now());
+            while started.elapsed() < TIME {
+                let now = started.elapsed().as_micros() as u64 * OFFERED_PER_MS / 1000;
+                due = due.max(now.saturating_sub(LATE_PKTS_MAX));
+                // On a busy machine packets are forwarded more slowly.
+                if u64::from(here.free_buffers()) < 2 * LATE_PKTS_MAX {
+                    due = now;
+                }
+                while due < now {
+                    let flow = random.random_range(0..FLOWS);
+                    let kind =
+                        [CHEAP, CHEAP, CHEAP, STUCK, EXPENSIVE][random.random_range(0..50) / 12];
+                    let number = &mut numbers[usize::from(flow)];
+                    going.push(packet(here, Headers::Ipv4, flow, kind, *number));
+                    *number += source.inject(&mut going) as u32;
+                    going.free();
+                    due += 1;
+                }
+                seen.collect(healthy);
+                if emptied.elapsed() >= pause {
+                    while seen.collect(refusing) > 0 {}
+                    emptied = Instant::now();
+                    pause = Duration::from_micros(random.random_range(0..PAUSE_US_MAX));
+                }
+                std::thread::sleep(Duration::from_micros(100));
+            }
+            kill(Pid::this(), Signal::SIGTERM).expect("this process is there");
+            loop {
+                let was_over = over.load(Ordering::Acquire);
+                if seen.collect(refusing) + seen.collect(healthy) == 0 && was_over {
+                    return seen;
+                }
+            }
+        },
+    );
+    let report = as_json(&report);
+    assert_books_balance(&report);
+    assert_eq!(count(&report["order"], "reordered_pkts"), 0, "{own}: {report:#}");
+    let lost = dropped(&report, "tx_full");
+    assert_eq!(count(&report, "tx_pkts") + lost, count(&report, "rx_pkts"), "{own}: {report:#}");
+    println!("{mode}: {} packets, {lost} refused and dropped", count(&report, "rx_pkts"));
+    for (flow, numbers) in flows.iter().enumerate() {
+        assert!(numbers.is_sorted_by(|a, b| a < b), "{own}: flow {flow}: {numbers:?}");
+        // `Fork` sends these by the port that refuses nothing.
+        if flow % 2 == 0 {
+            let all = (0..numbers.len() as u32).eq(numbers.iter().copied());
+            assert!(all, "{own}: flow {flow} lost packets: {numbers:?}");
+        }
+    }
+    assert!(flows.iter().any(|numbers| !numbers.is_empty()), "{own}: {report:#}");
+    drop(wires);
+    lab.assert_has_all_its_buffers();
+}
+
 #[test]
 fn refused_packets_cost_no_others() {
     let mut lab = Lab::start(2);
     a_slow_port_holds_up_no_other(&mut lab);
+    for (mode, seed) in modes("1:1").iter().zip(0..) {
+        refusals_at_random_keep_order(&mut lab, mode, seed);
+    }
     for _ in 0..3 {
         for headers in [Headers::Macs, Headers::Ipv4] {
             overtaken_by_nobody(&mut lab, headers, EXPENSIVE, 0);

@@ -430,9 +430,7 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
         }
         self.activities.enter(end, Activity::Poll);
         self.steps.found_something();
-        if dequeued > 0 {
-            self.intake.finish(dequeued, end.wrapping_sub(start));
-        }
+        self.intake.finish(dequeued, end.wrapping_sub(start));
         self.stages.sender().close(end);
         self.stages.laps().lap(Lap::Statistics);
         self.stages.laps().count(dequeued);

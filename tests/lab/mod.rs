@@ -128,6 +128,11 @@ impl Lab {
         })
     }
 
+    /// Buffers that no packet has.
+    pub fn free_buffers(&self) -> u32 {
+        self.pool.available()
+    }
+
     #[track_caller]
     pub fn assert_has_all_its_buffers(&self) {
         assert_eq!(self.pool.available(), self.pool.capacity(), "packets were leaked");

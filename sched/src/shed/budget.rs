@@ -1,11 +1,12 @@
-//! How many items a worker dequeues at once: as many as fit a time budget by their
-//! expected cost.
+//! How many items a worker dequeues at once: as many as fit a time budget by
+//! their expected cost.
 
 /// A full burst where items have been cheap, one item where the next may be
 /// expensive. No other worker can help with an item that was dequeued.
 ///
-/// The expected cost is that of the most expensive item lately: it rises to each
-/// higher observation, and falls by an eighth of the distance per lower one.
+/// The expected cost is that of the most expensive item lately: it rises to
+/// each higher observation, and falls by an eighth of the distance per lower
+/// one.
 #[derive(Clone, Debug)]
 pub struct DequeueBudget {
     budget_ticks: u64,
@@ -34,13 +35,13 @@ impl DequeueBudget {
         (fitting as usize).clamp(1, self.burst)
     }
 
-    /// The last dequeue was of `items` items, which took `ticks` together. The
-    /// expectation rises at once and falls slowly: too high, it costs a little
-    /// throughput; too low, items wait behind an expensive one that no other
-    /// worker can reach.
+    /// The last dequeue was of `items` items, which took `ticks` together. One
+    /// that found nothing says nothing about cost. The expectation rises at
+    /// once and falls slowly: too high, it costs a little throughput; too low,
+    /// items wait behind an expensive one that no other worker can reach.
     #[inline]
     pub fn observe(&mut self, items: usize, ticks: u64) {
-        let each = ticks / items.max(1) as u64;
+        let Some(each) = ticks.checked_div(items as u64) else { return };
         if each >= self.expected_ticks {
             self.expected_ticks = each;
         } else {
@@ -75,6 +76,15 @@ mod tests {
         }
         budget.observe(1, 260_000);
         assert_eq!(budget.items(), 1);
+    }
+
+    #[test]
+    fn an_empty_dequeue_teaches_nothing() {
+        let mut budget = DequeueBudget::new(50_000, 32);
+        for _ in 0..100 {
+            budget.observe(0, 20);
+        }
+        assert_eq!(budget.items(), 1, "no item was seen to be cheap");
     }
 
     proptest! {
