@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::{
-    ActivityTicks, Histogram, HostGaps, OrderCounts, Parts, RankCounts, RescueStats, StepMeter,
+    ActivityTicks, ArrivalCounts, Histogram, HostGaps, OrderCounts, Parts, RankCounts, RescueStats,
+    StepMeter,
 };
 
 /// A count that one lcore writes.
@@ -194,11 +195,12 @@ pub struct PortQueue {
     pub port: u16,
     pub queue: u16,
     pub pkts: Counter,
+    pub arrivals: ArrivalCounts,
 }
 
 impl PortQueue {
     pub fn new(port: u16, queue: u16) -> Self {
-        Self { port, queue, pkts: Counter::default() }
+        Self { port, queue, pkts: Counter::default(), arrivals: ArrivalCounts::default() }
     }
 }
 
