@@ -148,6 +148,7 @@ fn lcore_row(
         tx_pkts: stats.tx_pkts(),
         cheap_pkts: stats.cheap_pkts.get(),
         expensive_pkts: stats.expensive_pkts.get(),
+        unknown_pkts: stats.unknown_pkts.get(),
         yielded_pkts: stats.yielded_pkts.get(),
         shed_pkts: stats.shed_pkts.get(),
         taken_pkts: stats.taken_pkts.get(),

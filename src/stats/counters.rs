@@ -221,6 +221,8 @@ pub struct LcoreStats {
     pub cheap_pkts: Counter,
     /// Packets that went through the expensive stage here.
     pub expensive_pkts: Counter,
+    /// Packets that ran alone, because their cost was unknown.
+    pub unknown_pkts: Counter,
     /// Packets that the cheap stage handed over to the expensive stage.
     pub yielded_pkts: Counter,
     /// Packets put into this lcore's shard.
@@ -283,6 +285,7 @@ impl LcoreStats {
             empty_polls: Counter::default(),
             cheap_pkts: Counter::default(),
             expensive_pkts: Counter::default(),
+            unknown_pkts: Counter::default(),
             yielded_pkts: Counter::default(),
             shed_pkts: Counter::default(),
             taken_pkts: Counter::default(),

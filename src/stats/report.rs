@@ -135,6 +135,8 @@ pub struct LcoreRow {
     pub cheap_pkts: u64,
     /// Packets that went through the expensive stage here.
     pub expensive_pkts: u64,
+    /// Packets that ran alone, because their cost was unknown.
+    pub unknown_pkts: u64,
     /// Packets that the cheap stage handed over to the expensive stage.
     pub yielded_pkts: u64,
     pub shed_pkts: u64,
