@@ -360,16 +360,20 @@ fn advice_is_given_and_checked() {
         "--duration 1 --work spin:cheap=20us,expensive=2ms,p=0.005 --source open-loop:load=0.2";
     let report = quiet_report(&format!("--mode rtc {own}"));
     let first = write("first.json", &report);
-    let text = succeed(mplab(&["advise", &first, "--target", "cheap p99 < 10s"]));
+    let advise = |args: &[&str]| {
+        let all = [["advise", &first, "--packets", "1000"].as_slice(), args].concat();
+        succeed(mplab(&all))
+    };
+    let text = advise(&["--target", "cheap p99 < 10s"]);
     let lines =
         |start: &str| text.lines().filter(|line| line.trim_start().starts_with(start)).count();
     assert_eq!((lines("advice: --mode "), lines("NO SPLIT"), lines("now ")), (1, 0, 2), "{text}");
     assert!(text.contains("--rxd") && text.contains("--ring-size"), "{text}");
-    let text = succeed(mplab(&["advise", &first, "--target", "cheap p99 < 1us", "--lcores", "4"]));
+    let text = advise(&["--target", "cheap p99 < 1us", "--lcores", "4"]);
     assert!(text.contains("NO SPLIT REACHES cheap p99 < 1.00 us on 4 lcores"), "{text}");
 
     let second = quiet_report(&format!("--mode hybrid --pools 1:1 {own}"));
-    let text = succeed(mplab(&["advise", &first, "--check", &write("second.json", &second)]));
+    let text = advise(&["--check", &write("second.json", &second)]);
     assert!(text.starts_with("hybrid 1:1 at ") && text.matches("p99.9").count() == 2, "{text}");
 
     let mut clipped = report;

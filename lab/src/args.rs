@@ -325,6 +325,10 @@ pub(super) struct AdviseArgs {
     /// What the lcores' own work takes: a file that mplab calibrate wrote
     #[arg(long, value_name = "FILE")]
     pub profile: Option<PathBuf>,
+    /// Packets of each simulation; up to four times as many where few are
+    /// expensive
+    #[arg(long, value_name = "N", default_value_t = 400_000, value_parser = clap::value_parser!(u32).range(1_000..))]
+    pub packets: u32,
     /// Instead of advice: what REPORT predicts of the run that has written this
     /// report, beside what that has measured
     #[arg(long, value_name = "REPORT2.json", conflicts_with_all = ["lcores", "target"])]

@@ -20,11 +20,10 @@ use mpfwd_common::args::Pools;
 use mpfwd_common::error::Result;
 use mpfwd_common::latency::{LatencyRow, of_buckets};
 
-/// Packets of a simulation: enough for a p99.9, and for some hundred expensive
-/// ones.
-const PACKETS: f64 = 400_000.0;
-const PACKETS_MAX: f64 = 1_500_000.0;
+/// So many packets of a simulation should be expensive; it has up to
+/// `LONGER_MAX` times as many packets for that.
 const EXPENSIVE_PKTS: f64 = 300.0;
+const LONGER_MAX: f64 = 4.0;
 
 /// Seeds of each candidate.
 const ROUNDS: u32 = 2;
@@ -118,14 +117,16 @@ pub(super) struct Twin<'a> {
     pub evidence: &'a Evidence,
     pub process: Process,
     pub profile: Profile,
+    /// The least number of packets of a simulation.
+    packets: f64,
 }
 
 impl<'a> Twin<'a> {
     /// A virtual source's work counts where the run had one.
-    pub(super) fn new(evidence: &'a Evidence, profile: Profile) -> Self {
+    pub(super) fn new(evidence: &'a Evidence, profile: Profile, packets: u32) -> Self {
         let mut profile = profile.without_gaps();
         profile.costs.source_pkt_ns = evidence.source_pkt_ns;
-        Self { evidence, process: Process::of(evidence), profile }
+        Self { evidence, process: Process::of(evidence), profile, packets: packets.into() }
     }
 
     /// The Erlangs of the run's rate on so many lcores, the least of the lcores'
@@ -146,8 +147,9 @@ impl<'a> Twin<'a> {
     /// The candidate can't run.
     fn cell(&self, candidate: &Candidate, pps: f64) -> Result<Cell> {
         let Evidence { p, burst, flows, shares: measured, .. } = self.evidence;
-        let wanted = (EXPENSIVE_PKTS / p.max(1e-12)).clamp(PACKETS, PACKETS_MAX);
-        let seconds = (wanted / pps).clamp(0.01, 60.0);
+        let least = self.packets;
+        let wanted = (EXPENSIVE_PKTS / p.max(1e-12)).clamp(least, LONGER_MAX * least);
+        let seconds = (wanted / pps).clamp(0.001, 60.0);
         let work = Services::Measured { costs: self.evidence.costs(), known: self.evidence.known };
         let traffic = Traffic { work, source: String::new(), backlog: None };
         let args = ModeArgs {

@@ -69,7 +69,7 @@ impl Choice {
 /// The report can't be used, or the arguments contradict it.
 pub(super) fn advise(args: &AdviseArgs) -> Result<()> {
     let evidence = Evidence::read(&args.report)?;
-    let twin = Twin::new(&evidence, Profile::of(args.profile.as_deref())?);
+    let twin = Twin::new(&evidence, Profile::of(args.profile.as_deref())?, args.packets);
     if let Some(path) = &args.check {
         return check(&evidence, &twin, &Evidence::read(path)?);
     }
