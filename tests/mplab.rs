@@ -336,3 +336,50 @@ fn what_can_not_be_done_is_one_line() {
     }
     assert!(!Path::new(&out).exists(), "nothing was drawn");
 }
+
+/// A short run's report, without what a machine that runs other tests adds.
+fn quiet_report(own: &str) -> Value {
+    let outcome = run(&format!("{} --vdev net_null0,no-rx=1", lcores(2)), own);
+    let mut report = outcome.good_report().clone();
+    (report["host_gaps"]["gap_ns"], report["run_delay_ns"]) = (0.into(), 0.into());
+    for name in ["imissed", "rx_nombuf"] {
+        report["ports"][0]["device"][name] = 0.into();
+    }
+    report
+}
+
+#[test]
+fn advice_is_given_and_checked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, report: &Value| {
+        let path = path(&folder, name);
+        std::fs::write(&path, report.to_string()).expect("it can be written");
+        path
+    };
+    let own =
+        "--duration 1 --work spin:cheap=20us,expensive=2ms,p=0.005 --source open-loop:load=0.2";
+    let report = quiet_report(&format!("--mode rtc {own}"));
+    let first = write("first.json", &report);
+    let advise = |args: &[&str]| {
+        let all = [["advise", &first, "--packets", "1000"].as_slice(), args].concat();
+        succeed(mplab(&all))
+    };
+    let text = advise(&["--target", "cheap p99 < 10s"]);
+    let lines =
+        |start: &str| text.lines().filter(|line| line.trim_start().starts_with(start)).count();
+    assert_eq!((lines("advice: --mode "), lines("NO SPLIT"), lines("now ")), (1, 0, 2), "{text}");
+    assert!(text.contains("--rxd") && text.contains("--ring-size"), "{text}");
+    let text = advise(&["--target", "cheap p99 < 1us", "--lcores", "4"]);
+    assert!(text.contains("NO SPLIT REACHES cheap p99 < 1.00 us on 4 lcores"), "{text}");
+
+    let second = quiet_report(&format!("--mode hybrid --pools 1:1 {own}"));
+    let text = advise(&["--check", &write("second.json", &second)]);
+    assert!(text.starts_with("hybrid 1:1 at ") && text.matches("p99.9").count() == 2, "{text}");
+
+    let mut clipped = report;
+    clipped["ports"][0]["device"]["imissed"] = 7.into();
+    let output = mplab(&["advise", &write("clipped.json", &clipped)]).output();
+    let output = output.expect("mplab starts");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && err.contains("missed 7 packets"), "{err}");
+}

@@ -59,7 +59,7 @@ fn every_key_is_described_and_nothing_else() {
         ("`latency`", &[latency, &latency["cheap"], &latency["parts"], &latency["parts"]["cheap"]]),
         ("`step_cycles`", &[&report["step_cycles"]]),
         ("`lcores`", &[lcore, &lcore["rescue"]]),
-        ("`queues`", &[first("queues")]),
+        ("`queues`", &[first("queues"), &first("queues")["arrivals"][0]]),
         ("`ports`", &[port, &port["device"]]),
         ("`incidents`", &[first("incidents")]),
     ] {

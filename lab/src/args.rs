@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use micropools::policy::Excess;
 
+use super::advise::Target;
 use super::lcores::Lcores;
 use super::mode::LabMode;
 use super::sim_mode::SimMode;
@@ -41,6 +42,9 @@ pub(super) enum Command {
     /// Measure the costs of the lcores' own work on this machine, for
     /// simulations
     Calibrate(CalibrateArgs),
+    /// Advise on mode, pools and ring sizes by the report of a run, and predict
+    /// what they bring
+    Advise(AdviseArgs),
     /// 5,000,000 packets, of which one in ten thousand is expensive, in two
     /// pools and in a single one
     Bimodal(BimodalArgs),
@@ -305,6 +309,33 @@ pub(super) struct CalibrateArgs {
     /// The profile
     #[arg(short, long, value_name = "FILE")]
     pub out: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct AdviseArgs {
+    /// What mpfwd --report has written
+    #[arg(value_name = "REPORT.json")]
+    pub report: PathBuf,
+    /// Number of lcores to advise for [default: those of the run]
+    #[arg(long, value_name = "N")]
+    pub lcores: Option<usize>,
+    /// What to reach: a class, a quantile, and perhaps a limit
+    #[arg(long, value_name = "TARGET", default_value = "cheap p99")]
+    pub target: Target,
+    /// The advice must also hold at the run's rate times this
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.5, value_parser = parse_positive)]
+    pub load_factor: f64,
+    /// What the lcores' own work takes: a file that mplab calibrate wrote
+    #[arg(long, value_name = "FILE")]
+    pub profile: Option<PathBuf>,
+    /// Packets of each simulation; up to four times as many where few are
+    /// expensive
+    #[arg(long, value_name = "N", default_value_t = 400_000, value_parser = clap::value_parser!(u32).range(1_000..))]
+    pub packets: u32,
+    /// Instead of advice: what REPORT predicts of the run that has written this
+    /// report, beside what that has measured
+    #[arg(long, value_name = "REPORT2.json", conflicts_with_all = ["lcores", "target"])]
+    pub check: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -10,9 +10,11 @@
 //! * `compare`, `comparison`, `tables`; `bimodal`, `log2`: the experiments
 //! * `simulate`, `twin`, `map`, `sim_mode`, `profile`: the same in virtual time;
 //!   `calibrate` measures a profile
+//! * `advise`: which mode to run, from the report of a run
 //! * `plot`: pictures of their results and of reports
 //! * `routes`: a routes file for `l3`
 
+mod advise;
 mod args;
 mod bench;
 mod bimodal;
@@ -64,6 +66,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<()> {
         args::Command::Simulate(args) => simulate::simulate(&args),
         args::Command::Map(args) => map::map(&args),
         args::Command::Calibrate(args) => calibrate::calibrate(&args),
+        args::Command::Advise(args) => advise::advise(&args),
         args::Command::Bimodal(args) => bimodal::bimodal(&args),
         args::Command::Plot(args) => plot::plot(&args),
         args::Command::Routes(args) => routes::routes(&args),

@@ -14,7 +14,7 @@ use super::plot::{self, Tile};
 use super::profile::Profile;
 use super::results::Results;
 use super::sim_mode::SimMode;
-use super::simulate::{Cell, Traffic, p99_ns, run_all, split};
+use super::simulate::{Cell, Services, Traffic, p99_ns, run_all, split};
 use super::workload::{Share, Workload};
 use micropools::policy::Mode;
 use mpfwd_common::args::Pools;
@@ -113,7 +113,11 @@ fn spot(args: &MapArgs, lcores: usize, load: f64, ratio: f64) -> Result<Spot> {
         ratio,
         cheap_erlangs: all - busy,
         expensive_erlangs: busy,
-        traffic: Traffic { work: workload.work, source: workload.source, backlog: None },
+        traffic: Traffic {
+            work: Services::Told(workload.work),
+            source: workload.source,
+            backlog: None,
+        },
         round_time: Duration::from_secs_f64(packets * mean_s / all),
     })
 }

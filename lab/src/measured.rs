@@ -28,6 +28,16 @@ pub(super) struct Measured {
     pub host_gaps: HostGapRow,
     lcores: Vec<LcoreRow>,
     pub incidents: Vec<Incident>,
+    /// Of simulations only.
+    #[serde(skip)]
+    pub deepest: Deepest,
+}
+
+/// The most packets that a receive queue and a shard or inbox held.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Deepest {
+    pub queue_pkts: usize,
+    pub shard_pkts: usize,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -101,6 +111,7 @@ pub(super) struct Counts {
     /// Steals and takeovers.
     pub helps: (u64, u64),
     pub lcores: usize,
+    pub deepest: Deepest,
 }
 
 impl Measured {
@@ -142,6 +153,7 @@ impl Measured {
             host_gaps: HostGapRow { gaps: 0, gap_ns: counts.host_gap_ns, gap_max_ns: 0 },
             lcores: (0..counts.lcores).map(row).collect(),
             incidents: Vec::new(),
+            deepest: counts.deepest,
         }
     }
 

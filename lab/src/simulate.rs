@@ -17,7 +17,7 @@ use super::args::{Class, ModeArgs, SimulateArgs, SimulatedArgs};
 use super::compare::workload;
 use super::comparison::{Comparison, Machine, Parameters};
 use super::lcores::fitting_pools;
-use super::measured::{Counts, Measured};
+use super::measured::{Counts, Deepest, Measured};
 use super::mode::check_distinct;
 use super::profile::Profile;
 use super::results::Results;
@@ -26,7 +26,7 @@ use super::workload::{Workload, seeded};
 use mpfwd_common::args::Pools;
 use mpfwd_common::error::{Error, Result};
 use mpfwd_common::latency::{LatencyRow, histogram_ns};
-use mpfwd_common::traffic::{Costs as Services, Generator, OpenLoop, Stream};
+use mpfwd_common::traffic::{Costs as CostDistribution, Generator, OpenLoop, Stream};
 use mpfwd_common::work::Work;
 
 /// A simulation of one mode: everything but the seed.
@@ -38,12 +38,41 @@ pub(super) struct Cell {
     pub round_time: Duration,
 }
 
-/// The offered traffic, in terms of `--work` and `--source`, without seeds.
+/// The offered traffic, without seeds.
 #[derive(Clone, Debug)]
 pub(super) struct Traffic {
-    pub work: String,
+    pub work: Services,
+    /// In terms of `--source`.
     pub source: String,
     pub backlog: Option<Backlog>,
+}
+
+/// What packets cost.
+#[derive(Clone, Debug)]
+pub(super) enum Services {
+    /// In terms of `--work`.
+    Told(String),
+    Measured {
+        costs: CostDistribution,
+        /// A packet's class is known before it runs.
+        known: bool,
+    },
+}
+
+impl Services {
+    /// The distribution, the seed of its draws in the round `seed`, and whether a
+    /// packet's class is known before it runs.
+    fn read(&self, seed: u64) -> Result<(CostDistribution, u64, bool)> {
+        match self {
+            Self::Told(spec) => {
+                let work: Work = seeded(spec, seed)
+                    .parse()
+                    .map_err(|why| usage(format!("--work {spec}: {why}")))?;
+                Ok((work.costs(), work.seed, work.known))
+            }
+            Self::Measured { costs, known } => Ok((costs.clone(), seed, *known)),
+        }
+    }
 }
 
 /// Packets that wait in one receive queue when the run begins.
@@ -89,8 +118,7 @@ impl Cell {
             _ => (Mode::Hybrid, None),
         };
         let base = Setup::new(lcores, pools.b);
-        let work: Work =
-            traffic.work.parse().map_err(|why| usage(format!("{}: {why}", traffic.work)))?;
+        let (_, _, known) = traffic.work.read(1)?;
         let ns = |time: Option<Duration>, default| time.map_or(default, |at| at.as_nanos() as u64);
         let setup = Setup {
             mode: policy,
@@ -103,7 +131,7 @@ impl Cell {
             stall_after_ns: ns(args.stall_after, base.stall_after_ns),
             burst: args.burst.map_or(base.burst, usize::from),
             descriptors,
-            known: work.known,
+            known,
             costs: profile.costs,
             topology: profile.topology,
             gaps: profile.recording(),
@@ -158,6 +186,10 @@ impl Cell {
             host_gap_ns: ns_of_ticks(outcome.gap_ticks) as u64,
             helps: (outcome.steals, outcome.takeovers),
             lcores: self.setup.lcores,
+            deepest: Deepest {
+                queue_pkts: outcome.queue_pkts_max,
+                shard_pkts: outcome.shard_pkts_max,
+            },
         }))
     }
 
@@ -217,16 +249,15 @@ impl Traffic {
         lcores: usize,
         queues: usize,
     ) -> Result<(impl FnMut(usize) -> Option<Arrival>, Offer)> {
-        let read = |what: &str, text: String, why: String| usage(format!("{what} {text}: {why}"));
-        let (work, spec) = (seeded(&self.work, seed), seeded(&self.source, seed));
-        let work: Work = work.parse().map_err(|why| read("--work", work.clone(), why))?;
-        let source: OpenLoop = spec.parse().map_err(|why| read("--source", spec.clone(), why))?;
-        let services = work.costs();
+        let spec = seeded(&self.source, seed);
+        let (services, cost_seed, _) = self.work.read(seed)?;
+        let source: OpenLoop =
+            spec.parse().map_err(|why| usage(format!("--source {spec}: {why}")))?;
         let mean_ns = services.service.mean_ns();
         let refused = |why| usage(format!("--source: {why}"));
         let pps = source.demand.pps(mean_ns, lcores).map_err(refused)?;
         let shares = source.skew.shares(queues).map_err(refused)?;
-        let stream = |queue: usize, services: &Services, cost_seed: u64| {
+        let stream = |queue: usize, services: &CostDistribution, cost_seed: u64| {
             Generator::new(&Stream {
                 arrivals: source.arrivals,
                 pps: pps * shares[queue],
@@ -240,10 +271,10 @@ impl Traffic {
             })
         };
         let mut generators: Vec<Generator> =
-            (0..queues).map(|queue| stream(queue, &services, work.seed)).collect();
+            (0..queues).map(|queue| stream(queue, &services, cost_seed)).collect();
         let mut backlog = self
             .backlog
-            .map(|backlog| (backlog, stream(backlog.queue, &services, !work.seed), Duration::ZERO));
+            .map(|backlog| (backlog, stream(backlog.queue, &services, !cost_seed), Duration::ZERO));
         let arrivals = move |queue: usize| {
             let waiting = backlog.as_mut().filter(|of| of.0.queue == queue && of.2 < of.0.work);
             let generator = match waiting {
@@ -310,7 +341,7 @@ pub(super) fn simulate(args: &SimulateArgs) -> Result<()> {
     let workload = workload(&args.traffic, lcores)?;
     let results = Results::new(&args.output)?;
     let traffic = Traffic {
-        work: workload.work.clone(),
+        work: Services::Told(workload.work.clone()),
         source: workload.source.clone(),
         backlog: args.backlog,
     };

@@ -9,7 +9,7 @@ use super::bench::Bench;
 use super::comparison::{Comparison, Row};
 use super::profile::Profile;
 use super::sim_mode::SimMode;
-use super::simulate::{Cell, Traffic, comparison, run_all};
+use super::simulate::{Cell, Services, Traffic, comparison, run_all};
 use super::workload::Workload;
 use mpfwd_common::args::one_line;
 use mpfwd_common::error::{Error, Result};
@@ -37,8 +37,11 @@ impl Twin {
         let profile = Profile::of(args.profile.as_deref())?;
         let profile = if args.host_gaps { profile } else { profile.without_gaps() };
         let mode_args = mode_args(&args.machine.own)?;
-        let traffic =
-            Traffic { work: workload.work.clone(), source: workload.source.clone(), backlog: None };
+        let traffic = Traffic {
+            work: Services::Told(workload.work.clone()),
+            source: workload.source.clone(),
+            backlog: None,
+        };
         let cell = |&mode| {
             Cell::new(
                 SimMode::Lab(mode),

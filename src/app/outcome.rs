@@ -15,11 +15,11 @@ use crate::dpdk::clock::{TscRate, tsc};
 use crate::policy::Pool;
 use crate::shed::rank_error_bound;
 use crate::stats::{
-    self, Activity, BurstTimeRow, DeviceStats, DpiReport, DropCause, Histogram, HostGapRow,
-    Incident, Lap, Latency, LatencyParts, LatencyRow, LcoreLatency, LcoreRow, LcoreStats, LiveRow,
-    OrderRow, OwnStats, PARTS_EVERY_BURSTS, PartRows, Parts, PoolChange, PortLog, PortRow,
-    PredictionRow, QueueRow, RankCounts, RankRow, Reloads, Report, SourceReport, StepCycles,
-    TimeRow, TscRow,
+    self, Activity, ArrivalRow, BurstTimeRow, DeviceStats, DpiReport, DropCause, Histogram,
+    HostGapRow, Incident, Lap, Latency, LatencyParts, LatencyRow, LcoreLatency, LcoreRow,
+    LcoreStats, LiveRow, OrderRow, OwnStats, PARTS_EVERY_BURSTS, PartRows, Parts, PoolChange,
+    PortLog, PortQueue, PortRow, PredictionRow, QueueRow, REPORT_VERSION, RankCounts, RankRow,
+    Reloads, Report, SourceReport, StepCycles, TimeRow, TscRow,
 };
 use mpfwd_common::error::{Error, Result};
 use mpfwd_common::output;
@@ -83,6 +83,7 @@ pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
     let latency = |source| latency(stats, rate, source, ended.devices, elapsed_s);
     let order = stats.iter().map(|lcore| &lcore.order);
     Report {
+        report_version: REPORT_VERSION,
         mode: plan.scheduling.mode.name().to_owned(),
         pools: plan
             .pools
@@ -117,7 +118,7 @@ pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
                 lcore_row(plan, pool(at), stats, run_delay_ns, rate)
             })
             .collect(),
-        queues: queue_rows(plan, stats),
+        queues: queue_rows(plan, stats, rate),
         ports: port_rows(plan, ended.devices, ended.watched),
         incidents: ended.incidents,
         live: ended.live,
@@ -147,6 +148,7 @@ fn lcore_row(
         tx_pkts: stats.tx_pkts(),
         cheap_pkts: stats.cheap_pkts.get(),
         expensive_pkts: stats.expensive_pkts.get(),
+        unknown_pkts: stats.unknown_pkts.get(),
         yielded_pkts: stats.yielded_pkts.get(),
         shed_pkts: stats.shed_pkts.get(),
         taken_pkts: stats.taken_pkts.get(),
@@ -170,7 +172,7 @@ fn lcore_row(
 }
 
 /// One row per queue of every port, summed over the lcores that use it.
-fn queue_rows(plan: &Plan, stats: &[OwnStats]) -> Vec<QueueRow> {
+fn queue_rows(plan: &Plan, stats: &[OwnStats], rate: TscRate) -> Vec<QueueRow> {
     let mut rows: BTreeMap<(u16, &'static str, u16), QueueRow> = BTreeMap::new();
     for (lcore, stats) in plan.lcores.iter().zip(stats) {
         let counted = stats
@@ -186,6 +188,7 @@ fn queue_rows(plan: &Plan, stats: &[OwnStats]) -> Vec<QueueRow> {
                 queue,
                 lcores: Vec::new(),
                 pkts: 0,
+                arrivals: Vec::new(),
             });
             // In some modes any lcore may poll any queue. Lcores that never did
             // are left out.
@@ -194,6 +197,11 @@ fn queue_rows(plan: &Plan, stats: &[OwnStats]) -> Vec<QueueRow> {
             }
             row.pkts += counted.pkts.get();
         }
+    }
+    for row in rows.values_mut().filter(|row| row.direction == "rx") {
+        let is_of = |of: &&PortQueue| (of.port, of.queue) == (row.port, row.queue);
+        let counts = stats.iter().flat_map(|lcore| &lcore.rx).filter(is_of);
+        row.arrivals = ArrivalRow::of(counts.map(|of| &of.arrivals), |ticks| rate.ns(ticks));
     }
     rows.into_values().collect()
 }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::packet::Arrival;
 use super::setup::{Settings, Shared};
 use crate::dpdk::{Burst, BurstSize, Lease, RxQueue};
-use crate::stats::{Counter, DropCause, LcoreStats, PortQueue};
+use crate::stats::{DropCause, LcoreStats, PortQueue};
 use micropools::pace::KEPT_UP_NS;
 
 /// A receive queue that this lcore may poll.
@@ -17,7 +17,12 @@ struct Queue<'a> {
     /// The lcore that owns it, by its place among the boards.
     owner: usize,
     lease: Option<Lease<'a>>,
-    received_pkts: &'a Counter,
+    received: &'a PortQueue,
+    /// As many of the received packets are counted in the queue's windows of
+    /// arrivals, which this lcore shares with others.
+    windowed_pkts: u64,
+    /// When the next of these windows can end, as far as this lcore knows.
+    window_due_ticks: u64,
     /// When the last poll began that emptied the queue.
     emptied_ticks: u64,
     /// The last stamp that a driver wrote on its packets, in ticks; 0 before
@@ -43,6 +48,7 @@ impl<'a> Queue<'a> {
         if let Some(lease) = &self.lease {
             let emptied_ticks = lease.emptied_ticks().min(now.wrapping_sub(1));
             self.emptied_ticks = self.emptied_ticks.max(emptied_ticks);
+            self.window_due_ticks = lease.arrivals().due_ticks();
         }
     }
 
@@ -51,7 +57,27 @@ impl<'a> Queue<'a> {
     fn release(&mut self) {
         if let Some(lease) = self.lease.take() {
             lease.note_emptied(self.emptied_ticks);
+            let pkts = self.received.pkts.get();
+            lease.arrivals().add(pkts - std::mem::replace(&mut self.windowed_pkts, pkts));
         }
+    }
+
+    /// The poll that began at `now` has emptied the queue.
+    #[inline(always)]
+    fn note_emptied(&mut self, now: u64) {
+        self.emptied_ticks = now;
+        if now >= self.window_due_ticks {
+            self.end_windows(now);
+        }
+    }
+
+    #[cold]
+    fn end_windows(&mut self, now: u64) {
+        let Some(lease) = &self.lease else { return };
+        let (pkts, windows) = (self.received.pkts.get(), lease.arrivals());
+        windows.add(pkts - std::mem::replace(&mut self.windowed_pkts, pkts));
+        windows.emptied(now, &self.received.arrivals);
+        self.window_due_ticks = windows.due_ticks();
     }
 }
 
@@ -127,7 +153,7 @@ impl<'a> Poller<'a> {
         let all = rx.into_iter().map(|rxq| (me, rxq)).chain(others);
         let counter = |rxq: &RxQueue| {
             let is_of = |of: &&PortQueue| (of.port, of.queue) == (rxq.port(), rxq.queue());
-            stats.rx.iter().find(is_of).map(|of| &of.pkts)
+            stats.rx.iter().find(is_of)
         };
         // Only where the mode lets it poll others' queues it counts for them.
         let queues: Vec<_> = all
@@ -137,7 +163,9 @@ impl<'a> Poller<'a> {
                     number: shared.number(rxq),
                     owner,
                     lease: None,
-                    received_pkts: counter(rxq)?,
+                    received: counter(rxq)?,
+                    windowed_pkts: 0,
+                    window_due_ticks: 0,
                     emptied_ticks: settings.started_ticks,
                     stamped_ticks: 0,
                 })
@@ -234,10 +262,10 @@ impl<'a> Poller<'a> {
         let pkts = lease.poll(burst, want);
         polled.pkts = pkts;
         polled.source_asked = lease.source_asked();
-        queue.received_pkts.add(pkts as u64);
+        queue.received.pkts.add(pkts as u64);
         polled.emptied_ticks = queue.emptied_ticks;
         if pkts < want.pkts() {
-            queue.emptied_ticks = now;
+            queue.note_emptied(now);
         }
         if pkts > 0 {
             self.stats.rx_bursts.add(1);

@@ -87,6 +87,12 @@ impl<'a, E: Engine> Serve<'a, E> {
         self.stats.cheap_pkts.add(pkts);
     }
 
+    /// A packet of unknown cost runs alone.
+    #[inline(always)]
+    pub(super) fn count_unknown(&self) {
+        self.stats.unknown_pkts.add(1);
+    }
+
     /// Packets that were forwarded since the run began.
     #[inline]
     pub(super) fn done_pkts(&self) -> u64 {

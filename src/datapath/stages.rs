@@ -349,6 +349,7 @@ impl<'a, E: Engine, P: Policy> Stages<'a, E, P> {
             self.sender.timing().begin_alone(start, stage, marks.arrival(&packet));
         }
         if unknown {
+            self.serve.count_unknown();
             let pass = marks.pass(&packet);
             self.piles.cheap.push(packet, pass);
             return self.serve_cheap(Origin::Packet);

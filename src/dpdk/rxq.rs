@@ -9,6 +9,7 @@ use super::fast_path::FastPath;
 use super::port::Started;
 use super::source::{Attached, RxSource};
 use super::{Burst, BurstSize};
+use crate::stats::ArrivalWindows;
 use micropools::{Line, lease};
 use mpfwd_common::error::Result;
 
@@ -19,16 +20,22 @@ pub struct RxQueue {
     longest_pkt: u32,
     /// On a cache line of its own: failed attempts to acquire it disturb
     /// neither the holder's polls nor the neighbouring queues.
-    lease: Line<lease::Lease>,
-    /// Start of the last poll that emptied the queue, as the lease's last
-    /// holder knew it, in ticks; 0 before.
-    emptied_ticks: AtomicU64,
+    lease: Line<Handover>,
     /// Detached before the port closes.
     source: Option<Attached>,
     /// The queue is not polled any more.
     retired: AtomicBool,
     state: Arc<PortState>,
     opened: Started,
+}
+
+/// The lease, and what its holders tell the next one.
+struct Handover {
+    lease: lease::Lease,
+    /// Start of the last poll that emptied the queue, as the lease's last
+    /// holder knew it, in ticks; 0 before.
+    emptied_ticks: AtomicU64,
+    arrivals: ArrivalWindows,
 }
 
 impl RxQueue {
@@ -41,8 +48,11 @@ impl RxQueue {
         Self {
             path: FastPath::new(port, queue),
             longest_pkt,
-            lease: Line(lease::Lease::new()),
-            emptied_ticks: AtomicU64::new(0),
+            lease: Line(Handover {
+                lease: lease::Lease::new(),
+                emptied_ticks: AtomicU64::new(0),
+                arrivals: ArrivalWindows::default(),
+            }),
             source: None,
             retired: AtomicBool::new(false),
             state: state.clone(),
@@ -88,7 +98,7 @@ impl RxQueue {
     /// Start of the last poll that emptied the queue, as the lease's last
     /// holder knew it, in ticks; 0 before. A hint; any lcore may ask.
     pub fn emptied_ticks(&self) -> u64 {
-        self.emptied_ticks.load(Ordering::Relaxed)
+        self.lease.emptied_ticks.load(Ordering::Relaxed)
     }
 
     /// Whether the driver reported the loss of the device.
@@ -105,7 +115,7 @@ impl RxQueue {
         if self.retired.load(Ordering::Relaxed) {
             return true;
         }
-        let Some(held) = self.lease.try_acquire() else { return false };
+        let Some(held) = self.lease.lease.try_acquire() else { return false };
         std::mem::forget(held);
         self.retired.store(true, Ordering::Relaxed);
         // The port is about to be closed, and its callbacks with it.
@@ -115,7 +125,7 @@ impl RxQueue {
 
     /// Acquires the lease, if it is free.
     pub fn try_lease(&self) -> Option<Lease<'_>> {
-        self.lease.try_acquire().map(|held| Lease { rxq: self, _held: held })
+        self.lease.lease.try_acquire().map(|held| Lease { rxq: self, _held: held })
     }
 }
 
@@ -143,7 +153,13 @@ impl Lease<'_> {
 
     /// Notes that time for the next holder.
     pub fn note_emptied(&self, ticks: u64) {
-        self.rxq.emptied_ticks.store(ticks, Ordering::Relaxed);
+        self.rxq.lease.emptied_ticks.store(ticks, Ordering::Relaxed);
+    }
+
+    /// The queue's windows of arrivals, which its holders share.
+    #[inline]
+    pub fn arrivals(&self) -> &ArrivalWindows {
+        &self.rxq.lease.arrivals
     }
 
     /// The time at which the queue's source was called in the last poll, in

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::{
-    ActivityTicks, Histogram, HostGaps, OrderCounts, Parts, RankCounts, RescueStats, StepMeter,
+    ActivityTicks, ArrivalCounts, Histogram, HostGaps, OrderCounts, Parts, RankCounts, RescueStats,
+    StepMeter,
 };
 
 /// A count that one lcore writes.
@@ -194,11 +195,12 @@ pub struct PortQueue {
     pub port: u16,
     pub queue: u16,
     pub pkts: Counter,
+    pub arrivals: ArrivalCounts,
 }
 
 impl PortQueue {
     pub fn new(port: u16, queue: u16) -> Self {
-        Self { port, queue, pkts: Counter::default() }
+        Self { port, queue, pkts: Counter::default(), arrivals: ArrivalCounts::default() }
     }
 }
 
@@ -219,6 +221,8 @@ pub struct LcoreStats {
     pub cheap_pkts: Counter,
     /// Packets that went through the expensive stage here.
     pub expensive_pkts: Counter,
+    /// Packets that ran alone, because their cost was unknown.
+    pub unknown_pkts: Counter,
     /// Packets that the cheap stage handed over to the expensive stage.
     pub yielded_pkts: Counter,
     /// Packets put into this lcore's shard.
@@ -281,6 +285,7 @@ impl LcoreStats {
             empty_polls: Counter::default(),
             cheap_pkts: Counter::default(),
             expensive_pkts: Counter::default(),
+            unknown_pkts: Counter::default(),
             yielded_pkts: Counter::default(),
             shed_pkts: Counter::default(),
             taken_pkts: Counter::default(),

@@ -2,6 +2,7 @@
 //! made of them.
 
 mod activity;
+mod arrivals;
 mod counters;
 mod cycles;
 mod dpi;
@@ -22,6 +23,7 @@ mod source;
 mod stamps;
 
 pub use activity::{Activity, ActivityTicks};
+pub use arrivals::{ArrivalCounts, ArrivalRow, ArrivalWindows};
 pub use counters::{Counter, DropCause, LcoreStats, OwnStats, PortQueue};
 pub use cycles::{Lap, StepMeter};
 pub use dpi::{DpiCounts, DpiReport, RuleCounts, RuleRow};
@@ -39,7 +41,8 @@ pub use pools::PoolChange;
 pub use prediction::{PredictionCounts, PredictionRow};
 pub use rank::{RankCounts, RankRow};
 pub use report::{
-    DeviceStats, LcoreRow, LiveRow, PortRow, QueueRow, Reloads, Report, StepCycles, TscRow,
+    DeviceStats, LcoreRow, LiveRow, PortRow, QueueRow, REPORT_VERSION, Reloads, Report, StepCycles,
+    TscRow,
 };
 pub use rescue::{RescueRow, RescueStats};
 pub use run_delay::RunDelay;

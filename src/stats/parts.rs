@@ -5,6 +5,7 @@ use hdrhistogram::Histogram as HdrHistogram;
 use serde::Serialize;
 
 use super::Histogram;
+use mpfwd_common::latency::{LatencyRow, histogram_ns};
 use mpfwd_common::text::{grouped, table, time};
 
 /// Parts are measured in one of so many bursts of the cheap stage, because that
@@ -29,6 +30,8 @@ pub struct Parts {
     /// The stage, including the packets that were served together with this
     /// one.
     pub service: Histogram,
+    /// The same for each of these packets: that time divided by their number.
+    pub own_service: Histogram,
     /// From the end of the stage until the packet's turn in its flow, of
     /// packets that had to wait for it.
     pub order_wait: Histogram,
@@ -107,12 +110,14 @@ impl BurstTimeRow {
 }
 
 /// The parts of one class.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct PartRows {
     /// None where packets have no stamp of their own.
     pub nic_wait: Option<TimeRow>,
     pub queue_wait: TimeRow,
     pub service: TimeRow,
+    /// The time of the stage divided by the packets that were served together.
+    pub own_service: LatencyRow,
     pub order_wait: TimeRow,
     pub transmit: TimeRow,
 }
@@ -124,7 +129,10 @@ impl PartRows {
         let row = |pick: fn(&Parts) -> &Histogram| {
             TimeRow::of(parts.iter().map(|parts| pick(parts)), &to_ns)
         };
+        let mut own_service = histogram_ns();
+        parts.iter().for_each(|parts| parts.own_service.add_to(&mut own_service, &to_ns));
         Self {
+            own_service: LatencyRow::of(&own_service),
             nic_wait: stamped.then(|| row(|parts| &parts.nic_wait)),
             queue_wait: row(|parts| &parts.queue_wait),
             service: row(|parts| &parts.service),
@@ -135,7 +143,7 @@ impl PartRows {
 }
 
 /// The parts of both classes.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct LatencyParts {
     /// One of so many bursts of the cheap stage was measured.
     pub every_bursts: u32,
@@ -146,7 +154,7 @@ pub struct LatencyParts {
 /// A row per class and part; `None` if nothing was measured.
 pub(super) fn parts_table(parts: &LatencyParts) -> Option<Table> {
     let mut table = table(&["part", "sampled", "p50", "p99", "p99.9", "max"]);
-    for (class, rows) in [("cheap", parts.cheap), ("expensive", parts.expensive)] {
+    for (class, rows) in [("cheap", &parts.cheap), ("expensive", &parts.expensive)] {
         let parts = [
             ("NIC wait", rows.nic_wait),
             ("queue wait", Some(rows.queue_wait)),

@@ -16,12 +16,18 @@ use super::pools::PoolChange;
 use super::prediction::PredictionRow;
 use super::rank::RankRow;
 use super::rescue::{RescueRow, rescue_table};
-use super::{HostGapRow, Incident, incident_table};
+use super::{ArrivalRow, HostGapRow, Incident, incident_table};
 use mpfwd_common::text::{grouped, ranges, short, table, time, wrapped};
+
+/// Changes when a key is renamed or removed, or its meaning changes; not when
+/// one is added.
+pub const REPORT_VERSION: u32 = 1;
 
 /// The whole run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
+    /// [`REPORT_VERSION`].
+    pub report_version: u32,
     pub mode: String,
     /// Lcores per micropool as A:B, at the end of the run; none with a single
     /// pool.
@@ -129,6 +135,8 @@ pub struct LcoreRow {
     pub cheap_pkts: u64,
     /// Packets that went through the expensive stage here.
     pub expensive_pkts: u64,
+    /// Packets that ran alone, because their cost was unknown.
+    pub unknown_pkts: u64,
     /// Packets that the cheap stage handed over to the expensive stage.
     pub yielded_pkts: u64,
     pub shed_pkts: u64,
@@ -161,6 +169,8 @@ pub struct QueueRow {
     /// The lcores that poll it, or send through it.
     pub lcores: Vec<u32>,
     pub pkts: u64,
+    /// How packets arrive, in windows of two lengths; empty of transmit queues.
+    pub arrivals: Vec<ArrivalRow>,
 }
 
 #[derive(Clone, Debug, Serialize)]

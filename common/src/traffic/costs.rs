@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::latency::Bucket;
+
 /// Service times, in nanoseconds.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Service {
@@ -31,6 +33,19 @@ pub enum Service {
         file: PathBuf,
         values_ns: Arc<[u64]>,
     },
+    /// Drawn from histograms of cheap and expensive packets, the latter with
+    /// probability `p`. Not in `--work`'s syntax.
+    Measured {
+        cheap: Arc<[Bucket]>,
+        expensive: Arc<[Bucket]>,
+        p: f64,
+    },
+}
+
+/// The mean of a histogram's values; 0 without any.
+pub fn mean_ns(buckets: &[Bucket]) -> f64 {
+    let sum = |of: fn(&Bucket) -> f64| buckets.iter().map(of).sum::<f64>();
+    sum(|&(ns, count)| ns as f64 * count as f64) / sum(|&(_, count)| count as f64).max(1.0)
 }
 
 impl Service {
@@ -54,6 +69,9 @@ impl Service {
             Self::Trace { values_ns, .. } => {
                 values_ns.iter().map(|&ns| ns as f64).sum::<f64>() / values_ns.len() as f64
             }
+            Self::Measured { cheap, expensive, p } => {
+                mean_ns(cheap) * (1.0 - p) + mean_ns(expensive) * p
+            }
         }
     }
 }
@@ -63,7 +81,8 @@ impl Service {
 pub struct Costs {
     pub service: Service,
     /// A packet is expensive from this cost on. Unused with
-    /// [`Service::Bimodal`], which marks packets itself.
+    /// [`Service::Bimodal`] and [`Service::Measured`], which mark packets
+    /// themselves.
     pub expensive_from_ns: f64,
 }
 

@@ -39,6 +39,11 @@ enum Kind {
         values_ticks: Arc<[u64]>,
         next: usize,
     },
+    Measured {
+        /// By class: how many values are not above each, and the value in ticks.
+        classes: [Vec<(u64, u64)>; 2],
+        distances: Distances,
+    },
 }
 
 /// Draws the number of cheap packets between two expensive ones: one draw per
@@ -51,6 +56,24 @@ struct Distances {
 }
 
 impl Distances {
+    /// Each packet is expensive with probability `p`.
+    fn new(p: f64, random: &mut SmallRng) -> Self {
+        let geometric = Geometric::new(p.clamp(0.0, 1.0)).expect("a clamped probability is valid");
+        let mut distances = Self { geometric, always: p >= 1.0, to_pass: 0 };
+        distances.to_pass = distances.draw(random);
+        distances
+    }
+
+    /// Whether the next packet is expensive.
+    fn is_over(&mut self, random: &mut SmallRng) -> bool {
+        if self.to_pass > 0 {
+            self.to_pass -= 1;
+            return false;
+        }
+        self.to_pass = self.draw(random);
+        true
+    }
+
     fn draw(&self, random: &mut SmallRng) -> u64 {
         if self.always { 0 } else { self.geometric.sample(random) }
     }
@@ -72,10 +95,7 @@ impl CostDraws {
         let kind = match &costs.service {
             Service::Fixed { ns } => Kind::Fixed(ticks(*ns)),
             Service::Bimodal { cheap_ns, expensive_ns, p } => {
-                let geometric =
-                    Geometric::new(p.clamp(0.0, 1.0)).expect("a clamped probability is valid");
-                let mut distances = Distances { geometric, always: *p >= 1.0, to_pass: 0 };
-                distances.to_pass = distances.draw(&mut random);
+                let distances = Distances::new(*p, &mut random);
                 let cheap = Cost { ticks: ticks(*cheap_ns), expensive: false };
                 Kind::Bimodal {
                     cheap,
@@ -95,6 +115,16 @@ impl CostDraws {
                 values_ticks: values_ns.iter().map(|&ns| ticks(ns as f64)).collect(),
                 next: values_ns.len() * queue / queues,
             },
+            Service::Measured { cheap, expensive, p } => Kind::Measured {
+                classes: [cheap, expensive].map(|buckets| {
+                    let values = buckets.iter().scan(0, |sum, &(ns, count)| {
+                        *sum += count;
+                        Some((*sum, ticks(ns as f64)))
+                    });
+                    values.collect()
+                }),
+                distances: Distances::new(*p, &mut random),
+            },
         };
         Self { random, kind, expensive_from_ticks: ticks(costs.expensive_from_ns) }
     }
@@ -107,12 +137,7 @@ impl CostDraws {
             Kind::Nothing => return Cost::default(),
             Kind::Fixed(ticks) => *ticks,
             Kind::Bimodal { cheap, expensive, distances } => {
-                if distances.to_pass > 0 {
-                    distances.to_pass -= 1;
-                    return *cheap;
-                }
-                distances.to_pass = distances.draw(random);
-                return *expensive;
+                return if distances.is_over(random) { *expensive } else { *cheap };
             }
             Kind::Exponential { mean_ticks } => {
                 let times: f64 = Exp1.sample(random);
@@ -126,6 +151,14 @@ impl CostDraws {
                 let ticks = values_ticks[*next];
                 *next = if *next + 1 == values_ticks.len() { 0 } else { *next + 1 };
                 ticks
+            }
+            Kind::Measured { classes, distances } => {
+                let expensive = distances.is_over(random);
+                let values = &classes[usize::from(expensive)];
+                let Some(&(all, _)) = values.last() else { return Cost { ticks: 0, expensive } };
+                let rank = random.random_range(0..all);
+                let (_, ticks) = values[values.partition_point(|&(upto, _)| upto <= rank)];
+                return Cost { ticks, expensive };
             }
         };
         Cost { ticks, expensive: ticks >= self.expensive_from_ticks }

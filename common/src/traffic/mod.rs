@@ -15,7 +15,7 @@ mod spec;
 mod theory;
 
 pub use arrivals::Arrivals;
-pub use costs::{CostKeys, Costs, Service, read_trace};
+pub use costs::{CostKeys, Costs, Service, mean_ns, read_trace};
 pub use generator::{Due, Generator, Stream};
 pub use ring::{CATCH_UP_PKTS, VirtualRing};
 pub use skew::Skew;

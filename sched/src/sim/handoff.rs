@@ -15,6 +15,8 @@ pub(super) struct Handoff<'a> {
     ring_pkts: usize,
     /// Several lcores dequeue from shards, and so claim what they pick.
     claims: bool,
+    /// The most packets that a shard or an inbox has held.
+    pub pkts_max: usize,
 }
 
 impl<'a> Handoff<'a> {
@@ -26,6 +28,7 @@ impl<'a> Handoff<'a> {
             inboxes: vec![VecDeque::new(); setup.lcores],
             ring_pkts: setup.ring_pkts,
             claims: dequeuers != 1,
+            pkts_max: 0,
         }
     }
 
@@ -37,6 +40,7 @@ impl<'a> Handoff<'a> {
         let Some(first) = deferred.first().filter(|_| room > 0) else { return false };
         let stamp = first.due_ticks;
         ring.extend(deferred.drain(..room));
+        self.pkts_max = self.pkts_max.max(ring.len());
         if let Some(heads) = &self.seen.heads {
             heads.enqueued(shard, stamp);
         }
@@ -58,6 +62,7 @@ impl<'a> Handoff<'a> {
             let fits = inboxes[at].len() < self.ring_pkts;
             if fits {
                 inboxes[at].push_back(packet);
+                self.pkts_max = self.pkts_max.max(inboxes[at].len());
                 put.push(at);
             }
             !fits

@@ -299,6 +299,10 @@ pub struct Outcome {
     pub pool_changes: u64,
     /// See `pool_changes`.
     pub workers: usize,
+    /// The most packets that a receive queue held, and a shard or an inbox.
+    pub queue_pkts_max: usize,
+    /// See `queue_pkts_max`.
+    pub shard_pkts_max: usize,
     /// Events that were simulated.
     pub events: u64,
 }

@@ -53,6 +53,8 @@ pub(super) struct Rings<T> {
     due: Agenda,
     pub offered_pkts: u64,
     pub missed_pkts: u64,
+    /// The most packets that a queue has held.
+    pub pkts_max: usize,
 }
 
 impl<T: FnMut(usize) -> Option<Arrival>> Rings<T> {
@@ -73,6 +75,7 @@ impl<T: FnMut(usize) -> Option<Arrival>> Rings<T> {
             due: Agenda::new(owners.len()),
             offered_pkts: 0,
             missed_pkts: 0,
+            pkts_max: 0,
         };
         (0..owners.len()).for_each(|at| rings.draw(at));
         rings
@@ -110,6 +113,7 @@ impl<T: FnMut(usize) -> Option<Arrival>> Rings<T> {
             }
             self.draw(at);
         }
+        self.pkts_max = self.pkts_max.max(self.rings[at].pkts.len());
     }
 
     /// When the queue has a packet: in the past, if it has one now.

@@ -76,6 +76,8 @@ where
             gap_ticks: timeline.gap_ticks,
             pool_changes: self.fitter.changes,
             workers: self.setup.lcores - self.seen.split.pool_a(),
+            queue_pkts_max: rings.pkts_max,
+            shard_pkts_max: stages.handoff.pkts_max,
             events: self.events,
         }
     }

@@ -271,7 +271,9 @@ impl<'a> Timing<'a> {
     /// As `end_stage`, at `end`.
     #[inline]
     pub(super) fn end_stage_at(&mut self, end: u64, start: u64, stage: Stage, pkts: u64) {
-        self.parts(stage).service.record(end.wrapping_sub(start), pkts);
+        let (parts, ticks) = (self.parts(stage), end.wrapping_sub(start));
+        parts.service.record(ticks, pkts);
+        parts.own_service.record(ticks / pkts.max(1), pkts);
         (self.served_ticks, self.measured_from) = (end, 0);
     }
 
