@@ -40,7 +40,7 @@ impl<'a> Launch<'a> {
             // The lcore itself makes its loop, so that the memory is near it.
             let job = move || {
                 let new = Parked::new(at, engine, settings, shared, queues, stats);
-                let mut parked = Some(Box::new(new));
+                let mut parked = Some(new);
                 while let Some(lcore) = parked {
                     parked = self.by_mode(lcore, at);
                 }
@@ -59,7 +59,7 @@ impl<'a> Launch<'a> {
 
     /// Runs the loop of the mode that control has ordered last, until it orders
     /// something else. Returns `None` at the end of the run.
-    fn by_mode<E: Engine>(&self, lcore: Waiting<'a, E>, at: usize) -> Option<Waiting<'a, E>> {
+    fn by_mode<E: Engine>(&self, lcore: Parked<'a, E>, at: usize) -> Option<Parked<'a, E>> {
         let (order, scheduling) = (self.shared.orders.read(), self.plan.scheduling);
         let seed = u64::from(self.plan.lcores[at].lcore.id);
         let help = HelpAfter {
@@ -82,17 +82,14 @@ impl<'a> Launch<'a> {
     }
 }
 
-/// An lcore between two loops.
-type Waiting<'a, E> = Box<Parked<'a, E>>;
-
 /// Runs one loop. Never inlined: each loop has its own frame, at the same
 /// place of the stack.
 #[inline(never)]
 fn loop_of<'a, E: Engine, P: Policy>(
-    lcore: Waiting<'a, E>,
+    lcore: Parked<'a, E>,
     policy: P,
     order: Order,
-) -> Option<Waiting<'a, E>> {
+) -> Option<Parked<'a, E>> {
     lcore.enter(policy, order).run()
 }
 

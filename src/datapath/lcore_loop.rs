@@ -60,8 +60,8 @@ impl<'a, E: Engine> Parked<'a, E> {
     }
 
     /// The loop of the order's mode, whose policy that is.
-    pub fn enter<P: Policy>(self: Box<Self>, policy: P, order: Order) -> LcoreLoop<'a, E, P> {
-        let Self { me, runner, shared, adopt_every_ticks } = *self;
+    pub fn enter<P: Policy>(self, policy: P, order: Order) -> LcoreLoop<'a, E, P> {
+        let Self { me, runner, shared, adopt_every_ticks } = self;
         let mut runner = runner.enter(policy, order);
         let (own, others) = (runner.poller().own(), runner.poller().others());
         let every_ticks = if P::RESCUES && others > 0 { adopt_every_ticks } else { u64::MAX };
@@ -81,14 +81,25 @@ impl<'a, E: Engine> Parked<'a, E> {
 impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
     /// Runs until the run ends and nothing is left to do, or control has ordered
     /// something else: then the lcore enters the next loop.
-    pub fn run(mut self) -> Option<Box<Parked<'a, E>>> {
+    pub fn run(mut self) -> Option<Parked<'a, E>> {
+        if self.run_to_end() {
+            self.runner.wind_up();
+            return None;
+        }
+        Some(self.leave())
+    }
+
+    /// Returns whether the run has ended. Never inlined: its frame begins at the
+    /// page border below the loop.
+    #[inline(never)]
+    fn run_to_end(&mut self) -> bool {
         loop {
             if self.shared.run.calls(self.answered) && self.answer() {
-                return Some(self.leave());
+                return false;
             }
             let draining = self.shared.run.is_draining();
             if draining && self.is_done() {
-                break;
+                return true;
             }
             match self.runner.next_step(draining) {
                 Step::Poll => {
@@ -109,8 +120,6 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
                 self.runner.offer_backlog();
             }
         }
-        self.runner.wind_up();
-        None
     }
 
     /// Control has called: ports may be lost, somebody watches, or it has
@@ -134,9 +143,9 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
     }
 
     #[cold]
-    fn leave(self) -> Box<Parked<'a, E>> {
+    fn leave(self) -> Parked<'a, E> {
         let Self { runner, shared, me, adopt_every_ticks, .. } = self;
-        Box::new(Parked { me, runner: runner.leave(), shared, adopt_every_ticks })
+        Parked { me, runner: runner.leave(), shared, adopt_every_ticks }
     }
 
     /// Asked only while draining.
