@@ -134,7 +134,7 @@ impl Host {
     ///
     /// # Errors
     /// As [`Listener::bind`].
-    pub(crate) fn listen(&mut self, api: Option<&ApiArg>, file_prefix: &str) -> Result<()> {
+    pub fn listen(&mut self, api: Option<&ApiArg>, file_prefix: &str) -> Result<()> {
         self.api = Listener::bind(api, file_prefix)?;
         Ok(())
     }

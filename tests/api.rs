@@ -2,6 +2,7 @@
 //! no client harms others or the datapath.
 
 mod common;
+mod steer;
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
@@ -319,6 +320,36 @@ fn changes_that_cannot_be_are_refused_and_change_nothing() {
     refused(409, "/queues", r#"{"queues":[{"port":0,"queue":0,"lcore":1}]}"#);
     assert_eq!(change(&api, &described, "/drain", r#"{"time":"1s"}"#).0, 202);
     api.running.finish().good_report();
+}
+
+/// Lcores are away for up to 5 ms at a time, in packets of unknown cost.
+#[test]
+fn random_changes_under_load_lose_nothing() {
+    const LCORES: usize = 4;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("api.sock");
+    let own = format!(
+        "--idle yield --pools 2:2 --rxd 16384 --mbufs 131071 --stats-period 0.2 --api unix:{} \
+         --source open-loop:rate=10k,flows=512 \
+         --work spin:cheap=10us,expensive=5ms,p=0.005,known=no",
+        path.display()
+    );
+    let eal = format!("{} -m 1024 --vdev net_null0,no-rx=1", lcores(LCORES));
+    let mut running = start(&eal, &own);
+    running.wait_until_it_forwards();
+    let (made, behind) = steer::change_at_random(&path, (LCORES, LCORES), 300, 1);
+    for kind in ["/mode", "/pools", "/expensive-cap", "/rescue-after", "/queues"] {
+        assert!(made.get(kind) > Some(&0), "{made:?}");
+    }
+    assert!(behind > 0, "no lcore was ever away: {made:?}");
+    running.signal(Signal::SIGTERM);
+    let outcome = running.finish();
+    let report = outcome.good_report();
+    let source = &report["source"];
+    assert_eq!(count(report, "tx_pkts"), count(source, "received_pkts"), "{report:#}");
+    assert_eq!(count(&report["order"], "reordered_pkts"), 0, "{report:#}");
+    let lost = (count(source, "missed_pkts"), count(source, "nombuf_pkts"));
+    assert_eq!(lost, (0, 0), "{source:#}");
 }
 
 #[test]
