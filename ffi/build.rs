@@ -3,8 +3,13 @@
 //! depends on this one (`links = "dpdk"`: a dependency's own `rustc-link-arg`
 //! does not reach the binary).
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, exit};
+use std::path::Path;
+use std::process::Command;
+
+#[path = "bind.rs"]
+mod bind;
+
+use bind::fail;
 
 /// The oldest tested version: Debian 12's.
 const OLDEST_DPDK: (u32, u32) = (22, 11);
@@ -129,7 +134,7 @@ const FUNCTIONS: &[&str] = &[
 const VARIABLES: &[&str] = &["MPFWD_.*", "rte_eth_fp_ops"];
 
 fn main() {
-    for file in ["build.rs", "wrapper.h", "shim.h", "shim.c"] {
+    for file in ["build.rs", "bind.rs", "wrapper.h", "shim.h", "shim.c"] {
         println!("cargo::rerun-if-changed={file}");
     }
     for variable in ["PKG_CONFIG_PATH", "PKG_CONFIG_LIBDIR", "PKG_CONFIG_SYSROOT_DIR"] {
@@ -154,29 +159,17 @@ fn main() {
     println!("cargo::metadata=link_args={}", link_args.join("\u{1f}"));
 }
 
-/// Prints one line, with the missing thing and the package that provides it.
-/// Cargo prints it as an error of this package and gives up. If the script
-/// failed by itself, cargo would print all its other output, too.
-fn fail(line: &str) -> ! {
-    println!("cargo::error={line}");
-    exit(0)
-}
-
 fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
 
 fn pkg_config(args: &[&str]) -> String {
-    let output = Command::new("pkg-config").args(args).arg("libdpdk").output().unwrap_or_else(|_| {
-        fail("pkg-config is missing: install it (Debian, Ubuntu: apt-get install pkg-config libdpdk-dev libclang-dev)")
-    });
-    if !output.status.success() {
-        fail(
-            "DPDK's development files are missing (pkg-config finds no libdpdk): install them (Debian, Ubuntu: apt-get install libdpdk-dev; \
-              a DPDK of your own: set PKG_CONFIG_PATH)",
-        );
-    }
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    bind::pkg_config(
+        "libdpdk",
+        args,
+        "DPDK's development files are missing (pkg-config finds no libdpdk): install them (Debian, Ubuntu: apt-get install libdpdk-dev; \
+         a DPDK of your own: set PKG_CONFIG_PATH)",
+    )
 }
 
 fn check_version(version: &str) {
@@ -191,29 +184,15 @@ fn check_version(version: &str) {
 }
 
 fn bind(cflags: &[String]) {
-    if clang_sys::load().is_err() {
-        fail("libclang is missing: install it (Debian, Ubuntu: apt-get install libclang-dev)");
-    }
-    let mut builder = bindgen::Builder::default()
+    let header = bindgen::Builder::default()
         .header("wrapper.h")
         .clang_args(cflags)
-        .layout_tests(false)
-        .generate_comments(false)
         .prepend_enum_name(false)
         // Used only through pointers and by the offsets in wrapper.h.
         .opaque_type("rte_(fib|fib6|mbuf|mempool|ring)")
         .opaque_type("rte_(device|bus)");
-    for function in FUNCTIONS {
-        builder = builder.allowlist_function(function);
-    }
-    for variable in VARIABLES {
-        builder = builder.allowlist_var(variable);
-    }
-    let out =
-        PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("bindings.rs");
-    match builder.generate() {
-        Ok(bindings) => bindings.write_to_file(out).expect("OUT_DIR is writable"),
-        Err(error) => fail(&unreadable(&error.to_string())),
+    if let Err(error) = bind::bind(header, FUNCTIONS, VARIABLES) {
+        fail(&unreadable(&error.to_string()));
     }
 }
 

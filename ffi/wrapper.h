@@ -46,7 +46,6 @@ enum {
 	MPFWD_RING_ITEMS = sizeof(struct rte_ring),
 };
 
-static const uint64_t MPFWD_MBUF_HAS_RSS_HASH = RTE_MBUF_F_RX_RSS_HASH;
 /* The NIC has looked at the outermost TCP or UDP checksum: it is right, or wrong. */
 static const uint64_t MPFWD_MBUF_L4_CHECKSUM_MASK = RTE_MBUF_F_RX_L4_CKSUM_MASK;
 static const uint64_t MPFWD_MBUF_L4_CHECKSUM_GOOD = RTE_MBUF_F_RX_L4_CKSUM_GOOD;
@@ -67,7 +66,6 @@ static const unsigned int MPFWD_PKTMBUF_HEADROOM = RTE_PKTMBUF_HEADROOM;
 static const int MPFWD_PROC_PRIMARY = RTE_PROC_PRIMARY;
 static const int MPFWD_SOCKET_ANY = SOCKET_ID_ANY;
 static const uint64_t MPFWD_RX_OFFLOAD_SCATTER = RTE_ETH_RX_OFFLOAD_SCATTER;
-static const uint64_t MPFWD_RX_OFFLOAD_RSS_HASH = RTE_ETH_RX_OFFLOAD_RSS_HASH;
 static const uint64_t MPFWD_RX_OFFLOAD_TIMESTAMP = RTE_ETH_RX_OFFLOAD_TIMESTAMP;
 static const uint64_t MPFWD_TX_OFFLOAD_MULTI_SEGS = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 static const uint64_t MPFWD_RSS_FUNCTIONS =

@@ -25,9 +25,12 @@ pub(crate) use mpfwd_common::args::{in_utf8, one_line, parse_seconds, parse_time
 pub use mpfwd_common::work::{Mark, Work};
 
 mod eal_table;
+mod example;
+mod setting;
 mod sources;
 
-pub use sources::{Merged, example};
+pub use example::example;
+pub use sources::Merged;
 
 /// Behind the list of arguments in `--help`.
 const AFTER_HELP: &str = "\

@@ -82,7 +82,9 @@ fn segments_out_of_order(taps: &Taps, eal: &str, own: &str) -> u64 {
     let outcome = mpfwd.finish();
     let report = outcome.good_report();
     let drops = report["drops"].as_object().expect("causes");
-    // The kernel sends its first packets before the other tap is up.
+    // The kernel sends its first packets before the other tap is up. mpfwd
+    // does not see it come up, in another namespace: all the same it must drop
+    // nothing else than what the driver refuses.
     let lost = drops.iter().filter(|(cause, pkts)| *cause != "link_down" && **pkts != 0);
     assert_eq!(lost.count(), 0, "{own}: {report:#}");
     assert!(
@@ -108,14 +110,8 @@ fn segments_arrive_in_order_although_some_are_deferred() {
         "--mode steal",
         "--mode shed-random",
     ] {
-        // A segment that the kernel loses is put aside for, too. What mpfwd
-        // reorders shows every time.
-        let mut tries = Vec::new();
-        while tries.len() < 3 && tries.last() != Some(&0) {
-            let Some(taps) = Taps::some() else { return };
-            tries.push(segments_out_of_order(&taps, &lcores(2), &format!("{own} {work}")));
-        }
-        assert_eq!(tries.last(), Some(&0), "{own}: in three tries {tries:?}");
+        let Some(taps) = Taps::some() else { return };
+        assert_eq!(segments_out_of_order(&taps, &lcores(2), &format!("{own} {work}")), 0, "{own}");
     }
     // Without keeping order the test would notice.
     let Some(taps) = Taps::some() else { return };

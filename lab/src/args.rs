@@ -34,6 +34,8 @@ pub(super) enum Command {
     Simulate(SimulateArgs),
     /// Simulate all modes at several loads and costs, and show which is best
     /// where
+    ///
+    /// Mode `pools` stands for its best split, and the worse of those beside it.
     Map(MapArgs),
     /// Measure what the lcores' own work takes on this machine, for simulations
     Calibrate(CalibrateArgs),
@@ -150,6 +152,13 @@ pub(super) struct CompareArgs {
     /// Length of a round: seconds, or with a unit
     #[arg(long, value_name = "SECONDS", default_value = "1s", value_parser = parse_seconds)]
     pub round_time: Duration,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Where a result is written to, beside the terminal.
+#[derive(Debug, clap::Args)]
+pub(super) struct OutputArgs {
     /// Write the result as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -202,8 +211,9 @@ impl From<ExcessArg> for Excess {
     }
 }
 
+/// What a simulation is of.
 #[derive(Debug, clap::Args)]
-pub(super) struct SimulateArgs {
+pub(super) struct SimulatedArgs {
     /// Modes to compare, and ideals
     #[arg(
         long,
@@ -221,6 +231,14 @@ pub(super) struct SimulateArgs {
     /// What the lcores' own work takes: a file that mplab calibrate wrote
     #[arg(long, value_name = "FILE")]
     pub profile: Option<PathBuf>,
+    #[command(flatten)]
+    pub mode: ModeArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct SimulateArgs {
+    #[command(flatten)]
+    pub simulated: SimulatedArgs,
     /// Mode steal-every: packets between two attempts to steal
     #[arg(long, value_name = "N", default_value = "61")]
     pub steal_every: NonZeroU64,
@@ -235,42 +253,20 @@ pub(super) struct SimulateArgs {
     /// Packets that wait in a receive queue at the start, by their work: 9:200ms
     #[arg(long, value_name = "QUEUE:TIME")]
     pub backlog: Option<Backlog>,
-    #[command(flatten)]
-    pub mode: ModeArgs,
     /// Rounds per mode, each with seeds of its own
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub rounds: u32,
     /// Virtual length of a round: seconds, or with a unit
     #[arg(long, value_name = "SECONDS", default_value = "1s", value_parser = parse_seconds)]
     pub round_time: Duration,
-    /// Write the result as JSON
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
-    /// Draw the result: a file that ends in .svg or .png
-    #[arg(long, value_name = "FILE")]
-    pub plot: Option<PathBuf>,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct MapArgs {
-    /// Modes and ideals. `pools` stands for its best split, and the worse of
-    /// those beside it
-    #[arg(
-        long,
-        value_enum,
-        value_delimiter = ',',
-        default_values_t = SimMode::value_variants().to_vec()
-    )]
-    pub modes: Vec<SimMode>,
-    /// Number of simulated lcores, from 2 to 256
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    pub lcores_sim: usize,
-    /// Split of the lcores in hybrid [default: about four to one]
-    #[arg(long, value_name = "A:B")]
-    pub pools: Option<Pools>,
-    /// What the lcores' own work takes: a file that mplab calibrate wrote
-    #[arg(long, value_name = "FILE")]
-    pub profile: Option<PathBuf>,
+    #[command(flatten)]
+    pub simulated: SimulatedArgs,
     /// Loads: shares of all lcores' time that the packets' costs take
     #[arg(long, value_name = "SHARES", value_delimiter = ',', default_value = "0.3,0.5,0.7,0.9", value_parser = parse_positive)]
     pub loads: Vec<f64>,
@@ -283,20 +279,14 @@ pub(super) struct MapArgs {
     /// Share of the work that expensive packets are
     #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = parse_share)]
     pub expensive_share: f64,
-    #[command(flatten)]
-    pub mode: ModeArgs,
     /// Most packets of a round
     #[arg(long, value_name = "N", default_value_t = 4_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub packets: u64,
     /// Rounds, each with seeds of its own
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub rounds: u32,
-    /// Write all figures as JSON
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
-    /// Draw the map: a file that ends in .svg or .png
-    #[arg(long, value_name = "FILE")]
-    pub plot: Option<PathBuf>,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 #[derive(Debug, clap::Args)]

@@ -1,7 +1,5 @@
 //! `mplab compare`: every mode in turn, round after round, each a fresh mpfwd.
 
-use std::path::Path;
-
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::args::{CompareArgs, TrafficArgs};
@@ -9,13 +7,12 @@ use super::bench::{Bench, End};
 use super::child::{Failure, Interrupts, round};
 use super::comparison::{Comparison, FailedRound, Machine, Parameters};
 use super::measured::Measured;
-use super::mode::LabMode;
+use super::mode::{LabMode, check_distinct};
 use super::neighbour::Neighbour;
+use super::results::Results;
 use super::twin::Twin;
 use super::workload::{Share, Workload};
-use super::{plot, tables};
 use mpfwd_common::error::{Error, Result};
-use mpfwd_common::output;
 
 /// Default of `--expensive-load`: lcores that expensive work keeps busy.
 const EXPENSIVE_LOAD: f64 = 0.3;
@@ -24,22 +21,15 @@ const EXPENSIVE_LOAD: f64 = 0.3;
 /// Bad input; mpfwd refuses to run; no round has a result; a file can't be
 /// written; some rounds failed (after the others were shown and written).
 pub(super) fn compare(args: &CompareArgs) -> Result<()> {
-    if let Some(twice) =
-        args.modes.iter().enumerate().find(|(at, mode)| args.modes[..*at].contains(mode))
-    {
-        return Err(Error::Usage(format!("--modes has {} twice: leave one out", twice.1.name())));
-    }
+    check_distinct(&args.modes, LabMode::name)?;
     let lcores = args.machine.lcores.clone().unwrap_or_default();
     let workload = workload(&args.traffic, lcores.count())?;
     let pools = args.machine.pools.unwrap_or(lcores.pools());
     let bench = Bench::new(&args.machine, lcores, pools)?;
     let end = End::After(args.round_time);
     args.modes.iter().try_for_each(|&mode| bench.check(mode, &workload, end))?;
-    for (argument, path) in [("--json", &args.json), ("--plot", &args.plot)] {
-        path.iter().try_for_each(|path| output::check_writable(argument, path))?;
-    }
+    let results = Results::new(&args.output)?;
     let twin = args.twin.then(|| Twin::new(args, &bench, &workload)).transpose()?;
-    let format = args.plot.as_deref().map(plot::Format::of).transpose()?;
     let neighbour = args.neighbour.map(Neighbour::start).transpose()?;
     let measured = measure(args, &bench, &workload)?;
     drop(neighbour);
@@ -60,7 +50,7 @@ pub(super) fn compare(args: &CompareArgs) -> Result<()> {
     if let Some(twin) = twin {
         comparison.twin = twin.beside(&comparison)?;
     }
-    emit(&comparison, args.json.as_deref(), args.plot.as_deref().zip(format))?;
+    results.emit(&comparison)?;
     match failed {
         0 => Ok(()),
         _ => Err(Error::Incomplete(format!(
@@ -68,30 +58,6 @@ pub(super) fn compare(args: &CompareArgs) -> Result<()> {
             args.rounds as usize * args.modes.len()
         ))),
     }
-}
-
-/// Prints the comparison, and writes its files.
-///
-/// # Errors
-/// A file can't be written.
-pub(super) fn emit(
-    comparison: &Comparison,
-    json: Option<&Path>,
-    plot: Option<(&Path, plot::Format)>,
-) -> Result<()> {
-    output::say(tables::text(comparison));
-    if let Some(path) = json {
-        let text = serde_json::to_string(comparison).map_err(|error| {
-            Error::Output(format!("the comparison can't be written as JSON: {error}"))
-        })?;
-        output::write(path, "the comparison", text + "\n")?;
-        output::say(format_args!("JSON: {}", path.display()));
-    }
-    if let Some((path, format)) = plot {
-        let figure = plot::Figure::of_comparisons(&[(String::new(), comparison.clone())]);
-        plot::draw(&figure, &plot::Choice::default(), format, path)?;
-    }
-    Ok(())
 }
 
 /// # Errors

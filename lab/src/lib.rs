@@ -29,6 +29,7 @@ mod mode;
 mod neighbour;
 mod plot;
 mod profile;
+mod results;
 mod routes;
 mod sim_mode;
 mod simulate;

@@ -12,12 +12,13 @@ use super::measured::Measured;
 use super::mode::LabMode;
 use super::plot::{self, Tile};
 use super::profile::Profile;
+use super::results::Results;
 use super::sim_mode::SimMode;
 use super::simulate::{Cell, Traffic, p99_ns, run_all, split};
 use super::workload::{Share, Workload};
 use micropools::policy::Mode;
 use mpfwd_common::args::Pools;
-use mpfwd_common::error::{Error, Result};
+use mpfwd_common::error::Result;
 use mpfwd_common::output;
 use mpfwd_common::text::time;
 
@@ -65,12 +66,9 @@ struct Spot {
 /// # Errors
 /// Bad input, or a file that can't be written.
 pub(super) fn map(args: &MapArgs) -> Result<()> {
-    let (lcores, pools) = split(args.lcores_sim, args.pools)?;
-    let profile = Profile::of(args.profile.as_deref())?.without_gaps();
-    for (argument, path) in [("--json", &args.json), ("--plot", &args.plot)] {
-        path.iter().try_for_each(|path| output::check_writable(argument, path))?;
-    }
-    let format = args.plot.as_deref().map(plot::Format::of).transpose()?;
+    let (lcores, pools) = split(&args.simulated)?;
+    let profile = Profile::of(args.simulated.profile.as_deref())?.without_gaps();
+    let results = Results::new(&args.output)?;
     let mut rows = Vec::new();
     let mut tiles = Vec::new();
     for &ratio in &args.ratios {
@@ -83,12 +81,8 @@ pub(super) fn map(args: &MapArgs) -> Result<()> {
         }
     }
     output::print(tables(&rows));
-    if let Some(path) = &args.json {
-        let text = serde_json::to_string(&rows)
-            .map_err(|error| Error::Output(format!("the map can't be written: {error}")))?;
-        output::write(path, "the map", text + "\n")?;
-    }
-    if let (Some(path), Some(format)) = (&args.plot, format) {
+    results.write_json("the map", &rows)?;
+    if let Some((path, format)) = results.plot {
         let about = format!(
             "{lcores} simulated lcores, hybrid with pools {pools}; cheap packets take {}, expensive ones do a share of {} of the work",
             humantime::format_duration(args.cheap),
@@ -133,7 +127,7 @@ fn simulate(
     let capped = of(pools.b.max(spot.expensive_erlangs as usize + 1).min(lcores - 1));
     let fixed = SimMode::Lab(LabMode::from(Mode::Pools));
     let mut asked: Vec<(SimMode, Pools)> = Vec::new();
-    for &mode in &args.modes {
+    for &mode in &args.simulated.modes {
         match mode {
             SimMode::Elastic => asked.push((mode, capped)),
             _ if mode == fixed => {
@@ -152,7 +146,14 @@ fn simulate(
         .map(|&(mode, pools)| {
             let steal_every = NonZeroU64::new(61).expect("it is not zero");
             let traffic = (spot.traffic.clone(), spot.round_time);
-            Cell::new(mode, (lcores, pools), &args.mode, (steal_every, 32_768), profile, traffic)
+            Cell::new(
+                mode,
+                (lcores, pools),
+                &args.simulated.mode,
+                (steal_every, 32_768),
+                profile,
+                traffic,
+            )
         })
         .collect::<Result<Vec<_>>>()?;
     let found = asked.iter().zip(run_all(&cells, args.rounds)?);

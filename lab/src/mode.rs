@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use micropools::policy::{Argument, Mode, Variant};
 use mpfwd_common::args::Pools;
+use mpfwd_common::error::{Error, Result};
 
 /// A mode of mpfwd, or a variant of one. Experiments treat both alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +99,20 @@ impl ValueEnum for LabMode {
         // `single` is the name in the original benchmark.
         let is_steal = *self == Self::from(Mode::Steal);
         Some(if is_steal { value.alias("single") } else { value })
+    }
+}
+
+/// # Errors
+/// `--modes` names one twice.
+pub(super) fn check_distinct<M: Copy + PartialEq>(
+    modes: &[M],
+    name: impl Fn(M) -> &'static str,
+) -> Result<()> {
+    match modes.iter().enumerate().find(|(at, mode)| modes[..*at].contains(mode)) {
+        Some((_, &twice)) => {
+            Err(Error::Usage(format!("--modes has {} twice: leave one out", name(twice))))
+        }
+        None => Ok(()),
     }
 }
 

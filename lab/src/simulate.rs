@@ -13,19 +13,19 @@ use micropools::sim::{
     ns_of_ticks, ticks_of_ns,
 };
 
-use super::args::{Class, ModeArgs, SimulateArgs};
-use super::compare::{emit, workload};
+use super::args::{Class, ModeArgs, SimulateArgs, SimulatedArgs};
+use super::compare::workload;
 use super::comparison::{Comparison, Machine, Parameters};
 use super::lcores::fitting_pools;
 use super::measured::{Counts, Measured};
-use super::plot;
+use super::mode::check_distinct;
 use super::profile::Profile;
+use super::results::Results;
 use super::sim_mode::SimMode;
 use super::workload::{Workload, seeded};
 use mpfwd_common::args::Pools;
 use mpfwd_common::error::{Error, Result};
 use mpfwd_common::latency::{LatencyRow, histogram_ns};
-use mpfwd_common::output;
 use mpfwd_common::traffic::{Costs as Services, Generator, OpenLoop, Stream};
 use mpfwd_common::work::Work;
 
@@ -302,18 +302,13 @@ pub(super) fn run_all(cells: &[Cell], rounds: u32) -> Result<Vec<Vec<Measured>>>
 /// # Errors
 /// Bad input, or a file that can't be written.
 pub(super) fn simulate(args: &SimulateArgs) -> Result<()> {
-    let modes = &args.modes;
-    if let Some(twice) = modes.iter().enumerate().find(|(at, mode)| modes[..*at].contains(mode)) {
-        return Err(usage(format!("--modes has {} twice: leave one out", twice.1.name())));
-    }
-    let (lcores, pools) = split(args.lcores_sim, args.pools)?;
-    let profile = Profile::of(args.profile.as_deref())?;
+    let simulated = &args.simulated;
+    check_distinct(&simulated.modes, SimMode::name)?;
+    let (lcores, pools) = split(simulated)?;
+    let profile = Profile::of(simulated.profile.as_deref())?;
     let profile = if args.host_gaps { profile } else { profile.without_gaps() };
     let workload = workload(&args.traffic, lcores)?;
-    for (argument, path) in [("--json", &args.json), ("--plot", &args.plot)] {
-        path.iter().try_for_each(|path| output::check_writable(argument, path))?;
-    }
-    let format = args.plot.as_deref().map(plot::Format::of).transpose()?;
+    let results = Results::new(&args.output)?;
     let traffic = Traffic {
         work: workload.work.clone(),
         source: workload.source.clone(),
@@ -323,24 +318,25 @@ pub(super) fn simulate(args: &SimulateArgs) -> Result<()> {
         Cell::new(
             mode,
             (lcores, pools),
-            &args.mode,
+            &simulated.mode,
             (args.steal_every, args.rxd as usize),
             &profile,
             (traffic.clone(), args.round_time),
         )
     };
-    let cells = modes.iter().map(cell).collect::<Result<Vec<_>>>()?;
+    let cells = simulated.modes.iter().map(cell).collect::<Result<Vec<_>>>()?;
     let parameters = parameters(args, &workload, (lcores, pools), &profile);
     let rounds = run_all(&cells, args.rounds)?;
     let comparison = comparison(parameters, &cells, rounds);
-    emit(&comparison, args.json.as_deref(), args.plot.as_deref().zip(format))
+    results.emit(&comparison)
 }
 
 /// The lcores and their split: as given, or about four to one.
 ///
 /// # Errors
 /// They contradict each other.
-pub(super) fn split(lcores: usize, pools: Option<Pools>) -> Result<(usize, Pools)> {
+pub(super) fn split(args: &SimulatedArgs) -> Result<(usize, Pools)> {
+    let (lcores, pools) = (args.lcores_sim, args.pools);
     if !(2..=LCORES_MAX).contains(&lcores) {
         return Err(usage(format!("--lcores-sim {lcores}: write a number from 2 to {LCORES_MAX}")));
     }
@@ -360,7 +356,7 @@ fn parameters(
     profile: &Profile,
 ) -> Parameters {
     Parameters::of(
-        args.modes.iter().map(|mode| mode.name().to_owned()).collect(),
+        args.simulated.modes.iter().map(|mode| mode.name().to_owned()).collect(),
         workload,
         (args.rounds, args.round_time),
         Machine {

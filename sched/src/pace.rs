@@ -40,6 +40,11 @@ const TRIED_BURSTS: u32 = 32;
 const WARY_AFTER_NS: u64 = 2_000_000;
 const WARY_NS: u64 = 50_000_000;
 
+/// Others keep up with an lcore's queue for it if they emptied it no longer
+/// ago. Much less than the slice of a CPU's time that a process gets, and more
+/// than a burst takes them.
+pub const KEPT_UP_NS: u64 = 20_000;
+
 /// Bursts are made no longer than this where packets take long: what a burst
 /// holds, no other lcore can help with. An lcore that gets one that takes
 /// longer is pressed.
@@ -54,6 +59,11 @@ const RELIEVED_POLLS: u32 = 8;
 
 /// Drivers receive packets in groups of so many.
 const GROUP_PKTS: u64 = 4;
+
+/// After a full burst that was served whole, further full bursts are served
+/// alike for so long, without being measured: they cost nothing beyond what
+/// forwarding costs. Much less than others take to call an lcore stalled.
+const STEADY_NS: u64 = 4_000;
 
 /// The mean moves by one part in two to the power of this per burst.
 const MEAN_SHIFT: u32 = 3;
@@ -73,6 +83,7 @@ struct Limits {
     pressed: u64,
     place: u64,
     tried: u64,
+    steady: u64,
 }
 
 /// One lcore's pace. The lcore says when it begins and ends a burst of cheap
@@ -93,6 +104,8 @@ pub struct Pace {
     placed: bool,
     /// Bursts with places since the last one that went without to see.
     untried_bursts: u32,
+    /// Until then full bursts are served as the last one was, in ticks.
+    steady_until: u64,
     /// Polls until the lcore is no longer pressed; 0 if it is not.
     pressed_polls: u32,
     /// When its last silence ended, in ticks; 0 before the first.
@@ -115,6 +128,7 @@ impl Pace {
             pressed: ticks(PRESSED_NS),
             place: ticks(PLACE_NS),
             tried: ticks(TRIED_NS),
+            steady: ticks(STEADY_NS),
         };
         Self {
             limits,
@@ -126,6 +140,7 @@ impl Pace {
             pkts: 0,
             placed: false,
             untried_bursts: 0,
+            steady_until: 0,
             pressed_polls: 0,
             silent_until: 0,
             wary_until: 0,
@@ -185,7 +200,18 @@ impl Pace {
         let whole = self.is_short(now, pkts) || self.tries_without_places();
         self.begin(now, if whole { pkts } else { pkts.min(self.own_pkts()) });
         self.placed = !whole;
+        if whole && pkts == self.burst_max && self.pressed_polls == 0 {
+            self.steady_until = now + self.limits.steady;
+        }
         whole
+    }
+
+    /// Whether a poll at `now` comes so soon after a full burst that was served
+    /// under its lease by an lcore that is not pressed, that a full burst again
+    /// is served alike. Nothing else has to be asked or told of that one.
+    #[inline(always)]
+    pub fn is_steady(&self, now: u64) -> bool {
+        now < self.steady_until
     }
 
     #[inline(always)]
@@ -200,7 +226,7 @@ impl Pace {
         // Full bursts of packets that cost next to nothing: with places no
         // lcore could serve the queue as fast.
         let is_full = pkts == self.burst_max;
-        let wary = self.pressed_polls > 0 || now < self.wary_until && !is_full;
+        let wary = self.pressed_polls > 0 || self.is_wary(now) && !is_full;
         ticks <= if wary { self.limits.wary_short } else { self.limits.short }
     }
 
@@ -215,6 +241,13 @@ impl Pace {
             }
             self.silent_until = now;
         }
+    }
+
+    /// Whether the lcore is likely to lose its CPU again soon. What it holds
+    /// then waits: others should poll its queues while they have time.
+    #[inline(always)]
+    pub fn is_wary(&self, now: u64) -> bool {
+        now < self.wary_until
     }
 
     /// How many packets to poll: fewer where they take long.
@@ -324,6 +357,19 @@ mod tests {
         assert_eq!(pressed(Excess::Push, 20_000), (32, 1));
         assert_eq!(pressed(Excess::Pull, 20_000), (4, 1));
         assert_eq!(pressed(Excess::Leave, 20_000), (4, usize::MAX));
+    }
+
+    #[test]
+    fn only_full_bursts_served_whole_make_it_steady_and_for_a_while() {
+        let steady = |pace: &mut Pace, pkts| {
+            pace.is_pressed(pkts, 32);
+            pace.begin_polled(1_000, pkts);
+            pace.is_steady(1_000 + STEADY_NS - 1)
+        };
+        assert!(!steady(&mut pace(10), 31) && steady(&mut pace(10), 32));
+        assert!(!steady(&mut pace(1_000), 32), "each packet has a place");
+        let mut pace = pace(10);
+        assert!(steady(&mut pace, 32) && !pace.is_steady(1_000 + STEADY_NS));
     }
 
     #[test]

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use super::engines::Engines;
 use super::launch::Launch;
+use super::living::{Living, devices, stamped_by};
 use super::outcome::{self, Ended, EngineReports};
+use super::prepare::{Fields, attach, order, pools, start_ports};
 use super::queues::{Ends, boards, owners, spare};
 use super::source::Sources;
-use super::{asked, near, printed, stamping};
-use crate::cli::{ApiArg, Cli, Idle, KeepOrder, Timestamps};
+use super::{asked, near, printed};
+use crate::cli::{ApiArg, Cli, Idle, Timestamps};
 use crate::config::{Plan, Stamping};
 use crate::control::api::{self, Call, Calls, Listener};
 use crate::control::{
@@ -21,44 +23,18 @@ use crate::datapath::{
     ADOPT_EVERY_NS, DEQUEUE_BUDGET_NS, Orders, Outgoing, RunState, Settings, Shared,
 };
 use crate::dpdk::clock::{RateMeter, TscRate, tsc};
-use crate::dpdk::{
-    BurstSize, Eal, EmulatedStamps, Mempools, PoolSize, Port, PortConfig, Reuse, RingView, RxQueue,
-    RxStampField, StampField, TelemetryView, TicketField, TxQueue,
-};
+use crate::dpdk::{BurstSize, Eal, Mempools, Port, RxQueue, TelemetryView};
 use crate::engine::Flows;
-use crate::order::{Counting, Keeping, Order};
+use crate::order::Order;
 use crate::policy::{Mode, Permits, Pool, Split};
 use crate::shed::Heads;
 use crate::stats::{
-    DeviceStats, GAP_NS_MIN, Incident, Incidents, LcoreStats, LiveRow, OwnStats, PoolChange,
-    Reloads, RunDelay, StampClocks, unseen_text,
+    GAP_NS_MIN, Incident, Incidents, LcoreStats, OwnStats, PoolChange, Reloads, RunDelay,
+    StampClocks,
 };
 use micropools::attention::Attention;
 use mpfwd_common::error::{Error, Result};
 use tokio::sync::oneshot;
-
-/// The mbuf fields that a run uses.
-struct Fields {
-    stamp: StampField,
-    /// The time of the poll, where the stamp is another time.
-    polled: Option<StampField>,
-    /// The driver's stamp, where drivers stamp.
-    nic: Option<RxStampField>,
-    ticket: TicketField,
-}
-
-impl Fields {
-    fn register(cli: &Cli, plan: &Plan) -> Result<Self> {
-        let nic = (plan.stamping == Stamping::Nic).then(RxStampField::register).transpose()?;
-        let has_polled = nic.is_some() || cli.source.is_some();
-        Ok(Self {
-            stamp: StampField::register()?,
-            ticket: TicketField::register(cli.order == KeepOrder::None)?,
-            polled: has_polled.then(StampField::register_polled).transpose()?,
-            nic,
-        })
-    }
-}
 
 /// A run. Rust drops fields in the order of their declaration, and this order
 /// is needed:
@@ -366,163 +342,6 @@ impl<'e> Run<'e> {
         };
         outcome::report(self.cli, &self.plan, ended)
     }
-}
-
-/// A run that goes on, as far as reports are made of it.
-struct Living<'a> {
-    cli: &'a Cli,
-    plan: &'a Plan,
-    does: &'a str,
-    stats: &'a [OwnStats],
-    ports: &'a [Port],
-    sources: Option<&'a Sources>,
-    shards: &'a Shards<'a>,
-    clocks: &'a StampClocks,
-    meter: &'a RateMeter,
-    pools: &'a Mempools,
-    split: &'a Split,
-    reader: &'a IncidentReader<'a>,
-}
-
-impl Living<'_> {
-    /// The report so far. Engines report at the end only.
-    fn report(&self, moment: &Moment<'_>) -> crate::stats::Report {
-        // Always the same rate: who compares two reports finds the same buckets.
-        let (rate, (_, tsc)) = (self.reader.rate, self.meter.rate());
-        let devices = devices(self.ports, self.sources);
-        let elapsed = moment.elapsed;
-        let stamped_by =
-            stamped_by(self.plan, (self.clocks, moment.followed), self.stats, elapsed, rate);
-        let run_delays = self.reader.incidents.run_delays();
-        let run_delays_ns: Vec<_> = run_delays.iter().map(RunDelay::ns).collect();
-        let now = Ended {
-            does: self.does.to_owned(),
-            live: Some(LiveRow {
-                draining: moment.is_draining,
-                shard_pkts: self.shards.views().iter().map(RingView::len).collect(),
-                links_up: self.ports.iter().map(|port| port.view().link_up).collect(),
-            }),
-            found: EngineReports::default(),
-            reloads: None,
-            stats: self.stats,
-            devices: &devices,
-            watched: moment.watched,
-            source: self.sources.map(|sources| sources.report(rate)),
-            stamped_by,
-            incidents: self.reader.read(),
-            mode: moment.mode,
-            shards: self.shards.views().len(),
-            pool_a: self.split.pool_a(),
-            pool_changes: moment.pool_changes.clone(),
-            run_delays_ns: &run_delays_ns,
-            elapsed,
-            rate,
-            tsc,
-            pools: self.pools,
-        };
-        outcome::report(self.cli, self.plan, now)
-    }
-}
-
-/// The devices' own counts.
-fn devices(ports: &[Port], sources: Option<&Sources>) -> Vec<DeviceStats> {
-    let mut devices = ports.iter().map(Port::stats).collect::<Vec<_>>();
-    for (port, device) in ports.iter().zip(&mut devices) {
-        sources.iter().for_each(|sources| sources.add_to(port.id(), device));
-    }
-    devices
-}
-
-fn stamped_by(
-    plan: &Plan,
-    (clocks, followed): (&StampClocks, &FollowedClocks),
-    stats: &[OwnStats],
-    elapsed: Duration,
-    rate: TscRate,
-) -> Option<stamping::Source> {
-    let unseen = outcome::unseen_wait(stats, rate);
-    let unseen = unseen_text(&unseen, elapsed.as_secs_f64());
-    stamping::Source::of(plan, clocks, followed, &unseen, rate)
-}
-
-/// The pools that drivers receive into. A stack reuses the buffer that was freed
-/// last, which is warm in the cache.
-fn pools(eal: &Eal, plan: &Plan) -> Result<Mempools> {
-    let wants_first = plan.ports.iter().any(|port| port.info.wants_first_buffers);
-    let reuse = if wants_first { Reuse::Default } else { Reuse::LastFirst };
-    let size = PoolSize { mbufs: plan.mbufs, cache: plan.mbuf_cache, room: plan.mbuf_room };
-    Mempools::create(eal, &plan.placement.pools, size, reuse)
-}
-
-/// The places of packets in their flows. Each receive queue's are near to the
-/// lcore that owns it.
-fn order(cli: &Cli, plan: &Plan, rxqs: &[RxQueue]) -> Order<Outgoing> {
-    let owner = |queue: usize| {
-        let queue = (rxqs[queue].port(), rxqs[queue].queue());
-        plan.lcores.iter().find(|lcore| lcore.rx.contains(&queue))
-    };
-    near::parts(|go_to| {
-        let place = |queue| owner(queue).into_iter().for_each(|owner| go_to(&owner.lcore));
-        match cli.order {
-            KeepOrder::Flow => {
-                Order::Keeping(Keeping::placed(rxqs.len(), plan.order_records, place))
-            }
-            KeepOrder::None => Order::Counting(Counting::placed(rxqs.len(), place)),
-        }
-    })
-}
-
-type Started = (Vec<Port>, Vec<RxQueue>, Vec<Vec<TxQueue>>);
-
-/// Starts the ports. Returns them, their receive queues, and a transmit queue
-/// by lcore and port.
-fn start_ports(
-    eal: &Eal,
-    cli: &Cli,
-    plan: &mut Plan,
-    fields: &Fields,
-    pools: &Mempools,
-) -> Result<Started> {
-    let (mut ports, mut rxqs) = (Vec::new(), Vec::new());
-    let mut txqs: Vec<Vec<TxQueue>> = plan.lcores.iter().map(|_| Vec::new()).collect();
-    for (at, port) in plan.ports.iter().enumerate() {
-        let config = PortConfig {
-            rx_sockets: port.rx_sockets.clone(),
-            tx_sockets: port.tx_sockets.clone(),
-            txq_users: port.txq_users.clone(),
-            rxd: cli.rxd,
-            txd: cli.txd,
-            max_pkt_len: cli.max_pkt_len,
-            scatter: plan.scatter,
-            promiscuous: cli.promiscuous,
-            stamp: fields.nic.is_some() && !cli.emulate_stamps,
-        };
-        let (started, rx, mut handles) =
-            Port::start(eal, &port.info, &config, pools, &mut plan.warnings)?;
-        ports.push(started);
-        rxqs.extend(rx);
-        for (lcore, own) in plan.lcores.iter().zip(&mut txqs) {
-            let queue = usize::from(lcore.tx_queue[at].1);
-            own.extend(handles[queue].pop());
-        }
-    }
-    Ok((ports, rxqs, txqs))
-}
-
-/// Attaches `--emulate-stamps` and `--source` to the receive queues.
-fn attach(
-    cli: &Cli,
-    plan: &Plan,
-    rxqs: &mut [RxQueue],
-    ends: (&Mempools, StampField),
-    rate: TscRate,
-) -> Result<Option<Sources>> {
-    if cli.emulate_stamps {
-        let field = RxStampField::register()?;
-        rxqs.iter_mut().try_for_each(|rxq| rxq.attach(EmulatedStamps::new(field)))?;
-    }
-    let source = cli.source.as_ref();
-    source.map(|spec| Sources::attach(spec, cli, plan, rxqs, ends, rate)).transpose()
 }
 
 /// The split of lcores into pools, and the permits for expensive work.

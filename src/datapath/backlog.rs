@@ -13,6 +13,9 @@ use crate::order::{Bucket, Full};
 /// refused, and as many whose turn has come as there are tickets.
 pub(super) struct Backlog {
     queues: Vec<VecDeque<Outgoing>>,
+    /// By outlet, how many packets came because it was their turn since its
+    /// driver refused something; at most as many as wait.
+    unasked: Vec<usize>,
     /// Since when the outlet's driver has accepted nothing of them, in ticks; 0
     /// if it has, or was not asked.
     refused_since: Vec<u64>,
@@ -37,6 +40,7 @@ impl Backlog {
     pub(super) fn new(outlets: usize) -> Self {
         Self {
             queues: (0..outlets).map(|_| VecDeque::with_capacity(BACKLOG_MAX)).collect(),
+            unasked: vec![0; outlets],
             refused_since: vec![0; outlets],
             held: 0,
             unplaced: 0,
@@ -63,32 +67,39 @@ impl Backlog {
     /// # Errors
     /// With the packet, when too many wait.
     pub(super) fn push(&mut self, at: usize, packet: Outgoing) -> Result<(), Outgoing> {
-        if self.queues[at].len() >= BACKLOG_MAX {
+        if self.queues[at].len() >= BACKLOG_MAX + self.unasked[at] {
             return Err(packet);
         }
         self.unplaced |= u64::from(!packet.pass.is_final()) << at;
-        self.push_turn(at, packet);
+        self.push_last(at, packet);
         Ok(())
     }
 
     /// Adds a packet whose turn has come, which its driver has not been asked
     /// about.
     pub(super) fn push_turn(&mut self, at: usize, packet: Outgoing) {
+        self.unasked[at] += 1;
+        self.push_last(at, packet);
+    }
+
+    fn push_last(&mut self, at: usize, packet: Outgoing) {
         self.held |= 1 << at;
         self.queues[at].push_back(packet);
     }
 
     /// At `now` the driver was offered packets. It accepted so many, and
-    /// `sent_pkts` since the run began. Returns whether it has accepted none for
-    /// `patience_ticks`.
+    /// `sent_pkts` since the run began; `refused`: not all. Returns whether it
+    /// has accepted none for `patience_ticks`.
     pub(super) fn note_offer(
         &mut self,
         at: usize,
         accepted: usize,
+        refused: bool,
         sent_pkts: u64,
         now: u64,
         patience_ticks: u64,
     ) -> bool {
+        self.unasked[at] = if refused { 0 } else { self.unasked[at].min(self.queues[at].len()) };
         let since = &mut self.refused_since[at];
         if accepted > 0 {
             (*since, self.stuck) = (0, self.stuck & !(1 << at));
@@ -110,8 +121,8 @@ impl Backlog {
         self.stuck >> at & 1 == 1 && self.stuck_at_pkts[at] == sent_pkts
     }
 
-    /// At `now` the driver was offered packets, and `is_crowded` if some are
-    /// left while queues are short of order records. Returns whether it has
+    /// At `now` the driver refused packets, `is_crowded` while queues are short
+    /// of order records; or nothing is left. Returns whether it has
     /// been so for `patience_ticks`: then the port is slow for `slow_ticks`.
     pub(super) fn note_crowding(
         &mut self,
@@ -166,7 +177,7 @@ impl Backlog {
     pub(super) fn pop(&mut self, at: usize) -> Option<Outgoing> {
         let packet = self.queues[at].pop_front();
         if self.queues[at].is_empty() {
-            self.held &= !(1 << at);
+            (self.held, self.unasked[at]) = (self.held & !(1 << at), 0);
         }
         packet
     }

@@ -167,6 +167,9 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
             return false;
         }
         let Some(at) = self.runner.poller().next_own() else { return self.runner.found_nothing() };
+        if self.runner.leaves(at, now) {
+            return self.runner.found_nothing();
+        }
         let Some(want) = self.runner.wanted(at) else { return self.runner.found_nothing() };
         let Some(polled) = self.runner.poll(at, now, want) else {
             if P::SHARES {

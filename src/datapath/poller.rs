@@ -9,6 +9,7 @@ use super::packet::Arrival;
 use super::setup::{Settings, Shared};
 use crate::dpdk::{Burst, BurstSize, Lease, RxQueue};
 use crate::stats::{Counter, DropCause, LcoreStats, PortQueue};
+use micropools::pace::KEPT_UP_NS;
 
 /// A receive queue that this lcore may poll.
 struct Queue<'a> {
@@ -102,6 +103,8 @@ pub(super) struct Poller<'a> {
     shares: bool,
     /// All the same, leases of own queues are held for their next poll.
     keeps: bool,
+    /// `KEPT_UP_NS`.
+    kept_up_ticks: u64,
     stats: &'a LcoreStats,
 }
 
@@ -140,6 +143,7 @@ impl<'a> Poller<'a> {
             borrowed: None,
             shares: false,
             keeps: false,
+            kept_up_ticks: settings.ticks(KEPT_UP_NS),
             stats,
         }
     }
@@ -187,6 +191,14 @@ impl<'a> Poller<'a> {
         let at = if self.next_own < self.own { self.next_own } else { 0 };
         self.next_own = at + 1;
         (at < self.own).then_some(at)
+    }
+
+    /// Whether others have emptied the own queue at `at` a short time ago, after
+    /// this lcore did.
+    pub(super) fn others_keep_up(&self, at: usize, now: u64) -> bool {
+        let queue = &self.queues[at];
+        let emptied_ticks = queue.rxq.emptied_ticks();
+        emptied_ticks > queue.emptied_ticks && now < emptied_ticks + self.kept_up_ticks
     }
 
     /// How many queues of that owner it may poll, if it is another lcore.

@@ -1,6 +1,8 @@
 //! Helping lcores that are busy with a long packet, and telling the others that
 //! this one is. What was helped with goes on record.
 
+use std::cell::Cell;
+
 use super::board::Board;
 use super::orders::Order;
 use super::packet::Stage;
@@ -35,6 +37,10 @@ pub(super) struct Rescue<'a> {
     patience_ticks: u64,
     /// How long it may be silent before it counts as stalled.
     stall_ticks: u64,
+    /// By lcore: since when it had been pressed when this one helped it last.
+    /// An lcore may be pressed for as long as hundreds of stalls take, and its
+    /// incident leaves the record meanwhile.
+    helped_since: Vec<Cell<u64>>,
     /// Whether the mode has stuck lcores rescued.
     rescues: bool,
 }
@@ -64,6 +70,7 @@ impl<'a> Rescue<'a> {
             claim_ticks: settings.adopt_every_ticks,
             patience_ticks: u64::MAX,
             stall_ticks: settings.stall_after_ticks,
+            helped_since: vec![Cell::new(0); shared.boards.len()],
             rescues: false,
         }
     }
@@ -278,9 +285,16 @@ impl<'a> Rescue<'a> {
     /// Only if the other lcore is stuck, not just busy.
     fn record(&self, victim: usize, rescued: Rescued) {
         let Some(stuck) = self.in_need(victim, rescued.at_ticks) else { return };
-        if self.rescues && self.incidents.rescued(self.me, stuck, rescued) {
+        let is_first = self.rescues && self.incidents.rescued(self.me, stuck, rescued);
+        if is_first && !self.helped_before(stuck) {
             let since = stuck.started_ticks + self.patience_ticks;
             self.stats.latency.record(rescued.at_ticks.saturating_sub(since), 1);
         }
+    }
+
+    /// Whether this lcore has helped that one since it has been pressed.
+    fn helped_before(&self, Stuck { lcore, stage, started_ticks, .. }: Stuck) -> bool {
+        stage == IncidentStage::Pressed
+            && self.helped_since[lcore].replace(started_ticks) == started_ticks
     }
 }

@@ -284,9 +284,19 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
     /// wanted so many packets. Returns that.
     #[inline(always)]
     pub(super) fn show_pressure(&mut self, now: u64, pkts: usize, want: BurstSize) -> bool {
+        if self.goes_on(now, pkts) {
+            return false;
+        }
         let pressed = self.pace.is_pressed(pkts, want.pkts());
-        self.rescue.show_pressure(now, pressed);
+        self.rescue.show_pressure(now, pressed || P::RESCUES && self.pace.is_wary(now));
         pressed
+    }
+
+    /// Whether a burst of so many packets, polled at `now`, is one more of many
+    /// full ones, to be served as they were.
+    #[inline(always)]
+    fn goes_on(&self, now: u64, pkts: usize) -> bool {
+        self.pace.is_steady(now) && pkts == self.settings.burst.pkts()
     }
 
     /// Ends the burst before, if queues are shared, and shows the others that
@@ -297,6 +307,9 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
             return;
         }
         self.pace.end(now);
+        if self.pace.is_steady(now) {
+            return;
+        }
         if let Some(silent_ticks) = self.rescue.show_running(now) {
             self.pace.note_silence(now, silent_ticks);
         }
@@ -308,6 +321,13 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
     pub(super) fn release_burst(&mut self) {
         self.stages.sender().keep_all_places();
         self.poller.release_borrowed();
+    }
+
+    /// Whether this lcore, which is likely to lose its CPU again, leaves the own
+    /// queue at `at` to others, which have polled it a short time ago.
+    #[inline(always)]
+    pub(super) fn leaves(&self, at: usize, now: u64) -> bool {
+        P::RESCUES && self.pace.is_wary(now) && self.poller.others_keep_up(at, now)
     }
 
     /// How many packets to poll from that queue. `None` while too many before
@@ -358,7 +378,7 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
         if measured.is_some() {
             self.stages.timing().book_unseen(polled_ticks);
         }
-        if P::SHARES {
+        if P::SHARES && !self.goes_on(polled_ticks, polled.pkts) {
             let whole = self.pace.begin_polled(polled_ticks, polled.pkts);
             if !whole {
                 self.stages.place_all();
@@ -590,7 +610,8 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
         self.rescue.settle(now);
         self.stages.sender().close(now);
         let (shards_wait, draining) = (self.intake.shards_wait(), self.run.is_draining());
-        (self.steps.help(self.rescue.look(now), shards_wait, draining), now)
+        let wary = self.pace.is_wary(now);
+        (self.steps.help(self.rescue.look(now), wary, shards_wait, draining), now)
     }
 
     /// As [`receive`](Self::receive), of another lcore's queue.

@@ -119,6 +119,7 @@ impl<'a, P: Policy> Steps<'a, P> {
     pub(super) fn help(
         &mut self,
         peers: &[PeerHint],
+        wary: bool,
         shards_nonempty: bool,
         draining: bool,
     ) -> Help {
@@ -128,6 +129,7 @@ impl<'a, P: Policy> Steps<'a, P> {
             pool: self.pool,
             draining,
             permit_refused: self.refused,
+            wary,
             shards_nonempty,
             permit_available: self.permits.is_available(self.pool),
             peers,

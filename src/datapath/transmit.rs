@@ -379,6 +379,7 @@ impl<'a> Transmit<'a> {
             self.outlets.hand_over(at, waiting.packet, waiting.pass);
         }
         let (port, sent) = (self.outlets.port(at), self.outlets.send_staged(at));
+        let refused = self.outlets.staged_pkts(at) > 0;
         while let Some((place, packet, pass)) = self.outlets.take_back(at, sent) {
             self.backlog.put_back(at, Outgoing { packet, port, pass, times: times[place] });
         }
@@ -389,8 +390,10 @@ impl<'a> Transmit<'a> {
         let patience = if self.outlets.link_is_up(at) { self.patience_ticks } else { 0 };
         let sent_pkts = self.outlets.sent_pkts(at);
         let now = timing.now();
-        let is_stuck = self.backlog.note_offer(at, sent, sent_pkts, now, patience);
-        if is_stuck || self.holds_up_others(at, now) {
+        let is_stuck = self.backlog.note_offer(at, sent, refused, sent_pkts, now, patience);
+        // Packets behind those that it accepted were not refused.
+        let all_asked = refused || !self.backlog.holds(at);
+        if is_stuck || all_asked && self.holds_up_others(at, now) {
             self.drop_backlog_of(at, timing);
         }
     }
@@ -498,7 +501,12 @@ impl<'a> Transmit<'a> {
     /// Whether what the driver refused after it had accepted `sent` packets is
     /// not kept. Packets that wait for a dead port would hold up others of
     /// their buckets, and those that wait for a slow one use up order records.
+    /// Where packets wait already, the driver has not been asked: it may accept
+    /// these after all.
     fn is_hopeless(&self, at: usize, sent: usize, timing: &Timing<'_>) -> bool {
+        if self.backlog.holds(at) {
+            return false;
+        }
         let is_dead = || {
             !self.outlets.link_is_up(at) || self.backlog.is_stuck(at, self.outlets.sent_pkts(at))
         };

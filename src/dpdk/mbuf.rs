@@ -76,15 +76,6 @@ impl Mbuf {
         unsafe { self.field::<u32>(offset).write(value) }
     }
 
-    /// The NIC's RSS hash. `None` if the driver set no flag for it, or if it is
-    /// 0: some drivers set the flag also for packets that the NIC could not
-    /// hash.
-    #[inline(always)]
-    pub fn rss_hash(&self) -> Option<u32> {
-        let is_there = self.flags() & sys::MPFWD_MBUF_HAS_RSS_HASH != 0;
-        is_there.then(|| self.get(sys::MPFWD_MBUF_RSS_HASH)).filter(|&hash| hash != 0)
-    }
-
     /// Whether the outermost TCP or UDP checksum is right. `None` if the driver
     /// does not say.
     #[inline]
@@ -166,8 +157,10 @@ impl Mbuf {
         // SAFETY: inside the mbuf, aligned, and only ever accessed atomically.
         let refcnt = unsafe { AtomicU16::from_ptr(self.field(sys::MPFWD_MBUF_REFCNT)) };
         // Acquire: what others read from the buffer they have read.
-        refcnt.load(Ordering::Acquire) == 1
-            && (self.flags() & elsewhere == 0 || self.has_own_external_buffer())
+        let others = refcnt.load(Ordering::Acquire) ^ 1;
+        // One branch: engines that write look at each packet.
+        u64::from(others) | self.flags() & elsewhere == 0
+            || others == 0 && self.has_own_external_buffer()
     }
 
     /// As `has_own_buffer`, of an mbuf whose buffer is not its own memory. An

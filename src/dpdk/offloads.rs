@@ -3,7 +3,7 @@
 
 use dpdk_sys as sys;
 
-use super::PortConfig;
+use super::port_config::PortConfig;
 
 /// A driver's capabilities, as DPDK's bit masks.
 #[derive(Clone, Copy, Debug, Default)]
@@ -85,8 +85,6 @@ impl Asked {
                 .missing
                 .push(format!("has no RSS: it spreads packets over its {rxq} queues as it likes"));
         }
-        // Without this offload the hash is computed in software.
-        self.rx_offloads |= capable.rx_offloads & sys::MPFWD_RX_OFFLOAD_RSS_HASH;
         let unknown = PROTOCOLS.iter().filter(|(functions, _)| functions & self.rss_functions == 0);
         let unknown: Vec<&str> = unknown.map(|&(_, name)| name).collect();
         if !unknown.is_empty() {
@@ -131,9 +129,7 @@ mod tests {
     #[test]
     fn what_is_there_is_asked_for() {
         let asked = Asked::of(&PortConfig { scatter: true, stamp: true, ..config(2) }, ALL);
-        let rx_offloads = sys::MPFWD_RX_OFFLOAD_SCATTER
-            | sys::MPFWD_RX_OFFLOAD_TIMESTAMP
-            | sys::MPFWD_RX_OFFLOAD_RSS_HASH;
+        let rx_offloads = sys::MPFWD_RX_OFFLOAD_SCATTER | sys::MPFWD_RX_OFFLOAD_TIMESTAMP;
         let tx_offloads = sys::MPFWD_TX_OFFLOAD_MULTI_SEGS;
         assert_eq!(
             asked,

@@ -85,6 +85,12 @@ impl RxQueue {
         self.source.as_ref().is_some_and(|source| source.is_quiet(now))
     }
 
+    /// Start of the last poll that emptied the queue, as the lease's last
+    /// holder knew it, in ticks; 0 before. A hint; any lcore may ask.
+    pub fn emptied_ticks(&self) -> u64 {
+        self.emptied_ticks.load(Ordering::Relaxed)
+    }
+
     /// Whether the driver reported the loss of the device.
     pub fn is_lost(&self) -> bool {
         self.state.is_lost()
@@ -132,7 +138,7 @@ impl Lease<'_> {
     /// holders.
     pub fn emptied_ticks(&self) -> u64 {
         // Relaxed: the lease orders its holders' writes.
-        self.rxq.emptied_ticks.load(Ordering::Relaxed)
+        self.rxq.emptied_ticks()
     }
 
     /// Notes that time for the next holder.

@@ -31,7 +31,7 @@ pub use incidents::{INCIDENTS_MAX, Incidents, Map, Rescued, Stuck};
 pub use latency::{Latency, LcoreLatency, is_bounded, unseen_text};
 pub use links::{LINK_CHANGES_MAX, LinkChange, LostAt, PortLog, run_time};
 pub use mpfwd_common::incidents::incident_table;
-pub use mpfwd_common::latency::{Bucket, LatencyRow, hgrm, histogram_ns, of_buckets};
+pub use mpfwd_common::latency::{Bucket, LatencyRow, hgrm, histogram_ns};
 pub use mpfwd_common::report::{HostGapRow, Incident, IncidentStage};
 pub use order::{OrderCounts, OrderRow};
 pub use parts::{BurstTimeRow, LatencyParts, PARTS_EVERY_BURSTS, PartRows, Parts, TimeRow};

@@ -117,10 +117,6 @@ fn check_cpu() -> Result<(), CompileError> {
     valid.then_some(()).ok_or_else(|| CompileError::of("Vectorscan does not support this CPU"))
 }
 
-fn count(patterns: usize) -> Result<c_uint, CompileError> {
-    c_uint::try_from(patterns).map_err(|_| CompileError::of("too many patterns"))
-}
-
 /// Compiled expressions. Immutable, and shared by all threads.
 #[derive(Debug)]
 pub struct Database {
@@ -141,31 +137,28 @@ impl Database {
     /// # Errors
     /// When an expression is not supported or too large, and which one.
     pub fn compile(expressions: &[(&str, u32)], mode: Mode) -> Result<Self, CompileError> {
-        check_cpu()?;
         let texts = expressions
             .iter()
             .map(|(text, _)| c_string(text))
             .collect::<Result<Vec<CString>, CompileError>>()?;
         let pointers: Vec<*const c_char> = texts.iter().map(|text| text.as_ptr()).collect();
-        let flags = vec![sys::HS_FLAG_SINGLEMATCH; texts.len()];
-        let ids: Vec<c_uint> = expressions.iter().map(|&(_, id)| id).collect();
-        let count = count(texts.len())?;
-        let (mut raw, mut error) = (null_mut(), null_mut());
-        // SAFETY: three arrays of `count` elements that outlive the call, the
-        // first of strings that end in a zero; both results may be written.
-        let status = unsafe {
-            sys::hs_compile_multi(
-                pointers.as_ptr(),
-                flags.as_ptr(),
-                ids.as_ptr(),
-                count,
-                mode.flag(),
-                null(),
-                &mut raw,
-                &mut error,
-            )
-        };
-        Self::own(status, raw, error, mode)
+        Self::prepared(expressions, mode, |flags, ids, count, raw, error| {
+            // SAFETY: three arrays of `count` elements that outlive the call,
+            // the first of strings that end in a zero; both results may be
+            // written.
+            unsafe {
+                sys::hs_compile_multi(
+                    pointers.as_ptr(),
+                    flags,
+                    ids,
+                    count,
+                    mode.flag(),
+                    null(),
+                    raw,
+                    error,
+                )
+            }
+        })
     }
 
     /// As [`Database::compile`], for literals of any bytes but a zero in front.
@@ -174,7 +167,6 @@ impl Database {
     /// # Errors
     /// When a literal is empty, begins with a zero byte, or is too long.
     pub fn compile_literals(literals: &[(&[u8], u32)], mode: Mode) -> Result<Self, CompileError> {
-        check_cpu()?;
         // The library reads the first byte of each, and takes a zero there for
         // the end.
         let refused = |(bytes, _): &(&[u8], u32)| matches!(bytes.first(), None | Some(0));
@@ -185,36 +177,46 @@ impl Database {
         let pointers: Vec<*const c_char> =
             literals.iter().map(|(bytes, _)| bytes.as_ptr().cast()).collect();
         let lengths: Vec<usize> = literals.iter().map(|(bytes, _)| bytes.len()).collect();
-        let flags = vec![sys::HS_FLAG_SINGLEMATCH; literals.len()];
-        let ids: Vec<c_uint> = literals.iter().map(|&(_, id)| id).collect();
-        let count = count(literals.len())?;
-        let (mut raw, mut error) = (null_mut(), null_mut());
-        // SAFETY: four arrays of `count` elements that outlive the call, the
-        // first of pointers to as many bytes as the third one says; both
-        // results may be written.
-        let status = unsafe {
-            sys::hs_compile_lit_multi(
-                pointers.as_ptr(),
-                flags.as_ptr(),
-                ids.as_ptr(),
-                lengths.as_ptr(),
-                count,
-                mode.flag(),
-                null(),
-                &mut raw,
-                &mut error,
-            )
-        };
-        Self::own(status, raw, error, mode)
+        Self::prepared(literals, mode, |flags, ids, count, raw, error| {
+            // SAFETY: four arrays of `count` elements that outlive the call, the
+            // first of pointers to as many bytes as the fourth one says; both
+            // results may be written.
+            unsafe {
+                sys::hs_compile_lit_multi(
+                    pointers.as_ptr(),
+                    flags,
+                    ids,
+                    lengths.as_ptr(),
+                    count,
+                    mode.flag(),
+                    null(),
+                    raw,
+                    error,
+                )
+            }
+        })
     }
 
-    /// Takes ownership of what the compiler has returned.
-    fn own(
-        status: c_int,
-        raw: *mut sys::hs_database_t,
-        error: *mut sys::hs_compile_error_t,
+    /// Compiles patterns by `compile`, which gets arrays of their flags and
+    /// numbers, how many they are, and where to write the database or the error.
+    fn prepared<T>(
+        patterns: &[(T, u32)],
         mode: Mode,
+        compile: impl FnOnce(
+            *const c_uint,
+            *const c_uint,
+            c_uint,
+            &mut *mut sys::hs_database_t,
+            &mut *mut sys::hs_compile_error_t,
+        ) -> c_int,
     ) -> Result<Self, CompileError> {
+        check_cpu()?;
+        let count =
+            c_uint::try_from(patterns.len()).map_err(|_| CompileError::of("too many patterns"))?;
+        let flags = vec![sys::HS_FLAG_SINGLEMATCH; patterns.len()];
+        let ids: Vec<c_uint> = patterns.iter().map(|&(_, id)| id).collect();
+        let (mut raw, mut error) = (null_mut(), null_mut());
+        let status = compile(flags.as_ptr(), ids.as_ptr(), count, &mut raw, &mut error);
         match NonNull::new(raw) {
             Some(raw) if status == sys::HS_SUCCESS as c_int => Ok(Self { raw, mode }),
             _ => Err(CompileError::take(error)),

@@ -104,12 +104,13 @@ impl Hybrid {
             return None;
         }
         let (patience, help) = (self.patience_ticks(peers.pool), self.help);
+        let shares = help.excess == Excess::Pull && !peers.wary;
         let why = Cell::new(Why::Idle);
         let victim = peers.random(&mut self.rng, |peer| {
             why.set(match peer {
                 peer if is_stuck(peer, patience) => Why::Rescue,
                 peer if peer.silent_ticks > help.stall_ticks => Why::Stalled,
-                peer if peer.pressed && help.excess == Excess::Pull => Why::Pressed,
+                peer if peer.pressed && shares => Why::Pressed,
                 _ => return false,
             });
             true
@@ -216,6 +217,7 @@ mod tests {
             pool,
             draining: false,
             permit_refused: false,
+            wary: false,
             shards_nonempty: false,
             permit_available: true,
             peers,
@@ -267,6 +269,19 @@ mod tests {
             let view = view(2, Pool::A, &peers);
             let mut hybrid = Hybrid::new(1, HelpAfter { excess, ..HELP });
             assert_eq!(hybrid.help(&view), expected, "{excess:?}");
+        }
+    }
+
+    #[test]
+    fn an_lcore_that_loses_its_cpu_polls_for_nobody_that_runs() {
+        let pressed = PeerHint { pressed: true, ..BUSY };
+        let stalled = PeerHint { lcore: 2, silent_ticks: STALL_AFTER + 1, ..BUSY };
+        let (victim, why) = (2, Why::Stalled);
+        for (peers, expected) in
+            [(&[pressed][..], Help::Rest), (&[pressed, stalled], Help::TakeOver { victim, why })]
+        {
+            let view = PeersView { wary: true, ..view(3, Pool::A, peers) };
+            assert_eq!(Hybrid::new(1, HELP).help(&view), expected);
         }
     }
 

@@ -106,6 +106,8 @@ pub struct PeersView<'a> {
     pub draining: bool,
     /// It looks around because it was refused a permit.
     pub permit_refused: bool,
+    /// It is likely to lose its CPU soon, and what it holds would wait.
+    pub wary: bool,
     /// A shard holds packets.
     pub shards_nonempty: bool,
     /// An lcore of this pool could have had a permit a moment ago.

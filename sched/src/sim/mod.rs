@@ -41,15 +41,23 @@
 //! # Ok::<(), String>(())
 //! ```
 
+mod admission;
 mod agenda;
 mod costs;
+mod fitter;
 mod gaps;
+mod handoff;
 mod ideal;
 mod lcore;
+mod own_board;
 mod queues;
+mod runner;
 mod seen;
+mod stages;
 #[cfg(all(test, not(loom)))]
 mod tests;
+mod timeline;
+mod transmit;
 mod world;
 
 use std::num::NonZeroU64;
@@ -329,9 +337,9 @@ pub fn run(
 
 fn with<P: Policy>(
     setup: &Setup,
-    (traffic, sent): (impl FnMut(usize) -> Option<Arrival>, impl FnMut(Sent)),
+    ends: (impl FnMut(usize) -> Option<Arrival>, impl FnMut(Sent)),
     policy: impl Fn(usize) -> P,
 ) -> Outcome {
     let seen = seen::Seen::new(setup);
-    world::World::new(setup, &seen, traffic, sent, policy).run()
+    world::World::new(setup, &seen, ends, policy).run()
 }

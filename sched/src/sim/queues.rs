@@ -5,7 +5,9 @@ use std::collections::VecDeque;
 use super::Arrival;
 use super::agenda::{Agenda, NEVER};
 use super::seen::START_TICKS;
+use super::ticks_of_ns;
 use crate::order::Ticket;
+use crate::pace::KEPT_UP_NS;
 
 /// A packet on its way.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +37,8 @@ struct Ring {
     holder: Option<usize>,
     /// The lcore that held it last.
     last_holder: usize,
+    /// When a poll last left nothing in the queue; 0 before.
+    emptied_ticks: u64,
 }
 
 /// All receive queues. A packet that has become due enters when an lcore next
@@ -59,6 +63,7 @@ impl<T: FnMut(usize) -> Option<Arrival>> Rings<T> {
             next: None,
             holder: None,
             last_holder: owner,
+            emptied_ticks: 0,
         };
         let mut rings = Self {
             rings: owners.iter().map(ring).collect(),
@@ -136,6 +141,13 @@ impl<T: FnMut(usize) -> Option<Arrival>> Rings<T> {
         Some(std::mem::replace(&mut ring.last_holder, lcore))
     }
 
+    /// Whether an lcore other than `me` held the lease last, and found the queue
+    /// empty a short time ago.
+    pub(super) fn others_keep_up(&self, at: usize, me: usize, now: u64) -> bool {
+        let ring = &self.rings[at];
+        ring.last_holder != me && now < ring.emptied_ticks + ticks_of_ns(KEPT_UP_NS as f64)
+    }
+
     #[inline]
     pub(super) fn release(&mut self, at: usize) {
         self.rings[at].holder = None;
@@ -148,6 +160,9 @@ impl<T: FnMut(usize) -> Option<Arrival>> Rings<T> {
         let pkts = &mut self.rings[at].pkts;
         let got = want.min(pkts.len());
         burst.extend(pkts.drain(..got));
+        if got < want {
+            self.rings[at].emptied_ticks = now;
+        }
         self.show_due(at);
     }
 

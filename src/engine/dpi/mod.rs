@@ -5,12 +5,17 @@
 //! The segments of a TCP stream are scanned one after the other, so that a
 //! pattern across them is found. Other payloads are scanned by themselves.
 
+mod automata;
 mod checksum;
+mod connection;
 mod expression;
 mod fragments;
 mod hosts;
+mod in_turn;
+mod inspection;
 mod literals;
 mod mark;
+mod matcher;
 mod names;
 mod rule_set;
 mod rules;
@@ -20,69 +25,32 @@ mod streams;
 
 use std::sync::Arc;
 
-use checksum::Checksum;
+pub use automata::Automata;
+use connection::{Life, TCP, is_back, life, sequence, stream};
 pub use expression::Expression;
 pub use fragments::Fragments;
 use hosts::DNS_PORT;
 pub use hosts::Place;
+use in_turn::InTurn;
+pub use inspection::Inspection;
+use mark::mark;
 pub use mark::set_dscp;
-use mark::{dscp_of, mark};
 pub use names::Name;
 pub use rule_set::{RuleNames, RuleSet};
 pub use rules::{Action, Pattern, RULES_MAX, Rule, Rules};
-pub use scan::{Automata, Progress, Protocol, Scanner, Subject};
+pub use scan::{Progress, Protocol, Scanner, Subject};
 pub use state::FlowState;
-use state::{ended, has_ended, is_decided, is_later};
+use state::{ended, has_ended, is_later};
 pub use streams::{Segment, StreamEvents};
 
-use super::flow_id::FlowIds;
-use super::headers::{Doubt, FlowBy, FlowKey, Headers, Judged, Standing};
-use super::{Budget, Class, Cutoff, Engine, Held, Live, Peers, Turns, Verdict, judge_packet};
+use super::headers::{Doubt, FlowKey, Headers, Judged, Standing};
+use super::{Budget, Class, Cutoff, Engine, Held, Peers, Turns, Verdict, judge_packet};
 use crate::dpdk::clock::tsc;
 use crate::dpdk::{Burst, Mbuf};
 use crate::stats::DropCause;
-use micropools::flow_table::{FlowTable, Upsert};
+use micropools::flow_table::Upsert;
 
-const TCP: u8 = 6;
 const UDP: u8 = 17;
-const TCP_HEADER: usize = 20;
-
-/// The part that all lcores share.
-pub struct Inspection {
-    pub rules: Arc<Live<RuleSet>>,
-    /// By flow, a [`FlowState`].
-    pub flows: FlowTable,
-    pub ids: FlowIds,
-    /// Which headers make a flow.
-    pub by: FlowBy,
-    pub fragments: Fragments,
-    /// By direction of a flow, the first sequence number of its connection.
-    pub begun: FlowTable,
-    /// Some ports are virtual: behind them may be a kernel that leaves
-    /// checksums to hardware.
-    pub virtual_ports: bool,
-    /// By pair of addresses, the [`FlowState`] of a flow between them that a
-    /// rule drops.
-    pub denied: FlowTable,
-    /// Packets with a payload that are scanned of a flow without a match; at
-    /// least 1.
-    pub pkts_max: u16,
-}
-
-impl Inspection {
-    /// Whether a host may take the packet, as far as its checksum tells.
-    fn is_sound(&self, packet: &Mbuf, headers: &Headers, tunnels: usize) -> bool {
-        Checksum::of(packet, headers, tunnels, self.virtual_ports) != Checksum::Wrong
-    }
-
-    /// Whether the segment is of a connection that has been followed by another.
-    fn is_of_before(&self, front: &[u8], headers: &Headers, flow_id: u64) -> bool {
-        sequence(front, headers).is_some_and(|seq| {
-            let begun = self.begun.get(stream(flow_id, is_back(headers)), tsc());
-            begun.is_some_and(|begun| (seq.wrapping_sub(begun as u32) as i32) < 0)
-        })
-    }
-}
 
 /// One lcore's engine. Forwards by port and changes nothing but the DSCP. After
 /// the rules are replaced it uses the new ones from the next packet on.
@@ -112,16 +80,6 @@ struct Seen {
     state: FlowState,
     /// Tunnels around the headers.
     tunnels: usize,
-}
-
-/// What a segment means for the life of its flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
-    Goes,
-    Begins,
-    /// The other direction begins.
-    Answers,
-    Ends,
 }
 
 impl Seen {
@@ -410,91 +368,6 @@ impl Dpi {
 fn seen(judged: &Judged, flow_id: Option<u64>, state: FlowState) -> Seen {
     let Judged { headers, outer_l3, tunnels, .. } = *judged;
     Seen { headers, outer_l3, tunnels, flow_id, state }
-}
-
-/// Looks again at packets that waited behind others of their flow: a rule may
-/// have decided the flow meanwhile.
-struct InTurn {
-    shared: Arc<Inspection>,
-    lcore: usize,
-}
-
-impl Turns for InTurn {
-    fn still_goes(&mut self, packet: &mut Mbuf) -> Result<(), DropCause> {
-        let Inspection { ids, flows, fragments, .. } = &*self.shared;
-        let judged = judge_packet(packet, self.shared.by);
-        let flow_id = match (judged.standing, judged.fragment) {
-            (Standing::Known, _) => Some(ids.of(judged.headers.key)),
-            (Standing::Later, Some(fragment)) => fragments.get(ids.of_fragments(fragment), tsc()),
-            _ => None,
-        };
-        let bits = flow_id.and_then(|flow_id| flows.get(flow_id, tsc()));
-        let Some(bits) = bits.filter(|&bits| is_decided(bits)) else { return Ok(()) };
-        // Seldom: most packets of a decided flow wait for nobody.
-        let rules = self.shared.rules.hold();
-        let FlowState::Decided(rule) = rules.state(bits) else { return Ok(()) };
-        let is_changed = match rules.action(rule) {
-            Some(Action::Drop) => true,
-            Some(Action::Mark(dscp)) => {
-                let before = judged.outer_l3.and_then(|l3| dscp_of(packet, l3));
-                before.is_some_and(|before| before != dscp)
-            }
-            Some(Action::Forward) | None => false,
-        };
-        if !is_changed {
-            return Ok(());
-        }
-        rules.counts(self.lcore).rules[rule as usize].pkts.add(1);
-        match (rules.action(rule), judged.outer_l3) {
-            (Some(Action::Mark(dscp)), Some(l3)) if mark(packet, l3, dscp) => Ok(()),
-            (Some(Action::Mark(_)), _) => Err(DropCause::SharedBuffer),
-            _ => Err(DropCause::Denied),
-        }
-    }
-}
-
-/// What the flags of a TCP segment say.
-#[inline]
-fn life(packet: &Mbuf, headers: &Headers) -> Life {
-    const FLAGS: usize = 13;
-    const FIN: u8 = 1;
-    const SYN: u8 = 2;
-    const RST: u8 = 4;
-    const ACK: u8 = 16;
-    if headers.protocol != TCP || headers.is_later {
-        return Life::Goes;
-    }
-    // Where the header lies in a later segment of the buffer, the flow goes on.
-    match packet.data().get(headers.l4 + FLAGS).map(|flags| flags & (FIN | SYN | RST | ACK)) {
-        Some(SYN) => Life::Begins,
-        Some(flags) if flags == SYN | ACK => Life::Answers,
-        Some(flags) if flags & (FIN | RST) != 0 => Life::Ends,
-        _ => Life::Goes,
-    }
-}
-
-/// The sequence number of the segment's first byte of payload. `None` if it is
-/// not TCP, or a fragment.
-#[inline]
-fn sequence(front: &[u8], headers: &Headers) -> Option<u32> {
-    if headers.protocol != TCP || headers.fragment || headers.truncated.is_some() {
-        return None;
-    }
-    let header: &[u8; TCP_HEADER] = front.get(headers.l4..)?.first_chunk()?;
-    let seq = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
-    // A SYN takes a sequence number.
-    Some(seq.wrapping_add(u32::from(header[13] >> 1 & 1)))
-}
-
-/// The direction of a packet: its source is the larger end.
-fn is_back(headers: &Headers) -> bool {
-    headers.key.source > headers.key.destination
-}
-
-/// The identifier of one direction of a flow.
-fn stream(flow_id: u64, back: bool) -> u64 {
-    // Any number that changes the upper bits, too.
-    flow_id ^ if back { 0x9e37_79b9_7f4a_7c15 } else { 0 }
 }
 
 /// The packet's bytes, of all segments.

@@ -10,8 +10,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::automata::Automata;
 use super::rules::{Action, RULES_MAX, Rules};
-use super::scan::{Automata, Scanner};
+use super::scan::Scanner;
 use super::state::FlowState;
 use crate::stats::DpiCounts;
 use mpfwd_common::error::{Error, Result};

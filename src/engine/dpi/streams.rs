@@ -10,7 +10,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::scan::StreamState;
+use super::matcher::StreamState;
 
 /// Streams in a set: a new one replaces one of its set.
 const WAYS: usize = 4;
@@ -135,18 +135,19 @@ impl Streams {
         if ahead <= 0 && known >= payload.len() {
             return Turn::Alone;
         }
-        let Some(state) = slot.state.take_if(|_| ahead <= 0) else {
+        let Some(mut state) = slot.state.take_if(|_| ahead <= 0) else {
             if slot.hold(segment.seq, payload) {
                 events.held += 1;
                 return Turn::Alone;
             }
-            let Some(state) = slot.state.take() else { return Turn::Alone };
+            let Some(mut state) = slot.state.take() else { return Turn::Alone };
             events.gaps += 1;
             slot.restart(segment.seq);
-            return Turn::Now(state.renewed(), 0);
+            state.renew();
+            return Turn::Now(state, 0);
         };
         if std::mem::take(&mut slot.is_new) {
-            return Turn::Now(state.renewed(), known);
+            state.renew();
         }
         Turn::Now(state, known)
     }

@@ -270,6 +270,7 @@ impl<'a, P: Policy> World<'a, P> {
             pool,
             draining: self.draining,
             permit_refused,
+            wary: false,
             shards_nonempty,
             permit_available,
             peers: &peers,
