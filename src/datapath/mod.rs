@@ -30,7 +30,8 @@
 //! | `activity` | what the lcore does with its time, if that is metered | enter |
 //!
 //! `packet` and `setup` hold plain values, `places` the arithmetic of places in
-//! flows. `board` and `run_state` are what lcores and control show each other.
+//! flows. `board`, `run_state` and `orders` are what lcores and control show
+//! each other.
 //!
 //! # A packet's life
 //!
