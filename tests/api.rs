@@ -225,7 +225,7 @@ fn change(api: &Api, described: &Value, path: &str, body: &str) -> (u16, Value) 
 #[test]
 fn each_change_says_what_was_and_what_is_and_config_shows_it() {
     let described = openapi();
-    let mut api = Api::start_with(4, &WORK.replace("1:1", "2:2"));
+    let api = Api::start_with(4, &WORK.replace("1:1", "2:2"));
     let change = |path: &str, body: &str| change(&api, &described, path, body);
     let config = || api.get("/config").json();
     for (path, body, was, is) in [
@@ -269,7 +269,7 @@ fn each_change_says_what_was_and_what_is_and_config_shows_it() {
 #[test]
 fn changes_that_cannot_be_are_refused_and_change_nothing() {
     let described = openapi();
-    let mut api = Api::start(&WORK.replace("--pools 1:1", "--mode rtc"));
+    let api = Api::start(&WORK.replace("--pools 1:1", "--mode rtc"));
     let before = api.get("/config").json();
     let refused = |status: u16, path: &str, body: &str| {
         let (got, reply) = change(&api, &described, path, body);
@@ -359,7 +359,7 @@ fn rules_are_read_again_by_a_request() {
     let rules = folder.path().join("rules");
     let write = |text: &str| std::fs::write(&rules, text).expect("written");
     write("drop one \"one\"\n");
-    let mut api =
+    let api =
         Api::start(&format!("--idle yield --forward-mode dpi --rules {}", rules.display()));
     assert_eq!(api.get("/config").json()["rereads"], "rules");
     write("drop one \"one\"\ndrop two \"two\"\n");

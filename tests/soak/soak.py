@@ -187,7 +187,7 @@ class Changes:
     def latency(self):
         """Packets by the time in which they left."""
         report = self.ask("GET", "/report")[1]["latency"]
-        return collections.Counter({ns: count for row in ("cheap", "expensive") for ns, count in map(tuple, report[row]["buckets"])})
+        return sum((collections.Counter(dict(report[row]["buckets"])) for row in ("cheap", "expensive")), collections.Counter())
 
 
 def quantile(buckets, share):
@@ -200,7 +200,7 @@ def quantile(buckets, share):
 
 
 def change(lab, options):
-    """Changes beside the same run without them, in turns of a second."""
+    """Changes for a second, then the same run without them for a third of one, and so on."""
     path = lab.folder / "api.sock"
     # Two pools of one lcore each serve half of the load: this mode is left out.
     modes = [mode for mode in Changes.MODES if mode != "pools" or options.load < 0.5]
@@ -211,12 +211,12 @@ def change(lab, options):
     mpfwd = Mpfwd(lab, eal, own, ["--no-huge", "-m", "1024", "--no-shconf"]).wait_until_it_forwards()
     threads = [faults.Thread(mpfwd.process.pid, lcore) for lcore in (0, 1)]
     changes, draw, held_s = Changes(path, 22), random.Random(22), 0
-    steady, changing, spent_s = collections.Counter(), collections.Counter(), 0
+    steady, changing = collections.Counter(), collections.Counter()
     while changes.made.total() < options.changes:
         for is_steady, into in ((True, steady), (False, changing)):
             changes.set_mode(draw.choice(modes))
             time.sleep(0.05)
-            before, end = changes.latency(), time.monotonic() + 1
+            before, end = changes.latency(), time.monotonic() + (0.33 if is_steady else 1)
             while time.monotonic() < end and (is_steady or changes.made.total() < options.changes):
                 stop = draw.random() < 0.02
                 stopped = threading.Thread(target=draw.choice(threads).hold, args=[0.002]) if stop else None
@@ -229,7 +229,6 @@ def change(lab, options):
                     stopped.join()
                 time.sleep(draw.uniform(0, 0.01))
             into += changes.latency() - before
-            spent_s += 1
         print(f"soak: {changes.made.total():,} changes", file=sys.stderr, flush=True)
     report = mpfwd.finish()
     reordered = report["order"]["reordered_pkts"]
