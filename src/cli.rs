@@ -20,7 +20,7 @@ use mpfwd_common::generate::Generated;
 use mpfwd_common::output::print;
 
 pub use mpfwd_common::api::ApiArg;
-pub use mpfwd_common::args::Pools;
+pub use mpfwd_common::args::{Pools, QueueMap, QueueOf};
 pub(crate) use mpfwd_common::args::{in_utf8, one_line, parse_seconds, parse_time};
 pub use mpfwd_common::work::{Mark, Work};
 
@@ -534,38 +534,6 @@ pub enum Predict {
     Last,
     /// By the moving average of the flow's costs, with a weight of 1/8
     Ewma,
-}
-
-/// One queue and the lcore that polls it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueueOf {
-    pub port: u16,
-    pub queue: u16,
-    pub lcore: u32,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QueueMap(pub Vec<QueueOf>);
-
-impl FromStr for QueueMap {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let bare: String = text.chars().filter(|c| !c.is_whitespace()).collect();
-        let entry = |entry: &str| -> Option<QueueOf> {
-            let mut numbers = entry.split(',');
-            let queue_of = QueueOf {
-                port: numbers.next()?.parse().ok()?,
-                queue: numbers.next()?.parse().ok()?,
-                lcore: numbers.next()?.parse().ok()?,
-            };
-            numbers.next().is_none().then_some(queue_of)
-        };
-        let inner = bare.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
-        let entries =
-            inner.and_then(|inner| inner.split("),(").map(entry).collect::<Option<Vec<_>>>());
-        entries.map(Self).ok_or_else(|| "write \"(port,queue,lcore)\", several joined by commas, for example \"(0,0,1),(1,0,2)\"".into())
-    }
 }
 
 /// The address behind a port.

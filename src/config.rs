@@ -17,8 +17,8 @@ mod stamping;
 use buffers::{buffer_room, buffers, order_records};
 pub use inspection::{Inspecting, check_forward_mode, stream_bytes};
 use queues::Queues;
-pub use scheduling::Scheduling;
 use scheduling::scheduling;
+pub use scheduling::{Scheduling, rescue_after_min};
 use sockets::Memory;
 pub use sockets::Placement;
 pub use source::SOURCE_PORT_HINT;
@@ -115,13 +115,20 @@ impl Plan {
     }
 
     /// The receive queues that an lcore may poll: its own, then, in modes whose
-    /// lcores poll for each other, all others.
-    pub fn may_poll(&self, lcore: &LcorePlan) -> Vec<(u16, u16)> {
+    /// lcores poll for each other, and where the mode can be changed, all
+    /// others.
+    pub fn may_poll(&self, lcore: &LcorePlan, can_change: bool) -> Vec<(u16, u16)> {
         let Scheduling { mode, steal_rx, .. } = self.scheduling;
-        let polls_for_others = mode.facts().polls_for_others || steal_rx;
+        let polls_for_others = can_change || mode.facts().polls_for_others || steal_rx;
         let others =
             self.lcores.iter().filter(|other| polls_for_others && other.lcore.id != lcore.lcore.id);
-        lcore.rx.iter().chain(others.flat_map(|other| &other.rx)).copied().collect()
+        let mut all: Vec<(u16, u16)> = lcore.rx.clone();
+        for queue in others.flat_map(|other| &other.rx) {
+            if !all.contains(queue) {
+                all.push(*queue);
+            }
+        }
+        all
     }
 }
 

@@ -10,7 +10,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
-use crate::datapath::{Board, RunState};
+use crate::datapath::{Board, Orders, RunState};
 use crate::dpdk::clock::{TscRate, tsc};
 use crate::dpdk::{Lcore, Port, RxQueue};
 use crate::stats::{
@@ -32,19 +32,21 @@ mod ports;
 mod reload;
 mod service;
 mod signs;
+mod steering;
 
 use api::Listener;
 use clocks::FOLLOW_EVERY;
 pub use clocks::FollowedClocks;
 use cpus::CpuWatch;
-use desk::Order;
-pub use desk::{Desk, Moment, Seen};
+pub use desk::{Desk, Moment, Seen, Shards};
+use desk::{Order, State};
 pub use drain::{BELOW_PPS, DrainFor};
 use drain::{Drain, Drained};
 pub use pools::PoolFitter;
 pub use ports::WatchedPorts;
-pub use reload::{Hangups, Reload};
+pub use reload::{Hangups, Reader, Reload, Reloaded};
 use service::Service;
+pub use steering::{Start, Steering};
 
 /// Interval at which control wakes up. Long, because on a small machine control
 /// shares a CPU with an lcore.
@@ -132,7 +134,7 @@ impl Host {
     ///
     /// # Errors
     /// As [`Listener::bind`].
-    pub(crate) fn listen(&mut self, api: Option<&ApiArg>, file_prefix: &str) -> Result<()> {
+    pub fn listen(&mut self, api: Option<&ApiArg>, file_prefix: &str) -> Result<()> {
         self.api = Listener::bind(api, file_prefix)?;
         Ok(())
     }
@@ -157,9 +159,9 @@ pub fn spare_cpus(lcores: &[Lcore], allowed: &CpuSet) -> CpuSet {
 pub struct IncidentReader<'a> {
     pub incidents: &'a Incidents,
     /// The lcores' boards, in the order of the map.
-    pub boards: &'a [Board<'a>],
+    pub boards: &'a [Board],
     /// How long an lcore may be in one packet before it counts as stuck.
-    pub rescue_after_ticks: u64,
+    pub orders: &'a Orders,
     /// EAL's lcore ids, in the order of the map.
     pub lcore_ids: Vec<u32>,
     pub rate: TscRate,
@@ -171,8 +173,8 @@ impl IncidentReader<'_> {
     pub fn read(&self) -> Vec<Incident> {
         let map = Map { lcore_ids: &self.lcore_ids, run_start_ticks: self.run_start_ticks };
         let now = tsc();
-        let stuck =
-            |(at, board): (usize, &Board<'_>)| board.stuck(at, now, self.rescue_after_ticks);
+        let patience_ticks = self.orders.rescue_after_ticks();
+        let stuck = |(at, board): (usize, &Board)| board.stuck(at, now, patience_ticks);
         let away: Vec<Stuck> = self.boards.iter().enumerate().filter_map(stuck).collect();
         self.incidents.read(&away, &map, now, |ticks| self.rate.ns(ticks))
     }
@@ -208,8 +210,8 @@ pub struct Control<'a> {
 pub struct Watch<'w, 'a> {
     pub followed: &'w mut FollowedClocks,
     pub watched: &'w mut WatchedPorts,
-    /// Fits the pools to the load, with `--pools auto`.
-    pub fitter: Option<&'w mut PoolFitter<'a>>,
+    /// Changes the run.
+    pub steering: &'w mut Steering<'a>,
     /// Answers the API's requests.
     pub desk: Desk<'w>,
 }
@@ -219,7 +221,7 @@ impl Control<'_> {
     /// ports, fits the pools, and answers requests. Returns how long packets
     /// were received.
     pub fn watch(&self, watch: Watch<'_, '_>) -> Duration {
-        let Watch { followed, watched, mut fitter, mut desk } = watch;
+        let Watch { followed, watched, steering, mut desk } = watch;
         // This thread inherits the main lcore's pinning. If that can't be
         // undone, control shares the main lcore's CPU.
         let _ = sched_setaffinity(Pid::from_raw(0), &self.cpus);
@@ -257,8 +259,8 @@ impl Control<'_> {
                 followed.follow(self.ports, self.clocks);
                 clocks_at = now + FOLLOW_EVERY;
             }
-            if let Some(fitter) = fitter.as_mut().filter(|_| !self.run.is_draining()) {
-                fitter.look(start);
+            if !self.run.is_draining() {
+                steering.look(start);
             }
             self.tell_verdict(&mut verdict);
             service.tell(self, now);
@@ -266,14 +268,14 @@ impl Control<'_> {
             if let Some(period) = self.stats_period {
                 line.print_when_due(now, period, self);
             }
-            let moment = || Moment {
+            let state = State {
                 followed: &*followed,
                 watched: &*watched,
-                pool_changes: fitter.as_ref().map(|fitter| fitter.changes()),
+                start,
                 elapsed: now - start,
                 is_draining: drain.is_some() || self.run.is_draining(),
             };
-            let order = desk.answer_one(self, moment);
+            let order = desk.answer_one(self, steering, state);
             if let Some(Order::Drain(limits)) = order {
                 self.begin_drain(&mut drain, limits, now);
             }

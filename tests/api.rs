@@ -2,6 +2,7 @@
 //! no client harms others or the datapath.
 
 mod common;
+mod steer;
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
@@ -16,7 +17,7 @@ use nix::sys::signal::Signal;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send, socket,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const PORTS: &str = "--vdev net_null0 --vdev net_null1";
 const WORK: &str = "--idle yield --pools 1:1 --work spin:cheap=1us,expensive=200us,p=0.001";
@@ -42,10 +43,14 @@ impl Reply {
 
 impl Api {
     fn start(own: &str) -> Self {
+        Self::start_with(2, own)
+    }
+
+    fn start_with(lcore_count: usize, own: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("api.sock");
         let own = format!("{own} --stats-period 0.2 --api unix:{}", path.display());
-        let mut running = start(&format!("{} {PORTS}", lcores(2)), &own);
+        let mut running = start(&format!("{} {PORTS}", lcores(lcore_count)), &own);
         running.wait_until_it_forwards();
         Self { running, path, _folder: folder }
     }
@@ -207,6 +212,166 @@ fn answers_are_as_described_and_of_the_run() {
     api.running.signal(Signal::SIGTERM);
     api.running.finish().good_report();
     assert!(!path.exists(), "the socket goes with the process");
+}
+
+/// Asks for a change, and holds the answer to the description.
+#[track_caller]
+fn change(api: &Api, described: &Value, path: &str, body: &str) -> (u16, Value) {
+    let reply = api.post(path, body);
+    assert_described(described, "post", path, &reply);
+    (reply.status, reply.json())
+}
+
+#[test]
+fn each_change_says_what_was_and_what_is_and_config_shows_it() {
+    let described = openapi();
+    let api = Api::start_with(4, &WORK.replace("1:1", "2:2"));
+    let change = |path: &str, body: &str| change(&api, &described, path, body);
+    let config = || api.get("/config").json();
+    for (path, body, was, is) in [
+        ("/pools", r#"{"pools":"3:1"}"#, json!("2:2"), json!("3:1")),
+        ("/pools", r#"{"pools":"auto"}"#, json!("3:1"), json!("auto")),
+        ("/pools", r#"{"pools":"1:3"}"#, json!("auto"), json!("1:3")),
+        ("/expensive-cap", r#"{"expensive_cap":2}"#, json!(3), json!(2)),
+        ("/rescue-after", r#"{"rescue_after":"1ms"}"#, json!(20_000), json!(1_000_000)),
+        ("/mode", r#"{"mode":"pools","pools":"2:2"}"#, json!("hybrid"), json!("pools")),
+        ("/mode", r#"{"mode":"shared"}"#, json!("pools"), json!("shared")),
+        ("/mode", r#"{"mode":"hybrid"}"#, json!("shared"), json!("hybrid")),
+    ] {
+        let (status, reply) = change(path, body);
+        assert_eq!((status, &reply["was"], &reply["is"]), (200, &was, &is), "{path} {body}");
+    }
+    let (status, reply) = change("/queues", r#"{"queues":[{"port":0,"queue":0,"lcore":3}]}"#);
+    assert_eq!((status, &reply["is"][0]["lcore"]), (200, &json!(3)));
+    let now = config();
+    assert_eq!(
+        (&now["mode"], &now["pools"], &now["expensive_cap"], &now["rescue_after_ns"]),
+        (&json!("hybrid"), &json!("2:2"), &json!(2), &json!(1_000_000)),
+        "{now:#}"
+    );
+    let end = Instant::now() + Duration::from_secs(20);
+    while count(&config(), "lcores_behind") > 0 {
+        assert!(Instant::now() < end, "not all lcores follow");
+    }
+    let first = json!({ "port": 0, "queue": 0 });
+    assert!(now["lcores"][3]["rx"].as_array().unwrap().contains(&first), "{now:#}");
+    let report = api.get("/report").json();
+    assert_eq!((&report["mode"], &report["pools"]), (&json!("hybrid"), &json!("2:2")));
+    let metrics = api.get("/metrics").body;
+    assert_eq!(total(&metrics, "mpfwd_changes_total", "what=\"mode\""), 3);
+    assert_eq!(total(&metrics, "mpfwd_mode_info", "mode=\"hybrid\""), 1);
+
+    api.running.signal(Signal::SIGTERM);
+    let outcome = api.running.finish();
+    assert_eq!(outcome.good_report()["mode"], "hybrid");
+}
+
+#[test]
+fn changes_that_cannot_be_are_refused_and_change_nothing() {
+    let described = openapi();
+    let api = Api::start(&WORK.replace("--pools 1:1", "--mode rtc"));
+    let before = api.get("/config").json();
+    let refused = |status: u16, path: &str, body: &str| {
+        let (got, reply) = change(&api, &described, path, body);
+        let why = reply["error"].as_str().unwrap_or_default();
+        assert_eq!(got, status, "{path} {body}: {reply}");
+        assert!(!why.is_empty() && !why.contains('\n'), "{path} {body}: {why}");
+    };
+    for path in ["/pools", "/mode", "/expensive-cap", "/rescue-after", "/queues"] {
+        for body in ["", "{", "[]", "{}", r#"{"a":1}"#, "null"] {
+            refused(400, path, body);
+        }
+    }
+    for (status, path, body) in [
+        (409, "/pools", r#"{"pools":"1:1"}"#),
+        (400, "/mode", r#"{"mode":"fast"}"#),
+        (400, "/mode", r#"{"mode":"steal","pools":"1:1"}"#),
+        (400, "/mode", r#"{"mode":"hybrid","pools":"2:2"}"#),
+        (400, "/mode", r#"{"mode":"hybrid","pools":"auto"}"#),
+        (409, "/mode", r#"{"mode":"hybrid"}"#),
+        (409, "/expensive-cap", r#"{"expensive_cap":1}"#),
+        (400, "/expensive-cap", r#"{"expensive_cap":-1}"#),
+        (409, "/rescue-after", r#"{"rescue_after":"20us"}"#),
+        (400, "/rescue-after", r#"{"rescue_after":"20"}"#),
+        (400, "/queues", r#"{"queues":[{"port":9,"queue":0,"lcore":0}]}"#),
+        (400, "/queues", r#"{"queues":[{"port":0,"queue":9,"lcore":0}]}"#),
+        (400, "/queues", r#"{"queues":[{"port":0,"queue":0,"lcore":9}]}"#),
+        (409, "/routes", ""),
+        (409, "/rules", ""),
+    ] {
+        refused(status, path, body);
+    }
+    assert_eq!(api.get("/config").json(), before);
+
+    let mode = |body: &str| assert_eq!(change(&api, &described, "/mode", body).0, 200, "{body}");
+    mode(r#"{"mode":"pools","pools":"1:1"}"#);
+    for (status, path, body) in [
+        (400, "/pools", r#"{"pools":"2:1"}"#),
+        (400, "/pools", r#"{"pools":"2:0"}"#),
+        (409, "/pools", r#"{"pools":"auto"}"#),
+        (409, "/queues", r#"{"queues":[{"port":0,"queue":0,"lcore":1}]}"#),
+    ] {
+        refused(status, path, body);
+    }
+    mode(r#"{"mode":"hybrid"}"#);
+    refused(400, "/expensive-cap", r#"{"expensive_cap":2}"#);
+    refused(400, "/rescue-after", r#"{"rescue_after":"1us"}"#);
+    mode(r#"{"mode":"shared"}"#);
+    refused(409, "/queues", r#"{"queues":[{"port":0,"queue":0,"lcore":1}]}"#);
+    assert_eq!(change(&api, &described, "/drain", r#"{"time":"1s"}"#).0, 202);
+    api.running.finish().good_report();
+}
+
+/// Lcores are away for up to 5 ms at a time, in packets of unknown cost.
+#[test]
+fn random_changes_under_load_lose_nothing() {
+    const LCORES: usize = 4;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("api.sock");
+    let own = format!(
+        "--idle yield --pools 2:2 --rxd 16384 --mbufs 131071 --stats-period 0.2 --api unix:{} \
+         --source open-loop:rate=10k,flows=512 \
+         --work spin:cheap=10us,expensive=5ms,p=0.005,known=no",
+        path.display()
+    );
+    let eal = format!("{} -m 1024 --vdev net_null0,no-rx=1", lcores(LCORES));
+    let mut running = start(&eal, &own);
+    running.wait_until_it_forwards();
+    let (made, behind) = steer::change_at_random(&path, (LCORES, LCORES), 300, 1);
+    for kind in ["/mode", "/pools", "/expensive-cap", "/rescue-after", "/queues"] {
+        assert!(made.get(kind) > Some(&0), "{made:?}");
+    }
+    assert!(behind > 0, "no lcore was ever away: {made:?}");
+    running.signal(Signal::SIGTERM);
+    let outcome = running.finish();
+    let report = outcome.good_report();
+    let source = &report["source"];
+    assert_eq!(count(report, "tx_pkts"), count(source, "received_pkts"), "{report:#}");
+    assert_eq!(count(&report["order"], "reordered_pkts"), 0, "{report:#}");
+    let lost = (count(source, "missed_pkts"), count(source, "nombuf_pkts"));
+    assert_eq!(lost, (0, 0), "{source:#}");
+}
+
+#[test]
+fn rules_are_read_again_by_a_request() {
+    let described = openapi();
+    let folder = tempfile::tempdir().expect("a folder");
+    let rules = folder.path().join("rules");
+    let write = |text: &str| std::fs::write(&rules, text).expect("written");
+    write("drop one \"one\"\n");
+    let api = Api::start(&format!("--idle yield --forward-mode dpi --rules {}", rules.display()));
+    assert_eq!(api.get("/config").json()["rereads"], "rules");
+    write("drop one \"one\"\ndrop two \"two\"\n");
+    let (status, reply) = change(&api, &described, "/rules", "");
+    assert!(status == 200 && reply["is"].as_str().unwrap().starts_with("rules: 2 of "), "{reply}");
+    write("nonsense\n");
+    let (status, reply) = change(&api, &described, "/rules", "");
+    let why = reply["error"].as_str().expect("a line");
+    assert!(status == 422 && !why.contains('\n'), "{reply}");
+    assert_eq!(change(&api, &described, "/routes", "").0, 409);
+    api.running.signal(Signal::SIGTERM);
+    let outcome = api.running.finish();
+    assert_eq!(outcome.good_report()["reloads"], json!({ "done": 1, "refused": 1 }));
 }
 
 /// The samples of a name, by their labels.

@@ -6,8 +6,11 @@
 mod captures;
 mod common;
 mod lab;
+mod steer;
 
 use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use captures::{read_capture, write_capture};
@@ -15,7 +18,13 @@ use common::{
     as_json, assert_all_sent, assert_books_balance, count, lcores, modes, rows, run as run_binary,
 };
 use lab::{Lab, pass_slowly, pass_through};
+use mpfwd::dpdk::{BURST_MAX, Burst, RxTxRing};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 use serde_json::Value;
+
+/// Changes of a run, of each kind of work.
+const CHANGES: usize = 250;
 
 /// Per port; the lab's buffers suffice for so many.
 const PKTS: u32 = 1900;
@@ -133,7 +142,10 @@ const UNKNOWN: &str = "--work spin:cheap=1us,expensive=2ms,p=0.02,mark=hash,know
 /// EAL starts once per process.
 #[test]
 fn order() {
-    let mut lab = Lab::start(10);
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("api.sock");
+    let mut lab = Lab::start_with(10, Some(&socket));
+    changes_reorder_nothing(&mut lab, &socket);
     flows_leave_in_order_of_arrival(&mut lab);
     without_order_late_packets_are_counted(&mut lab);
     memory_is_bounded(&mut lab);
@@ -222,6 +234,98 @@ fn one_lcore_counts_late_packets_exactly() {
     let extent_max = u64::from(extent_max);
     let bucket = extent_max..=extent_max + extent_max / 64;
     assert!(bucket.contains(&count(order, "extent_max_pkts")), "{order:#}");
+}
+
+/// Packets of [`FLOWS`] flows, numbered in each flow, that pass a run for as
+/// long as the test wants.
+struct Stream<'a> {
+    lab: &'a Lab,
+    random: SmallRng,
+    numbers: [u32; FLOWS as usize],
+    going: Burst,
+    sent: u64,
+    /// The next number of each flow, if none is lost.
+    expected: [u32; FLOWS as usize],
+    came: u64,
+}
+
+impl Stream<'_> {
+    /// So few that the lab's buffers suffice, and that packets wait.
+    const IN_FLIGHT_MAX: u64 = 1_000;
+
+    fn send(&mut self, ring: &mut RxTxRing) {
+        while self.going.len() < 32 && self.sent - self.came < Self::IN_FLIGHT_MAX {
+            let flow = self.random.random_range(0..FLOWS);
+            let number = &mut self.numbers[flow as usize];
+            self.going.push(self.lab.packet(&[&frame(flow, *number)]));
+            *number += 1;
+            self.sent += 1;
+        }
+        ring.inject(&mut self.going);
+    }
+
+    /// Returns whether anything has come.
+    fn receive(&mut self, ring: &mut RxTxRing) -> bool {
+        let mut taken = Burst::new();
+        ring.collect(&mut taken, BURST_MAX);
+        let is_any = !taken.is_empty();
+        for packet in taken.drain() {
+            let (flow, number) = flow_and_number(&packet.to_vec());
+            let expected = &mut self.expected[flow as usize];
+            assert_eq!(number, *expected, "flow {flow}: lost, or out of order");
+            *expected += 1;
+            self.came += 1;
+        }
+        is_any
+    }
+}
+
+/// Modes, pools, limits and owners of queues change at random, while lcores are
+/// away in packets of unknown cost.
+fn changes_reorder_nothing(lab: &mut Lab, socket: &Path) {
+    for (changes, seed, work) in [
+        (CHANGES, 1, "--work spin:cheap=1us,expensive=1ms,p=0.02,mark=hash,known=no"),
+        (CHANGES, 2, "--work spin:cheap=1us,expensive=200us,p=0.05,mark=hash"),
+    ] {
+        let mut wires = lab.wires(1024);
+        let own = format!(
+            "--config (0,0,0),(1,0,1) --idle yield --forward-mode macswap --pools 8:2 {work}"
+        );
+        let (report, made) = lab.run(&own, &mut wires, |rings: &mut [RxTxRing; 2], over| {
+            let mut stream = Stream {
+                lab,
+                random: SmallRng::seed_from_u64(seed),
+                numbers: [0; FLOWS as usize],
+                going: Burst::new(),
+                sent: 0,
+                expected: [0; FLOWS as usize],
+                came: 0,
+            };
+            std::thread::scope(|scope| {
+                let changer =
+                    scope.spawn(|| steer::change_at_random(socket, (10, 1), changes, seed));
+                while !changer.is_finished() {
+                    stream.send(&mut rings[0]);
+                    if !stream.receive(&mut rings[1]) {
+                        std::thread::sleep(Duration::from_micros(100));
+                    }
+                }
+                while stream.came < stream.sent && !over.load(Ordering::Acquire) {
+                    rings[0].inject(&mut stream.going);
+                    stream.receive(&mut rings[1]);
+                }
+                assert_eq!(stream.came, stream.sent, "{own}: packets are lost");
+                let (status, _) = steer::ask(socket, "POST", "/drain", r#"{"time":"1ms"}"#);
+                assert_eq!(status, 202);
+                changer.join().expect("all changes are answered")
+            })
+        });
+        let report = as_json(&report);
+        assert_books_balance(&report);
+        assert!(count(&report, "tx_pkts") > 1_000 && made.0.len() == 5, "{made:?} {report:#}");
+        drop(wires);
+        lab.assert_has_all_its_buffers();
+    }
 }
 
 /// With several lcores.

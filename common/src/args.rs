@@ -36,6 +36,39 @@ impl std::fmt::Display for Pools {
     }
 }
 
+/// One queue and the lcore that polls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueOf {
+    pub port: u16,
+    pub queue: u16,
+    pub lcore: u32,
+}
+
+/// Queues with their lcores: `--config`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueMap(pub Vec<QueueOf>);
+
+impl FromStr for QueueMap {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let bare: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+        let entry = |entry: &str| -> Option<QueueOf> {
+            let mut numbers = entry.split(',');
+            let queue_of = QueueOf {
+                port: numbers.next()?.parse().ok()?,
+                queue: numbers.next()?.parse().ok()?,
+                lcore: numbers.next()?.parse().ok()?,
+            };
+            numbers.next().is_none().then_some(queue_of)
+        };
+        let inner = bare.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
+        let entries =
+            inner.and_then(|inner| inner.split("),(").map(entry).collect::<Option<Vec<_>>>());
+        entries.map(Self).ok_or_else(|| "write \"(port,queue,lcore)\", several joined by commas, for example \"(0,0,1),(1,0,2)\"".into())
+    }
+}
+
 /// The words of a command line as text.
 ///
 /// # Errors

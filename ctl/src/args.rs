@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use mpfwd_common::api::Endpoint;
-use mpfwd_common::args::{parse_seconds, parse_time};
+use mpfwd_common::args::{QueueMap, parse_seconds, parse_time};
 use mpfwd_common::generate::Generated;
 
 const AFTER_HELP: &str = "\
@@ -26,6 +26,13 @@ pub(super) struct Args {
     pub api: Option<Endpoint>,
     #[command(subcommand)]
     pub command: Command,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Json {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -60,6 +67,52 @@ pub(super) enum Command {
         #[arg(long)]
         wait: bool,
     },
+    /// Change the sizes of the pools while packets pass
+    Pools {
+        /// Lcores per pool as A:B, or auto: they follow the load
+        #[arg(value_name = "A:B|auto")]
+        pools: String,
+        #[command(flatten)]
+        answer: Json,
+    },
+    /// Change the mode while packets pass
+    Mode {
+        /// rtc, steal, shared, shed-random, pools or hybrid
+        mode: String,
+        /// Lcores per pool as A:B, where the run has had a single pool so far
+        #[arg(long, value_name = "A:B")]
+        pools: Option<String>,
+        #[command(flatten)]
+        answer: Json,
+    },
+    /// Limit how many lcores do expensive work at a time
+    Cap {
+        #[arg(value_name = "LCORES")]
+        lcores: usize,
+        #[command(flatten)]
+        answer: Json,
+    },
+    /// Change how long an lcore may be in one packet before others help
+    RescueAfter {
+        /// For example 20us
+        #[arg(value_name = "TIME", allow_negative_numbers = true, value_parser = parse_time)]
+        time: Duration,
+        #[command(flatten)]
+        answer: Json,
+    },
+    /// Change which lcore polls which receive queue
+    Queues {
+        /// "(port,queue,lcore),...". Queues that are not named stay where they
+        /// are
+        #[arg(value_name = "MAP")]
+        map: QueueMap,
+        #[command(flatten)]
+        answer: Json,
+    },
+    /// Read the file of --routes or --rules again
+    ///
+    /// If it has a mistake, the old contents stay in force.
+    Reload,
     /// Show when lcores were stuck, and which lcores helped
     Incidents {
         /// Show each incident when it is over, until mpfwd ends
@@ -71,7 +124,7 @@ pub(super) enum Command {
     },
     /// Print all metrics, as Prometheus gets them
     Metrics,
-    /// Print what mpfwd was set up to do, as JSON
+    /// Print what mpfwd does now, as JSON
     Config,
     /// Print the man page or a shell's completions
     #[command(hide = true)]

@@ -1,5 +1,6 @@
 //! Asks an mpfwd, one request per connection.
 
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,8 +18,10 @@ use tokio::runtime::Runtime;
 use mpfwd_common::api::{Endpoint, socket_dir, socket_path};
 use mpfwd_common::error::{Error, Result};
 
-/// Longer than mpfwd itself waits for an answer.
+/// Longer than mpfwd itself waits for an answer, and for one that a file is read
+/// for.
 const PATIENCE: Duration = Duration::from_secs(10);
+const FILE_PATIENCE: Duration = Duration::from_secs(70);
 
 /// Where an mpfwd answers.
 pub(super) struct Client {
@@ -70,7 +73,9 @@ impl Client {
                 }
             }
         };
-        let limited = async { tokio::time::timeout(PATIENCE, asked).await };
+        let reads = ["/routes", "/rules"].contains(&path);
+        let patience = if reads { FILE_PATIENCE } else { PATIENCE };
+        let limited = async { tokio::time::timeout(patience, asked).await };
         let failed = |why: String| Error::Setup(format!("{}: {why}", self.endpoint));
         match self.runtime.block_on(limited) {
             Ok(Ok(answer)) => Ok(answer),
@@ -139,7 +144,8 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
     .await
 }
 
-/// The file prefix of the only mpfwd that has a socket there.
+/// The file prefix of the only mpfwd that listens there. A process that was
+/// killed has left its socket behind, which is passed over.
 fn only_prefix(dir: &Path) -> Result<String> {
     let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let prefix = |file: std::fs::DirEntry| {
@@ -147,6 +153,20 @@ fn only_prefix(dir: &Path) -> Result<String> {
     };
     let mut prefixes: Vec<String> = files.filter_map(prefix).collect();
     prefixes.sort();
+    let is_stale = |prefix: &String| {
+        let connected = std::os::unix::net::UnixStream::connect(socket_path(dir, prefix));
+        connected.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    };
+    let (stale, prefixes): (Vec<String>, Vec<String>) = prefixes.into_iter().partition(is_stale);
+    for prefix in stale {
+        let path = socket_path(dir, &prefix);
+        // The reader may be gone.
+        let _ = writeln!(
+            std::io::stderr(),
+            "mpctl: {} is of a process that was killed: passed over",
+            path.display()
+        );
+    }
     match prefixes.as_slice() {
         [only] => Ok(only.clone()),
         [] => Err(Error::Setup(format!("no mpfwd has a socket in {}: write --api", dir.display()))),
@@ -159,19 +179,22 @@ fn only_prefix(dir: &Path) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+
     use super::*;
 
     #[test]
     fn the_only_socket_is_found() {
         let folder = tempfile::tempdir().expect("a folder");
-        let add = |name: &str| std::fs::write(folder.path().join(name), "").expect("written");
+        let listen = |name: &str| UnixListener::bind(folder.path().join(name)).expect("bound");
         let why = |dir: &Path| only_prefix(dir).expect_err("it is refused").to_string();
         assert!(why(folder.path()).starts_with("no mpfwd has a socket in "));
         assert!(why(&folder.path().join("none")).starts_with("no mpfwd has a socket in "));
-        add("a.sock");
-        add("notes");
+        let _a = listen("a.sock");
+        drop(listen("killed.sock"));
+        std::fs::write(folder.path().join("notes"), "").expect("written");
         assert_eq!(only_prefix(folder.path()).expect("one"), "a");
-        add("b.sock");
+        let _b = listen("b.sock");
         assert_eq!(why(folder.path()), "several run: write --file-prefix and one of a, b");
     }
 

@@ -1,12 +1,14 @@
 //! Watches and steers a running mpfwd by its control socket. Links no DPDK.
 //!
 //! * `args`: the command line
+//! * `change`: what is changed while mpfwd runs
 //! * `client`: requests and answers
 //! * `report`: the parts of the report that are shown, and the difference of two
 //! * `status`, `incidents`, `top`: what is shown
 #![forbid(unsafe_code)]
 
 mod args;
+mod change;
 mod client;
 mod incidents;
 mod report;
@@ -62,6 +64,26 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         Command::Status { json } => return status(&client, json),
         Command::Top { every } => top::watch(&client, every)?,
         Command::Drain { time, below_pps, wait } => drain(&client, time, below_pps, wait)?,
+        Command::Pools { pools, answer } => {
+            change::ask(&client, "pools", &json!({ "pools": pools }), answer.json)?;
+        }
+        Command::Mode { mode, pools, answer } => {
+            let mut body = json!({ "mode": mode });
+            pools.into_iter().for_each(|pools| body["pools"] = pools.into());
+            change::ask(&client, "mode", &body, answer.json)?;
+        }
+        Command::Cap { lcores, answer } => {
+            let body = json!({ "expensive_cap": lcores });
+            change::ask(&client, "expensive-cap", &body, answer.json)?;
+        }
+        Command::RescueAfter { time, answer } => {
+            let body = json!({ "rescue_after": format!("{}ns", time.as_nanos()) });
+            change::ask(&client, "rescue-after", &body, answer.json)?;
+        }
+        Command::Queues { map, answer } => {
+            change::ask(&client, "queues", &change::queues(&map), answer.json)?;
+        }
+        Command::Reload => change::reload(&client)?,
         Command::Incidents { follow, json } => incidents::show(&client, follow, json)?,
         Command::Metrics => print(String::from_utf8_lossy(&client.get("/metrics")?)),
         Command::Config => {

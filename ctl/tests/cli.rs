@@ -19,7 +19,20 @@ fn help_lists_the_commands() {
     let output = mpctl(&["--help"]);
     let help = text(&output.stdout);
     assert!(output.status.success());
-    for name in ["status", "top", "drain", "incidents", "metrics", "config"] {
+    for name in [
+        "status",
+        "top",
+        "drain",
+        "pools",
+        "mode",
+        "cap",
+        "rescue-after",
+        "queues",
+        "reload",
+        "incidents",
+        "metrics",
+        "config",
+    ] {
         assert!(help.contains(name), "{help}");
     }
     assert!(text(&mpctl(&["generate", "man"]).stdout).contains("mpctl"));
@@ -34,6 +47,9 @@ fn mistakes_and_an_mpfwd_that_is_not_there_are_one_line() {
         &["--api", "10.0.0.1:9000", "status"],
         &["--api", "unix:/a", "--file-prefix", "a", "status"],
         &["drain", "--time", "3"],
+        &["rescue-after", "20"],
+        &["queues", "0,0,1"],
+        &["cap", "many"],
         &["nope"],
     ] {
         let output = mpctl(args);
@@ -94,4 +110,34 @@ fn answers_and_refusals_come_through() {
 
     let (output, _) = beside(&["incidents"], "200 OK", "<html>");
     assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn changes_say_what_was_and_what_is() {
+    let (output, asked) =
+        beside(&["pools", "6:4"], "200 OK", r#"{"was":"8:2","is":"6:4","lcores_behind":0}"#);
+    assert_eq!(asked, "POST /pools HTTP/1.1");
+    assert_eq!(text(&output.stdout), "pools: 8:2 -> 6:4\n");
+
+    let behind = r#"{"was":20000,"is":1000000,"lcores_behind":1}"#;
+    let (output, _) = beside(&["rescue-after", "1ms"], "200 OK", behind);
+    let said = text(&output.stdout);
+    assert!(said.starts_with("rescue-after: 20.0 us -> 1.00 ms\n1 lcores"), "{said}");
+
+    let moved = r#"{"was":[{"port":0,"queue":0,"lcore":0}],"is":[{"port":0,"queue":0,"lcore":1}],"lcores_behind":0}"#;
+    let (output, asked) = beside(&["queues", "(0,0,1)"], "200 OK", moved);
+    assert_eq!(
+        (asked.as_str(), text(&output.stdout).as_str()),
+        ("POST /queues HTTP/1.1", "queues: (0,0,0) -> (0,0,1)\n")
+    );
+    let (output, _) = beside(&["queues", "(0,0,1)", "--json"], "200 OK", moved);
+    assert_eq!(text(&output.stdout).trim_end(), moved);
+
+    let refusal = r#"{"error":"mode rtc has no expensive-cap"}"#;
+    let (output, asked) = beside(&["cap", "2"], "409 Conflict", refusal);
+    assert_eq!((asked.as_str(), output.status.code()), ("POST /expensive-cap HTTP/1.1", Some(2)));
+    assert!(text(&output.stderr).ends_with("a.sock: mode rtc has no expensive-cap\n"));
+
+    let (output, asked) = beside(&["reload"], "200 OK", r#"{"rereads":null}"#);
+    assert_eq!((asked.as_str(), output.status.code()), ("GET /config HTTP/1.1", Some(2)));
 }

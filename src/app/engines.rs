@@ -52,7 +52,7 @@ pub(super) trait Engines {
     }
 
     /// Runs a loop with an engine on every lcore, until the end of the run.
-    fn launch<'a>(&self, launch: &Launch<'a>, queues: Vec<Queues<'a>>) -> Result<EngineReports>;
+    fn launch<'a>(&self, launch: &Launch<'a>, queues: Vec<Queues>) -> Result<EngineReports>;
 }
 
 /// The built-in engines.
@@ -125,7 +125,7 @@ impl Engines for BuiltIn {
         routing.or_else(|| self.ruling.as_ref().map(|ruling| ruling.clone() as Arc<dyn Reload>))
     }
 
-    fn launch<'a>(&self, launch: &Launch<'a>, queues: Vec<Queues<'a>>) -> Result<EngineReports> {
+    fn launch<'a>(&self, launch: &Launch<'a>, queues: Vec<Queues>) -> Result<EngineReports> {
         let peers = peers(launch.plan);
         if let Some(ruling) = &self.ruling {
             return inspect(launch, queues, peers, ruling);
@@ -141,10 +141,10 @@ impl Engines for BuiltIn {
         };
         match (&launch.cli.work, forward) {
             (Some(work), forward) => return spin(launch, queues, work, forward),
-            (None, Any::Io(engine)) => launch.by_mode(queues, move |_| engine.clone())?,
-            (None, Any::Mac(engine)) => launch.by_mode(queues, move |_| engine.clone())?,
-            (None, Any::MacSwap(engine)) => launch.by_mode(queues, move |_| engine.clone())?,
-            (None, Any::L3(engine)) => launch.by_mode(queues, move |_| engine.clone())?,
+            (None, Any::Io(engine)) => launch.run(queues, move |_| engine.clone())?,
+            (None, Any::Mac(engine)) => launch.run(queues, move |_| engine.clone())?,
+            (None, Any::MacSwap(engine)) => launch.run(queues, move |_| engine.clone())?,
+            (None, Any::L3(engine)) => launch.run(queues, move |_| engine.clone())?,
         }
         Ok(EngineReports::default())
     }
@@ -161,10 +161,10 @@ impl<E: Engine, F: Fn(&EngineSetup<'_>) -> E> Engines for Own<F> {
         self.name.into()
     }
 
-    fn launch<'a>(&self, launch: &Launch<'a>, queues: Vec<Queues<'a>>) -> Result<EngineReports> {
+    fn launch<'a>(&self, launch: &Launch<'a>, queues: Vec<Queues>) -> Result<EngineReports> {
         let (peers, cutoff) = (peers(launch.plan), cutoff(launch)?);
         let predictor = Predictor::new(launch, cutoff);
-        launch.by_mode(queues, |lcore| {
+        launch.run(queues, |lcore| {
             let setup =
                 EngineSetup { lcore: lcore as u32, peers: &peers, rate: launch.rate, cutoff };
             predictor.wrap((self.make)(&setup))
@@ -176,7 +176,7 @@ impl<E: Engine, F: Fn(&EngineSetup<'_>) -> E> Engines for Own<F> {
 /// `--work`: an engine on every lcore that spends CPU time per packet.
 fn spin<'a>(
     launch: &Launch<'a>,
-    queues: Vec<Queues<'a>>,
+    queues: Vec<Queues>,
     work: &Work,
     forward: Any,
 ) -> Result<EngineReports> {
@@ -185,7 +185,7 @@ fn spin<'a>(
     let (gap, known) = (launch.settings.gap_ticks, work.known);
     if let Some(field) = launch.cost {
         let engine = Carried::new(forward, field, known, cutoff, gap);
-        launch.by_mode(queues, {
+        launch.run(queues, {
             let predictor = &predictor;
             move |_| predictor.wrap(Heavy::Carried(engine.clone()))
         })?;
@@ -199,7 +199,7 @@ fn spin<'a>(
     let marking = |lcore: u64| Marking::new(work.p, work.seed.wrapping_add(lcore), by_sequence);
     let engine =
         move |lcore| Heavy::Spin(Spin::new(forward.clone(), spin, marking(lcore), known, cutoff));
-    launch.by_mode(queues, {
+    launch.run(queues, {
         let predictor = &predictor;
         move |lcore| predictor.wrap(engine(lcore))
     })?;
@@ -209,7 +209,7 @@ fn spin<'a>(
 /// `dpi` on every lcore.
 fn inspect<'a>(
     launch: &Launch<'a>,
-    queues: Vec<Queues<'a>>,
+    queues: Vec<Queues>,
     peers: Peers,
     ruling: &Ruling,
 ) -> Result<EngineReports> {
@@ -227,7 +227,7 @@ fn inspect<'a>(
         pkts_max,
     });
     let lcores = Cell::new(0);
-    launch.by_mode(queues, |_| {
+    launch.run(queues, |_| {
         let lcore = lcores.replace(lcores.get() + 1);
         let bytes_max = launch.cli.max_pkt_len as usize;
         predictor.wrap(Heavy::Dpi(Dpi::new(

@@ -2,7 +2,7 @@
 
 use crate::cli::Cli;
 use crate::config::Plan;
-use crate::datapath::{LcoreLoop, Queues, Settings, Shared};
+use crate::datapath::{Order, Parked, Queues, Settings, Shared};
 use crate::dpdk::clock::TscRate;
 use crate::dpdk::{self, CostField, Eal};
 use crate::engine::{Engine, Peers};
@@ -28,47 +28,22 @@ pub(super) struct Launch<'a> {
 impl<'a> Launch<'a> {
     /// Runs an engine on every lcore, until the end of the run. `engine` makes
     /// one per lcore, by EAL's lcore id.
-    pub(super) fn by_mode<E: Engine>(
+    pub(super) fn run<E: Engine>(
         &self,
-        queues: Vec<Queues<'a>>,
+        queues: Vec<Queues>,
         engine: impl Fn(u64) -> E,
-    ) -> Result<()> {
-        let scheduling = self.plan.scheduling;
-        let help = HelpAfter {
-            rescue_ticks: self.settings.rescue_after_ticks,
-            stall_ticks: self.settings.stall_after_ticks,
-            excess: scheduling.excess,
-        };
-        match (scheduling.mode, scheduling.steal_every) {
-            (Mode::Rtc, _) => self.run(queues, engine, |_| Rtc),
-            (Mode::Steal, None) if scheduling.steal_rx => {
-                self.run(queues, engine, Steal::<true>::new)
-            }
-            (Mode::Steal, None) => self.run(queues, engine, Steal::<false>::new),
-            (Mode::Steal, Some(every)) => {
-                self.run(queues, engine, |lcore| StealEvery::new(lcore, every))
-            }
-            (Mode::Shared, _) => self.run(queues, engine, policy::Shared::new),
-            (Mode::ShedRandom, _) => self.run(queues, engine, ShedRandom::new),
-            (Mode::Pools, _) => self.run(queues, engine, |_| Pools),
-            (Mode::Hybrid, _) => self.run(queues, engine, |lcore| Hybrid::new(lcore, help)),
-        }
-    }
-
-    fn run<E: Engine, P: Policy>(
-        &self,
-        queues: Vec<Queues<'a>>,
-        engine: impl Fn(u64) -> E,
-        policy: impl Fn(u64) -> P,
     ) -> Result<()> {
         let mut jobs: Vec<(dpdk::Lcore, Box<dyn FnOnce() + Send + '_>)> = Vec::new();
         for (at, (queues, lcore)) in queues.into_iter().zip(&self.plan.lcores).enumerate() {
-            let (engine, policy) =
-                (engine(u64::from(lcore.lcore.id)), policy(u64::from(lcore.lcore.id)));
+            let engine = engine(u64::from(lcore.lcore.id));
             let (settings, shared, stats) = (self.settings, self.shared, &self.stats[at]);
             // The lcore itself makes its loop, so that the memory is near it.
             let job = move || {
-                LcoreLoop::<E, P>::new(at, engine, policy, settings, shared, queues, stats).run()
+                let new = Parked::new(at, engine, settings, shared, queues, stats);
+                let mut parked = Some(new);
+                while let Some(lcore) = parked {
+                    parked = self.by_mode(lcore, at);
+                }
             };
             jobs.push((lcore.lcore, Box::new(job)));
         }
@@ -81,6 +56,41 @@ impl<'a> Launch<'a> {
         };
         self.eal.run(jobs, call_off)
     }
+
+    /// Runs the loop of the mode that control has ordered last, until it orders
+    /// something else. Returns `None` at the end of the run.
+    fn by_mode<E: Engine>(&self, lcore: Parked<'a, E>, at: usize) -> Option<Parked<'a, E>> {
+        let (order, scheduling) = (self.shared.orders.read(), self.plan.scheduling);
+        let seed = u64::from(self.plan.lcores[at].lcore.id);
+        let help = HelpAfter {
+            rescue_ticks: order.rescue_after_ticks,
+            stall_ticks: self.settings.stall_after_ticks,
+            excess: scheduling.excess,
+        };
+        match (order.mode, scheduling.steal_every) {
+            (Mode::Rtc, _) => loop_of(lcore, Rtc, order),
+            (Mode::Steal, None) if scheduling.steal_rx => {
+                loop_of(lcore, Steal::<true>::new(seed), order)
+            }
+            (Mode::Steal, None) => loop_of(lcore, Steal::<false>::new(seed), order),
+            (Mode::Steal, Some(every)) => loop_of(lcore, StealEvery::new(seed, every), order),
+            (Mode::Shared, _) => loop_of(lcore, policy::Shared::new(seed), order),
+            (Mode::ShedRandom, _) => loop_of(lcore, ShedRandom::new(seed), order),
+            (Mode::Pools, _) => loop_of(lcore, Pools, order),
+            (Mode::Hybrid, _) => loop_of(lcore, Hybrid::new(seed, help), order),
+        }
+    }
+}
+
+/// Runs one loop. Never inlined: each loop has its own frame, at the same
+/// place of the stack.
+#[inline(never)]
+fn loop_of<'a, E: Engine, P: Policy>(
+    lcore: Parked<'a, E>,
+    policy: P,
+    order: Order,
+) -> Option<Parked<'a, E>> {
+    lcore.enter(policy, order).run()
 }
 
 /// For each port the port that its packets leave by.

@@ -7,7 +7,7 @@ use super::source::Sources;
 use super::stamping;
 use crate::cli::Cli;
 use crate::config::Plan;
-use crate::control::{FollowedClocks, IncidentReader, Moment};
+use crate::control::{FollowedClocks, IncidentReader, Moment, Shards};
 use crate::dpdk::clock::{RateMeter, TscRate};
 use crate::dpdk::{Mempools, Port, RingView};
 use crate::policy::Split;
@@ -21,7 +21,7 @@ pub(super) struct Living<'a> {
     pub stats: &'a [OwnStats],
     pub ports: &'a [Port],
     pub sources: Option<&'a Sources>,
-    pub shards: &'a [RingView],
+    pub shards: &'a Shards<'a>,
     pub clocks: &'a StampClocks,
     pub meter: &'a RateMeter,
     pub pools: &'a Mempools,
@@ -44,7 +44,7 @@ impl Living<'_> {
             does: self.does.to_owned(),
             live: Some(LiveRow {
                 draining: moment.is_draining,
-                shard_pkts: self.shards.iter().map(RingView::len).collect(),
+                shard_pkts: self.shards.views().iter().map(RingView::len).collect(),
                 links_up: self.ports.iter().map(|port| port.view().link_up).collect(),
             }),
             found: EngineReports::default(),
@@ -55,6 +55,8 @@ impl Living<'_> {
             source: self.sources.map(|sources| sources.report(rate)),
             stamped_by,
             incidents: self.reader.read(),
+            mode: moment.mode,
+            shards: self.shards.views().len(),
             pool_a: self.split.pool_a(),
             pool_changes: moment.pool_changes.clone(),
             run_delays_ns: &run_delays_ns,

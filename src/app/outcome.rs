@@ -12,7 +12,7 @@ use crate::config::{LcorePlan, Plan, PortPlan};
 use crate::control::WatchedPorts;
 use crate::dpdk::Mempools;
 use crate::dpdk::clock::{TscRate, tsc};
-use crate::policy::Pool;
+use crate::policy::{Mode, Pool};
 use crate::shed::rank_error_bound;
 use crate::stats::{
     self, Activity, ArrivalRow, BurstTimeRow, DeviceStats, DpiReport, DropCause, Histogram,
@@ -51,7 +51,10 @@ pub(super) struct Ended<'a> {
     pub source: Option<SourceReport>,
     pub stamped_by: Option<stamping::Source>,
     pub incidents: Vec<Incident>,
-    /// Lcores in pool A at the end.
+    /// The mode, how many shards there are, and lcores in pool A: now or at the
+    /// end.
+    pub mode: Mode,
+    pub shards: usize,
     pub pool_a: usize,
     pub pool_changes: Option<Vec<PoolChange>>,
     /// By lcore.
@@ -78,16 +81,16 @@ pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
     let mbufs_kept_by: Vec<String> = keepers.map(|port| port.info.name.clone()).collect();
     let buffers_are_back = mbufs_free == mbufs || !mbufs_kept_by.is_empty();
     let dropped: u64 = drops.values().sum();
-    let pool = |at: usize| if at < ended.pool_a { Pool::A } else { Pool::B };
+    let has_pools = ended.mode.facts().has_pools;
+    let pool = |at: usize| if has_pools && at >= ended.pool_a { Pool::B } else { Pool::A };
     let lcores = plan.lcores.iter().zip(stats).zip(ended.run_delays_ns).enumerate();
     let latency = |source| latency(stats, rate, source, ended.devices, elapsed_s);
     let order = stats.iter().map(|lcore| &lcore.order);
     Report {
         report_version: REPORT_VERSION,
-        mode: plan.scheduling.mode.name().to_owned(),
-        pools: plan
-            .pools
-            .map(|_| Pools { a: ended.pool_a, b: stats.len() - ended.pool_a }.to_string()),
+        mode: ended.mode.name().to_owned(),
+        pools: has_pools
+            .then(|| Pools { a: ended.pool_a, b: stats.len() - ended.pool_a }.to_string()),
         pool_changes: ended.pool_changes,
         forward_mode: ended.does,
         burst: cli.burst,
@@ -103,7 +106,7 @@ pub(super) fn report(cli: &Cli, plan: &Plan, ended: Ended<'_>) -> Report {
         shed_pkts: sum(|lcore| lcore.shed_pkts.get()),
         taken_pkts: sum(|lcore| lcore.taken_pkts.get()),
         order: OrderRow::new(name(&cli.order), plan.order_records, tx_pkts, order),
-        rank: (plan.shards > 0).then(|| rank(plan, stats)),
+        rank: (ended.shards > 0).then(|| rank(plan, ended.shards, stats)),
         dpi: ended.found.dpi,
         reloads: ended.reloads,
         prediction: ended.found.prediction,
@@ -206,10 +209,10 @@ fn queue_rows(plan: &Plan, stats: &[OwnStats], rate: TscRate) -> Vec<QueueRow> {
     rows.into_values().collect()
 }
 
-fn rank(plan: &Plan, stats: &[OwnStats]) -> RankRow {
+fn rank(plan: &Plan, shards: usize, stats: &[OwnStats]) -> RankRow {
     let (pick, counts) =
         (plan.scheduling.shard_pick, RankCounts::sum(stats.iter().map(|lcore| &lcore.rank)));
-    RankRow::new(name(&pick), plan.shards, &counts, rank_error_bound(pick, plan.shards))
+    RankRow::new(name(&pick), shards, &counts, rank_error_bound(pick, shards))
 }
 
 /// Time that the host took from all lcores together. The longest gap is one

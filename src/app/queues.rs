@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use super::near;
 use crate::cli::Cli;
 use crate::config::{LcorePlan, Plan};
-use crate::datapath::{Board, PacketQueue, PacketStealer, Queues};
+use crate::datapath::{Board, PacketQueue, PacketStealer, Queues, RingEnds, Spare};
 use crate::dpdk::clock::{TscRate, tsc};
 use crate::dpdk::{self, Eal, Mempools, RingConsumer, RingProducer, RingView, RxQueue, TxQueue};
 use crate::policy::Pool;
 use crate::shed::Picker;
-use mpfwd_common::error::{Error, Result};
+use mpfwd_common::error::Result;
 
 /// Ends of queues, by lcore.
 pub(super) struct Ends {
@@ -38,7 +38,11 @@ impl Ends {
     /// When memory is short.
     pub(super) fn new(eal: &Eal, cli: &Cli, plan: &Plan, txqs: Vec<Vec<TxQueue>>) -> Result<Self> {
         let (producers, consumers) = shards(eal, cli, plan)?;
-        Ok(Self { txqs, producers, consumers, inboxes: inboxes(eal, cli, plan)? })
+        let inboxes = match plan.scheduling.mode.facts().has_inboxes {
+            true => inboxes(eal, cli, plan, "mpfwd_inbox")?,
+            false => plan.lcores.iter().map(|_| Inbox::default()).collect(),
+        };
+        Ok(Self { txqs, producers, consumers, inboxes })
     }
 
     /// A look at each shard, in their order.
@@ -49,16 +53,7 @@ impl Ends {
     }
 
     /// Gives each lcore its ends.
-    ///
-    /// # Errors
-    /// When a port lacks a queue of the plan.
-    pub(super) fn assign<'q>(
-        self,
-        plan: &Plan,
-        cli: &Cli,
-        rxqs: &'q [RxQueue],
-        pools: &Mempools,
-    ) -> Result<Vec<Queues<'q>>> {
+    pub(super) fn assign(self, plan: &Plan, cli: &Cli, pools: &Mempools) -> Vec<Queues> {
         let (waiting, stealers) = run_queues(plan, cli);
         // Where lcores move, any of them may work.
         let works = |lcore: &LcorePlan| plan.scheduling.follows_load || lcore.pool == Pool::B;
@@ -73,53 +68,59 @@ impl Ends {
             let id = u64::from(lcore.lcore.id);
             let picker = Picker::new(plan.scheduling.shard_pick, id, worker, workers);
             worker += usize::from(works(lcore));
-            let rx = own_rxqs(lcore, rxqs)?;
             let buffers = pools.on(plan.receives_on(lcore)).clone();
             let Inbox { own: inbox, all: inboxes } = inbox;
-            all.push(Queues {
-                rx,
-                buffers,
-                tx,
-                shard,
-                shards,
-                inbox,
-                inboxes,
-                run_queue,
-                kept,
-                stealers,
-                picker,
-            });
+            let rings = RingEnds { shard, shards, inbox, inboxes, picker };
+            all.push(Queues { buffers, tx, rings, run_queue, kept, stealers });
         }
-        Ok(all)
+        all
     }
 }
 
-/// Each lcore's board.
+/// Rings for every mode and every size of the pools: each lcore has a shard,
+/// dequeues from all, and has an inbox.
 ///
 /// # Errors
-/// As [`Ends::assign`].
-pub(super) fn boards<'q>(
-    plan: &Plan,
-    rxqs: &'q [RxQueue],
-    rate: TscRate,
-) -> Result<Vec<Board<'q>>> {
-    // A silence is told from a beat that is due by several beats.
-    let beat_every_ticks = rate.ticks(plan.scheduling.stall_after.as_nanos() as u64) / 8;
-    let board = |lcore: &LcorePlan| {
-        Ok(Board::new(lcore.pool, own_rxqs(lcore, rxqs)?, tsc(), beat_every_ticks))
-    };
-    plan.lcores.iter().map(board).collect()
+/// When memory is short.
+pub(super) fn spare(eal: &Eal, cli: &Cli, plan: &Plan) -> Result<Spare> {
+    let lcores = plan.lcores.len();
+    let count = cli.shards.map_or(lcores, usize::from).min(lcores);
+    let (mut views, mut shards) =
+        (Vec::new(), (0..lcores).map(|_| Vec::new()).collect::<Consumers>());
+    let mut producers: Producers = plan.lcores.iter().map(|_| None).collect();
+    for shard in 0..count {
+        let shed: Vec<usize> = (shard..lcores).step_by(count).collect();
+        let socket = plan.lcores[shard].memory;
+        let name = format!("mpfwd_spare{shard}");
+        let ends = dpdk::ring(eal, socket, &name, cli.ring_size, (shed.len(), lcores))?;
+        views.extend(ends.0.first().map(RingProducer::view));
+        shed.into_iter().zip(ends.0).for_each(|(at, put)| producers[at] = Some((shard, put)));
+        shards.iter_mut().zip(ends.1).for_each(|(all, end)| all.push(end));
+    }
+    let inboxes = inboxes(eal, cli, plan, "mpfwd_spare_inbox")?;
+    let ends = producers.into_iter().zip(shards).zip(inboxes).enumerate();
+    let ends = ends.map(|(at, ((shard, shards), inbox))| {
+        let id = u64::from(plan.lcores[at].lcore.id);
+        let picker = Picker::new(plan.scheduling.shard_pick, id, at, lcores);
+        RingEnds { shard, shards, inbox: inbox.own, inboxes: inbox.all, picker }
+    });
+    Ok(Spare::new(views, ends.collect()))
 }
 
-/// The receive queues that an lcore owns.
-fn own_rxqs<'q>(lcore: &LcorePlan, rxqs: &'q [RxQueue]) -> Result<Vec<&'q RxQueue>> {
-    let find = |&(port, queue): &(u16, u16)| {
-        let found = rxqs.iter().find(|rxq| (rxq.port(), rxq.queue()) == (port, queue));
-        found.ok_or_else(|| {
-            Error::Setup(format!("port {port} was started without its queue {queue}"))
-        })
+/// Each lcore's board.
+pub(super) fn boards(plan: &Plan, rate: TscRate) -> Vec<Board> {
+    // A silence is told from a beat that is due by several beats.
+    let beat_every_ticks = rate.ticks(plan.scheduling.stall_after.as_nanos() as u64) / 8;
+    plan.lcores.iter().map(|lcore| Board::new(lcore.pool, tsc(), beat_every_ticks)).collect()
+}
+
+/// By a receive queue's number: the place of the lcore that owns it.
+pub(super) fn owners(plan: &Plan, rxqs: &[RxQueue]) -> Vec<usize> {
+    let owner = |rxq: &RxQueue| {
+        let owns = |lcore: &LcorePlan| lcore.rx.contains(&(rxq.port(), rxq.queue()));
+        plan.lcores.iter().position(owns).unwrap_or_default()
     };
-    lcore.rx.iter().map(find).collect()
+    rxqs.iter().map(owner).collect()
 }
 
 type Producers = Vec<Option<(usize, RingProducer)>>;
@@ -143,15 +144,12 @@ fn shards(eal: &Eal, cli: &Cli, plan: &Plan) -> Result<(Producers, Consumers)> {
     Ok((producers, consumers))
 }
 
-/// In modes with inboxes, a ring per lcore that every lcore enqueues to.
-fn inboxes(eal: &Eal, cli: &Cli, plan: &Plan) -> Result<Vec<Inbox>> {
+/// A ring per lcore that every lcore enqueues to.
+fn inboxes(eal: &Eal, cli: &Cli, plan: &Plan, prefix: &str) -> Result<Vec<Inbox>> {
     let lcores = plan.lcores.len();
     let mut inboxes: Vec<Inbox> = (0..lcores).map(|_| Inbox::default()).collect();
-    if !plan.scheduling.mode.facts().has_inboxes {
-        return Ok(inboxes);
-    }
     for at in 0..lcores {
-        let name = format!("mpfwd_inbox{at}");
+        let name = format!("{prefix}{at}");
         let socket = plan.lcores[at].memory;
         let (puts, takes) = dpdk::ring(eal, socket, &name, cli.ring_size, (lcores, 1))?;
         inboxes[at].own = takes.into_iter().next();

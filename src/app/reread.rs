@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::control::Reload;
+use crate::control::{Reload, Reloaded};
 use crate::dpdk::Eal;
 use crate::engine::Live;
 use crate::engine::dpi::{Automata, RuleNames, RuleSet, Rules};
@@ -54,6 +54,10 @@ impl Routing {
 }
 
 impl Reload for Routing {
+    fn what(&self) -> Reloaded {
+        Reloaded::Routes
+    }
+
     fn reload(&self) -> Result<String> {
         let file = RouteFile::read(&self.path)
             .map_err(|error| Error::Usage(format!("--routes {error}")))?;
@@ -140,6 +144,10 @@ impl Ruling {
 }
 
 impl Reload for Ruling {
+    fn what(&self) -> Reloaded {
+        Reloaded::Rules
+    }
+
     fn reload(&self) -> Result<String> {
         let rules = Rules::read(&self.path)?;
         let automata = Automata::compile(&rules, &self.path, self.stream_bytes)?;

@@ -9,22 +9,24 @@ use super::launch::Launch;
 use super::living::{Living, devices, stamped_by};
 use super::outcome::{self, Ended, EngineReports};
 use super::prepare::{Fields, attach, order, pools, start_ports};
-use super::queues::{Ends, boards};
+use super::queues::{Ends, boards, owners, spare};
 use super::source::Sources;
 use super::{asked, near, printed};
-use crate::cli::{Cli, Idle, Timestamps};
+use crate::cli::{ApiArg, Cli, Idle, Timestamps};
 use crate::config::{Plan, Stamping};
 use crate::control::api::{self, Call, Calls, Listener};
 use crate::control::{
     self, BELOW_PPS, Control, Desk, DrainFor, FollowedClocks, Hangups, Host, IncidentReader,
-    Moment, PoolFitter, Seen, Watch, WatchedPorts,
+    Moment, PoolFitter, Reload, Seen, Shards, Start, Steering, Watch, WatchedPorts,
 };
-use crate::datapath::{ADOPT_EVERY_NS, DEQUEUE_BUDGET_NS, Outgoing, RunState, Settings, Shared};
+use crate::datapath::{
+    ADOPT_EVERY_NS, DEQUEUE_BUDGET_NS, Orders, Outgoing, RunState, Settings, Shared,
+};
 use crate::dpdk::clock::{RateMeter, TscRate, tsc};
 use crate::dpdk::{BurstSize, Eal, Mempools, Port, RxQueue, TelemetryView};
 use crate::engine::Flows;
 use crate::order::Order;
-use crate::policy::{Permits, Pool, Split};
+use crate::policy::{Mode, Permits, Pool, Split};
 use crate::shed::Heads;
 use crate::stats::{
     GAP_NS_MIN, Incident, Incidents, LcoreStats, OwnStats, PoolChange, Reloads, RunDelay,
@@ -71,7 +73,10 @@ pub(super) struct Outcome {
     found: EngineReports,
     reloads: Option<Reloads>,
     incidents: Vec<Incident>,
-    /// Lcores in pool A at the end.
+    /// The mode at the end, how many shards there were then, and lcores in pool
+    /// A.
+    mode: Mode,
+    shards: usize,
     pool_a: usize,
     pool_changes: Option<Vec<PoolChange>>,
     run_delays_ns: Vec<Option<u64>>,
@@ -105,7 +110,8 @@ impl<'e> Run<'e> {
         let order = order(cli, &plan, &rxqs);
         let stats = near::each(&plan.eal_lcores(), |at| {
             let lcore = &plan.lcores[at];
-            Arc::new(LcoreStats::new(&plan.may_poll(lcore), &lcore.tx_queue))
+            let can_change = cli.api != Some(ApiArg::Off);
+            Arc::new(LcoreStats::new(&plan.may_poll(lcore, can_change), &lcore.tx_queue))
         });
         let watched = WatchedPorts::new(ports.len());
         Ok(Self {
@@ -139,23 +145,28 @@ impl<'e> Run<'e> {
         let (rate, _) = self.meter.rate();
         let ended = AtomicBool::new(false);
         let run = RunState::new(plan.lcores.len(), self.cli.packets);
-        let boards = boards(plan, &self.rxqs, rate)?;
+        let boards = boards(plan, rate);
+        let scheduling = &plan.scheduling;
+        let rescue_after_ticks = rate.ticks(scheduling.rescue_after.as_nanos() as u64);
+        let owners = owners(plan, &self.rxqs);
+        let orders = Orders::new(scheduling.mode, rescue_after_ticks, &owners, boards.len());
         let (split, permits) = self::split(plan);
         let attention = Attention::new(boards.len());
         let heads = (plan.shards > 1).then(|| Heads::new(plan.shards));
         let incidents = Incidents::new(plan.lcores.len());
         let settings = self.settings(engines, rate);
-        let lcore_ids = plan.lcores.iter().map(|lcore| lcore.lcore.id).collect();
+        let lcore_ids: Vec<u32> = plan.lcores.iter().map(|lcore| lcore.lcore.id).collect();
         let reader = IncidentReader {
             incidents: &incidents,
             boards: &boards,
-            rescue_after_ticks: settings.rescue_after_ticks,
-            lcore_ids,
+            orders: &orders,
+            lcore_ids: lcore_ids.clone(),
             rate,
             run_start_ticks: tsc(),
         };
         let shared = Shared {
             run: &run,
+            orders: &orders,
             boards: &boards,
             attention: &attention,
             rxqs: &self.rxqs,
@@ -169,8 +180,8 @@ impl<'e> Run<'e> {
         let cost = self.sources.as_ref().and_then(|sources| sources.cost);
         let (eal, cli, stats) = (self.eal, self.cli, &self.stats[..]);
         let launch = Launch { eal, cli, plan, rate, settings, shared, stats, cost };
-        let shards = ends.shards();
-        let queues = ends.assign(plan, cli, &self.rxqs, &self.pools)?;
+        let shards = Shards { first: ends.shards(), orders: &orders };
+        let queues = ends.assign(plan, cli, &self.pools);
         let control = Control {
             run: &run,
             signals: &host.signals,
@@ -185,11 +196,23 @@ impl<'e> Run<'e> {
             drain: cli.drain.map(|time| DrainFor { time, below_pps: BELOW_PPS }),
             ended: &ended,
         };
-        let workers_max = plan.scheduling.expensive_cap;
-        let mut fitter = plan
-            .scheduling
-            .follows_load
-            .then(|| PoolFitter::new((&split, &permits), &boards, stats, workers_max, rate));
+        let spare = || spare(eal, cli, plan);
+        let fitter = PoolFitter::new((&split, &permits), &boards, stats, rate);
+        let mut steering = Steering::new(Start {
+            run: &run,
+            orders: &orders,
+            fitter,
+            rxqs: &self.rxqs,
+            owners,
+            lcore_ids,
+            spare: &spare,
+            rate,
+            mode: scheduling.mode,
+            follows_load: scheduling.follows_load,
+            cap: cli.expensive_cap,
+            rescue_after: scheduling.rescue_after,
+            burst: cli.burst,
+        });
         let live = Living {
             cli,
             plan,
@@ -216,23 +239,36 @@ impl<'e> Run<'e> {
             telemetry,
         };
         let config = asked::config(cli, plan, &self.does);
+        let hangups = Hangups::catch(control.signals)?;
+        let rereads = engines.rereads();
+        let files = hangups.reader(rereads.as_ref().map(|file| file.what()));
         let watch = Watch {
             followed: &mut self.followed,
             watched: &mut self.watched,
-            fitter: fitter.as_mut(),
-            desk: Desk::new(calls, config, &report, seen),
+            steering: &mut steering,
+            desk: Desk::new(calls, config, &report, seen, files),
         };
         let watch = || control.watch(watch);
         let api = host.api.as_ref().map(|listener| (listener, sender));
         let (found, elapsed, reloads) =
-            beside(&control, watch, api, engines, || engines.launch(&launch, queues))?;
+            beside(&control, watch, api, (hangups, rereads), || engines.launch(&launch, queues))?;
         // The longer the meter ran, the better it knows the rate.
         let (rate, _) = self.meter.rate();
         let run_delays_ns = incidents.run_delays().iter().map(RunDelay::ns).collect();
         let incidents = IncidentReader { rate, ..reader }.read();
-        let pool_a = split.pool_a();
-        let pool_changes = fitter.map(PoolFitter::into_changes);
-        Ok(Outcome { found, reloads, incidents, pool_a, pool_changes, run_delays_ns, elapsed })
+        let (mode, pool_a) = (steering.mode(), split.pool_a());
+        let pool_changes = steering.pool_changes();
+        Ok(Outcome {
+            mode,
+            shards: shards.views().len(),
+            found,
+            reloads,
+            incidents,
+            pool_a,
+            pool_changes,
+            run_delays_ns,
+            elapsed,
+        })
     }
 
     /// The settings of every lcore's loop.
@@ -257,7 +293,6 @@ impl<'e> Run<'e> {
             gap_ticks: if cli.idle == Idle::Yield { u64::MAX } else { rate.ticks(GAP_NS_MIN) },
             dequeue_budget_ticks: rate.ticks(DEQUEUE_BUDGET_NS),
             adopt_every_ticks: rate.ticks(ADOPT_EVERY_NS),
-            rescue_after_ticks: rate.ticks(plan.scheduling.rescue_after.as_nanos() as u64),
             stall_after_ticks: rate.ticks(plan.scheduling.stall_after.as_nanos() as u64),
             ticks_per_us: rate.ticks(1_000),
             runq_max: plan.scheduling.runq_max_pkts,
@@ -267,8 +302,17 @@ impl<'e> Run<'e> {
     /// Closes the ports, and reports. Buffers are counted after that, when all
     /// are back in the pool.
     pub(super) fn report(self, outcome: Outcome) -> crate::stats::Report {
-        let Outcome { found, reloads, incidents, pool_a, pool_changes, run_delays_ns, elapsed } =
-            outcome;
+        let Outcome {
+            found,
+            reloads,
+            incidents,
+            mode,
+            shards,
+            pool_a,
+            pool_changes,
+            run_delays_ns,
+            elapsed,
+        } = outcome;
         let devices = devices(&self.ports, self.sources.as_ref());
         let (rate, tsc) = self.meter.rate();
         let source = self.sources.map(|sources| sources.report(rate));
@@ -286,6 +330,8 @@ impl<'e> Run<'e> {
             source,
             stamped_by,
             incidents,
+            mode,
+            shards,
             pool_a,
             pool_changes,
             run_delays_ns: &run_delays_ns,
@@ -313,10 +359,9 @@ fn beside(
     control: &Control<'_>,
     watch: impl FnOnce() -> Duration + Send,
     api: Option<(&Listener, mpsc::Sender<Call>)>,
-    engines: &dyn Engines,
+    (hangups, rereads): (Hangups, Option<Arc<dyn Reload>>),
     launch: impl FnOnce() -> Result<EngineReports>,
 ) -> Result<(EngineReports, Duration, Option<Reloads>)> {
-    let (rereads, hangups) = (engines.rereads(), Hangups::catch(control.signals)?);
     let no_more_hangups = hangups.handle();
     let failed = |what: &str| Error::Setup(format!("the thread that {what} failed"));
     std::thread::scope(|scope| {

@@ -99,6 +99,12 @@ fn mode(cli: &Cli) -> Result<Mode> {
     Ok(mode)
 }
 
+/// The shortest `--rescue-after`: the longest time that a burst of so many cheap
+/// packets takes.
+pub fn rescue_after_min(burst: u16) -> Duration {
+    Duration::from_nanos(u64::from(burst) * PKT_NS_MAX)
+}
+
 /// The settings.
 ///
 /// # Errors
@@ -129,7 +135,7 @@ pub(super) fn scheduling(cli: &Cli) -> Result<Scheduling> {
             "--expensive-cap {expensive_cap}: pool B has {workers} lcores, so write {workers} or less, or change --pools"
         ));
     }
-    let burst_time = Duration::from_nanos(u64::from(cli.burst) * PKT_NS_MAX);
+    let burst_time = rescue_after_min(cli.burst);
     let rescue_after = cli.rescue_after.unwrap_or(RESCUE_AFTER.max(burst_time));
     if rescue_after < burst_time {
         return usage(format!(

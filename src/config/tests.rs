@@ -77,7 +77,7 @@ fn in_hybrid_everybody_sheds_and_all_but_a_lone_poller_take() {
             .all(|(at, lcore)| lcore.rx == [(0, at as u16), (1, at as u16)]),
         "workers poll too"
     );
-    assert_eq!(plan.may_poll(&plan.lcores[3])[..3], [(0, 3), (1, 3), (0, 0)]);
+    assert_eq!(plan.may_poll(&plan.lcores[3], false)[..3], [(0, 3), (1, 3), (0, 0)]);
     let plan = planned("--pools 1:1", 2, &two_ports()).unwrap();
     assert_eq!(plan.lcores.iter().map(|lcore| lcore.takes).collect::<Vec<_>>(), [false, true]);
 }

@@ -1,5 +1,6 @@
 //! Control's answers to the API's requests.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
@@ -7,14 +8,17 @@ use hyper::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::api::{Answer, Ask, Call, Request};
+use super::api::{Answer, Ask, Call};
 use super::drain::{BELOW_PPS, DrainFor};
 use super::metrics::exposition;
+use super::reload::Reloaded;
 use super::signs::SignsOfLife;
-use super::{Control, FollowedClocks, WatchedPorts};
+use super::steering::Steering;
+use super::{Control, FollowedClocks, Reader, WatchedPorts};
+use crate::datapath::Orders;
 use crate::dpdk::clock::RateMeter;
 use crate::dpdk::{Mempools, RingView, TelemetryView};
-use crate::policy::Split;
+use crate::policy::{Mode, Split};
 use crate::stats::{PoolChange, Report};
 use mpfwd_common::args::parse_time;
 
@@ -33,7 +37,12 @@ const DRAIN_TIME: Duration = Duration::from_secs(30);
 pub struct Moment<'m> {
     pub followed: &'m FollowedClocks,
     pub watched: &'m WatchedPorts,
+    pub mode: Mode,
     pub pool_changes: Option<Vec<PoolChange>>,
+    /// How often each setting was changed, and how many lcores do not follow the
+    /// last change yet.
+    pub changes: &'m BTreeMap<&'static str, u64>,
+    pub lcores_behind: usize,
     /// Since the start of the run.
     pub elapsed: Duration,
     pub is_draining: bool,
@@ -42,11 +51,25 @@ pub struct Moment<'m> {
 /// Sources of answers, beside those that control watches.
 pub struct Seen<'a> {
     pub split: &'a Split,
-    pub shards: &'a [RingView],
+    pub shards: &'a Shards<'a>,
     pub pools: &'a Mempools,
     pub meter: &'a RateMeter,
     /// DPDK's telemetry answers, too.
     pub telemetry: TelemetryView,
+}
+
+/// A look at each shard.
+pub struct Shards<'a> {
+    /// The rings of the start, as long as the lcores have no others.
+    pub first: Vec<RingView>,
+    pub orders: &'a Orders,
+}
+
+impl Shards<'_> {
+    /// Those that are in use now, in their order.
+    pub fn views(&self) -> &[RingView] {
+        self.orders.spare_shards().unwrap_or(&self.first)
+    }
 }
 
 /// Makes the report of a run that goes on.
@@ -61,10 +84,36 @@ pub struct Desk<'a> {
     config: Value,
     report: &'a LiveReport<'a>,
     seen: Seen<'a>,
+    /// Reads files again.
+    reader: Reader,
     signs: SignsOfLife,
     /// When the next question of health and the next other request are answered
     /// at the earliest: the last ones took long.
     next_at: [Instant; 2],
+}
+
+/// What control has, of which answers are made.
+pub(super) struct State<'m> {
+    pub followed: &'m FollowedClocks,
+    pub watched: &'m WatchedPorts,
+    pub start: Instant,
+    pub elapsed: Duration,
+    pub is_draining: bool,
+}
+
+impl<'m> State<'m> {
+    fn moment(&self, steering: &'m Steering<'_>) -> Moment<'m> {
+        Moment {
+            followed: self.followed,
+            watched: self.watched,
+            mode: steering.mode(),
+            pool_changes: steering.pool_changes(),
+            changes: steering.counts(),
+            lcores_behind: steering.lcores_behind(),
+            elapsed: self.elapsed,
+            is_draining: self.is_draining,
+        }
+    }
 }
 
 /// Actions that requests cause.
@@ -86,10 +135,11 @@ impl<'a> Desk<'a> {
         config: Value,
         report: &'a LiveReport<'a>,
         seen: Seen<'a>,
+        reader: Reader,
     ) -> Self {
         let signs = SignsOfLife::default();
         let (waiting, next_at) = (Vec::new(), [Instant::now(); 2]);
-        Self { calls, waiting, config, report, seen, signs, next_at }
+        Self { calls, waiting, config, report, seen, reader, signs, next_at }
     }
 
     /// The time until the next answer, or `time` if that is shorter.
@@ -105,10 +155,11 @@ impl<'a> Desk<'a> {
 
     /// Answers at most one request, and questions of health first: a client that
     /// asks for reports all the time delays no question of health. Returns what it leads to.
-    pub(super) fn answer_one<'m>(
+    pub(super) fn answer_one(
         &mut self,
         control: &Control<'_>,
-        moment: impl FnOnce() -> Moment<'m>,
+        steering: &mut Steering<'_>,
+        state: State<'_>,
     ) -> Option<Order> {
         if self.seen.telemetry.was_asked() {
             control.run.meter();
@@ -122,9 +173,8 @@ impl<'a> Desk<'a> {
         let at = at.or_else(|| self.waiting.iter().position(is_due))?;
         let call = self.waiting.remove(at);
         control.run.meter();
-        let (answer, order) = self.answer(&call.request, control, &moment());
         let kind = usize::from(!call.request.ask.is_of_health());
-        call.reply(answer);
+        let order = self.answer(call, control, steering, state);
         let end = Instant::now();
         self.next_at[kind] = end + (end - start) * (SHARE_OF_TIME - 1);
         order
@@ -132,27 +182,59 @@ impl<'a> Desk<'a> {
 
     fn answer(
         &mut self,
-        request: &Request,
+        call: Call,
         control: &Control<'_>,
-        moment: &Moment<'_>,
-    ) -> (Answer, Option<Order>) {
+        steering: &mut Steering<'_>,
+        state: State<'_>,
+    ) -> Option<Order> {
+        let request = &call.request;
+        let moment = state.moment(steering);
         let answer = match request.ask {
-            Ask::Metrics => exposition(control, moment, &self.seen, request.wants_open_metrics),
+            Ask::Metrics => {
+                let owns = |lcore, queue| steering.owns(lcore, queue);
+                exposition(control, &moment, &self.seen, owns, request.wants_open_metrics)
+            }
             Ask::Live => self.live(control),
-            Ask::Ready => self.ready(control, moment),
-            Ask::Report => Answer::json(StatusCode::OK, &(self.report)(moment)),
+            Ask::Ready => self.ready(control, &moment),
+            Ask::Report => Answer::json(StatusCode::OK, &(self.report)(&moment)),
             Ask::Incidents => {
                 Answer::json(StatusCode::OK, &json!({ "incidents": control.incidents.read() }))
             }
-            Ask::Config => Answer::json(StatusCode::OK, &self.config),
-            Ask::Drain => {
-                return match drain_for(&request.body) {
-                    Ok(drain) => (drain_answer(drain), Some(Order::Drain(drain))),
-                    Err(why) => (Answer::error(StatusCode::BAD_REQUEST, why), None),
-                };
+            Ask::Config => {
+                let mut config = self.config.clone();
+                steering.show(&mut config);
+                config["rereads"] = self.reader.what.map(Reloaded::name).into();
+                Answer::json(StatusCode::OK, &config)
+            }
+            Ask::Drain => match drain_for(&request.body) {
+                Ok(drain) => {
+                    call.reply(drain_answer(drain));
+                    return Some(Order::Drain(drain));
+                }
+                Err(why) => Answer::error(StatusCode::BAD_REQUEST, why),
+            },
+            Ask::Routes => return self.read_again(call, Reloaded::Routes, steering),
+            Ask::Rules => return self.read_again(call, Reloaded::Rules, steering),
+            Ask::Pools | Ask::Mode | Ask::ExpensiveCap | Ask::RescueAfter | Ask::Queues => {
+                let (ask, start) = (request.ask, state.start);
+                drop(moment);
+                steering.answer(ask, &request.body, start)
             }
         };
-        (answer, None)
+        call.reply(answer);
+        None
+    }
+
+    /// Has a file read again, if the run has read one of that kind.
+    fn read_again(&self, call: Call, what: Reloaded, steering: &mut Steering<'_>) -> Option<Order> {
+        if self.reader.what == Some(what) {
+            steering.count(what.name());
+            self.reader.read(call);
+        } else {
+            let why = format!("the run has no --{}", what.name());
+            call.reply(Answer::error(StatusCode::CONFLICT, why));
+        }
+        None
     }
 
     fn live(&mut self, control: &Control<'_>) -> Answer {

@@ -164,7 +164,7 @@ impl<'c> Collect<'c> {
         Value::Histogram { sum, buckets: bounds.zip(coarse.counts).collect() }
     }
 
-    fn packets(&mut self) {
+    fn packets(&mut self, owns: impl Fn(usize, (u16, u16)) -> bool) {
         type Queues = fn(&LcoreStats) -> &Vec<PortQueue>;
         let families: [(_, _, Queues); 2] = [
             ("rx_packets", "Packets received, by queue and lcore.", |stats| &stats.rx),
@@ -179,10 +179,16 @@ impl<'c> Collect<'c> {
                 ];
                 (labels, Value::Count(queue.pkts.get()))
             };
-            let of_lcore = |(id, stats): (String, &'c LcoreStats)| {
-                queues(stats).iter().map(|queue| row(&id, queue)).collect::<Vec<_>>()
+            // In some modes any lcore may poll any queue. Lcores that never did
+            // are left out.
+            let is_used = |at: usize, queue: &PortQueue| {
+                name == "tx_packets" || queue.pkts.get() > 0 || owns(at, (queue.port, queue.queue))
             };
-            let rows = self.lcores().flat_map(of_lcore).collect();
+            let of_lcore = |(at, (id, stats)): (usize, (String, &'c LcoreStats))| {
+                let queues = queues(stats).iter().filter(|queue| is_used(at, queue));
+                queues.map(|queue| row(&id, queue)).collect::<Vec<_>>()
+            };
+            let rows = self.lcores().enumerate().flat_map(of_lcore).collect();
             self.family(name, help, rows);
         }
         let of_lcore = |(id, stats): (String, &'c LcoreStats)| {
@@ -301,7 +307,7 @@ impl<'c> Collect<'c> {
         let depth = |(shard, depth): (usize, f64)| {
             (vec![("shard", shard.to_string())], Value::Gauge(depth))
         };
-        let depths = seen.shards.iter().map(|shard| shard.len() as f64);
+        let depths = seen.shards.views().iter().map(|shard| shard.len() as f64);
         let rows = depths.enumerate().map(depth).collect();
         self.family("shard_packets", "Packets in a shard.", rows);
         let rank = RankCounts::sum(self.control.stats.iter().map(|stats| &stats.rank));
@@ -399,6 +405,14 @@ impl<'c> Collect<'c> {
         self.gauge("run_seconds", "Time since the start of the run.", moment.elapsed.as_secs_f64());
         let help = "Whether the run is about to end.";
         self.gauge("draining", help, f64::from(u8::from(moment.is_draining)));
+        let changes = moment.changes.iter();
+        let row =
+            |(&what, &count): (&&str, &u64)| (vec![("what", what.to_owned())], Value::Count(count));
+        self.family("changes", "Changes by requests.", changes.map(row).collect());
+        let help = "Lcores in a long packet, which do not follow the last change yet.";
+        self.gauge("lcores_behind", help, moment.lcores_behind as f64);
+        let mode = vec![("mode", moment.mode.name().to_owned())];
+        self.family("mode_info", "The mode.", vec![(mode, Value::Gauge(1.0))]);
         let lcores = self.control.stats.len();
         let pool_a = seen.split.pool_a();
         let rows = [("A", pool_a), ("B", lcores - pool_a)]
@@ -427,10 +441,11 @@ pub(super) fn exposition(
     control: &Control<'_>,
     moment: &Moment<'_>,
     seen: &Seen<'_>,
+    owns: impl Fn(usize, (u16, u16)) -> bool,
     wants_open_metrics: bool,
 ) -> Answer {
     let mut collect = Collect { control, snapshot: Snapshot::default() };
-    collect.packets();
+    collect.packets(owns);
     collect.scheduling();
     collect.latency();
     collect.order(seen);

@@ -1,5 +1,5 @@
-//! `--pools auto`: control measures the load in windows, asks how many lcores pool
-//! B should have, and moves lcores.
+//! The sizes of the pools while the run goes on. With `--pools auto` control
+//! measures the load in windows, and asks how many lcores pool B should have.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -18,30 +18,40 @@ const WINDOW: Duration = Duration::from_millis(100);
 /// How many changes are kept for the report.
 const CHANGES_MAX: usize = 64;
 
-/// Fits the pools to the load.
+/// The sizes of the pools: fitted to the load, or as somebody asked for.
 pub struct PoolFitter<'a> {
     split: &'a Split,
     permits: &'a Permits,
     /// Both in the order of the map.
-    boards: &'a [Board<'a>],
+    boards: &'a [Board],
     stats: &'a [OwnStats],
-    sizer: Sizer,
+    /// Follows the load.
+    sizer: Option<Sizer>,
     window_ticks: u64,
     /// When the present window began, and the work until then.
     began_ticks: u64,
     before: [u64; 2],
-    /// The size of pool B that the pools are about to have.
-    pending: Option<usize>,
+    /// The last sizes that were asked for. They are had as soon as the change
+    /// before is over.
+    target: Sizes,
+    /// The sizes that the pools are about to have.
+    pending: Option<Sizes>,
     changes: VecDeque<PoolChange>,
 }
 
+/// The lcores in pool A, and how many lcores may do expensive work at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sizes {
+    pub pool_a: usize,
+    pub cap: usize,
+}
+
 impl<'a> PoolFitter<'a> {
-    /// `workers_max`: pool B is never larger, nor are there more permits.
+    /// The pools keep the sizes that they have.
     pub fn new(
         (split, permits): (&'a Split, &'a Permits),
-        boards: &'a [Board<'a>],
+        boards: &'a [Board],
         stats: &'a [OwnStats],
-        workers_max: usize,
         rate: TscRate,
     ) -> Self {
         Self {
@@ -49,29 +59,54 @@ impl<'a> PoolFitter<'a> {
             permits,
             boards,
             stats,
-            sizer: Sizer::new(boards.len(), workers_max),
+            sizer: None,
             window_ticks: rate.ticks(WINDOW.as_nanos() as u64),
             began_ticks: tsc(),
             before: [0; 2],
+            target: Sizes { pool_a: split.pool_a(), cap: permits.cap() },
             pending: None,
             changes: VecDeque::new(),
         }
+    }
+
+    /// Follows the load from now on. Pool B is never larger than `workers_max`,
+    /// nor are there more permits.
+    pub(super) fn follow_load(&mut self, workers_max: usize) {
+        self.sizer = Some(Sizer::new(self.boards.len(), workers_max));
+        let now = tsc();
+        (self.began_ticks, self.before) = (now, self.work(now));
+    }
+
+    pub(super) fn follows_load(&self) -> bool {
+        self.sizer.is_some()
+    }
+
+    /// The pools have these sizes from now on, as soon as lcores can change
+    /// them.
+    pub(super) fn set(&mut self, sizes: Sizes) {
+        (self.sizer, self.target) = (None, sizes);
+    }
+
+    /// Lcores in pool A now.
+    pub(super) fn pool_a(&self) -> usize {
+        self.split.pool_a()
+    }
+
+    /// The sizes that the pools have, or will have.
+    pub(super) fn sizes(&self) -> Sizes {
+        self.target
     }
 
     pub(super) fn changes(&self) -> Vec<PoolChange> {
         self.changes.iter().cloned().collect()
     }
 
-    /// The last changes, oldest first.
-    pub fn into_changes(self) -> Vec<PoolChange> {
-        self.changes.into()
-    }
-
     /// Goes on with a change, or ends the window if its time is over. `start`:
-    /// that of the run.
-    pub(super) fn look(&mut self, start: Instant) {
-        if self.pending.is_some() {
-            self.go_on();
+    /// that of the run. `has_pools`: the mode has. If not, the boards show
+    /// nothing of pools.
+    pub(super) fn look(&mut self, start: Instant, has_pools: bool) {
+        self.go_on(has_pools);
+        if self.pending.is_some() || self.sizer.is_none() {
             return;
         }
         let now = tsc();
@@ -81,8 +116,10 @@ impl<'a> PoolFitter<'a> {
         }
         let load = self.load(now, ticks);
         let workers = self.boards.len() - self.split.pool_a();
-        if let Some(new) = self.sizer.observe(load, workers) {
+        let new = self.sizer.as_mut().and_then(|sizer| sizer.observe(load, workers));
+        if let Some(new) = new {
             self.change(workers, new, load, start.elapsed());
+            self.go_on(has_pools);
         }
     }
 
@@ -128,17 +165,22 @@ impl<'a> PoolFitter<'a> {
             self.changes.pop_front();
         }
         self.changes.push_back(change);
-        self.pending = Some(to);
-        self.go_on();
+        self.target = Sizes { pool_a: self.boards.len() - to, cap: to };
     }
 
     /// Lcores move at their next step, and the last permits of the old pools may
     /// be held for as long as a packet takes: nobody waits for that.
-    fn go_on(&mut self) {
-        let Some(workers) = self.pending else { return };
-        let shown = self.boards.iter().map(|board| board.pool());
-        let pool_a = self.boards.len() - workers;
-        if self.split.advance(pool_a, workers, self.permits, shown) {
+    fn go_on(&mut self, has_pools: bool) {
+        let present = Sizes { pool_a: self.split.pool_a(), cap: self.permits.cap() };
+        if self.pending.is_none() && self.target != present {
+            self.pending = Some(self.target);
+        }
+        let Some(Sizes { pool_a, cap }) = self.pending else { return };
+        let split = self.split;
+        let shown = self.boards.iter().enumerate();
+        let shown =
+            shown.map(|(at, board)| if has_pools { board.pool() } else { split.pool_of(at) });
+        if split.advance(pool_a, cap, self.permits, shown) {
             self.pending = None;
         }
     }

@@ -18,7 +18,7 @@ pub(super) struct Handoff<'a> {
     shard: Option<ShardProducer<'a>>,
     inboxes: Vec<RingProducer>,
     /// Where an inbox's lcore shows whether it is busy.
-    boards: &'a [Board<'a>],
+    boards: &'a [Board],
     /// On its way into an inbox.
     letter: Burst,
     /// How many packets were shed last.
@@ -35,7 +35,7 @@ impl<'a> Handoff<'a> {
         (run_queue, kept): (PacketQueue, PacketQueue),
         shard: Option<ShardProducer<'a>>,
         inboxes: Vec<RingProducer>,
-        boards: &'a [Board<'a>],
+        boards: &'a [Board],
         settings: &Settings,
         stats: &'a LcoreStats,
     ) -> Self {
@@ -52,6 +52,16 @@ impl<'a> Handoff<'a> {
             on_full: settings.on_full,
             stats,
         }
+    }
+
+    /// Sheds by these rings from now on.
+    #[cold]
+    pub(super) fn use_rings(
+        &mut self,
+        shard: Option<ShardProducer<'a>>,
+        inboxes: Vec<RingProducer>,
+    ) {
+        (self.shard, self.inboxes) = (shard, inboxes);
     }
 
     // ---- Here ----
@@ -150,9 +160,15 @@ impl<'a> Handoff<'a> {
         enqueued
     }
 
+    /// How many packets there is room for to keep. Others only remove from
+    /// these, so the room stays.
+    pub(super) fn room_to_keep(&mut self) -> usize {
+        self.runq_max.saturating_sub(self.kept.len())
+    }
+
     /// Keeps as many as there is room for; the others stay in the burst.
     #[cold]
-    fn keep(&mut self, deferred: &mut Burst) -> Option<DropCause> {
+    pub(super) fn keep(&mut self, deferred: &mut Burst) -> Option<DropCause> {
         self.kept.push_burst(deferred);
         (!deferred.is_empty()).then_some(DropCause::RunQueueFull)
     }

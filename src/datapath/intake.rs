@@ -22,9 +22,8 @@ pub(super) struct Intake<'a> {
 
 impl<'a> Intake<'a> {
     pub(super) fn new(
-        shards: Vec<RingConsumer>,
+        (shards, picker): (Vec<RingConsumer>, Picker),
         heads: Option<&'a Heads>,
-        picker: Picker,
         inbox: Option<RingConsumer>,
         settings: &Settings,
         stats: &'a LcoreStats,
@@ -116,6 +115,12 @@ impl<'a> Intake<'a> {
         self.stats.taken_pkts.add(pkts as u64);
     }
 
+    /// Whether neither the shards nor the inbox have packets.
+    #[cold]
+    pub(super) fn is_empty(&self) -> bool {
+        !self.shards_hold_packets() && self.inbox_pkts() == 0
+    }
+
     // ---- Inbox ----
 
     pub(super) fn has_inbox(&self) -> bool {
@@ -125,6 +130,15 @@ impl<'a> Intake<'a> {
     #[inline]
     pub(super) fn inbox_pkts(&self) -> usize {
         self.inbox.as_ref().map_or(0, RingConsumer::len)
+    }
+
+    /// Dequeues packets of the inbox that another lcore is to run, or this one
+    /// later. Returns how many.
+    #[cold]
+    pub(super) fn empty_inbox(&mut self, burst: &mut Burst, pkts_max: usize) -> usize {
+        let dequeued = self.inbox.as_mut().map_or(0, |inbox| inbox.dequeue(burst, pkts_max));
+        self.stats.taken_pkts.add(dequeued as u64);
+        dequeued
     }
 
     /// One packet of the inbox, by way of a burst that is empty.

@@ -1,6 +1,7 @@
 //! One lcore's loop: asks the policy for the next step, and has it carried out.
 //! Own and others' receive queues are polled here; `runner` does the rest.
 
+use super::orders::Order;
 use super::run_state::Call;
 use super::runner::Runner;
 use super::setup::{Queues, Settings, Shared};
@@ -26,41 +27,79 @@ pub struct LcoreLoop<'a, E, P> {
     shared: Shared<'a>,
     /// Control's call that it has answered last.
     answered: Call,
+    /// The last one that it has seen: what is to be done once is done.
+    seen: Call,
+    /// What it follows.
+    order: Order,
+    me: usize,
+    adopt_every_ticks: u64,
 }
 
-impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
-    /// The loop of the lcore whose board is the one at `me`.
+/// An lcore between two modes.
+pub struct Parked<'a, E> {
+    me: usize,
+    runner: Runner<'a, E, ()>,
+    shared: Shared<'a>,
+    adopt_every_ticks: u64,
+}
+
+impl<'a, E: Engine> Parked<'a, E> {
+    /// The lcore whose board is the one at `me`.
     pub fn new(
         me: usize,
         engine: E,
-        policy: P,
         settings: Settings,
         shared: Shared<'a>,
-        queues: Queues<'a>,
+        queues: Queues,
         stats: &'a LcoreStats,
     ) -> Self {
         shared.incidents.run_delays()[me].begin();
-        let mut runner = Runner::new(me, engine, policy, &settings, shared, queues, stats);
-        let (own, others) = (runner.poller().own(), runner.poller().others());
-        let adopts = P::RESCUES && others > 0;
-        let adopt_every_ticks = if adopts { settings.adopt_every_ticks } else { u64::MAX };
-        Self {
-            runner,
-            adoption: Adoption::new(me, shared.boards.len(), own, adopt_every_ticks),
-            shared,
-            answered: Call::default(),
-        }
+        let adopt_every_ticks = settings.adopt_every_ticks;
+        let runner = Runner::new(me, engine, settings, shared, queues, stats);
+        Self { me, runner, shared, adopt_every_ticks }
     }
 
-    /// Runs until the run ends and nothing is left to do.
-    pub fn run(mut self) {
+    /// The loop of the order's mode, whose policy that is.
+    pub fn enter<P: Policy>(self, policy: P, order: Order) -> LcoreLoop<'a, E, P> {
+        let Self { me, runner, shared, adopt_every_ticks } = self;
+        let mut runner = runner.enter(policy, order);
+        let (own, others) = (runner.poller().own(), runner.poller().others());
+        let every_ticks = if P::RESCUES && others > 0 { adopt_every_ticks } else { u64::MAX };
+        LcoreLoop {
+            runner,
+            adoption: Adoption::new(me, shared.boards.len(), own, every_ticks),
+            shared,
+            answered: Call::default(),
+            seen: Call::default(),
+            order,
+            me,
+            adopt_every_ticks,
+        }
+    }
+}
+
+impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
+    /// Runs until the run ends and nothing is left to do, or control has ordered
+    /// something else: then the lcore enters the next loop.
+    pub fn run(mut self) -> Option<Parked<'a, E>> {
+        if self.run_to_end() {
+            self.runner.wind_up();
+            return None;
+        }
+        Some(self.leave())
+    }
+
+    /// Returns whether the run has ended. Never inlined: its frame begins at the
+    /// page border below the loop.
+    #[inline(never)]
+    fn run_to_end(&mut self) -> bool {
         loop {
-            if self.shared.run.calls(self.answered) {
-                self.answer();
+            if self.shared.run.calls(self.answered) && self.answer() {
+                return false;
             }
             let draining = self.shared.run.is_draining();
-            if draining && self.runner.is_done() {
-                break;
+            if draining && self.is_done() {
+                return true;
             }
             match self.runner.next_step(draining) {
                 Step::Poll => {
@@ -81,14 +120,39 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
                 self.runner.offer_backlog();
             }
         }
-        self.runner.wind_up();
     }
 
-    /// Control has called: ports may be lost, or somebody watches.
+    /// Control has called: ports may be lost, somebody watches, or it has
+    /// ordered something. Returns whether this loop is over. While the last mode
+    /// has left something, the call counts as not answered, and this is asked
+    /// again after each step.
     #[cold]
-    fn answer(&mut self) {
-        self.answered = self.shared.run.answer();
-        self.runner.answer();
+    fn answer(&mut self) -> bool {
+        let call = self.shared.run.answer();
+        if call != self.seen {
+            self.seen = call;
+            self.runner.answer();
+            if !self.shared.orders.is_last(self.order.version) {
+                return true;
+            }
+        }
+        if self.runner.settle(self.order) {
+            self.answered = call;
+        }
+        false
+    }
+
+    #[cold]
+    fn leave(self) -> Parked<'a, E> {
+        let Self { runner, shared, me, adopt_every_ticks, .. } = self;
+        Parked { me, runner: runner.leave(), shared, adopt_every_ticks }
+    }
+
+    /// Asked only while draining.
+    #[cold]
+    fn is_done(&mut self) -> bool {
+        let is_settled = !self.shared.run.calls(self.answered) || self.shared.run.is_abandoned();
+        is_settled && self.runner.is_done()
     }
 
     // ---- A burst of a receive queue ----

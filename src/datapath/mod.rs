@@ -30,7 +30,8 @@
 //! | `activity` | what the lcore does with its time, if that is metered | enter |
 //!
 //! `packet` and `setup` hold plain values, `places` the arithmetic of places in
-//! flows. `board` and `run_state` are what lcores and control show each other.
+//! flows. `board`, `run_state` and `orders` are what lcores and control show
+//! each other.
 //!
 //! # A packet's life
 //!
@@ -97,6 +98,7 @@ mod classify;
 mod handoff;
 mod intake;
 mod lcore_loop;
+mod orders;
 mod outlets;
 mod packet;
 mod packet_queue;
@@ -116,8 +118,9 @@ mod timing;
 mod transmit;
 
 pub use board::Board;
-pub use lcore_loop::LcoreLoop;
+pub use lcore_loop::{LcoreLoop, Parked};
+pub use orders::{Order, Orders, Spare};
 pub use packet::Outgoing;
 pub use packet_queue::{PacketQueue, PacketStealer};
 pub use run_state::RunState;
-pub use setup::{ADOPT_EVERY_NS, DEQUEUE_BUDGET_NS, Queues, Settings, Shared};
+pub use setup::{ADOPT_EVERY_NS, DEQUEUE_BUDGET_NS, Queues, RingEnds, Settings, Shared};

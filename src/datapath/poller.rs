@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 
+use super::orders::{Order, Orders};
 use super::packet::Arrival;
 use super::setup::{Settings, Shared};
 use crate::dpdk::{Burst, BurstSize, Lease, RxQueue};
@@ -112,6 +113,7 @@ fn drop_longer(burst: &mut Burst, longest_pkt: u32, stats: &LcoreStats) -> usize
 }
 
 pub(super) struct Poller<'a> {
+    me: usize,
     /// The own queues, then all others, by owner.
     queues: Vec<Queue<'a>>,
     own: usize,
@@ -133,56 +135,65 @@ pub(super) struct Poller<'a> {
 }
 
 impl<'a> Poller<'a> {
-    /// Of the lcore whose board is the one at `me`, and owns `rx`. With
-    /// `shares` it holds no lease longer than a burst.
+    /// Of the lcore whose board is the one at `me`. It owns nothing before
+    /// `follow`.
     pub(super) fn new(
         me: usize,
-        shares: bool,
-        rx: Vec<&'a RxQueue>,
         settings: &Settings,
         shared: Shared<'a>,
         stats: &'a LcoreStats,
     ) -> Self {
-        let own = rx.len();
-        let is_own: Vec<bool> =
-            shared.rxqs.iter().map(|any| rx.iter().any(|&rxq| std::ptr::eq(any, rxq))).collect();
-        let others = (0..shared.boards.len())
-            .filter(|&owner| owner != me)
-            .flat_map(|owner| shared.boards[owner].rxqs.iter().map(move |&rxq| (owner, rxq)))
-            .filter(|(_, rxq)| !is_own[usize::from(shared.number(rxq))]);
-        let all = rx.into_iter().map(|rxq| (me, rxq)).chain(others);
         let counter = |rxq: &RxQueue| {
             let is_of = |of: &&PortQueue| (of.port, of.queue) == (rxq.port(), rxq.queue());
             stats.rx.iter().find(is_of)
         };
-        // Only where the mode lets it poll others' queues it counts for them.
-        let queues: Vec<_> = all
-            .filter_map(|(owner, rxq)| {
-                Some(Queue {
-                    rxq,
-                    number: shared.number(rxq),
-                    owner,
-                    lease: None,
-                    received: counter(rxq)?,
-                    windowed_pkts: 0,
-                    window_due_ticks: 0,
-                    emptied_ticks: settings.started_ticks,
-                    stamped_ticks: 0,
-                })
+        // Only where it may ever poll others' queues it counts for them.
+        let queues = shared.rxqs.iter().enumerate().filter_map(|(number, rxq)| {
+            Some(Queue {
+                rxq,
+                number: number as u16,
+                owner: me,
+                lease: None,
+                received: counter(rxq)?,
+                windowed_pkts: 0,
+                window_due_ticks: 0,
+                emptied_ticks: settings.started_ticks,
+                stamped_ticks: 0,
             })
-            .collect();
+        });
         Self {
-            own,
-            of_owner: of_owner(&queues, own, shared.boards.len()),
+            me,
+            queues: queues.collect(),
+            own: 0,
+            of_owner: vec![0..0; shared.boards.len()],
             next_own: 0,
             next_other: 0,
             borrowed: None,
-            queues,
-            shares,
+            shares: false,
             keeps: false,
             kept_up_ticks: settings.ticks(KEPT_UP_NS),
             stats,
         }
+    }
+
+    /// Polls by this order from now on. With `shares` it holds no lease longer
+    /// than a burst. It holds none now.
+    #[cold]
+    pub(super) fn follow(&mut self, orders: &Orders, order: Order, shares: bool) {
+        self.shares = shares;
+        let owns_all = order.mode.facts().owns_all_queues;
+        for queue in &mut self.queues {
+            queue.owner = if owns_all { self.me } else { orders.owner(queue.number) };
+        }
+        self.sort();
+    }
+
+    fn sort(&mut self) {
+        let me = self.me;
+        self.queues.sort_by_key(|queue| (queue.owner != me, queue.owner, queue.number));
+        self.own = self.queues.partition_point(|queue| queue.owner == me);
+        self.of_owner = of_owner(&self.queues, self.own, self.of_owner.len());
+        self.next_own = 0;
     }
 
     /// How many queues it owns, and how many others it may poll.
@@ -326,14 +337,11 @@ impl<'a> Poller<'a> {
     #[cold]
     pub(super) fn give_up_lost_ports(&mut self) {
         self.release_borrowed();
-        let lost = |queue: &Queue<'_>| queue.rxq.is_lost();
-        let own = self.queues[..self.own].iter().filter(|queue| !lost(queue)).count();
-        for queue in self.queues.iter_mut().filter(|queue| lost(queue)) {
+        for queue in self.queues.iter_mut().filter(|queue| queue.rxq.is_lost()) {
             queue.release();
         }
-        self.queues.retain(|queue| !lost(queue));
-        self.of_owner = of_owner(&self.queues, own, self.of_owner.len());
-        (self.own, self.next_own) = (own, 0);
+        self.queues.retain(|queue| !queue.rxq.is_lost());
+        self.sort();
     }
 
     /// The last stamp that a driver wrote on the queue's packets, in ticks.

@@ -4,6 +4,7 @@
 use std::cell::Cell;
 
 use super::board::Board;
+use super::orders::Order;
 use super::packet::Stage;
 use super::packet_queue::PacketStealer;
 use super::setup::{Settings, Shared};
@@ -19,7 +20,7 @@ const NOTEWORTHY: u64 = 50;
 
 pub(super) struct Rescue<'a> {
     me: usize,
-    boards: &'a [Board<'a>],
+    boards: &'a [Board],
     incidents: &'a Incidents,
     stats: &'a RescueStats,
     /// Thieves' ends of all lcores' run queues and kept packets, by lcore.
@@ -45,9 +46,9 @@ pub(super) struct Rescue<'a> {
 }
 
 impl<'a> Rescue<'a> {
+    /// Helps nobody before `follow`.
     pub(super) fn new(
         me: usize,
-        rescues: bool,
         stealers: Vec<[PacketStealer; 2]>,
         settings: &Settings,
         shared: Shared<'a>,
@@ -65,17 +66,26 @@ impl<'a> Rescue<'a> {
             // As long as an lcore's absence may go unnoticed, it may stay in a
             // set without a reason.
             settle_ticks: settings.stall_after_ticks,
-            watch: Watch::new(
-                me,
-                shared.boards.len(),
-                rescues.then_some(settings.stall_after_ticks),
-            ),
+            watch: Watch::new(me, shared.boards.len(), None),
             claim_ticks: settings.adopt_every_ticks,
-            patience_ticks: settings.rescue_after_ticks,
+            patience_ticks: u64::MAX,
             stall_ticks: settings.stall_after_ticks,
             helped_since: vec![Cell::new(0); shared.boards.len()],
-            rescues,
+            rescues: false,
         }
+    }
+
+    /// Helps, or does not, by this order from now on.
+    #[cold]
+    pub(super) fn follow(&mut self, order: Order, rescues: bool, now: u64) {
+        self.patience_ticks = order.rescue_after_ticks;
+        self.rescues = rescues;
+        self.watch = Watch::new(self.me, self.boards.len(), rescues.then_some(self.stall_ticks));
+        let board = &self.boards[self.me];
+        board.show_pressure(None);
+        // In some modes it showed nothing, which was no silence.
+        board.beat.show(now);
+        self.settle(now);
     }
 
     // ---- What this lcore shows ----

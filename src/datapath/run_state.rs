@@ -22,7 +22,7 @@ pub struct RunState {
 }
 
 /// A call of control's that an lcore has answered.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Call(u32);
 
 #[derive(Debug, Default)]

@@ -4,33 +4,107 @@
 use super::activity::Activities;
 use super::handoff::Handoff;
 use super::intake::Intake;
+use super::orders::{Order, Orders};
 use super::packet::{Alone, Arrival, Origin, Outgoing, Stage};
 use super::poller::{Polled, Poller};
 use super::rescue::Rescue;
 use super::run_state::RunState;
-use super::setup::{Queues, Settings, Shared};
+use super::setup::{Queues, RingEnds, Settings, Shared};
 use super::shard::ShardProducer;
 use super::stages::Stages;
 use super::steps::{Held, Steps};
 use super::timing::Timing;
 use crate::dpdk::BurstSize;
 use crate::engine::{Engine, flow_hash};
-use crate::order::{Keeping, Order};
-use crate::policy::{Deferral, Help, Policy, Pool, Step};
+use crate::order::{Keeping, Order as Flows};
+use crate::policy::{Deferral, Excess, Help, Policy, Pool, Step};
+use crate::shed::Heads;
 use crate::stats::{Activity, Lap, LcoreStats};
 use micropools::pace::Pace;
 
 pub(super) struct Runner<'a, E, P> {
+    me: usize,
     steps: Steps<'a, P>,
     stages: Stages<'a, E, P>,
     poller: Poller<'a>,
     intake: Intake<'a>,
+    /// The rings of the start, once others are used.
+    retired: Option<Box<Intake<'a>>>,
     rescue: Rescue<'a>,
     pace: Pace,
     activities: Activities<'a>,
     run: &'a RunState,
-    order: &'a Order<Outgoing>,
-    burst_size: BurstSize,
+    orders: &'a Orders,
+    order: &'a Flows<Outgoing>,
+    settings: Settings,
+    stats: &'a LcoreStats,
+}
+
+impl<'a, E: Engine> Runner<'a, E, ()> {
+    /// Of the lcore whose board is the one at `me`. It runs in no mode yet.
+    pub(super) fn new(
+        me: usize,
+        engine: E,
+        settings: Settings,
+        shared: Shared<'a>,
+        queues: Queues,
+        stats: &'a LcoreStats,
+    ) -> Self {
+        let Queues { buffers, tx, rings, run_queue, kept, stealers } = queues;
+        let RingEnds { shard, shards, inbox, inboxes, picker } = rings;
+        let (boards, heads) = (shared.boards, shared.heads);
+        let shard = shard.map(|shard| ShardProducer::new(shard, settings.stamp, heads));
+        let handoff = Handoff::new((run_queue, kept), shard, inboxes, boards, &settings, stats);
+        Self {
+            me,
+            steps: Steps::new(me, &settings, shared),
+            stages: Stages::new(engine, handoff, (tx, buffers), &settings, shared, stats),
+            poller: Poller::new(me, &settings, shared, stats),
+            intake: Intake::new((shards, picker), heads, inbox, &settings, stats),
+            retired: None,
+            rescue: Rescue::new(me, stealers, &settings, shared, stats),
+            pace: Pace::new(settings.burst.pkts(), Excess::Leave, |ns| settings.ticks(ns)),
+            activities: Activities::new(&settings, &stats.activity_ticks),
+            run: shared.run,
+            orders: shared.orders,
+            order: shared.order,
+            settings,
+            stats,
+        }
+    }
+}
+
+impl<'a, E, P> Runner<'a, E, P> {
+    /// The same, by another policy.
+    fn by<Q>(self, policy: Q) -> Runner<'a, E, Q> {
+        Runner {
+            me: self.me,
+            steps: self.steps.by(policy),
+            stages: self.stages.by(),
+            poller: self.poller,
+            intake: self.intake,
+            retired: self.retired,
+            rescue: self.rescue,
+            pace: self.pace,
+            activities: self.activities,
+            run: self.run,
+            orders: self.orders,
+            order: self.order,
+            settings: self.settings,
+            stats: self.stats,
+        }
+    }
+
+    /// Follows an order, by that policy.
+    #[cold]
+    pub(super) fn enter<Q: Policy>(self, policy: Q, order: Order) -> Runner<'a, E, Q>
+    where
+        E: Engine,
+    {
+        let mut entered = self.by(policy);
+        entered.follow(order);
+        entered
+    }
 }
 
 impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
@@ -38,45 +112,104 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
     /// more.
     const IS_SEEN: bool = P::STEALS || P::RESCUES || matches!(P::DEFERRED, Deferral::Inbox);
 
-    /// Of the lcore whose board is the one at `me`.
-    pub(super) fn new(
-        me: usize,
-        engine: E,
-        policy: P,
-        settings: &Settings,
-        shared: Shared<'a>,
-        queues: Queues<'a>,
-        stats: &'a LcoreStats,
-    ) -> Self {
-        let Queues {
-            rx,
-            buffers,
-            tx,
-            shard,
-            shards,
-            inbox,
-            inboxes,
-            run_queue,
-            kept,
-            stealers,
-            picker,
-        } = queues;
-        let excess = policy.excess();
-        let (boards, heads) = (shared.boards, shared.heads);
-        let shard = shard.map(|shard| ShardProducer::new(shard, settings.stamp, heads));
-        let handoff = Handoff::new((run_queue, kept), shard, inboxes, boards, settings, stats);
-        Self {
-            steps: Steps::new(me, policy, settings, shared),
-            stages: Stages::new(engine, handoff, (tx, buffers), settings, shared, stats),
-            poller: Poller::new(me, P::SHARES, rx, settings, shared, stats),
-            intake: Intake::new(shards, heads, picker, inbox, settings, stats),
-            rescue: Rescue::new(me, P::RESCUES, stealers, settings, shared, stats),
-            pace: Pace::new(settings.burst.pkts(), excess, |ns| settings.ticks(ns)),
-            activities: Activities::new(settings, &stats.activity_ticks),
-            run: shared.run,
-            order: shared.order,
-            burst_size: settings.burst,
+    // ---- Orders ----
+
+    fn follow(&mut self, order: Order) {
+        let now = self.stages.now();
+        if let Some(spare) = self.orders.spare()
+            && let Some(rings) = spare.take(self.me)
+        {
+            self.use_rings(rings, spare.heads());
         }
+        self.poller.follow(self.orders, order, P::SHARES);
+        self.steps.follow();
+        self.rescue.follow(order, P::RESCUES, now);
+        self.show_waiting();
+        let (burst, settings) = (self.settings.burst.pkts(), self.settings);
+        self.pace = Pace::new(burst, self.steps.policy().excess(), |ns| settings.ticks(ns));
+        self.orders.follow(self.me, order.version);
+    }
+
+    /// From now on it uses these rings. What is in the ones before is still
+    /// dequeued, see `settle`.
+    fn use_rings(&mut self, rings: RingEnds, heads: Option<&'a Heads>) {
+        let RingEnds { shard, shards, inbox, inboxes, picker } = rings;
+        let shard = shard.map(|shard| ShardProducer::new(shard, self.settings.stamp, heads));
+        self.stages.handoff().use_rings(shard, inboxes);
+        let intake = Intake::new((shards, picker), heads, inbox, &self.settings, self.stats);
+        self.retired = Some(Box::new(std::mem::replace(&mut self.intake, intake)));
+    }
+
+    /// Ends its part in the mode. Whoever polls its queues next finds everything
+    /// before it in order.
+    #[cold]
+    pub(super) fn leave(mut self) -> Runner<'a, E, ()> {
+        self.stages.sender().keep_all_places();
+        self.poller.release_all();
+        self.by(())
+    }
+
+    /// Does a step of what the last mode has left and this one does not do.
+    /// Returns whether nothing of it is left, or can come.
+    #[cold]
+    pub(super) fn settle(&mut self, order: Order) -> bool {
+        // First of all: what others have put into rings before they followed is
+        // seen below.
+        let all_follow = self.orders.all_follow(order.version);
+        let facts = order.mode.facts();
+        let mut is_left = false;
+        if !facts.has_inboxes {
+            is_left |= self.empty_inbox();
+        }
+        if let Some(mut retired) = self.retired.take() {
+            std::mem::swap(&mut self.intake, &mut retired);
+            is_left |= self.empty_inbox();
+            if !facts.has_pools || facts.dequeues.includes(self.pool()) {
+                is_left |= self.empty_shards();
+            }
+            std::mem::swap(&mut self.intake, &mut retired);
+            self.retired = Some(retired);
+        }
+        if !facts.has_pools {
+            is_left |= self.empty_shards();
+        }
+        // In these modes the others only dequeue.
+        if facts.has_pools && !facts.polls.includes(self.pool()) {
+            is_left |= self.serve_held();
+        }
+        all_follow && !is_left
+    }
+
+    /// Keeps packets of the inbox. Returns whether there were any.
+    fn empty_inbox(&mut self) -> bool {
+        let room = self.stages.handoff().room_to_keep().min(self.settings.burst.pkts());
+        if self.intake.inbox_pkts() == 0 || room == 0 {
+            return self.intake.inbox_pkts() > 0;
+        }
+        self.intake.empty_inbox(self.stages.burst(), room);
+        self.stages.keep_burst();
+        true
+    }
+
+    /// Serves packets of the shards. Returns whether there were any.
+    fn empty_shards(&mut self) -> bool {
+        let is_left = self.intake.shards_hold_packets();
+        if is_left {
+            self.work();
+        }
+        is_left
+    }
+
+    /// Serves packets that it holds. Returns whether there were any.
+    fn serve_held(&mut self) -> bool {
+        if self.stages.handoff().run_queue_pkts() > 0 {
+            self.serve_run_queue();
+        } else if self.stages.handoff().kept_pkts() > 0 {
+            self.run_kept();
+        } else {
+            return false;
+        }
+        true
     }
 
     // ---- What to do next ----
@@ -163,7 +296,7 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
     /// full ones, to be served as they were.
     #[inline(always)]
     fn goes_on(&self, now: u64, pkts: usize) -> bool {
-        self.pace.is_steady(now) && pkts == self.burst_size.pkts()
+        self.pace.is_steady(now) && pkts == self.settings.burst.pkts()
     }
 
     /// Ends the burst before, if queues are shared, and shows the others that
@@ -203,8 +336,8 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
     #[inline(always)]
     pub(super) fn wanted(&mut self, at: usize) -> Option<BurstSize> {
         let want =
-            if P::SHARES { BurstSize::of(self.pace.burst() as u16) } else { self.burst_size };
-        let Order::Keeping(keeping) = self.order else { return Some(want) };
+            if P::SHARES { BurstSize::of(self.pace.burst() as u16) } else { self.settings.burst };
+        let Flows::Keeping(keeping) = self.order else { return Some(want) };
         let queue = self.poller.number(at);
         (keeping.is_idle(queue) || self.has_room(keeping, queue, want)).then_some(want)
     }
@@ -589,21 +722,25 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
         let is_served = self.steps.pool() == Pool::B || self.intake.has_inbox();
         !is_served
             || self.run.no_lcore_sheds()
-                && !self.intake.shards_hold_packets()
-                && self.intake.inbox_pkts() == 0
+                && self.intake.is_empty()
+                && self.retired.as_ref().is_none_or(|retired| retired.is_empty())
     }
 
     /// Drops what is still to be done, when there is no time left to do it.
     #[cold]
     fn abandon(&mut self) {
         self.stages.drop_held();
-        while self.intake.dequeue_any(self.stages.burst(), self.burst_size.pkts()) {
-            self.stages.drop_burst();
+        let pkts = self.settings.burst.pkts();
+        for intake in std::iter::once(&mut self.intake).chain(self.retired.as_deref_mut()) {
+            while intake.dequeue_any(self.stages.burst(), pkts) {
+                self.stages.drop_burst();
+            }
         }
     }
 
     /// Sends what drivers still accept.
     pub(super) fn wind_up(self) {
+        self.orders.leave(self.me);
         self.stages.wind_up(self.run);
     }
 }

@@ -1,6 +1,7 @@
 //! The parts of a loop: settings, its queues, and what all lcores share.
 
 use super::board::Board;
+use super::orders::Orders;
 use super::packet::Outgoing;
 use super::packet_queue::{PacketQueue, PacketStealer};
 use super::run_state::RunState;
@@ -53,8 +54,6 @@ pub struct Settings {
     pub started_ticks: u64,
     pub dequeue_budget_ticks: u64,
     pub adopt_every_ticks: u64,
-    /// How long an lcore may be in one packet before it counts as stuck.
-    pub rescue_after_ticks: u64,
     /// How long an lcore may not be seen to run before it counts as stalled.
     pub stall_after_ticks: u64,
     /// Ticks of a microsecond.
@@ -73,20 +72,12 @@ impl Settings {
 }
 
 /// The queues of one lcore.
-pub struct Queues<'a> {
-    /// The receive queues that it owns, in the order of its `LcoreStats::rx`.
-    pub rx: Vec<&'a RxQueue>,
-    /// The pool that the first of them receives into.
+pub struct Queues {
+    /// The pool that the first of its receive queues receives into.
     pub buffers: Mempool,
     /// One transmit queue per port, in the order of its `LcoreStats::tx`.
     pub tx: Vec<TxQueue>,
-    /// The shard into which it enqueues deferred packets, and its place.
-    pub shard: Option<(usize, RingProducer)>,
-    /// The shards from which it dequeues them.
-    pub shards: Vec<RingConsumer>,
-    /// Its inbox, and the producing end of each lcore's.
-    pub inbox: Option<RingConsumer>,
-    pub inboxes: Vec<RingProducer>,
+    pub rings: RingEnds,
     /// Packets left over in a burst, unclassified. Each carries its stamp and
     /// port.
     pub run_queue: PacketQueue,
@@ -94,6 +85,17 @@ pub struct Queues<'a> {
     pub kept: PacketQueue,
     /// Thieves' ends of all lcores' run queues and kept packets, by lcore.
     pub stealers: Vec<[PacketStealer; 2]>,
+}
+
+/// An lcore's ends of the rings between lcores.
+pub struct RingEnds {
+    /// The shard into which it enqueues deferred packets, and its place.
+    pub shard: Option<(usize, RingProducer)>,
+    /// The shards from which it dequeues them.
+    pub shards: Vec<RingConsumer>,
+    /// Its inbox, and the producing end of each lcore's.
+    pub inbox: Option<RingConsumer>,
+    pub inboxes: Vec<RingProducer>,
     /// Chooses the shard of the next dequeue.
     pub picker: Picker,
 }
@@ -102,8 +104,10 @@ pub struct Queues<'a> {
 #[derive(Clone, Copy)]
 pub struct Shared<'a> {
     pub run: &'a RunState,
+    /// What control wants of the lcores.
+    pub orders: &'a Orders,
     /// By lcore, in the order of the map.
-    pub boards: &'a [Board<'a>],
+    pub boards: &'a [Board],
     /// Which of these are worth a look.
     pub attention: &'a Attention,
     /// All receive queues. A queue's number is its place here.
@@ -120,12 +124,4 @@ pub struct Shared<'a> {
     pub incidents: &'a Incidents,
     /// The clocks of drivers' stamps, where these count.
     pub clocks: &'a StampClocks,
-}
-
-impl Shared<'_> {
-    /// The number of a receive queue.
-    pub(super) fn number(&self, rxq: &RxQueue) -> u16 {
-        let number = self.rxqs.iter().position(|any| std::ptr::eq(any, rxq));
-        number.map_or(0, |number| number as u16)
-    }
 }

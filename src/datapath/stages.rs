@@ -37,7 +37,7 @@ pub(super) struct Stages<'a, E, P> {
     mode: PhantomData<P>,
 }
 
-impl<'a, E: Engine, P: Policy> Stages<'a, E, P> {
+impl<'a, E: Engine> Stages<'a, E, ()> {
     pub(super) fn new(
         engine: E,
         handoff: Handoff<'a>,
@@ -61,7 +61,20 @@ impl<'a, E: Engine, P: Policy> Stages<'a, E, P> {
             mode: PhantomData,
         }
     }
+}
 
+impl<'a, E, P> Stages<'a, E, P> {
+    /// The same, compiled for another mode.
+    pub(super) fn by<Q>(self) -> Stages<'a, E, Q> {
+        let Self {
+            burst, admission, piles, serve, handoff, sender, laps, buffers, burst_size, ..
+        } = self;
+        let mode = PhantomData;
+        Stages { burst, admission, piles, serve, handoff, sender, laps, buffers, burst_size, mode }
+    }
+}
+
+impl<'a, E: Engine, P: Policy> Stages<'a, E, P> {
     /// Where packets come in. Empty between two steps.
     #[inline(always)]
     pub(super) fn burst(&mut self) -> &mut Burst {
@@ -459,6 +472,14 @@ impl<'a, E: Engine, P: Policy> Stages<'a, E, P> {
         let oldest = self.sender.marks().oldest(&self.piles.deferred);
         self.shed(policy);
         oldest
+    }
+
+    /// Keeps the burst, which came from other lcores.
+    #[cold]
+    pub(super) fn keep_burst(&mut self) {
+        if let Some(cause) = self.handoff.keep(&mut self.burst) {
+            self.sender.drop_all_placed(&mut self.burst, cause);
+        }
     }
 
     // ---- Sending and shedding ----

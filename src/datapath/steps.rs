@@ -4,7 +4,9 @@
 use super::board::Board;
 use super::setup::{Settings, Shared};
 use crate::cli::Idle;
-use crate::policy::{Help, PeerHint, PeersView, Permit, Permits, Policy, Pool, Split, Step, View};
+use crate::policy::{
+    Deferral, Help, PeerHint, PeersView, Permit, Permits, Policy, Pool, Split, Step, View,
+};
 
 pub(super) struct Steps<'a, P> {
     me: usize,
@@ -14,7 +16,7 @@ pub(super) struct Steps<'a, P> {
     /// Which pool is the lcore's from its next step on.
     split: &'a Split,
     /// Where the lcore shows its pool.
-    board: &'a Board<'a>,
+    board: &'a Board,
     policy: P,
     permits: &'a Permits,
     idle: Idle,
@@ -34,20 +36,39 @@ pub(super) struct Held {
     pub done_pkts: u64,
 }
 
-impl<'a, P: Policy> Steps<'a, P> {
-    pub(super) fn new(me: usize, policy: P, settings: &Settings, shared: Shared<'a>) -> Self {
+impl<'a> Steps<'a, ()> {
+    pub(super) fn new(me: usize, settings: &Settings, shared: Shared<'a>) -> Self {
         Self {
             me,
             lcores: shared.boards.len(),
             pool: shared.boards[me].pool(),
             split: shared.split,
             board: &shared.boards[me],
-            policy,
+            policy: (),
             permits: shared.permits,
             idle: settings.idle,
             empty_polls: 0,
             refused: false,
         }
+    }
+}
+
+impl<'a, P> Steps<'a, P> {
+    /// The same, by another policy.
+    pub(super) fn by<Q>(self, policy: Q) -> Steps<'a, Q> {
+        let Self { me, lcores, pool, split, board, permits, idle, .. } = self;
+        let (empty_polls, refused) = (0, false);
+        Steps { me, lcores, pool, split, board, policy, permits, idle, empty_polls, refused }
+    }
+}
+
+impl<'a, P: Policy> Steps<'a, P> {
+    /// Is in the pool that is its own now, where the mode has pools.
+    #[cold]
+    pub(super) fn follow(&mut self) {
+        let has_pools = P::DEFERRED == Deferral::Shard;
+        self.pool = if has_pools { self.split.pool_of(self.me) } else { Pool::A };
+        self.board.show_pool(self.pool);
     }
 
     /// The pool of the next step. Between two steps only: the lcore holds no

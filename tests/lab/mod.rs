@@ -3,6 +3,7 @@
 //! starts the lab; a second thread moves packets meanwhile.
 #![allow(dead_code)] // each test file is a program of its own, and uses only some of this
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -35,13 +36,21 @@ pub struct Wires<const PORTS: usize = 2> {
 
 impl Lab {
     pub fn start(lcores: usize) -> Self {
+        Self::start_with(lcores, None)
+    }
+
+    /// As `start`; the runs answer at this UNIX socket.
+    pub fn start_with(lcores: usize, socket: Option<&Path>) -> Self {
         let prefix = common::file_prefix();
         let line = format!(
             "lab --no-pci --file-prefix {prefix} {} {}",
             common::NO_HUGE,
             common::lcores(lcores)
         );
-        let host = Host::before_eal().expect("signals can be caught");
+        let mut host = Host::before_eal().expect("signals can be caught");
+        let api = socket.map(|path| format!("unix:{}", path.display()));
+        let api = api.as_deref().unwrap_or("off").parse().expect("an address");
+        host.listen(Some(&api), &prefix).expect("the socket is free");
         let eal = Eal::start(&words(&line)).expect("EAL starts");
         let pool = Mempool::create(
             &eal,

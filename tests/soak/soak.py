@@ -7,14 +7,22 @@ fault of faults.py. Prints two tables; exits with 1 if conservation broke, or so
 
 A stop takes one lcore's thread off its CPU for 1 to 20 ms at a random moment, while packets stay due. The receive queues have descriptors
 for more than that. Exits with 1 if a packet is reordered, or is lost although the lcores had their CPUs but for the stops.
+
+With `--changes N` it only makes N random changes of mode, pools, limits and owners of queues, at a load of 0.9. One in twenty is made while
+an lcore's thread is off its CPU. Beside it, the same modes for the same times without changes. Exits with 1 if a packet is lost or
+reordered.
 """
 
 import argparse
+import collections
+import json
 import os
 import random
+import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -133,6 +141,113 @@ def stop_lcores(lab, options):
     return bad
 
 
+class Changes:
+    """Random changes of a run by its control socket."""
+
+    MODES = ("rtc", "steal", "shared", "shed-random", "pools", "hybrid")
+
+    def __init__(self, path, seed):
+        self.path, self.draw, self.made, self.refused = path, random.Random(seed), collections.Counter(), 0
+
+    def ask(self, method, path, body=None):
+        text = json.dumps(body) if body is not None else ""
+        head = f"{method} {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {len(text)}\r\n\r\n"
+        with socket.socket(socket.AF_UNIX) as stream:
+            stream.connect(str(self.path))
+            stream.sendall((head + text).encode())
+            answer = b"".join(iter(lambda: stream.recv(1 << 16), b""))
+        head, _, body = answer.partition(b"\r\n\r\n")
+        return int(head.split()[1]), json.loads(body)
+
+    def set_mode(self, mode):
+        body = {"mode": mode} | ({"pools": "1:1"} if mode in ("pools", "hybrid") else {})
+        return self.ask("POST", "/mode", body)
+
+    def make_one(self, modes):
+        """Makes a change. Those of what the present mode has not are refused, and not counted."""
+        kind = self.draw.choice(["mode", "pools", "expensive-cap", "rescue-after", "queues"])
+        if kind == "mode":
+            status, _ = self.set_mode(self.draw.choice(modes))
+        else:
+            body = {
+                "pools": {"pools": self.draw.choice(["1:1", "auto"])},
+                "expensive-cap": {"expensive_cap": 1},
+                "rescue-after": {"rescue_after": self.draw.choice(["5us", "20us", "200us"])},
+                "queues": {"queues": [{"port": 0, "queue": self.draw.randrange(2), "lcore": self.draw.randrange(2)}]},
+            }[kind]
+            status, _ = self.ask("POST", f"/{kind}", body)
+            if kind == "queues" and status == 200:
+                # Not for long: at this load one lcore cannot serve both.
+                self.ask("POST", "/queues", {"queues": [{"port": 0, "queue": queue, "lcore": queue} for queue in (0, 1)]})
+        if status == 200:
+            self.made[kind] += 1
+        elif status not in (400, 409):
+            raise Failed(f"{kind}: {status}")
+
+    def latency(self):
+        """Packets by the time in which they left."""
+        report = self.ask("GET", "/report")[1]["latency"]
+        return sum((collections.Counter(dict(report[row]["buckets"])) for row in ("cheap", "expensive")), collections.Counter())
+
+
+def quantile(buckets, share):
+    wanted, seen = share * sum(buckets.values()), 0
+    for ns in sorted(buckets):
+        seen += buckets[ns]
+        if seen >= wanted:
+            return ns
+    return 0
+
+
+def change(lab, options):
+    """Changes for a second, then the same run without them for a third of one, and so on."""
+    path = lab.folder / "api.sock"
+    # Two pools of one lcore each serve half of the load: this mode is left out.
+    modes = [mode for mode in Changes.MODES if mode != "pools" or options.load < 0.5]
+    work = "spin:cheap=20us,expensive=100us,p=0.01"
+    own = ["--mode", "hybrid", "--pools", "1:1", "--rxd", "32768", "--mbufs", "131071", "--api", f"unix:{path}", "--work", work]
+    own += ["--source", f"open-loop:load={options.load},flows=512"]
+    eal = [*running.lcores(2, running.cpus()), "--vdev", "net_null0,no-rx=1"]
+    mpfwd = Mpfwd(lab, eal, own, ["--no-huge", "-m", "1024", "--no-shconf"]).wait_until_it_forwards()
+    threads = [faults.Thread(mpfwd.process.pid, lcore) for lcore in (0, 1)]
+    changes, draw, held_s = Changes(path, 22), random.Random(22), 0
+    steady, changing = collections.Counter(), collections.Counter()
+    while changes.made.total() < options.changes:
+        for is_steady, into in ((True, steady), (False, changing)):
+            changes.set_mode(draw.choice(modes))
+            time.sleep(0.05)
+            before, end = changes.latency(), time.monotonic() + (0.33 if is_steady else 1)
+            while time.monotonic() < end and (is_steady or changes.made.total() < options.changes):
+                stop = draw.random() < 0.02
+                stopped = threading.Thread(target=draw.choice(threads).hold, args=[0.002]) if stop else None
+                if stopped:
+                    held_s += 0.002
+                    stopped.start()
+                if not is_steady:
+                    changes.make_one(modes)
+                if stopped:
+                    stopped.join()
+                time.sleep(draw.uniform(0, 0.01))
+            into += changes.latency() - before
+        print(f"soak: {changes.made.total():,} changes", file=sys.stderr, flush=True)
+    report = mpfwd.finish()
+    reordered = report["order"]["reordered_pkts"]
+    rows = [["", "packets", "p50", "p99", "p99.9"]]
+    for name, buckets in (("without changes", steady), ("with changes", changing)):
+        times = [f"{quantile(buckets, share) / 1000:,.0f} us" for share in (0.5, 0.99, 0.999)]
+        rows.append([name, f"{buckets.total():,}", *times])
+    print(table(rows), end="\n\n")
+    made = ", ".join(f"{kind} {count:,}" for kind, count in sorted(changes.made.items()))
+    ratio = quantile(changing, 0.99) / max(1, quantile(steady, 0.99))
+    taken = (report["run_delay_ns"] or 0) / (1e9 * report["elapsed_s"] * len(report["lcores"]))
+    print(f"{changes.made.total():,} changes ({made}), lcores held for {held_s:.1f} s, CPU taken {taken:.0%}")
+    print(f"{report['rx_pkts']:,} packets, reordered {reordered:,}, lost {faults.causes(lost(report))}; p99 with changes {ratio:.2f} of that without")
+    overloaded = lost(report).keys() == {"imissed"} and taken > CPU_TAKEN_MAX
+    if overloaded:
+        print("the kernel took the lcores' CPUs for too long: nothing is said of losses")
+    return reordered > 0 or bool(lost(report)) and not overloaded
+
+
 def try_faults(lab, names):
     rows, bad = [["fault", "what happened", "lost, by cause", "verdict"]], False
     for name in names:
@@ -153,23 +268,27 @@ def main():
     parser.add_argument("--packets", type=lambda text: int(float(text)), default=10**10, help="of the long run, all modes together (1e10)")
     parser.add_argument("--only", choices=["soak", "faults"], help="only one of the two parts")
     parser.add_argument("--stops", type=int, metavar="N", help="stop an lcore's thread N times in each mode, and do nothing else")
+    parser.add_argument("--changes", type=int, metavar="N", help="make N random changes at a load of 0.9, and do nothing else")
     parser.add_argument("--modes", nargs="+", choices=MODES, help="the modes with stops (all)")
-    parser.add_argument("--load", type=float, default=0.3, help="share of the lcores' time that the packets take, with stops (0.3)")
+    parser.add_argument("--load", type=float, help="share of the lcores' time that the packets take, with stops (0.3) and changes (0.9)")
     parser.add_argument("--skew", help="the receive queues' shares, with stops (even); pools has one queue")
     parser.add_argument("--neighbour", action="store_true", help="a busy process on the second lcore's CPU, with stops")
     parser.add_argument("faults", nargs="*", metavar="FAULT", help=f"of {', '.join(faults.ALL)} (all)")
     options = parser.parse_args()
+    options.load = options.load or (0.9 if options.changes else 0.3)
     for name in options.faults:
         if name not in faults.ALL:
             parser.error(f'unknown fault "{name}"')
     running.need_root_and_own_namespace("soak")
     bad = False
     with Lab("soak") as lab:
-        if options.stops:
+        if options.changes:
+            bad |= change(lab, options)
+        elif options.stops:
             bad |= stop_lcores(lab, options)
         elif options.only != "faults" and not options.faults:
             bad |= soak(lab, options.packets)
-        if options.only != "soak" and not options.stops:
+        if options.only != "soak" and not options.stops and not options.changes:
             bad |= try_faults(lab, options.faults or faults.ALL)
         left = lab.left()
     if left:

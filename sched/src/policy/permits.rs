@@ -94,6 +94,11 @@ impl Permits {
         change(&self.word, grant).then(|| Permit { permits: self, acquired })
     }
 
+    /// How many permits there are at a time.
+    pub fn cap(&self) -> usize {
+        count(self.word.load(Ordering::Relaxed), 3) as usize
+    }
+
     /// How many permits are held: all, and those of pool A.
     pub fn held(&self) -> (u32, u32) {
         let word = self.word.load(Ordering::Relaxed);
@@ -136,7 +141,7 @@ mod tests {
         let permits = Permits::new(2, 3);
         let held = [Pool::A, Pool::A].map(|pool| permits.try_acquire(pool).unwrap());
         permits.limit(1, 2);
-        assert_eq!(permits.held(), (2, 2));
+        assert_eq!((permits.held(), permits.cap()), ((2, 2), 1));
         let [first, second] = held;
         drop(first);
         assert!(!permits.is_available(Pool::A) && !permits.is_available(Pool::B));

@@ -13,5 +13,5 @@ mod routes;
 mod server;
 
 pub use listener::Listener;
-pub use routes::{Ask, Request};
+pub use routes::Ask;
 pub use server::{Answer, Call, Calls, serve};

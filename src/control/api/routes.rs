@@ -13,12 +13,30 @@ pub enum Ask {
     Incidents,
     Config,
     Drain,
+    Pools,
+    Mode,
+    ExpensiveCap,
+    RescueAfter,
+    Queues,
+    Routes,
+    Rules,
 }
 
 impl Ask {
     /// Whether a supervisor asks so, who acts when there is no answer.
     pub fn is_of_health(self) -> bool {
         matches!(self, Self::Live | Self::Ready)
+    }
+
+    /// Whether a file is read, which may take long.
+    pub fn is_of_files(self) -> bool {
+        matches!(self, Self::Routes | Self::Rules)
+    }
+
+    /// The last part of its path.
+    pub fn name(self) -> &'static str {
+        let route = ROUTES.iter().find(|route| route.ask == self);
+        route.map_or("", |route| route.path.trim_start_matches('/'))
     }
 }
 
@@ -28,7 +46,7 @@ struct Route {
     ask: Ask,
 }
 
-const ROUTES: [Route; 7] = [
+const ROUTES: [Route; 14] = [
     Route { path: "/metrics", method: Method::GET, ask: Ask::Metrics },
     Route { path: "/livez", method: Method::GET, ask: Ask::Live },
     Route { path: "/readyz", method: Method::GET, ask: Ask::Ready },
@@ -36,6 +54,13 @@ const ROUTES: [Route; 7] = [
     Route { path: "/incidents", method: Method::GET, ask: Ask::Incidents },
     Route { path: "/config", method: Method::GET, ask: Ask::Config },
     Route { path: "/drain", method: Method::POST, ask: Ask::Drain },
+    Route { path: "/pools", method: Method::POST, ask: Ask::Pools },
+    Route { path: "/mode", method: Method::POST, ask: Ask::Mode },
+    Route { path: "/expensive-cap", method: Method::POST, ask: Ask::ExpensiveCap },
+    Route { path: "/rescue-after", method: Method::POST, ask: Ask::RescueAfter },
+    Route { path: "/queues", method: Method::POST, ask: Ask::Queues },
+    Route { path: "/routes", method: Method::POST, ask: Ask::Routes },
+    Route { path: "/rules", method: Method::POST, ask: Ask::Rules },
 ];
 
 /// A request that has passed all checks that need no knowledge of the run.

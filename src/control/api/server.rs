@@ -40,8 +40,9 @@ const CLIENTS_MAX: usize = 32;
 const STALLED_AFTER: Duration = Duration::from_secs(10);
 /// Time for all headers of a request, and for its whole body.
 const RECEIVED_WITHIN: Duration = Duration::from_secs(10);
-/// Time for control's answer.
+/// Time for control's answer, and for one that a file is read for.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+const FILE_READ_WITHIN: Duration = Duration::from_secs(60);
 const HEADER_BYTES_MAX: usize = 16 << 10;
 const HEADERS_MAX: usize = 64;
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -112,11 +113,12 @@ impl Calls {
     async fn ask(&self, request: Request) -> Answer {
         let (reply, answer) = oneshot::channel();
         let unavailable = |why: &str| Answer::error(StatusCode::SERVICE_UNAVAILABLE, why);
+        let within = if request.ask.is_of_files() { FILE_READ_WITHIN } else { ANSWER_WITHIN };
         if self.sender.send(Call { request, reply }).is_err() {
             return unavailable("the run is over");
         }
         self.control.unpark();
-        match tokio::time::timeout(ANSWER_WITHIN, answer).await {
+        match tokio::time::timeout(within, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => unavailable("the run is over"),
             Err(_) => unavailable("control does not answer"),
