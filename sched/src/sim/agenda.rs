@@ -3,6 +3,9 @@
 /// The time of an actor that waits for nothing but a wake-up.
 pub const NEVER: u64 = u64::MAX;
 
+/// The clock at the start. Boards take 0 for never.
+pub const START_TICKS: u64 = 1 << 30;
+
 /// The next time of each actor. The earliest is known at once; to change one
 /// takes as many comparisons as the number of actors has bits. Of equal times
 /// the lower number comes first, so that runs can be repeated.

@@ -1,7 +1,7 @@
 //! Pools that follow the load, as mpfwd's control thread moves them.
 
-use super::agenda::NEVER;
-use super::seen::{START_TICKS, Seen};
+use super::agenda::{NEVER, START_TICKS};
+use super::seen::Seen;
 use super::{Setup, TICKS_PER_US};
 use crate::policy::{Erlangs, Sizer};
 

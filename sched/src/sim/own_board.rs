@@ -1,6 +1,7 @@
 //! The owner's end of a board, and its membership in the sets of attention.
 
-use super::seen::{START_TICKS, Seen};
+use super::agenda::START_TICKS;
+use super::seen::Seen;
 use crate::attention::Signs;
 use crate::board::Board;
 use crate::heartbeat::Busy;

@@ -3,8 +3,7 @@
 use std::collections::VecDeque;
 
 use super::Arrival;
-use super::agenda::{Agenda, NEVER};
-use super::seen::START_TICKS;
+use super::agenda::{Agenda, NEVER, START_TICKS};
 use super::ticks_of_ns;
 use crate::order::Ticket;
 use crate::pace::KEPT_UP_NS;

@@ -1,11 +1,11 @@
 //! The steps of the lcores: mpfwd's `lcore_loop.rs` and `runner.rs`, event by
 //! event.
 
-use super::agenda::NEVER;
+use super::agenda::{NEVER, START_TICKS};
 use super::costs::CostTicks;
 use super::lcore::{ADOPT_EVERY_NS, Lcore};
 use super::queues::Rings;
-use super::seen::{START_TICKS, Seen};
+use super::seen::Seen;
 use super::stages::Stages;
 use super::timeline::{Alone, Doing};
 use super::{Arrival, Sent, Setup, TICKS_PER_US, ticks_of_ns};

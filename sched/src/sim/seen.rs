@@ -1,6 +1,7 @@
 //! State that all lcores share: the package's own boards, sets, heads, permits
 //! and places.
 
+use super::agenda::START_TICKS;
 use super::queues::Packet;
 use super::{Setup, ticks_of_ns};
 use crate::attention::Attention;
@@ -8,9 +9,6 @@ use crate::board::Board;
 use crate::order::Keeping;
 use crate::policy::{Permits, Pool, Split, Who};
 use crate::shed::Heads;
-
-/// The clock at the start. Boards take 0 for never.
-pub(super) const START_TICKS: u64 = 1 << 30;
 
 pub(super) struct Seen {
     pub boards: Vec<Board>,

@@ -1,10 +1,9 @@
 //! When each lcore goes on: at the end of its work, or, if it sleeps, when it
 //! may find something.
 
-use super::agenda::{Agenda, NEVER};
+use super::agenda::{Agenda, NEVER, START_TICKS};
 use super::gaps::{Recording, Replay};
 use super::queues::Packet;
-use super::seen::START_TICKS;
 use crate::policy::Permit;
 
 /// A packet that runs alone.

@@ -1,9 +1,9 @@
 //! How packets end: sent in the order of their flows, or dropped.
 
 use super::Sent;
+use super::agenda::START_TICKS;
 use super::costs::CostTicks;
 use super::queues::Packet;
-use super::seen::START_TICKS;
 use crate::order::{Keeping, Ticket};
 
 pub(super) struct Transmit<'a, S> {

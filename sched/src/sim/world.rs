@@ -1,10 +1,10 @@
 //! A run: the events of the lcores, the end of the traffic, and pools that
 //! follow the load.
 
-use super::agenda::NEVER;
+use super::agenda::{NEVER, START_TICKS};
 use super::fitter::Fitter;
 use super::runner::Runner;
-use super::seen::{START_TICKS, Seen};
+use super::seen::Seen;
 use super::timeline::Actor;
 use super::{Arrival, Outcome, Sent, Setup, TICKS_PER_US};
 use crate::heartbeat::Cost;
