@@ -1,6 +1,5 @@
 //! Control's answers to the API's requests.
 
-use std::collections::BTreeMap;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
@@ -11,15 +10,12 @@ use serde_json::{Value, json};
 use super::api::{Answer, Ask, Call};
 use super::drain::{BELOW_PPS, DrainFor};
 use super::metrics::exposition;
+use super::moment::{Moment, Seen};
 use super::reload::Reloaded;
 use super::signs::SignsOfLife;
 use super::steering::Steering;
 use super::{Control, FollowedClocks, Reader, WatchedPorts};
-use crate::datapath::Orders;
-use crate::dpdk::clock::RateMeter;
-use crate::dpdk::{Mempools, RingView, TelemetryView};
-use crate::policy::{Mode, Split};
-use crate::stats::{PoolChange, Report};
+use crate::stats::Report;
 use mpfwd_common::args::parse_time;
 
 /// An lcore that has not finished a step for so long is no longer alive.
@@ -32,45 +28,6 @@ const SHARE_OF_TIME: u32 = 10;
 
 /// Time of `POST /drain` where the request names none.
 const DRAIN_TIME: Duration = Duration::from_secs(30);
-
-/// Control's own state at the moment of an answer.
-pub struct Moment<'m> {
-    pub followed: &'m FollowedClocks,
-    pub watched: &'m WatchedPorts,
-    pub mode: Mode,
-    pub pool_changes: Option<Vec<PoolChange>>,
-    /// How often each setting was changed, and how many lcores do not follow the
-    /// last change yet.
-    pub changes: &'m BTreeMap<&'static str, u64>,
-    pub lcores_behind: usize,
-    /// Since the start of the run.
-    pub elapsed: Duration,
-    pub is_draining: bool,
-}
-
-/// Sources of answers, beside those that control watches.
-pub struct Seen<'a> {
-    pub split: &'a Split,
-    pub shards: &'a Shards<'a>,
-    pub pools: &'a Mempools,
-    pub meter: &'a RateMeter,
-    /// DPDK's telemetry answers, too.
-    pub telemetry: TelemetryView,
-}
-
-/// A look at each shard.
-pub struct Shards<'a> {
-    /// The rings of the start, as long as the lcores have no others.
-    pub first: Vec<RingView>,
-    pub orders: &'a Orders,
-}
-
-impl Shards<'_> {
-    /// Those that are in use now, in their order.
-    pub fn views(&self) -> &[RingView] {
-        self.orders.spare_shards().unwrap_or(&self.first)
-    }
-}
 
 /// Makes the report of a run that goes on.
 pub type LiveReport<'a> = dyn Fn(&Moment<'_>) -> Report + Sync + 'a;

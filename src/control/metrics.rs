@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 
 use super::Control;
 use super::api::Answer;
-use super::desk::{Moment, Seen};
+use super::moment::{Moment, Seen};
 use crate::dpdk::Port;
 use crate::stats::{
     Activity, Counter, DeviceStats, DropCause, Histogram, HistogramCounts, LcoreStats, Parts,
