@@ -12,9 +12,13 @@ use super::advise::Target;
 use super::lcores::Lcores;
 use super::mode::LabMode;
 use super::sim_mode::SimMode;
-use super::simulate::Backlog;
+use super::workload::{Backlog, Share, Workload};
 use mpfwd_common::args::{Pools, parse_seconds, parse_time};
+
 use mpfwd_common::generate::Generated;
+
+/// Default of `--expensive-load`: lcores that expensive work keeps busy.
+const EXPENSIVE_LOAD: f64 = 0.3;
 
 /// Experiments with mpfwd that need no NIC: the same traffic in every mode,
 /// side by side
@@ -122,6 +126,27 @@ pub(super) struct TrafficArgs {
     /// "rate=1M,arrivals=on-off,on=1ms,off=1ms,skew=1"
     #[arg(long, value_name = "KEYS")]
     pub source: Option<String>,
+}
+
+impl TrafficArgs {
+    /// The packets' costs and their arrivals.
+    ///
+    /// # Errors
+    /// Figures that contradict each other.
+    pub(super) fn workload(&self, lcores: usize) -> mpfwd_common::error::Result<Workload> {
+        let demand = (self.load, self.source.as_deref());
+        if let Some(work) = &self.work {
+            return Workload::as_told(work, demand);
+        }
+        let busy = || Share::KeepsBusy(self.expensive_load.unwrap_or(EXPENSIVE_LOAD));
+        Workload::two_costs(
+            (self.cheap, self.expensive),
+            self.p.map_or_else(busy, Share::Of),
+            !self.unknown,
+            demand,
+            lcores,
+        )
+    }
 }
 
 #[derive(Debug, clap::Args)]

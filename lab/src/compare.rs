@@ -2,7 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::args::{CompareArgs, TrafficArgs};
+use super::args::CompareArgs;
 use super::bench::{Bench, End};
 use super::child::{Failure, Interrupts, round};
 use super::comparison::{Comparison, FailedRound, Machine, Parameters};
@@ -11,11 +11,8 @@ use super::mode::{LabMode, check_distinct};
 use super::neighbour::Neighbour;
 use super::results::Results;
 use super::twin::Twin;
-use super::workload::{Share, Workload};
+use super::workload::Workload;
 use mpfwd_common::error::{Error, Result};
-
-/// Default of `--expensive-load`: lcores that expensive work keeps busy.
-const EXPENSIVE_LOAD: f64 = 0.3;
 
 /// # Errors
 /// Bad input; mpfwd refuses to run; no round has a result; a file can't be
@@ -23,7 +20,7 @@ const EXPENSIVE_LOAD: f64 = 0.3;
 pub(super) fn compare(args: &CompareArgs) -> Result<()> {
     check_distinct(&args.modes, LabMode::name)?;
     let lcores = args.machine.lcores.clone().unwrap_or_default();
-    let workload = workload(&args.traffic, lcores.count())?;
+    let workload = args.traffic.workload(lcores.count())?;
     let pools = args.machine.pools.unwrap_or(lcores.pools());
     let bench = Bench::new(&args.machine, lcores, pools)?;
     let end = End::After(args.round_time);
@@ -58,23 +55,6 @@ pub(super) fn compare(args: &CompareArgs) -> Result<()> {
             args.rounds as usize * args.modes.len()
         ))),
     }
-}
-
-/// # Errors
-/// Figures that contradict each other.
-pub(super) fn workload(traffic: &TrafficArgs, lcores: usize) -> Result<Workload> {
-    let demand = (traffic.load, traffic.source.as_deref());
-    if let Some(work) = &traffic.work {
-        return Workload::as_told(work, demand);
-    }
-    let busy = || Share::KeepsBusy(traffic.expensive_load.unwrap_or(EXPENSIVE_LOAD));
-    Workload::two_costs(
-        (traffic.cheap, traffic.expensive),
-        traffic.p.map_or_else(busy, Share::Of),
-        !traffic.unknown,
-        demand,
-        lcores,
-    )
 }
 
 fn parameters(args: &CompareArgs, bench: &Bench, workload: &Workload) -> Parameters {

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use super::args::Class;
 use super::measured::Measured;
-use super::twin::TwinRow;
 use super::workload::Workload;
 use mpfwd_common::latency::Bucket;
 use mpfwd_common::report::Incident;
@@ -451,6 +450,17 @@ pub(super) fn merged<'b>(histograms: impl IntoIterator<Item = &'b [Bucket]>) -> 
         *all.entry(value_ns).or_default() += count;
     }
     all.into_iter().collect()
+}
+
+/// A mode and class, measured and simulated: medians over the rounds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct TwinRow {
+    pub mode: String,
+    pub class: Class,
+    pub measured_p50_ns: u64,
+    pub simulated_p50_ns: u64,
+    pub measured_p99_ns: u64,
+    pub simulated_p99_ns: u64,
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::args::Class;
-use super::simulate::Offer;
+use super::workload::Offer;
 use mpfwd_common::error::{Error, Result};
 use mpfwd_common::latency::LatencyRow;
 use mpfwd_common::report::{HostGapRow, Incident, qualified_by};

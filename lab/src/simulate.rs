@@ -14,7 +14,6 @@ use micropools::sim::{
 };
 
 use super::args::{Class, ModeArgs, SimulateArgs, SimulatedArgs};
-use super::compare::workload;
 use super::comparison::{Comparison, Machine, Parameters};
 use super::lcores::fitting_pools;
 use super::measured::{Counts, Deepest, Measured};
@@ -22,7 +21,7 @@ use super::mode::check_distinct;
 use super::profile::Profile;
 use super::results::Results;
 use super::sim_mode::SimMode;
-use super::workload::{Workload, seeded};
+use super::workload::{Backlog, Offer, Workload, seeded};
 use mpfwd_common::args::Pools;
 use mpfwd_common::error::{Error, Result};
 use mpfwd_common::latency::{LatencyRow, histogram_ns};
@@ -72,27 +71,6 @@ impl Services {
             }
             Self::Measured { costs, known } => Ok((costs.clone(), seed, *known)),
         }
-    }
-}
-
-/// Packets that wait in one receive queue when the run begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Backlog {
-    pub queue: usize,
-    /// Their costs together.
-    pub work: Duration,
-}
-
-impl std::str::FromStr for Backlog {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let read = || {
-            let (queue, work) = text.split_once(':')?;
-            let work = mpfwd_common::args::parse_time(work).ok()?;
-            Some(Self { queue: queue.parse().ok()?, work })
-        };
-        read().ok_or_else(|| "write a queue from 0 and its work: 9:200ms".into())
     }
 }
 
@@ -229,14 +207,6 @@ pub(super) fn floor_ns(costs: &Costs) -> (f64, f64) {
     (pkt_ns + costs.send_pkt_ns, burst_ns)
 }
 
-/// The source's offered load.
-#[derive(Clone, Debug)]
-pub(super) struct Offer {
-    pub spec: String,
-    pub pps: f64,
-    pub load: f64,
-}
-
 impl Traffic {
     /// The packets of each queue.
     ///
@@ -338,7 +308,7 @@ pub(super) fn simulate(args: &SimulateArgs) -> Result<()> {
     let (lcores, pools) = split(simulated)?;
     let profile = Profile::of(simulated.profile.as_deref())?;
     let profile = if args.host_gaps { profile } else { profile.without_gaps() };
-    let workload = workload(&args.traffic, lcores)?;
+    let workload = args.traffic.workload(lcores)?;
     let results = Results::new(&args.output)?;
     let traffic = Traffic {
         work: Services::Told(workload.work.clone()),

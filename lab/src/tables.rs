@@ -4,8 +4,7 @@
 use comfy_table::Table;
 
 use super::args::Class;
-use super::comparison::{Comparison, Row};
-use super::twin;
+use super::comparison::{Comparison, Row, TwinRow};
 use mpfwd_common::text::{short, table, time, time_range, wrapped};
 
 /// The whole output.
@@ -18,7 +17,7 @@ pub(super) fn text(comparison: &Comparison) -> String {
     }
     text += &format!("{}\n\n", modes(comparison));
     if !comparison.twin.is_empty() {
-        text += &format!("{}\n\n", twin::text(&comparison.twin));
+        text += &format!("{}\n\n", twins(&comparison.twin));
     }
     let lines: Vec<String> = conditions(comparison).iter().map(|line| wrapped(line)).collect();
     text + &lines.join("\n")
@@ -126,6 +125,28 @@ fn modes(comparison: &Comparison) -> Table {
     table
 }
 
+/// Measured and simulated figures side by side.
+fn twins(rows: &[TwinRow]) -> String {
+    let mut table =
+        table(&["twin", "class", "p50", "simulated", "ratio", "p99", "simulated", "ratio"]);
+    for row in rows {
+        let ratio = |simulated: u64, measured: u64| {
+            format!("{:.2}", simulated as f64 / measured.max(1) as f64)
+        };
+        table.add_row([
+            row.mode.clone(),
+            row.class.name().to_owned(),
+            time(row.measured_p50_ns),
+            time(row.simulated_p50_ns),
+            ratio(row.simulated_p50_ns, row.measured_p50_ns),
+            time(row.measured_p99_ns),
+            time(row.simulated_p99_ns),
+            ratio(row.simulated_p99_ns, row.measured_p99_ns),
+        ]);
+    }
+    table.to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,5 +195,19 @@ mod tests {
             assert_eq!(table.lines().count(), 4, "no cell is wrapped: {table}");
         }
         assert!(text(&wide).lines().all(|line| line.chars().count() <= COLUMNS));
+    }
+
+    #[test]
+    fn both_and_their_ratio_are_shown() {
+        let row = TwinRow {
+            mode: "rtc".into(),
+            class: Class::Cheap,
+            measured_p50_ns: 1_000,
+            simulated_p50_ns: 1_100,
+            measured_p99_ns: 10_000,
+            simulated_p99_ns: 5_000,
+        };
+        let text = twins(&[row]);
+        assert!(text.contains("1.10") && text.contains("0.50"), "{text}");
     }
 }

@@ -2,29 +2,16 @@
 //! measured.
 
 use clap::{Args, FromArgMatches};
-use serde::{Deserialize, Serialize};
 
 use super::args::{Class, CompareArgs, ModeArgs};
 use super::bench::Bench;
-use super::comparison::{Comparison, Row};
+use super::comparison::{Comparison, Row, TwinRow};
 use super::profile::Profile;
 use super::sim_mode::SimMode;
 use super::simulate::{Cell, Services, Traffic, comparison, run_all};
 use super::workload::Workload;
 use mpfwd_common::args::one_line;
 use mpfwd_common::error::{Error, Result};
-use mpfwd_common::text::{table, time};
-
-/// A mode and class, measured and simulated: medians over the rounds.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct TwinRow {
-    pub mode: String,
-    pub class: Class,
-    pub measured_p50_ns: u64,
-    pub simulated_p50_ns: u64,
-    pub measured_p99_ns: u64,
-    pub simulated_p99_ns: u64,
-}
 
 /// The experiment, ready to be simulated: checked before anything is measured.
 pub(super) struct Twin(Vec<Cell>);
@@ -96,28 +83,6 @@ fn mode_args(own: &[String]) -> Result<ModeArgs> {
     })
 }
 
-/// The table that is printed.
-pub(super) fn text(rows: &[TwinRow]) -> String {
-    let mut table =
-        table(&["twin", "class", "p50", "simulated", "ratio", "p99", "simulated", "ratio"]);
-    for row in rows {
-        let ratio = |simulated: u64, measured: u64| {
-            format!("{:.2}", simulated as f64 / measured.max(1) as f64)
-        };
-        table.add_row([
-            row.mode.clone(),
-            row.class.name().to_owned(),
-            time(row.measured_p50_ns),
-            time(row.simulated_p50_ns),
-            ratio(row.simulated_p50_ns, row.measured_p50_ns),
-            time(row.measured_p99_ns),
-            time(row.simulated_p99_ns),
-            ratio(row.simulated_p99_ns, row.measured_p99_ns),
-        ]);
-    }
-    table.to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,19 +94,5 @@ mod tests {
         assert_eq!((args.burst, args.rescue_after.unwrap().as_micros()), (Some(16), 50));
         let why = mode_args(&words("--order none")).unwrap_err().to_string();
         assert!(why.contains("--twin") && why.contains("--order") && !why.contains('\n'), "{why}");
-    }
-
-    #[test]
-    fn both_and_their_ratio_are_shown() {
-        let row = TwinRow {
-            mode: "rtc".into(),
-            class: Class::Cheap,
-            measured_p50_ns: 1_000,
-            simulated_p50_ns: 1_100,
-            measured_p99_ns: 10_000,
-            simulated_p99_ns: 5_000,
-        };
-        let text = text(&[row]);
-        assert!(text.contains("1.10") && text.contains("0.50"), "{text}");
     }
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use mpfwd_common::args::parse_time;
 use mpfwd_common::error::{Error, Result};
 use mpfwd_common::traffic::{Demand, OpenLoop};
 use mpfwd_common::work::Work;
@@ -179,6 +180,35 @@ fn load(demand: Demand) -> Option<f64> {
 pub(super) fn seeded(spec: &str, seed: u64) -> String {
     let has_one = spec.split([':', ',']).any(|pair| pair.starts_with("seed="));
     if has_one { spec.to_owned() } else { format!("{spec},seed={seed}") }
+}
+
+/// Packets that wait in one receive queue when the run begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Backlog {
+    pub queue: usize,
+    /// Their costs together.
+    pub work: Duration,
+}
+
+impl std::str::FromStr for Backlog {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let read = || {
+            let (queue, work) = text.split_once(':')?;
+            let work = parse_time(work).ok()?;
+            Some(Self { queue: queue.parse().ok()?, work })
+        };
+        read().ok_or_else(|| "write a queue from 0 and its work: 9:200ms".into())
+    }
+}
+
+/// The source's offered load.
+#[derive(Clone, Debug)]
+pub(super) struct Offer {
+    pub spec: String,
+    pub pps: f64,
+    pub load: f64,
 }
 
 #[cfg(test)]

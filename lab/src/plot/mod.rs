@@ -20,28 +20,12 @@ mod timeline;
 use std::path::Path;
 
 pub(super) use figure::Figure;
+pub(super) use page::Choice;
 pub(super) use tiles::Tile;
 
-use super::args::{Class, Panel, PlotArgs};
+use super::args::PlotArgs;
 use mpfwd_common::error::{Error, Result};
 use mpfwd_common::output;
-
-/// The parts of a figure to draw. An empty list means all.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Choice {
-    pub panels: Vec<Panel>,
-    pub classes: Vec<Class>,
-}
-
-impl Choice {
-    fn has(&self, panel: Panel) -> bool {
-        self.panels.is_empty() || self.panels.contains(&panel)
-    }
-
-    fn has_class(&self, class: Class) -> bool {
-        self.classes.is_empty() || self.classes.contains(&class)
-    }
-}
 
 /// A picture's file format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +98,7 @@ fn save(svg: String, format: Format, path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::{Class, Panel};
     use crate::comparison::tests::comparison;
 
     #[test]

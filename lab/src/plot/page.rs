@@ -1,13 +1,29 @@
 //! The layout of a picture: title, parameters, key, panels, clock.
 
 use super::super::args::{Class, Panel};
-use super::Choice;
 use super::axes::Area;
 use super::canvas::{self, Canvas, GREY, INK, Letters};
 use super::curves::{cdf, looks, percentiles};
 use super::figure::Figure;
 use super::timeline;
 use mpfwd_common::error::{Error, Result};
+
+/// The parts of a figure to draw. An empty list means all.
+#[derive(Clone, Debug, Default)]
+pub struct Choice {
+    pub panels: Vec<Panel>,
+    pub classes: Vec<Class>,
+}
+
+impl Choice {
+    fn has(&self, panel: Panel) -> bool {
+        self.panels.is_empty() || self.panels.contains(&panel)
+    }
+
+    fn has_class(&self, class: Class) -> bool {
+        self.classes.is_empty() || self.classes.contains(&class)
+    }
+}
 
 /// All lengths are in points.
 const WIDTH: f64 = 1600.0;
