@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """A long run in every mode, and faults under load: `soak.py [--packets N] [--only soak|faults] [FAULT …]`. With `--stops N` it only
-stops lcores under load, N times in each mode.
+stops lcores under load, N times in each mode; with `--refusals N` it only forwards N packets beside a driver that refuses at random.
 
 The long run forwards packets on net_null in all modes in turn: every packet ends in one counter, and memory does not grow. Then each
 fault of faults.py. Prints two tables; exits with 1 if conservation broke, or something crashed or hung.
@@ -11,6 +11,10 @@ for more than that. Exits with 1 if a packet is reordered, or is lost although t
 With `--changes N` it only makes N random changes of mode, pools, limits and owners of queues, at a load of 0.9. One in twenty is made while
 an lcore's thread is off its CPU. Beside it, the same modes for the same times without changes. Exits with 1 if a packet is lost or
 reordered.
+
+With refusals a capture of 1,024 flows is replayed at full speed. Half of the flows are for a memif whose peer stops reading for 0 to 50 ms
+at random moments; the driver then refuses their packets. The other half are for net_null. Exits with 1 if a packet is reordered, dropped
+under a cause that cannot be, or dropped by a driver although it was for net_null.
 """
 
 import argparse
@@ -18,8 +22,10 @@ import collections
 import json
 import os
 import random
+import signal
 import socket
 import statistics
+import struct
 import subprocess
 import sys
 import threading
@@ -29,7 +35,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import faults  # noqa: E402
 import running  # noqa: E402
-from running import Failed, Lab, Mpfwd, lost, table  # noqa: E402
+from running import Failed, Lab, Mpfwd, Testpmd, lost, table  # noqa: E402
 
 NULLS = ["--vdev", "net_null0", "--vdev", "net_null1"]
 MODES = {
@@ -45,6 +51,8 @@ MODES = {
 # Some packets are shed, stolen, or wait in a run queue; too few to slow the others down.
 # All of net_null's packets are one flow; in order, all would wait for each expensive one.
 WORK = ["--order", "none", "--work", "spin:cheap=0ns,expensive=20us,p=0.00001"]
+# Of the capture that is replayed with refusals.
+FLOWS = 1024
 # Allowed growth after the first second: page tables, output buffers.
 GROWTH_KIB = 1024
 # Where the kernel takes a larger share of the lcores' CPU time, receive queues may overflow for that reason.
@@ -248,6 +256,72 @@ def change(lab, options):
     return reordered > 0 or bool(lost(report)) and not overloaded
 
 
+def write_flows(path):
+    """A capture of UDP packets, each of another flow, half of them to 10.0.0.0/16 and half to 10.1.0.0/16."""
+    packets = []
+    for flow in range(FLOWS):
+        address = bytes([10, flow % 2, flow >> 8, flow & 255])
+        ip_header = struct.pack("!BBHHHBBH", 0x45, 0, 46, 0, 0, 64, 17, 0) + bytes([192, 0, 2, 1]) + address
+        total = sum(struct.unpack("!10H", ip_header))
+        total = (total & 0xFFFF) + (total >> 16)
+        ip_header = ip_header[:10] + struct.pack("!H", ~total & 0xFFFF) + ip_header[12:]
+        # The address that net_pcap gives its first port: l3 routes no others.
+        frame = b"\x02pcap\0" + bytes([2] * 6) + b"\x08\0" + ip_header + struct.pack("!HHHH", 1000 + flow, 2000, 26, 0) + bytes(18)
+        packets.append(struct.pack("<IIII", 0, flow, len(frame), len(frame)) + frame)
+    path.write_bytes(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1) + b"".join(packets))
+
+
+def refuse_at_random(lab, mode, pkts):
+    """Returns the report, and how often the peer stopped."""
+    draw, cpus, stops = random.Random(21), running.cpus(), 0
+    capture, routes = lab.folder / "flows.pcap", lab.folder / "routes"
+    write_flows(capture)
+    routes.write_text("10.0.0.0/16 1\n10.1.0.0/16 2\n")
+    memif = f"socket={lab.folder}/{lab.count}.sock,socket-abstract=no"
+    eal = ["--vdev", f"net_pcap0,rx_pcap={capture},infinite_rx=1", "--vdev", f"net_memif0,role=server,{memif}", "--vdev", "net_null0,no-rx=1"]
+    own = ["--idle", "yield", "--forward-mode", "l3", "--routes", str(routes), "--packets", str(pkts)]
+    own += ["--work", "spin:cheap=0ns,expensive=20us,p=0.003,mark=hash,known=no"]
+    mpfwd = Mpfwd(lab, [*running.lcores(2, cpus), *eal], [*MODES[mode], *own]).wait_until_ready()
+    peer = Testpmd(lab, cpus[0], ["--vdev", f"net_memif0,role=client,{memif}"], ["--forward-mode=rxonly"])
+    while mpfwd.is_running():
+        time.sleep(draw.uniform(0, 0.05))
+        peer.send(signal.SIGSTOP)
+        time.sleep(draw.uniform(0, 0.05))
+        peer.send(signal.SIGCONT)
+        stops += 1
+    report = mpfwd.finish(None)
+    peer.kill()
+    return report, stops
+
+
+def wrong_with(report):
+    """What must not be in the report of a run with refusals."""
+    drops = report["drops"]
+    wrong = [f"{report['order']['reordered_pkts']:,} reordered"] if report["order"]["reordered_pkts"] else []
+    # The link is down until the peer is there.
+    wrong += [cause for cause, pkts in drops.items() if pkts and cause not in ("tx_full", "link_down", "shard_full")]
+    sent = sum(queue["pkts"] for queue in report["queues"] if queue["direction"] == "tx" and queue["port"] == 2)
+    # The last replay may be cut short.
+    if sent + drops["shard_full"] < report["rx_pkts"] // 2 - FLOWS:
+        wrong.append(f"sent only {sent:,} by net_null")
+    return wrong
+
+
+def refuse(lab, options):
+    modes = options.modes or MODES
+    rows, bad = [["mode", "packets", "stops of the peer", "parked", "reordered", "lost, by cause", "verdict"]], False
+    for mode in modes:
+        report, stops = refuse_at_random(lab, mode, options.refusals // len(modes))
+        wrong = wrong_with(report)
+        bad |= bool(wrong)
+        order = report["order"]
+        counts = [f"{report['rx_pkts']:,}", f"{stops:,}", f"{order['parked_pkts']:,}", f"{order['reordered_pkts']:,}", faults.causes(lost(report))]
+        rows.append([mode, *counts, f"FAILED: {', '.join(wrong)}" if wrong else "passed"])
+        print(f"soak: {mode}: {report['rx_pkts']:,} packets in {report['elapsed_s']:.0f} s", file=sys.stderr, flush=True)
+    print(table(rows), flush=True)
+    return bad
+
+
 def try_faults(lab, names):
     rows, bad = [["fault", "what happened", "lost, by cause", "verdict"]], False
     for name in names:
@@ -269,7 +343,8 @@ def main():
     parser.add_argument("--only", choices=["soak", "faults"], help="only one of the two parts")
     parser.add_argument("--stops", type=int, metavar="N", help="stop an lcore's thread N times in each mode, and do nothing else")
     parser.add_argument("--changes", type=int, metavar="N", help="make N random changes at a load of 0.9, and do nothing else")
-    parser.add_argument("--modes", nargs="+", choices=MODES, help="the modes with stops (all)")
+    parser.add_argument("--refusals", type=lambda text: int(float(text)), metavar="N", help="forward N packets beside a driver that refuses at random, and do nothing else")
+    parser.add_argument("--modes", nargs="+", choices=MODES, help="the modes with stops or refusals (all)")
     parser.add_argument("--load", type=float, help="share of the lcores' time that the packets take, with stops (0.3) and changes (0.9)")
     parser.add_argument("--skew", help="the receive queues' shares, with stops (even); pools has one queue")
     parser.add_argument("--neighbour", action="store_true", help="a busy process on the second lcore's CPU, with stops")
@@ -284,11 +359,13 @@ def main():
     with Lab("soak") as lab:
         if options.changes:
             bad |= change(lab, options)
+        elif options.refusals:
+            bad |= refuse(lab, options)
         elif options.stops:
             bad |= stop_lcores(lab, options)
         elif options.only != "faults" and not options.faults:
             bad |= soak(lab, options.packets)
-        if options.only != "soak" and not options.stops and not options.changes:
+        if options.only != "soak" and not options.stops and not options.changes and not options.refusals:
             bad |= try_faults(lab, options.faults or faults.ALL)
         left = lab.left()
     if left:

@@ -63,6 +63,11 @@ class Guest(Program):
         command += ["-drive", f"file={image / 'disk.ext4'},format=raw,if=virtio,snapshot=on"]
         command += ["-drive", f"file={payload},format=raw,if=virtio,readonly=on"]
         command += ["-serial", f"file:{self.console}", "-chardev", f"socket,id=agent,path={self.path('agent')}", "-serial", "chardev:agent"]
+        # A NUMA node per CPU.
+        for node in (0, 1):
+            command += ["-object", f"memory-backend-ram,id=memory{node},size={MEMORY_MIB // 2}M"]
+            command += ["-numa", f"node,nodeid={node},cpus={node},memdev=memory{node}"]
+        command += ["-monitor", f"unix:{self.path('monitor')},server=on,wait=off"]
         command += ["-device", "intel-iommu,intremap=on"] if iommu else []
         for nth, (model, behind_iommu) in enumerate(MODELS):
             here, there = self.cable(nth)
@@ -70,6 +75,16 @@ class Guest(Program):
             address = f"addr=0x{0x10 + nth:x},netdev=net{nth},mac=02:00:00:00:01:0{nth}"
             command += ["-device", f"{model},{address}{behind_iommu if iommu else ''}"]
         return command
+
+    def set_link(self, nth, is_up):
+        """Plugs the cable of a NIC in or out."""
+        with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.settimeout(60)
+            monitor.connect(str(self.path("monitor")))
+            monitor.sendall(f"set_link net{nth} {'on' if is_up else 'off'}\n".encode())
+            said = b""
+            while said.count(b"(qemu)") < 2:
+                said += monitor.recv(4096)
 
     def cable(self, nth):
         """The addresses of a NIC's sockets: ours and QEMU's."""

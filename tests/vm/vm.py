@@ -2,7 +2,8 @@
 """Tests vagrant/provision.sh and mpfwd on NICs inside a QEMU guest. Known frames are sent from the host, and checked on return.
 
 provision.sh must refuse what it should, do its work, and do nothing twice. mpfwd then forwards between the two e1000e and between the
-two virtio-net NICs, and again after a reboot without new setup. A second guest has an IOMMU and uses vfio-pci. Making the guest's disk,
+two virtio-net NICs, and again after a reboot without new setup. The guest has a NUMA node per CPU; one
+NIC's cable is unplugged and plugged in meanwhile. A second guest has an IOMMU and uses vfio-pci. Making the guest's disk,
 which is kept, needs root.
 """
 
@@ -112,8 +113,15 @@ def forward(guest, nics, nths, options):
     guest.must(f"(sh -c 'echo $$ >/run/mpfwd.pid; exec {mpfwd}'; echo exit code $?) >/run/mpfwd.log 2>&1 &")
     wait_for_log(guest, "^  lcore ", "set up its ports")
     came = cross(guest, nths, options.frames, PATIENCE_S)
+    guest.set_link(nths[1], False)
+    wait_for_log(guest, "port 1 .*link down at ", "seen the link down")
+    guest.set_link(nths[1], True)
+    wait_for_log(guest, "(?s)port 1 .*link down at .*port 1 .*link up at ", "seen the link up again")
     guest.must("kill -TERM $(cat /run/mpfwd.pid)")
     said = wait_for_log(guest, "^exit code 0$", "ended")
+    for node in (0, 1):
+        expect(re.search(rf"^  lcore {node} .* socket {node} ", said, re.MULTILINE), f"lcore {node} is not on socket {node}: {said[:800]}")
+    expect(re.search("^port 1 .*: link changes [23], last up at ", said, re.MULTILINE), f"the changes of the link are not reported: {said[-800:]}")
     counts = re.search(r"^received ([\d,]+) .*sent ([\d,]+) .*dropped ([\d,]+)", said, re.MULTILINE)
     expect(counts is not None and "\nconserved: " in said, f"mpfwd does not say that packets were conserved: {said[-800:]}")
     received, sent, dropped = (int(count.replace(",", "")) for count in counts.groups())

@@ -1,5 +1,5 @@
 //! `cargo bench --bench forward -- [--json FILE] [--rounds N] [--only
-//! forward|handoff|modes|stamps|order|link|parent|scrape|steps]`: mpfwd beside other
+//! forward|handoff|modes|stamps|order|dead-port|link|parent|scrape|steps]`: mpfwd beside other
 //! DPDK programs on the same CPUs and virtual ports. Most parts alternate in
 //! turns of milliseconds (turns.rs). The others alternate in windows of a
 //! second, each in a fresh process, which count only if the machine's state
@@ -61,7 +61,7 @@ struct Args {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Part {
     /// io, mac and macswap on one lcore, beside testpmd
     Forward,
@@ -76,6 +76,9 @@ pub enum Part {
     Stamps,
     /// The cost of order: macswap, beside itself with --order none
     Order,
+    /// What a healthy port sends beside one whose link is down, in every mode,
+    /// beside the same with a second healthy port
+    DeadPort,
     /// The cost of linking the shared objects: io, mac and macswap on one
     /// lcore, beside --shared-mpfwd
     Link,
@@ -171,6 +174,9 @@ fn run(bench: &mut Bench, args: &Args) -> Result<(), Failure> {
     }
     if wanted(Part::Order) {
         bench.order()?;
+    }
+    if wanted(Part::DeadPort) {
+        bench.dead_port()?;
     }
     if wanted(Part::Link) {
         bench.link(args.shared_mpfwd.as_deref())?;

@@ -140,9 +140,11 @@ impl Forward {
     ) -> (Vec<String>, String) {
         let prefix = process::file_prefix();
         let stamps = if mode.contains("--timestamps") { "" } else { "--timestamps software" };
+        let has_pools = ["pools", "hybrid"].iter().any(|name| mode.contains(name));
+        let pools = if has_pools { "--pools 1:1" } else { "" };
         let mut args = eal_as(&prefix, &format!("0@{},1@{}", cpus.rx, cpus.other), devices);
         args.extend(words(&format!(
-            "-- {mode} --pools 1:1 --forward-mode {} --burst {} {stamps} --rxd {RING_DESCRIPTORS} \
+            "-- {mode} {pools} --forward-mode {} --burst {} {stamps} --rxd {RING_DESCRIPTORS} \
              --txd {RING_DESCRIPTORS} --mbufs {MBUFS} {more}",
             self.mode, self.burst
         )));

@@ -26,7 +26,7 @@ const HANDOFF_SUBJECT: Subject =
 const MACSWAP: Forward = Forward { mode: "macswap", burst: 32 };
 
 /// Prints a table per part that has rows, and the devices of its ports.
-const TABLES: [(Part, &str); 8] = [
+const TABLES: [(Part, &str); 9] = [
     (
         Part::Forward,
         "Forwarding on one lcore, two net_null ports, in turns of 50 ms; medians of rounds",
@@ -47,6 +47,11 @@ const TABLES: [(Part, &str); 8] = [
         Part::Order,
         "With --order flow beside none, one lcore polling, in turns of 50 ms; medians of rounds. On two net_null ports; 1024 flows and \
          deferring on a net_pcap port that plays 1,024 flows, which a net_null port sends",
+    ),
+    (
+        Part::DeadPort,
+        "What one of two ports sends while the other's link is down, beside the same while it is up, two lcores, in turns of 50 ms; \
+         medians of rounds. A net_pcap port plays 1,024 flows, half of them for each port, and one packet in a thousand is expensive",
     ),
     (
         Part::Link,
@@ -268,6 +273,33 @@ impl Bench {
             let peer = [("itself, --order none", target)];
             self.in_turns(macswap(Part::Order, setup), &peer, || {
                 Ok(vec![start("flow")?, start("none")?])
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Three ports, one of them dead, with order: a packet's cost is unknown, so
+    /// that packets wait for others of their flow.
+    pub fn dead_port(&mut self) -> Result<(), Failure> {
+        let flows = Flows::write()?;
+        let cpus = self.gate.cpus;
+        let modes = ["rtc", "steal", "shared", "shed-random", "pools", "hybrid"];
+        self.progress.inc_length((modes.len() * self.rounds) as u64);
+        let forward = Forward { mode: "l3", burst: 32 };
+        for mode in modes {
+            let subject = Subject {
+                part: Part::DeadPort,
+                forward_mode: forward.mode,
+                setup: Some(mode),
+                burst: forward.burst,
+            };
+            let own = format!("--mode {mode} {} {DEFER_SOME},known=no", flows.routed());
+            let start = |is_dead| {
+                let started = forward.start_mpfwd_on(flows.two_ways(is_dead), &own, cpus);
+                started.map(Forwarder::counting_sent_by_port_2)
+            };
+            self.in_turns(subject, &[("itself, both links up", Some(0.95))], || {
+                Ok(vec![start(true)?, start(false)?])
             })?;
         }
         Ok(())

@@ -32,7 +32,7 @@ const WARM_UP: Duration = Duration::from_millis(300);
 const START: Duration = Duration::from_secs(30);
 const ANSWER_S: i64 = 10;
 const ANSWER_BYTES: usize = 16 * 1024;
-const PORTS: [u16; 2] = [0, 1];
+const PORTS: &[u16] = &[0, 1];
 
 /// A running or stopped forwarder.
 pub struct Forwarder {
@@ -40,6 +40,7 @@ pub struct Forwarder {
     telemetry: OwnedFd,
     /// The port counter that measures its speed.
     counter: &'static str,
+    ports: &'static [u16],
     /// Asks it for its metrics.
     scraper: Option<Scraper>,
     /// The input that makes it exit.
@@ -56,7 +57,8 @@ impl Forwarder {
     ) -> Result<Self, Failure> {
         let path = Path::new("/var/run/dpdk").join(prefix).join("dpdk_telemetry.v2");
         let telemetry = connected(&path)?;
-        let forwarder = Self { running, telemetry, counter: "ipackets", scraper: None, end };
+        let forwarder =
+            Self { running, telemetry, counter: "ipackets", ports: PORTS, scraper: None, end };
         let until = Instant::now() + START;
         while forwarder.counted_pkts()? == 0 {
             process::sleep(Duration::from_millis(20))?;
@@ -72,6 +74,11 @@ impl Forwarder {
     /// Counts sent packets instead of received ones.
     pub fn counting_sent(self) -> Self {
         Self { counter: "opackets", ..self }
+    }
+
+    /// Counts packets that were sent by port 2.
+    pub fn counting_sent_by_port_2(self) -> Self {
+        Self { counter: "opackets", ports: &[2], ..self }
     }
 
     /// From its next turn on it is asked for its metrics.
@@ -97,9 +104,9 @@ impl Forwarder {
             .or_else(|error| failure(format!("{signal} is not taken: {error}")))
     }
 
-    /// The counter's sum over all ports since the start, by DPDK's telemetry.
+    /// The counter's sum over its ports since the start, by DPDK's telemetry.
     fn counted_pkts(&self) -> Result<u64, Failure> {
-        PORTS.iter().map(|port| self.port_pkts(*port)).sum()
+        self.ports.iter().map(|port| self.port_pkts(*port)).sum()
     }
 
     fn port_pkts(&self, port: u16) -> Result<u64, Failure> {
