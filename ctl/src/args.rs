@@ -12,7 +12,7 @@ const AFTER_HELP: &str = "\
 Exit codes:
   0  success
   1  mpfwd is not ready
-  2  bad input, or no mpfwd answers";
+  2  bad input, a change that cannot be, or no mpfwd answers";
 
 /// Watches and steers a running mpfwd
 #[derive(Debug, Parser)]
