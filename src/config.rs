@@ -183,7 +183,16 @@ pub fn plan(
     warnings.extend(unused(&lcores[..pool_a], &queues));
     let shedding = facts.sheds.count(pool_a, pool_b);
     queues::check_shards(cli, scheduling.mode, shedding)?;
-    let pool_a_max = if scheduling.follows_load { lcores.len() - 1 } else { pool_a };
+    let workers_max = lcores.len() - 1;
+    if let Some(cap) = cli.expensive_cap
+        && scheduling.follows_load
+        && cap > workers_max
+    {
+        return usage(format!(
+            "--expensive-cap {cap}: pool B of --pools auto has at most {workers_max} of these lcores: write {workers_max} or less"
+        ));
+    }
+    let pool_a_max = if scheduling.follows_load { workers_max } else { pool_a };
     let shards = if shedding > 0 { cli.shards.map_or(shedding, usize::from) } else { 0 };
     let lcore_plan = |(at, &lcore): (usize, &Lcore)| {
         let pool = if at < pool_a { Pool::A } else { Pool::B };

@@ -8,10 +8,11 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use micropools::policy::Excess;
 
-use super::advise::Target;
+use super::class::Class;
 use super::lcores::Lcores;
 use super::mode::LabMode;
 use super::sim_mode::SimMode;
+use super::target::Target;
 use super::workload::{Backlog, Share, Workload};
 use mpfwd_common::args::{Pools, parse_seconds, parse_time};
 
@@ -431,36 +432,6 @@ pub(super) enum Panel {
     Cdf,
     /// When lcores were stuck
     Timeline,
-}
-
-/// A class of packets.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    clap::ValueEnum,
-    serde::Serialize,
-    serde::Deserialize,
-)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Class {
-    Cheap,
-    Expensive,
-}
-
-impl Class {
-    pub(super) const ALL: [Self; 2] = [Self::Cheap, Self::Expensive];
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Cheap => "cheap",
-            Self::Expensive => "expensive",
-        }
-    }
 }
 
 fn parse_share(text: &str) -> Result<f64, String> {

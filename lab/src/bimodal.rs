@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use comfy_table::Table;
 
-use super::args::{BimodalArgs, Class};
+use super::args::BimodalArgs;
 use super::bench::{Bench, End};
 use super::child::{Failure, Interrupts, part};
+use super::class::Class;
 use super::compare::progress;
 use super::comparison::merged;
 use super::lcores::Lcores;

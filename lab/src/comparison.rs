@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::args::Class;
+use super::class::Class;
 use super::measured::Measured;
 use super::workload::Workload;
 use mpfwd_common::latency::Bucket;

@@ -20,6 +20,7 @@ mod bench;
 mod bimodal;
 mod calibrate;
 mod child;
+mod class;
 mod compare;
 mod comparison;
 mod lcores;
@@ -36,6 +37,7 @@ mod routes;
 mod sim_mode;
 mod simulate;
 mod tables;
+mod target;
 mod twin;
 mod workload;
 

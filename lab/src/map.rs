@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::args::{Class, MapArgs};
+use super::args::MapArgs;
+use super::class::Class;
 use super::measured::Measured;
 use super::mode::LabMode;
 use super::plot::{self, Tile};

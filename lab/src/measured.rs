@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::args::Class;
+use super::class::Class;
 use super::workload::Offer;
 use mpfwd_common::error::{Error, Result};
 use mpfwd_common::latency::LatencyRow;

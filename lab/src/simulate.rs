@@ -13,7 +13,8 @@ use micropools::sim::{
     ns_of_ticks, ticks_of_ns,
 };
 
-use super::args::{Class, ModeArgs, SimulateArgs, SimulatedArgs};
+use super::args::{ModeArgs, SimulateArgs, SimulatedArgs};
+use super::class::Class;
 use super::comparison::{Comparison, Machine, Parameters};
 use super::lcores::fitting_pools;
 use super::measured::{Counts, Deepest, Measured};

@@ -3,7 +3,7 @@
 
 use comfy_table::Table;
 
-use super::args::Class;
+use super::class::Class;
 use super::comparison::{Comparison, Row, TwinRow};
 use mpfwd_common::text::{short, table, time, time_range, wrapped};
 

@@ -3,8 +3,9 @@
 
 use clap::{Args, FromArgMatches};
 
-use super::args::{Class, CompareArgs, ModeArgs};
+use super::args::{CompareArgs, ModeArgs};
 use super::bench::Bench;
+use super::class::Class;
 use super::comparison::{Comparison, Row, TwinRow};
 use super::profile::Profile;
 use super::sim_mode::SimMode;

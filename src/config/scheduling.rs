@@ -132,7 +132,7 @@ pub(super) fn scheduling(cli: &Cli) -> Result<Scheduling> {
     }
     if expensive_cap > workers {
         return usage(format!(
-            "--expensive-cap {expensive_cap}: pool B has {workers} lcores, so write {workers} or less, or change --pools"
+            "--expensive-cap {expensive_cap} is more than the size of pool B, {workers}: write {workers} or less, or change --pools"
         ));
     }
     let burst_time = rescue_after_min(cli.burst);

@@ -212,7 +212,8 @@ impl<'a, E: Engine, P: Policy> LcoreLoop<'a, E, P> {
         if is_full {
             self.runner.rescue().welcome_help(owner, why);
         }
-        self.runner.rescue().record_takeover(owner, now, polled.pkts);
+        let oldest = self.runner.first_arrival(polled.arrival);
+        self.runner.rescue().record_takeover(owner, now, polled.pkts, oldest);
         self.runner.receive_for(polled);
         // The backlog gets places: the next holder would overtake it otherwise.
         self.runner.release_burst();

@@ -11,7 +11,7 @@
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use super::setup::RingEnds;
+use super::ring_ends::RingEnds;
 use crate::dpdk::RingView;
 use crate::policy::Mode;
 use crate::shed::Heads;

@@ -110,10 +110,14 @@ impl<'a> Rescue<'a> {
     pub(super) fn end_busy(&mut self, now: u64) {
         let board = &self.boards[self.me];
         let stuck = if self.rescues { self.stuck(self.me, now) } else { None };
+        let began_ticks = board.heartbeat.busy().map_or(now, |busy| busy.since_ticks);
         board.heartbeat.end();
-        // It was silent for a reason that others could see.
-        if board.beat.show(now).is_some() {
+        // Since it began, it was silent for a reason that others could see.
+        if let Some(shown_ticks) = board.beat.show(now) {
             self.settle(now);
+            if began_ticks.saturating_sub(shown_ticks) > self.stall_ticks {
+                self.record_silence(shown_ticks, began_ticks);
+            }
         }
         if let Some(stuck) = stuck {
             self.record_return(stuck, now);
@@ -269,15 +273,15 @@ impl<'a> Rescue<'a> {
     }
 
     /// A poll of another lcore's queue, which began at `now`, brought so many
-    /// packets.
-    pub(super) fn record_takeover(&self, owner: usize, now: u64, pkts: usize) {
+    /// packets. The first of them arrived at `oldest`.
+    pub(super) fn record_takeover(&self, owner: usize, now: u64, pkts: usize, oldest: u64) {
         self.stats.takeovers.add(1);
         self.stats.takeover_pkts.add(pkts as u64);
         let rescued = Rescued {
             at_ticks: now,
             stolen_pkts: 0,
             polled_pkts: pkts as u64,
-            longest_wait_ticks: 0,
+            longest_wait_ticks: now.saturating_sub(oldest),
         };
         self.record(owner, rescued);
     }

@@ -8,8 +8,9 @@ use super::orders::{Order, Orders};
 use super::packet::{Alone, Arrival, Origin, Outgoing, Stage};
 use super::poller::{Polled, Poller};
 use super::rescue::Rescue;
+use super::ring_ends::RingEnds;
 use super::run_state::RunState;
-use super::setup::{Queues, RingEnds, Settings, Shared};
+use super::setup::{Queues, Settings, Shared};
 use super::shard::ShardProducer;
 use super::stages::Stages;
 use super::steps::{Held, Steps};
@@ -610,6 +611,11 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
         let (shards_wait, draining) = (self.intake.shards_wait(), self.run.is_draining());
         let wary = self.pace.is_wary(now);
         (self.steps.help(self.rescue.look(now), wary, shards_wait, draining), now)
+    }
+
+    /// As [`Timing::first_arrival`], of what was polled last.
+    pub(super) fn first_arrival(&mut self, polled: Arrival) -> u64 {
+        self.stages.first_arrival(polled)
     }
 
     /// As [`receive`](Self::receive), of another lcore's queue.

@@ -4,16 +4,14 @@ use super::board::Board;
 use super::orders::Orders;
 use super::packet::Outgoing;
 use super::packet_queue::{PacketQueue, PacketStealer};
+use super::ring_ends::RingEnds;
 use super::run_state::RunState;
 use crate::cli::{Idle, OnFull};
-use crate::dpdk::{
-    BurstSize, Mempool, RingConsumer, RingProducer, RxQueue, RxStampField, StampField, TicketField,
-    TxQueue,
-};
+use crate::dpdk::{BurstSize, Mempool, RxQueue, RxStampField, StampField, TicketField, TxQueue};
 use crate::engine::Flows;
 use crate::order::Order;
 use crate::policy::{Permits, Split};
-use crate::shed::{Heads, Picker};
+use crate::shed::Heads;
 use crate::stats::{Incidents, StampClocks};
 use micropools::attention::Attention;
 
@@ -85,19 +83,6 @@ pub struct Queues {
     pub kept: PacketQueue,
     /// Thieves' ends of all lcores' run queues and kept packets, by lcore.
     pub stealers: Vec<[PacketStealer; 2]>,
-}
-
-/// An lcore's ends of the rings between lcores.
-pub struct RingEnds {
-    /// The shard into which it enqueues deferred packets, and its place.
-    pub shard: Option<(usize, RingProducer)>,
-    /// The shards from which it dequeues them.
-    pub shards: Vec<RingConsumer>,
-    /// Its inbox, and the producing end of each lcore's.
-    pub inbox: Option<RingConsumer>,
-    pub inboxes: Vec<RingProducer>,
-    /// Chooses the shard of the next dequeue.
-    pub picker: Picker,
 }
 
 /// Shared by all lcores.

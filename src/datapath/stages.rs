@@ -158,6 +158,11 @@ impl<'a, E: Engine, P: Policy> Stages<'a, E, P> {
         true
     }
 
+    /// As [`Timing::first_arrival`], of the burst.
+    pub(super) fn first_arrival(&mut self, polled: Arrival) -> u64 {
+        self.sender.timing().first_arrival(&self.burst, polled)
+    }
+
     // ---- Any other burst ----
 
     /// Each packet of the burst gets a place in any case, also where no packet

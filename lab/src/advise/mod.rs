@@ -9,61 +9,25 @@
 
 mod arrivals;
 mod candidate;
+mod choice;
 mod evidence;
 mod rules;
-mod target;
 mod text;
 
 use micropools::sim::LCORES_MAX;
 
-use super::args::{AdviseArgs, Class};
+use super::args::AdviseArgs;
+use super::class::Class;
 use super::lcores::fitting_pools;
 use super::mode::LabMode;
 use super::profile::Profile;
 use super::sim_mode::SimMode;
 use candidate::{Candidate, Predicted, Twin, candidates};
+use choice::Choice;
 use clap::ValueEnum;
 use evidence::Evidence;
 use mpfwd_common::error::{Error, Result};
 use mpfwd_common::output;
-pub(super) use target::Target;
-
-/// A mode that loses more than this does not keep up.
-const LOST_SHARE_MAX: f64 = 0.001;
-
-/// Latencies within this factor are alike.
-const ALIKE: f64 = 1.05;
-
-/// A candidate, and what is expected of it at the run's rate and at the higher
-/// one.
-pub(super) struct Choice {
-    candidate: Candidate,
-    now: Predicted,
-    later: Predicted,
-}
-
-impl Choice {
-    /// It keeps up, and reaches the target at both rates.
-    fn reaches(&self, target: &Target) -> bool {
-        self.keeps_up() && [&self.now, &self.later].iter().all(|at| target.is_met(&at.latency))
-    }
-
-    fn keeps_up(&self) -> bool {
-        self.later.lost_share <= LOST_SHARE_MAX
-    }
-
-    /// The less, the better. Among those that reach the target, the latency of
-    /// the other class counts; else how far they are from it.
-    fn rank(&self, target: &Target) -> (bool, bool, i64) {
-        let reaches = target.limit_ns.is_some() && self.reaches(target);
-        let other = Class::ALL.into_iter().find(|&class| class != target.class);
-        let ns = match other {
-            Some(class) if reaches => self.later.latency[class as usize].p99_ns,
-            _ => target.of(&self.later.latency),
-        };
-        (!self.keeps_up(), !reaches, ((ns.max(1) as f64).ln() / ALIKE.ln()).round() as i64)
-    }
-}
 
 /// # Errors
 /// The report can't be used, or the arguments contradict it.

@@ -3,10 +3,11 @@
 use std::fmt::Write;
 
 use super::candidate::{Candidate, Predicted, Twin};
+use super::choice::{ALIKE, Choice, LOST_SHARE_MAX};
 use super::evidence::Evidence;
 use super::rules::{Load, headroom, rules};
-use super::{ALIKE, Choice, LOST_SHARE_MAX, Target};
-use crate::args::Class;
+use crate::class::Class;
+use crate::target::Target;
 use mpfwd_common::text::{table, time, wrapped};
 
 /// Candidates that are shown beside the advice.

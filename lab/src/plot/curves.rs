@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use plotters::style::RGBColor;
 
-use super::super::args::Class;
+use super::super::class::Class;
 use super::super::mode::LabMode;
 use super::axes::{Area, Axes, Span, Tick, decades, latency_ticks};
 use super::canvas::{Canvas, Dash, GREY};

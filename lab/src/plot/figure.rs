@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::super::args::Class;
+use super::super::class::Class;
 use super::super::comparison::Comparison;
 use super::super::measured::{Measured, from_json, read};
 use mpfwd_common::error::{Error, Result};

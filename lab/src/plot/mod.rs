@@ -98,7 +98,8 @@ fn save(svg: String, format: Format, path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::{Class, Panel};
+    use crate::args::Panel;
+    use crate::class::Class;
     use crate::comparison::tests::comparison;
 
     #[test]

@@ -1,6 +1,7 @@
 //! The layout of a picture: title, parameters, key, panels, clock.
 
-use super::super::args::{Class, Panel};
+use super::super::args::Panel;
+use super::super::class::Class;
 use super::axes::Area;
 use super::canvas::{self, Canvas, GREY, INK, Letters};
 use super::curves::{cdf, looks, percentiles};

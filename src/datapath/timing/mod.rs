@@ -398,6 +398,19 @@ impl<'a> Timing<'a> {
         })
     }
 
+    /// When the first packet of a burst arrived: by its stamp, if it brings one,
+    /// else by the poll.
+    pub(super) fn first_arrival(&self, burst: &Burst, polled: Arrival) -> u64 {
+        let Some(first) = burst.packets().first() else { return polled.ticks };
+        match self.nic {
+            Some(field) => {
+                let clock = self.whole_burst.clock();
+                clock.ticks(clock.unit.even(field.read(first)))
+            }
+            None => self.marks.refine(polled, first).ticks,
+        }
+    }
+
     /// The burst is taken apart: each packet carries its stamp in ticks from
     /// here on, whatever clock the driver's is of.
     #[inline]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::args::Class;
+use super::class::Class;
 use mpfwd_common::latency::LatencyRow;
 use mpfwd_common::text::time;
 
