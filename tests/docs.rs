@@ -15,10 +15,11 @@ use mpfwd::cli::Cli;
 /// commands', and those of tools.
 const OTHERS: &[&str] = &[
     "--all",
-    "--bind",
     "--bench",
-    "--drivers",
+    "--bind",
+    "--changes",
     "--doc",
+    "--drivers",
     "--example",
     "--features",
     "--file-prefix",
@@ -36,6 +37,7 @@ const OTHERS: &[&str] = &[
     "--only",
     "--parent",
     "--profile",
+    "--refusals",
     "--release",
     "--seconds",
     "--sha256",
