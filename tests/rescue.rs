@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use common::{as_json, assert_books_balance, count, lcores, rows, start};
 use lab::Lab;
 use mpfwd::dpdk::{BURST_MAX, Burst, Mbuf, RxTxRing};
-use mpfwd::engine::flow_hash;
-use nix::sys::signal::Signal;
+use mpfwd::engine::{Class, Engine, Peers, Verdict, flow_hash};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -263,9 +264,99 @@ impl Scene {
     }
 }
 
+static HELD: AtomicBool = AtomicBool::new(true);
+static STUCK_NOW: AtomicBool = AtomicBool::new(false);
+
+/// Defers all packets of port 0. The expensive stage of a long one lasts as
+/// long as the test holds it.
+struct Holds(Peers);
+
+impl Holds {
+    const LONG: u32 = u32::MAX;
+}
+
+impl Engine for Holds {
+    fn classify(&mut self, _: &Mbuf, from: u16) -> Class {
+        if from == 0 { Class::Defer } else { Class::Cheap }
+    }
+
+    fn cheap(&mut self, _: &mut Mbuf, from: u16) -> Verdict {
+        Verdict::Forward(self.0.out(from))
+    }
+
+    fn expensive(&mut self, packet: &mut Mbuf, from: u16) -> Verdict {
+        if number(packet) == Self::LONG {
+            STUCK_NOW.store(true, Ordering::Release);
+            while HELD.load(Ordering::Acquire) {
+                std::thread::yield_now();
+            }
+        }
+        self.cheap(packet, from)
+    }
+}
+
+/// A worker that has seen only short packets dequeues several, and the first
+/// one is long: the others poll its receive queue all the same.
+fn a_worker_is_helped_with_several_packets(lab: &mut Lab) {
+    let mut wires = lab.wires(1024);
+    let here = &*lab;
+    let own = "--config (0,0,0),(1,0,2) --pools 2:1 --idle yield --rescue-after 100us \
+               --excess none --stall-after 10s";
+    let (report, helped) = here.run_own(
+        |setup| Holds(setup.peers.clone()),
+        own,
+        &mut wires,
+        |[source, workers], over| {
+            let (mut going, mut out, mut came) = (Burst::new(), Burst::new(), 0);
+            let mut collect = |sink: &mut RxTxRing| {
+                let pkts = sink.collect(&mut out, BURST_MAX);
+                out.free();
+                pkts
+            };
+            let mut warm = 0;
+            for number in 0..3200 {
+                going.push(here.packet(&[&frame(number)]));
+                if going.len() == 32 {
+                    source.inject(&mut going);
+                    while warm < number as usize && !over.load(Ordering::Acquire) {
+                        warm += collect(workers);
+                    }
+                }
+            }
+            going.push(here.packet(&[&frame(Holds::LONG)]));
+            (0..31).for_each(|number| going.push(here.packet(&[&frame(number)])));
+            source.inject(&mut going);
+            while !STUCK_NOW.load(Ordering::Acquire) && !over.load(Ordering::Acquire) {
+                std::thread::yield_now();
+            }
+            (0..32).for_each(|number| going.push(here.packet(&[&frame(number)])));
+            workers.inject(&mut going);
+            let start = Instant::now();
+            while came < 32 && start.elapsed() < Duration::from_secs(2) {
+                came += collect(source);
+            }
+            HELD.store(false, Ordering::Release);
+            kill(Pid::this(), Signal::SIGTERM).expect("this process is there");
+            while !over.load(Ordering::Acquire) {
+                collect(source);
+                collect(workers);
+            }
+            collect(source);
+            collect(workers);
+            came
+        },
+    );
+    let report = as_json(&report);
+    assert_books_balance(&report);
+    assert_eq!(helped, 32, "the worker's queue: {report:#}");
+    drop(wires);
+    lab.assert_has_all_its_buffers();
+}
+
 #[test]
 fn what_waits_for_a_stuck_lcore() {
     let mut lab = Lab::start(3);
+    a_worker_is_helped_with_several_packets(&mut lab);
     for grow in ["double", "append"] {
         let unknown = |mode| format!(",known=no {mode} --grow {grow}");
 
