@@ -50,6 +50,11 @@ pub const KEPT_UP_NS: u64 = 20_000;
 /// longer is pressed.
 const BURST_NS: u64 = 8_000;
 
+/// Where so many polls in a row have not emptied a queue, its bursts may take
+/// twice as long, and after as many again four times: to hand a queue over costs
+/// the same for each burst, and what waits there waits for longer anyway.
+const BACKLOG_POLLS: u32 = 16;
+
 /// An lcore whose queue was not emptied by a poll is pressed, too, if what it
 /// polled takes it longer than this.
 const PRESSED_NS: u64 = 2_000;
@@ -106,6 +111,8 @@ pub struct Pace {
     untried_bursts: u32,
     /// Until then full bursts are served as the last one was, in ticks.
     steady_until: u64,
+    /// How many polls in a row have not emptied the queue that is polled now.
+    full_polls: u32,
     /// Polls until the lcore is no longer pressed; 0 if it is not.
     pressed_polls: u32,
     /// When its last silence ended, in ticks; 0 before the first.
@@ -141,6 +148,7 @@ impl Pace {
             placed: false,
             untried_bursts: 0,
             steady_until: 0,
+            full_polls: 0,
             pressed_polls: 0,
             silent_until: 0,
             wary_until: 0,
@@ -250,11 +258,23 @@ impl Pace {
         now < self.wary_until
     }
 
+    /// The next burst is of a queue that so many polls in a row have not emptied.
+    #[inline(always)]
+    pub fn note_backlog(&mut self, full_polls: u32) {
+        self.full_polls = full_polls;
+    }
+
+    /// How long a burst may take.
+    #[inline]
+    fn burst_ticks(&self) -> u64 {
+        self.limits.burst << (self.full_polls / BACKLOG_POLLS).min(2)
+    }
+
     /// How many packets to poll: fewer where they take long.
     #[inline(always)]
     pub fn burst(&self) -> usize {
         let max = self.burst_max as u64;
-        if self.pkt_ticks * max <= self.limits.burst || self.excess == Excess::Push {
+        if self.pkt_ticks * max <= self.burst_ticks() || self.excess == Excess::Push {
             self.burst_max
         } else {
             self.few()
@@ -282,7 +302,7 @@ impl Pace {
     /// How many packets fit into the time of a burst.
     #[inline]
     fn fitting_pkts(&self) -> u64 {
-        self.limits.burst / self.pkt_ticks.max(1)
+        self.burst_ticks() / self.pkt_ticks.max(1)
     }
 
     /// Whether the lcore is pressed after a poll for `want` packets that
@@ -342,6 +362,17 @@ mod tests {
         assert_eq!(pace(10).burst(), 32);
         assert!((4..=12).contains(&pace(1_000).burst()));
         assert_eq!(pace(100_000).burst(), 4);
+    }
+
+    #[test]
+    fn bursts_grow_with_a_backlog_that_stays() {
+        let mut pace = pace(1_000);
+        let before = pace.burst();
+        for (full_polls, times) in [(15, 1), (16, 2), (31, 2), (32, 4), (1_000, 4)] {
+            pace.note_backlog(full_polls);
+            let burst = pace.burst();
+            assert!(burst >= (times * before).min(28) && burst <= 32, "{full_polls}: {burst}");
+        }
     }
 
     #[test]

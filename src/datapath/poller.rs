@@ -26,6 +26,8 @@ struct Queue<'a> {
     window_due_ticks: u64,
     /// When the last poll began that emptied the queue.
     emptied_ticks: u64,
+    /// How many polls in a row by this lcore have not emptied it.
+    full_polls: u32,
     /// The last stamp that a driver wrote on its packets, in ticks; 0 before
     /// the first.
     stamped_ticks: u64,
@@ -158,6 +160,7 @@ impl<'a> Poller<'a> {
                 windowed_pkts: 0,
                 window_due_ticks: 0,
                 emptied_ticks: settings.started_ticks,
+                full_polls: 0,
                 stamped_ticks: 0,
             })
         });
@@ -211,6 +214,12 @@ impl<'a> Poller<'a> {
     #[inline(always)]
     pub(super) fn number(&self, at: usize) -> usize {
         usize::from(self.queues[at].number)
+    }
+
+    /// How many polls in a row by this lcore have not emptied the queue at `at`.
+    #[inline(always)]
+    pub(super) fn full_polls(&self, at: usize) -> u32 {
+        self.queues[at].full_polls
     }
 
     /// The own queue whose turn it is.
@@ -267,6 +276,7 @@ impl<'a> Poller<'a> {
             source_asked: None,
         };
         if self.shares && queue.rxq.is_quiet(now) {
+            queue.full_polls = 0;
             return Some(polled);
         }
         let lease = queue.hold(now)?;
@@ -277,6 +287,9 @@ impl<'a> Poller<'a> {
         polled.emptied_ticks = queue.emptied_ticks;
         if pkts < want.pkts() {
             queue.note_emptied(now);
+            queue.full_polls = 0;
+        } else {
+            queue.full_polls = queue.full_polls.saturating_add(1);
         }
         if pkts > 0 {
             self.stats.rx_bursts.add(1);

@@ -336,8 +336,12 @@ impl<'a, E: Engine, P: Policy> Runner<'a, E, P> {
     /// the queue instead of being dropped.
     #[inline(always)]
     pub(super) fn wanted(&mut self, at: usize) -> Option<BurstSize> {
-        let want =
-            if P::SHARES { BurstSize::of(self.pace.burst() as u16) } else { self.settings.burst };
+        let want = if P::SHARES {
+            self.pace.note_backlog(self.poller.full_polls(at));
+            BurstSize::of(self.pace.burst() as u16)
+        } else {
+            self.settings.burst
+        };
         let Flows::Keeping(keeping) = self.order else { return Some(want) };
         let queue = self.poller.number(at);
         (keeping.is_idle(queue) || self.has_room(keeping, queue, want)).then_some(want)
