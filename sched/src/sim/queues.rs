@@ -38,6 +38,8 @@ struct Ring {
     last_holder: usize,
     /// When a poll last left nothing in the queue; 0 before.
     emptied_ticks: u64,
+    /// By lcore: how many of its polls in a row have not emptied the queue.
+    full_polls: Vec<u32>,
 }
 
 /// All receive queues. A packet that has become due enters when an lcore next
@@ -57,14 +59,20 @@ pub(super) struct Rings<T> {
 }
 
 impl<T: FnMut(usize) -> Option<Arrival>> Rings<T> {
-    /// `owners`: the lcore that owns each queue.
-    pub(super) fn new(owners: &[usize], traffic: T, descriptors: usize, end_ticks: u64) -> Self {
+    /// `owners`: the lcore that owns each queue. `lcores`: how many may poll.
+    pub(super) fn new(
+        (owners, lcores): (&[usize], usize),
+        traffic: T,
+        descriptors: usize,
+        end_ticks: u64,
+    ) -> Self {
         let ring = |&owner: &usize| Ring {
             pkts: VecDeque::new(),
             next: None,
             holder: None,
             last_holder: owner,
             emptied_ticks: 0,
+            full_polls: vec![0; lcores],
         };
         let mut rings = Self {
             rings: owners.iter().map(ring).collect(),
@@ -144,6 +152,11 @@ impl<T: FnMut(usize) -> Option<Arrival>> Rings<T> {
         Some(std::mem::replace(&mut ring.last_holder, lcore))
     }
 
+    /// How many polls in a row by that lcore have not emptied the queue.
+    pub(super) fn full_polls(&self, at: usize, lcore: usize) -> u32 {
+        self.rings[at].full_polls[lcore]
+    }
+
     /// Whether an lcore other than `me` held the lease last, and found the queue
     /// empty a short time ago.
     pub(super) fn others_keep_up(&self, at: usize, me: usize, now: u64) -> bool {
@@ -158,13 +171,22 @@ impl<T: FnMut(usize) -> Option<Arrival>> Rings<T> {
 
     /// Moves at most `want` due packets into `burst`.
     #[inline]
-    pub(super) fn poll(&mut self, at: usize, now: u64, want: usize, burst: &mut Vec<Packet>) {
+    pub(super) fn poll(
+        &mut self,
+        (at, lcore): (usize, usize),
+        now: u64,
+        want: usize,
+        burst: &mut Vec<Packet>,
+    ) {
         self.advance(at, now);
-        let pkts = &mut self.rings[at].pkts;
-        let got = want.min(pkts.len());
-        burst.extend(pkts.drain(..got));
+        let ring = &mut self.rings[at];
+        let got = want.min(ring.pkts.len());
+        burst.extend(ring.pkts.drain(..got));
         if got < want {
-            self.rings[at].emptied_ticks = now;
+            ring.emptied_ticks = now;
+            ring.full_polls[lcore] = 0;
+        } else {
+            ring.full_polls[lcore] += 1;
         }
         self.show_due(at);
     }

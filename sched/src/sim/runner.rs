@@ -61,7 +61,7 @@ where
             setup,
             seen,
             costs: setup.costs.ticks(),
-            rings: Rings::new(&owners, traffic, setup.descriptors, end_ticks),
+            rings: Rings::new((&owners, setup.lcores), traffic, setup.descriptors, end_ticks),
             queue_of: (0..setup.lcores)
                 .map(|at| (at < queues && !owns_all).then_some(at))
                 .collect(),
@@ -197,7 +197,7 @@ where
             }
         }
         let burst = &mut self.stages.of_mut(me).burst;
-        self.rings.poll(queue, now, want, burst);
+        self.rings.poll((queue, me), now, want, burst);
         let pkts = burst.len();
         if P::SHARES {
             self.stages.show_pressure(me, now, pkts, want);
@@ -219,8 +219,14 @@ where
 
     /// How many packets to poll; `None` while too many before them are in
     /// flight.
-    fn wanted(&self, me: usize, queue: usize) -> Option<usize> {
-        let want = if P::SHARES { self.stages.of(me).pace.burst() } else { self.setup.burst };
+    fn wanted(&mut self, me: usize, queue: usize) -> Option<usize> {
+        let want = if P::SHARES {
+            let pace = &mut self.stages.of_mut(me).pace;
+            pace.note_backlog(self.rings.full_polls(queue, me));
+            pace.burst()
+        } else {
+            self.setup.burst
+        };
         self.stages.admission.has_room(queue, want).then_some(want)
     }
 
@@ -242,7 +248,7 @@ where
         let last = self.rings.acquire(queue, me)?;
         *ticks += self.costs.lease_ns + self.line(me, last);
         let burst = &mut self.stages.of_mut(me).burst;
-        self.rings.poll(queue, now, want, burst);
+        self.rings.poll((queue, me), now, want, burst);
         let pkts = burst.len();
         if pkts == 0 {
             self.rings.release(queue);
