@@ -61,7 +61,7 @@ impl Target {
         self.limit_ns.is_none_or(|limit_ns| self.of(latency) < limit_ns)
     }
 
-    /// What is bounded.
+    /// The quantity that has the limit.
     pub(super) fn what(&self) -> String {
         format!("{} {}", self.class.name(), self.name)
     }

@@ -367,7 +367,7 @@ impl<'a> Steering<'a> {
         self.start.cap.unwrap_or(usize::MAX)
     }
 
-    // ---- What is ----
+    // ---- The present state ----
 
     fn sizes_now(&self) -> usize {
         self.start.fitter.pool_a()

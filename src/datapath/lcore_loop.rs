@@ -27,9 +27,9 @@ pub struct LcoreLoop<'a, E, P> {
     shared: Shared<'a>,
     /// Control's call that it has answered last.
     answered: Call,
-    /// The last one that it has seen: what is to be done once is done.
+    /// The last call that it has seen, and acted on once.
     seen: Call,
-    /// What it follows.
+    /// The order that it follows.
     order: Order,
     me: usize,
     adopt_every_ticks: u64,

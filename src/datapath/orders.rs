@@ -1,5 +1,5 @@
-//! What control wants of the lcores while they run: the mode, who polls which
-//! receive queue, and when to rescue.
+//! Control's orders to the running lcores: the mode, the owner of each receive
+//! queue, and when to rescue.
 //!
 //! Control writes the words, then the version, and then calls the lcores. Each
 //! lcore answers between two steps: it gives every packet that it holds its
@@ -32,7 +32,7 @@ pub struct Orders {
     spare: OnceLock<Spare>,
 }
 
-/// What an lcore does from one answer to the next.
+/// An lcore follows it from one answer to the next.
 #[derive(Clone, Copy, Debug)]
 pub struct Order {
     pub version: u32,
@@ -113,7 +113,7 @@ impl Orders {
         self.spare.get().map(|spare| &spare.shards[..])
     }
 
-    /// What was set before is an order. The caller calls the lcores next.
+    /// Makes an order of the values set before. The caller calls the lcores next.
     pub fn publish(&self) {
         // Release: pairs with `read`.
         self.version.fetch_add(1, Ordering::Release);

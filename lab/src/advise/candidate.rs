@@ -113,7 +113,7 @@ pub(super) fn candidates(load: Load) -> Vec<Candidate> {
     all
 }
 
-/// What is simulated of a report.
+/// The part of a report that is simulated.
 pub(super) struct Twin<'a> {
     pub evidence: &'a Evidence,
     pub process: Process,
